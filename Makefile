@@ -1,0 +1,79 @@
+# Longtake's commands; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The first interpreter that runs and is new enough: a version manager's shim may exist and still fail.
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
+	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo "$$candidate" && break; done; true)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+		| while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (with venv); set PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## Make .venv with everything the lock file pins
+
+.PHONY: demo
+demo: $(STAMP) ## Run real prompts through every model on a local stack, start to finish
+	$(BIN)/longtake demo
+
+.PHONY: up
+up: $(STAMP) ## Keep the local stack running: API 8000, Flower 5555, simulator 8100
+	$(BIN)/longtake up --simulate
+
+.PHONY: test
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: lint types imports test ## Everything CI runs: format, lint, types, imports, tests
+
+.PHONY: format
+format: $(STAMP) ## Rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: $(STAMP) ## Check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(STAMP) ## Check that imports point down
+	$(BIN)/lint-imports
+
+.PHONY: chaos
+chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise
+	$(BIN)/python -m pytest tests/faults -m ""
+
+.PHONY: bench
+bench: $(STAMP) ## Measure against peers and against the limit
+	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: $(STAMP) ## Pin every dependency again, with hashes
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group dev \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove .venv and every cache
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What is true: rows, states, the due table and money; no HTTP, no Celery."""

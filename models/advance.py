@@ -1,0 +1,161 @@
+"""The only writers of states: each is one guarded UPDATE, and a job's move writes its event with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from models.database import Connection
+from models.failure import Failure
+from models.state import (
+    AttemptState,
+    JobState,
+    OutputState,
+    attempt_sources,
+    job_sources,
+    output_sources,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A job that did move: what else is written derives from this alone."""
+
+    id: str
+    tenant: str
+
+
+async def advance_jobs(
+    connection: Connection,
+    to: JobState,
+    ids: Sequence[str],
+    *,
+    failures: Mapping[str, Failure] | None = None,
+) -> list[Moved]:
+    """Move jobs to `to` from any state that may precede it; the others stay as they are.
+
+    `failures` says, by job id, why it failed or was cancelled.
+    """
+    if not ids:
+        return []
+    errors = failures or {}
+    cursor = await connection.execute(
+        """
+        WITH target AS (
+            SELECT job.id, job.state, wanted.error
+            FROM job JOIN unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
+                 USING (id)
+            WHERE job.state = ANY(%(sources)s)
+            ORDER BY job.id FOR UPDATE OF job
+        ), moved AS (
+            UPDATE job SET
+                state = %(to)s,
+                error = coalesce(target.error, job.error),
+                accepted_at = CASE WHEN %(accepts)s THEN now() ELSE job.accepted_at END,
+                finished_at = CASE WHEN %(finishes)s THEN now() END,
+                progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
+            FROM target WHERE job.id = target.id
+            RETURNING job.id, job.tenant, target.state AS source, target.error
+        ), told AS (
+            INSERT INTO event (job, kind, detail)
+            SELECT id, %(to)s,
+                   jsonb_strip_nulls(jsonb_build_object('from', source, 'code', error -> 'code'))
+            FROM moved
+        )
+        SELECT id, tenant FROM moved
+        """,
+        {
+            "ids": list(ids),
+            "errors": [
+                Jsonb(errors[id_].as_json()) if id_ in errors else None  # noqa: SIM401
+                for id_ in ids
+            ],
+            "sources": list(job_sources(to)),
+            "to": to,
+            "accepts": to is JobState.PROCESSING,
+            "finishes": to.is_final,
+            "completes": to is JobState.COMPLETE,
+        },
+    )
+    return [Moved(id=row["id"], tenant=row["tenant"]) for row in await cursor.fetchall()]
+
+
+async def advance_attempts(
+    connection: Connection,
+    to: AttemptState,
+    ids: Sequence[str],
+    *,
+    failures: Mapping[str, Failure] | None = None,
+    costs: Mapping[str, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved."""
+    if not ids:
+        return []
+    errors, prices = failures or {}, costs or {}
+    cursor = await connection.execute(
+        """
+        UPDATE attempt SET
+            state = %(to)s,
+            error = coalesce(wanted.error, attempt.error),
+            cost_micros = coalesce(wanted.cost, attempt.cost_micros),
+            finished_at = CASE WHEN %(finishes)s THEN now() END
+        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[])
+             AS wanted(id, error, cost), job
+        WHERE attempt.id = wanted.id AND job.id = attempt.job
+          AND attempt.state = ANY(%(sources)s)
+        RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, job.tenant
+        """,
+        {
+            "ids": list(ids),
+            "errors": [
+                Jsonb(errors[id_].as_json()) if id_ in errors else None  # noqa: SIM401
+                for id_ in ids
+            ],
+            "costs": [prices.get(id_) for id_ in ids],
+            "sources": list(attempt_sources(to)),
+            "to": to,
+            "finishes": to.is_final,
+        },
+    )
+    return await cursor.fetchall()
+
+
+async def fail_outputs(
+    connection: Connection,
+    failures: Mapping[str, Failure],
+    *,
+    of: str,
+) -> list[str]:
+    """Give up unfinished outputs, by the id of their `of` ("id", "attempt" or "job"); returns their ids."""
+    if not failures:
+        return []
+    column = {"id": "id", "attempt": "attempt", "job": "job"}[of]
+    cursor = await connection.execute(
+        f"""
+        UPDATE output SET state = 'failed', error = wanted.error, source = NULL
+        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
+        WHERE output.{column} = wanted.id AND output.state = ANY(%(sources)s)
+        RETURNING output.id
+        """,  # noqa: S608 - the column is one of three constants
+        {
+            "ids": list(failures),
+            "errors": [Jsonb(failure.as_json()) for failure in failures.values()],
+            "sources": list(output_sources(OutputState.FAILED)),
+        },
+    )
+    return [row["id"] for row in await cursor.fetchall()]
+
+
+async def tell(
+    connection: Connection, kind: str, details: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Record what happened to jobs beside their transitions: (job id, detail) each."""
+    if details:
+        await connection.execute(
+            """
+            INSERT INTO event (job, kind, detail)
+            SELECT job, %s, detail FROM unnest(%s::text[], %s::jsonb[]) AS told(job, detail)
+            """,
+            (kind, [job for job, _ in details], [Jsonb(detail) for _, detail in details]),
+        )

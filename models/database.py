@@ -1,0 +1,99 @@
+"""The way to PostgreSQL: one pool per process and loop, short transactions, bounded retries."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+T = TypeVar("T")
+Connection = AsyncConnection[DictRow]
+
+#: Times a transaction is tried when the server says that trying again may help.
+TRANSACTION_TRIES = 5
+#: Failures after which the same transaction may pass: all our writes are guarded, so a commit
+#: whose answer was lost does no harm when it is repeated.
+_PASSING = (
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.LockNotAvailable,
+    psycopg.OperationalError,
+    PoolTimeout,
+)
+
+
+class DatabaseAway(Exception):  # noqa: N818 - named after what is true
+    """PostgreSQL can't be reached, or did not answer in time."""
+
+
+class Database:
+    """A lazily opened pool: build it anywhere, use it in one event loop."""
+
+    def __init__(self, url: str, *, connections: int = 8, timeout: float = 10.0) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=timeout,
+            open=False,
+            reconnect_timeout=30,
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                "application_name": "longtake",
+                "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s "
+                "-c lock_timeout=10s -c timezone=UTC",
+            },
+        )
+        self._opened = False
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        if self._opened:
+            await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end, rolled back on any error."""
+        if not self._opened:
+            async with self._opening:
+                if not self._opened:
+                    await self._pool.open()
+                    self._opened = True
+        async with self._pool.connection() as connection:
+            yield connection
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """`work` in a transaction, again when the server asks for it; `work` must be repeatable.
+
+        Raises:
+            DatabaseAway: the server stayed out of reach for all tries.
+        """
+        for number in range(1, TRANSACTION_TRIES + 1):
+            try:
+                async with self.transaction() as connection:
+                    return await work(connection)
+            except _PASSING as error:
+                if number == TRANSACTION_TRIES:
+                    raise DatabaseAway(_in_words(error)) from error
+                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - jitter
+        raise AssertionError  # the loop returns or raises
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[DictRow]:
+        """All rows of one statement in a transaction of its own."""
+
+        async def work(connection: Connection) -> list[DictRow]:
+            cursor = await connection.execute(sql, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+        return await self.run(work)
+
+
+def _in_words(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return first[0][:200] if first else type(error).__name__

@@ -1,0 +1,174 @@
+"""What a caller may ask for: the native request, checked field by field before a row exists."""
+
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from models.failure import RequestRefused
+
+DEFAULT_MODEL = "runway-gen3"
+#: The most videos that one job may ask for.
+MAX_COUNT = 10
+
+
+class JobReference(BaseModel):
+    """The last frame of an earlier job's video."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    job_id: str = Field(min_length=1, max_length=64)
+
+
+#: An https URL, a data URI, or an earlier job's frame.
+Picture = str | JobReference
+
+
+class VideoRequest(BaseModel):
+    """The body of `POST /v1/video/generations`: unset fields take the model's own defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    prompt: str = Field(min_length=1, max_length=20_000)
+    model: str = Field(default=DEFAULT_MODEL, min_length=1, max_length=128)
+    gate: str | None = Field(default=None, max_length=128)
+    duration_seconds: int | None = Field(default=None, ge=1, le=600)
+    resolution: str | None = Field(default=None, max_length=16)
+    aspect_ratio: str | None = Field(default=None, max_length=16)
+    #: "WIDTHxHEIGHT" in pixels; instead of resolution and aspect_ratio.
+    size: str | None = Field(default=None, pattern=r"^\d{2,5}x\d{2,5}$")
+    fps: int | None = Field(default=None, ge=1, le=240)
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    negative_prompt: str | None = Field(default=None, max_length=20_000)
+    count: int = Field(default=1, ge=1, le=MAX_COUNT)
+    image: Picture | None = None
+    last_image: Picture | None = None
+    reference_images: tuple[Picture, ...] | None = Field(default=None, max_length=16)
+    cfg_scale: float | None = Field(default=None, ge=0, le=100)
+    motion_bucket_id: int | None = Field(default=None, ge=1, le=255)
+    person_generation: Literal["allow_all", "allow_adult", "dont_allow"] | None = None
+    watermark: bool | None = None
+    audio: bool | None = None
+    metadata: dict[str, Any] | None = None
+    webhook_url: str | None = Field(default=None, max_length=2_048)
+    webhook_secret: str | None = Field(default=None, min_length=1, max_length=512, repr=False)
+    priority: Literal["low", "normal", "high"] = "normal"
+    #: Not before this time (ISO 8601 with an offset).
+    run_at: datetime | None = None
+    deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    #: What to do with a parameter that the chosen model cannot carry.
+    unsupported: Literal["refuse", "ignore"] = "refuse"
+    #: What to do when a provider may or may not have accepted an attempt; unset: the operator's.
+    unknown_policy: Literal["at_most_once", "at_least_once"] | None = None
+
+    @field_validator("duration_seconds", mode="before")
+    @classmethod
+    def _whole_seconds(cls, value: object) -> object:
+        """8.0 is 8; JSON has one kind of number."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    @field_validator("cfg_scale", "max_cost_usd", mode="before")
+    @classmethod
+    def _any_number(cls, value: object) -> object:
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("run_at", mode="before")
+    @classmethod
+    def _iso_time(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            msg = "needs an offset, as in 2026-01-31T12:00:00Z"
+            raise ValueError(msg)
+        return moment
+
+    @field_validator("reference_images", mode="before")
+    @classmethod
+    def _list_to_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_blank(cls, prompt: str) -> str:
+        if not prompt.strip():
+            msg = "is required"
+            raise ValueError(msg)
+        if "\x00" in prompt:
+            msg = "must not contain the NUL character"
+            raise ValueError(msg)
+        return prompt
+
+    @field_validator("image", "last_image")
+    @classmethod
+    def _picture(cls, value: Picture | None) -> Picture | None:
+        return _checked_picture(value) if isinstance(value, str) else value
+
+    @field_validator("reference_images")
+    @classmethod
+    def _pictures(cls, values: tuple[Picture, ...] | None) -> tuple[Picture, ...] | None:
+        for value in values or ():
+            if isinstance(value, str):
+                _checked_picture(value)
+        return values
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                msg = "must be an http:// or https:// address with a host"
+                raise ValueError(msg)
+            if parts.username or parts.password:
+                msg = "must not contain credentials"
+                raise ValueError(msg)
+        return value
+
+    @classmethod
+    def from_json(cls, body: object) -> "VideoRequest":
+        """The checked request, or RequestRefused naming the first wrong field, its value and what is allowed."""
+        if not isinstance(body, dict):
+            msg = "the request body must be a JSON object"
+            raise RequestRefused(msg)
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            raise refused(error) from None
+
+
+def _checked_picture(value: str) -> str:
+    if value.startswith("data:image/") and ";base64," in value[:64]:
+        return value
+    parts = urlsplit(value)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname):
+        return value
+    msg = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
+    raise ValueError(msg)
+
+
+def refused(error: ValidationError) -> RequestRefused:
+    """One sentence from pydantic's findings: the field, the value, what is allowed."""
+    fault = error.errors(include_url=False)[0]
+    path = [str(part) for part in fault["loc"] if part not in {"str", "JobReference"}]
+    field = ".".join(path)
+    if fault["type"] == "missing" or (field == "prompt" and _is_blank(fault["input"])):
+        return RequestRefused(f"{field} is required", param=field)
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(VideoRequest.model_fields)
+        return RequestRefused(f"{field} is not a known field; known: {known}", param=field)
+    reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = reason[0].lower() + reason[1:]
+    return RequestRefused(f"{field} {reason} (it is {_shown(field, fault['input'])})", param=field)
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _shown(field: str, value: object) -> str:
+    if field == "webhook_secret":
+        return "not shown"
+    text = repr(value)
+    return text if len(text) <= 64 else f"{text[:60]}…"  # noqa: PLR2004 - one line of an error

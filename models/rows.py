@@ -1,0 +1,302 @@
+"""The rows of the database, as SQLModel tables: the schema that migrations are checked against."""
+
+from datetime import datetime
+from typing import Any, Optional
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlmodel import Field, SQLModel
+
+from models.state import AttemptState, DeliveryState, JobState, OutputState, What
+
+#: Ids compare byte by byte: cheaper than a locale, and it is their order of birth.
+_Id = Text(collation="C")
+_Time = DateTime(timezone=True)
+
+
+def _one_of(column: str, values: type) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
+
+
+def _id_column(*, primary_key: bool = False, references: str | None = None) -> Column[str]:
+    keys = [ForeignKey(references, ondelete="CASCADE")] if references else []
+    return Column(_Id, *keys, primary_key=primary_key, nullable=False)
+
+
+def _now_column() -> Column[datetime]:
+    return Column(_Time, nullable=False, server_default=func.now())
+
+
+class Tenant(SQLModel, table=True):
+    """Who owns jobs: keys belong to tenants and rotate, jobs stay."""
+
+    __tablename__ = "tenant"
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+
+
+class ApiKey(SQLModel, table=True):
+    """A bearer key; only its hash is kept."""
+
+    __tablename__ = "api_key"
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    tenant: str = Field(sa_column=_id_column(references="tenant.id"))
+    #: SHA-256 of the whole key: keys have 160 random bits, so no slow hash is needed.
+    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
+    #: The first characters, to recognise it in a list.
+    prefix: str
+    is_admin: bool = False
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    revoked_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+
+
+class Job(SQLModel, table=True):
+    """What a user asked for: one request, one or more videos, one final state."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        _one_of("state", JobState),
+        CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
+        Index("job_by_tenant", "tenant", "id"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    tenant: str = Field(sa_column=_id_column(references="tenant.id"))
+    app_id: Optional[str] = None
+    #: Given back at creation and in every later view.
+    request_id: str
+    state: JobState = Field(sa_column=Column(Text, nullable=False))
+    #: The model as the caller named it, and the request without what is sealed elsewhere.
+    model: str
+    prompt: str = Field(sa_column=Column(Text, nullable=False))
+    request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    #: The resolved route, and, encrypted, the scene: its pictures may be signed links.
+    plan: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    scene: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    progress_percent: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
+    #: Whether the provider reports progress or we estimate it.
+    progress_source: str = "estimated"
+    #: Seconds that such a video usually takes.
+    typical_seconds: float
+    #: A Failure as JSON once the job failed.
+    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    estimated_cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
+    #: What the caller is charged; set with the final state.
+    cost_micros: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
+    unknown_policy: str
+    #: Encrypted {"url", "secret"} of the webhook.
+    webhook: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
+    run_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    deadline_at: datetime = Field(sa_column=Column(_Time, nullable=False))
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    accepted_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+
+
+class Attempt(SQLModel, table=True):
+    """One paid POST to one provider: the unit that must never happen twice."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        _one_of("state", AttemptState),
+        UniqueConstraint("account", "operation_id", name="operation_once_per_account"),
+        Index("attempt_by_job", "job"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    job: str = Field(sa_column=_id_column(references="job.id"))
+    provider: str
+    #: Pins the attempt to the credentials that it was planned for; also its lane.
+    account: str
+    #: Upstream model and length: what durations are learned for.
+    route: str
+    state: AttemptState = Field(sa_column=Column(Text, nullable=False))
+    #: External id and callback token: what proves that an operation is this attempt's.
+    marker: str = Field(sa_column=Column(_Id, nullable=False, unique=True))
+    #: Videos that it is to make.
+    count: int = Field(default=1, sa_column=Column(SmallInteger, nullable=False))
+    #: SHA-256 of method, path and body, committed just before the POST.
+    payload_hash: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
+    #: POSTs that provably reached nobody or were refused for the moment.
+    rejections: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
+    operation_id: Optional[str] = Field(default=None, sa_column=Column(_Id))
+    #: 0..1 as the provider reports it.
+    progress: Optional[float] = None
+    polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    #: Polls in a row that brought no readable answer.
+    poll_faults: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
+    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    #: What the provider charges us, as far as is known.
+    cost_micros: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    sent_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    accepted_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+
+
+class Output(SQLModel, table=True):
+    """One video that was asked for, from expectation to our storage."""
+
+    __tablename__ = "output"
+    __table_args__ = (
+        _one_of("state", OutputState),
+        UniqueConstraint("job", "position", name="output_position_once"),
+        Index("output_by_attempt", "attempt"),
+    )
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    job: str = Field(sa_column=_id_column(references="job.id"))
+    attempt: str = Field(sa_column=_id_column(references="attempt.id"))
+    #: 0, 1, … within the job.
+    position: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    state: OutputState = Field(sa_column=Column(Text, nullable=False))
+    #: The provider's link, encrypted: it is a bearer capability.
+    source: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
+    #: Downloads that failed.
+    faults: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    key: Optional[str] = None
+    sha256: Optional[str] = None
+    bytes: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
+    content_type: Optional[str] = None
+    duration_seconds: Optional[float] = None
+    width: Optional[int] = None
+    height: Optional[int] = None
+    fps: Optional[float] = None
+    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    stored_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+
+
+class Event(SQLModel, table=True):
+    """One thing that happened to a job; transitions are told by `state`."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_by_job", "job", "id"),)
+    id: Optional[int] = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
+    job: str = Field(sa_column=_id_column(references="job.id"))
+    at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    #: The job's new state, or what else happened: `attempt.unknown`, `status.undocumented`, …
+    kind: str
+    detail: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default="{}")
+    )
+
+
+class Delivery(SQLModel, table=True):
+    """One webhook event: rendered once, sent byte for byte at every try."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        _one_of("state", DeliveryState),
+        UniqueConstraint("job", "type", name="event_once_per_job"),
+        Index("delivery_by_tenant", "tenant", "id"),
+    )
+    #: Also the `webhook-id`.
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    job: str = Field(sa_column=_id_column(references="job.id"))
+    tenant: str = Field(sa_column=_id_column(references="tenant.id"))
+    type: str
+    #: The lane: what a dead receiver may slow down.
+    host: str
+    state: DeliveryState = Field(sa_column=Column(Text, nullable=False))
+    tries: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    #: Encrypted {"url", "secret"}, and the encrypted body.
+    target: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+
+
+class DeliveryTry(SQLModel, table=True):
+    """One POST of a delivery and what came of it."""
+
+    __tablename__ = "delivery_try"
+    __table_args__ = (UniqueConstraint("delivery", "number", name="try_number_once"),)
+    id: Optional[int] = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
+    delivery: str = Field(sa_column=_id_column(references="delivery.id"))
+    number: int
+    at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    status: Optional[int] = None
+    error: Optional[str] = None
+    milliseconds: int
+
+
+class Idempotency(SQLModel, table=True):
+    """A caller's Idempotency-Key and the first answer that it got."""
+
+    __tablename__ = "idempotency"
+    tenant: str = Field(
+        sa_column=Column(_Id, ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    )
+    key: str = Field(sa_column=Column(_Id, primary_key=True))
+    #: SHA-256 of the body as canonical JSON.
+    body_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    job: str = Field(sa_column=_id_column(references="job.id"))
+    #: The first 202, encrypted, answered again word for word.
+    response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+
+
+class Duration(SQLModel, table=True):
+    """How long a route's operations usually take, learned from those that succeeded."""
+
+    __tablename__ = "duration"
+    route: str = Field(sa_column=_id_column(primary_key=True))
+    #: Seconds from acceptance to the end, at the 10th, 50th and 90th percentile.
+    p10: float
+    p50: float
+    p90: float
+    samples: int
+    learned_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+
+
+class Due(SQLModel, table=True):
+    """Everything unfinished: exactly one row for each thing that somebody must do."""
+
+    __tablename__ = "due"
+    __table_args__ = (
+        _one_of("what", What),
+        Index("due_by_lane", "what", "lane", "at"),
+        Index("due_by_tenant", "what", "lane", "tenant", "at"),
+        {
+            "postgresql_with": {
+                # Every poll rewrites its row twice, so vacuum early and often.
+                "fillfactor": 70,
+                "autovacuum_vacuum_scale_factor": 0.01,
+                "autovacuum_vacuum_threshold": 1000,
+                "autovacuum_vacuum_cost_delay": 0,
+            }
+        },
+    )
+    what: What = Field(sa_column=Column(_Id, primary_key=True))
+    id: str = Field(sa_column=Column(_Id, primary_key=True))
+    #: What limits and fairness apply to: an account, a destination's host, or "-".
+    lane: str = Field(sa_column=Column(_Id, nullable=False))
+    tenant: str = Field(sa_column=Column(_Id, nullable=False))
+    #: When it is due, or when its lease ends: one index serves both.
+    at: datetime = Field(sa_column=Column(_Time, nullable=False, server_default=text("now()")))
+    #: The fencing token of the pump that holds it.
+    lease: Optional[str] = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
+    #: Claims since it was last written back: what never comes back is poison.
+    tries: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )

@@ -1,0 +1,262 @@
+"""How an upstream is spoken to: the verbs of a provider, the values they take and give.
+
+A verb is a generator: it yields the calls it wants made and is sent their answers, so that each
+vendor's conversation reads from top to bottom and yet does no I/O. `providers.exchange` drives it.
+"""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, TypeVar
+from urllib.parse import urlencode
+
+from models.failure import Failure
+from transport.base import Part, Response
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One set of credentials at one provider; its name is the lane of its submits and polls."""
+
+    name: str
+    provider: str
+    #: Exactly what the vendor's SDK takes as base URL, without a trailing slash.
+    base_url: str
+    #: The vendor's own variable names and their values.
+    credentials: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request in a provider's own terms; the exchange adds base address and credentials."""
+
+    method: str
+    #: Relative to the account's base URL ("/v1/tasks/1"), or an absolute URL that the vendor gave.
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    form: tuple[Part, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Answers besides 2xx that the verb reads itself; all others become a ProviderError.
+    accept: frozenset[int] = frozenset()
+    #: The request that costs money: exactly one call of a submit is.
+    paid: bool = False
+    timeout: float = 30.0
+    max_bytes: int = 8 * 2**20
+
+    @property
+    def target(self) -> str:
+        """Path and query as they stand in the request line."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    @property
+    def content(self) -> bytes | None:
+        if self.json is None:
+            return None
+        return json.dumps(self.json, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+#: A verb's conversation: yields calls, is sent responses, returns its result.
+Flow = Generator[Call, Response, T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One attempt's request, resolved against a route: every value is one that the model takes."""
+
+    attempt_id: str
+    #: Unique per attempt: sent as external id where the vendor takes one.
+    marker: str
+    #: The upstream's own model name.
+    upstream: str
+    prompt: str
+    duration_seconds: int
+    resolution: str
+    aspect_ratio: str
+    width: int
+    height: int
+    #: Videos that this one attempt is to make.
+    count: int = 1
+    fps: int | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    #: Pictures are https URLs or data URIs.
+    image: str | None = None
+    last_image: str | None = None
+    reference_images: tuple[str, ...] = ()
+    cfg_scale: float | None = None
+    motion_bucket_id: int | None = None
+    person_generation: str | None = None
+    watermark: bool | None = None
+    audio: bool | None = None
+    #: Where the vendor may tell us of progress; None when we have no public address.
+    callback_url: str | None = None
+
+
+class Phase(StrEnum):
+    """An operation's state, in one vocabulary for all vendors."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A finished video as the vendor gives it: a link, or the bytes themselves."""
+
+    url: str | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one look at an operation showed."""
+
+    phase: Phase
+    #: 0..1 as the vendor reports it; None where it reports none.
+    progress: float | None = None
+    videos: tuple[Video, ...] = ()
+    #: Why it failed or was cancelled.
+    failure: Failure | None = None
+    #: What the vendor says it charges, in millionths of a US dollar; None where it doesn't say.
+    cost_micros: int | None = None
+    #: Seconds after which the vendor wants the next look.
+    poll_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The provider took the attempt; a synchronous one has its update at once."""
+
+    operation_id: str
+    update: Update | None = None
+
+
+class LookUp(StrEnum):
+    """How an attempt whose answer was lost can be found at the provider."""
+
+    #: By the marker that we sent as external id: exact.
+    EXTERNAL_ID = "external_id"
+    #: By a listing of recent operations that echoes the marker: exact once the listing caught up.
+    LIST = "list"
+    #: Only by the provider's own callback to our unguessable address.
+    CALLBACK = "callback"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A look-up's result: the operation that carries the marker, or proof that none does."""
+
+    operation_id: str | None
+    #: Operations that look alike but carry no marker: for the operator, never adopted.
+    look_alikes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a provider can and can't do, as data; `sources` says where each fact is from."""
+
+    #: Reports numeric progress; otherwise it is estimated.
+    progress: bool = False
+    #: Has a verb that cancels a running operation.
+    cancel: bool = False
+    #: Share of the price that a cancelled running operation costs (0..1).
+    cancelled_costs: float = 1.0
+    look_up: tuple[LookUp, ...] = ()
+    #: Seconds by which a listing or look-up may lag behind an accepted POST.
+    look_up_delay: float = 0.0
+    #: HTTP statuses that prove that a paid POST was not accepted.
+    refusals: frozenset[int] = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+    #: Operations that one poll may ask about.
+    poll_many: int = 1
+    #: Shortest and longest wait between two polls of one operation, in seconds.
+    poll_floor: float = 2.0
+    poll_ceiling: float = 30.0
+    #: Videos that one operation can make.
+    max_count: int = 1
+    #: Seconds for which a result's link lives.
+    result_lives: float | None = None
+    #: The link needs our credentials.
+    result_needs_key: bool = False
+    #: The submit call is the whole job and stays open until it is done.
+    synchronous: bool = False
+    #: Fact to source, for `/v1/models` and for the next engineer.
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """One upstream. Every verb is pure: see the module's docstring."""
+
+    name: ClassVar[str]
+    #: Alternatives of variables that must all be set: (("A",), ("B", "C")) is A, or B and C.
+    credentials: ClassVar[tuple[tuple[str, ...], ...]]
+    base_variable: ClassVar[str]
+    default_base: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
+        """Headers that carry the credentials; `now` is Unix time, for tokens that expire."""
+        ...
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """Start one operation; exactly one of its calls is `paid`."""
+        ...
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """Look at up to `poll_many` operations; one that is missing from the result is gone.
+
+        Raises:
+            UnknownStatus: the vendor used a status word that is not documented.
+        """
+        ...
+
+    def cancel(self, operation_id: str) -> Flow[None]:
+        """Ask the provider to stop; only called where `capabilities.cancel`."""
+        ...
+
+    def fetch(self, video: Video) -> Call:
+        """The call that downloads a finished video."""
+        ...
+
+    def look_up(self, ask: Ask) -> Flow[Found]:
+        """Find the operation that carries the marker; only called where `capabilities.look_up`."""
+        ...
+
+    def explain(self, response: Response) -> Failure:
+        """What an error answer means, in the one tree."""
+        ...
+
+
+class ProviderError(Exception):
+    """A provider answered with an error; `failure` says what it means."""
+
+    def __init__(self, failure: Failure, *, status: int | None = None) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.status = status
+
+
+class UnknownStatus(Exception):
+    """A status word that no document of the vendor has: loud, and polled on."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"undocumented status {word[:64]!r}")
+        self.word = word[:64]
+
+
+class NotOffered(Exception):
+    """A verb was called that the provider's capabilities rule out: a mistake of the caller's."""
+
+    def __init__(self, provider: str, verb: str) -> None:
+        super().__init__(f"{provider} offers no {verb}; its capabilities say so")

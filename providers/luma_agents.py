@@ -1,0 +1,174 @@
+"""The Luma Agents API: https://docs.agents.lumalabs.ai, as luma-agents 0.5.0 speaks it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from models.failure import Failure, Fault
+from providers import answers, failures
+from providers.base import (
+    Accepted,
+    Account,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    Found,
+    NotOffered,
+    Phase,
+    Update,
+    Video,
+)
+from transport.base import Response
+
+#: What the SDK allows a request, in seconds; a POST may carry pictures.
+SUBMIT_TIMEOUT: Final = 60.0
+#: `start_frame` and `end_frame` make clips of this length only; longer ones take `keyframes`.
+ANCHORED_SECONDS: Final = 5
+#: Frames a second of the grid that `keyframe_indexes` counts in.
+GRID_FPS: Final = 24
+
+NOT_FOUND: Final = 404
+
+#: Every state of Generation in luma-agents 0.5.0.
+PHASES: Final[Mapping[str, Phase]] = {
+    "queued": Phase.QUEUED,
+    "processing": Phase.RUNNING,
+    "completed": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+}
+
+#: Every GenerationFailureCode of luma-agents 0.5.0, by what docs.agents.lumalabs.ai/guides/
+#: error-handling says of trying again.
+FAULTS: Final[Mapping[str, Fault]] = {
+    "content_moderated": Fault.MODERATED,
+    "generation_failed": Fault.TRANSIENT,
+    "output_not_found": Fault.TRANSIENT,
+    "budget_exhausted": Fault.QUOTA,
+    "image_too_large": Fault.REFUSED,
+    "unsupported_format": Fault.REFUSED,
+    "corrupt_input": Fault.REFUSED,
+    "invalid_request": Fault.REFUSED,
+    "rate_limited": Fault.RATE,
+}
+
+
+class LumaAgents:
+    """Text and image to video with Ray: no progress, no cancel, no seed."""
+
+    name: ClassVar[str] = "luma_agents"
+    credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("LUMA_AGENTS_API_KEY",),)
+    base_variable: ClassVar[str] = "LUMA_BASE_URL"
+    default_base: ClassVar[str] = "https://agents.lumalabs.ai/v1"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        refusals=Capabilities().refusals | {503},
+        poll_floor=3.0,
+        result_lives=3_600.0,
+        sources={
+            "cancel": "luma-agents 0.5.0 has create and get only",
+            "look_up": "no listing of generations, no external id in luma-agents 0.5.0",
+            "poll_floor": "estimate: the vendor's samples wait 2 to 5 seconds",
+            "refusals": (
+                "docs.agents.lumalabs.ai/guides/error-handling: 429 before acceptance, "
+                "503 could not take in a picture; 502 says nothing of acceptance"
+            ),
+            "result_lives": "luma-agents 0.5.0 types: presigned for one hour",
+        },
+    )
+
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
+        """The bearer key."""
+        return {"authorization": f"Bearer {account.credentials['LUMA_AGENTS_API_KEY']}"}
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """POST /generations of type video."""
+        body = {
+            "model": ask.upstream,
+            "type": "video",
+            "prompt": ask.prompt,
+            "aspect_ratio": ask.aspect_ratio,
+            "video": _video_options(ask),
+        }
+        response = yield Call(
+            method="POST", path="/generations", json=body, paid=True, timeout=SUBMIT_TIMEOUT
+        )
+        return Accepted(operation_id=answers.identifier(response.json(), "id"))
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """GET /generations/{id}; an unknown one is 404 and so missing from the result."""
+        updates = {}
+        for operation_id in operation_ids:
+            path = f"/generations/{answers.segment(operation_id)}"
+            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
+            if response.status != NOT_FOUND:
+                updates[operation_id] = _update(response.json())
+        return updates
+
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
+        raise NotOffered(self.name, "cancel")
+
+    def fetch(self, video: Video) -> Call:
+        """The presigned link as it was given; it needs no key."""
+        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+
+    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
+        raise NotOffered(self.name, "look-up")
+
+    def explain(self, response: Response) -> Failure:
+        """`{"detail": "…"}` in words; the status is the machine-readable part."""
+        return failures.from_answer(
+            response, title="Luma", words=failures.words_of(response, "detail")
+        )
+
+
+def _video_options(ask: Ask) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "duration": f"{ask.duration_seconds}s",
+        "resolution": ask.resolution,
+    }
+    frames = {"start_frame": ask.image, "end_frame": ask.last_image}
+    anchors = {name: _picture(uri) for name, uri in frames.items() if uri}
+    if not anchors or ask.duration_seconds == ANCHORED_SECONDS:
+        return options | anchors
+    ends = {"start_frame": 0, "end_frame": ask.duration_seconds * GRID_FPS}
+    return options | {
+        "keyframes": list(anchors.values()),
+        "keyframe_indexes": [ends[name] for name in anchors],
+    }
+
+
+def _picture(uri: str) -> dict[str, str]:
+    """An ImageRef: a public address, or the data itself with its media type."""
+    if not uri.startswith("data:"):
+        return {"url": uri}
+    head, _, data = uri.removeprefix("data:").partition(",")
+    return {"data": data, "media_type": head.partition(";")[0]}
+
+
+def _update(generation: object) -> Update:
+    phase = answers.phase(generation, "state", among=PHASES)
+    return Update(
+        phase=phase,
+        videos=_videos(generation) if phase is Phase.SUCCEEDED else (),
+        failure=_failure(generation) if phase is Phase.FAILED else None,
+    )
+
+
+def _videos(generation: object) -> tuple[Video, ...]:
+    """The outputs of type video; an EXR export beside them is not asked for."""
+    videos = tuple(
+        Video(url=answers.link(answers.text(output, "url")))
+        for output in answers.items(generation, "output")
+        if answers.text(output, "type") == "video"
+    )
+    if not videos:
+        msg = "its 'output' has no video although it completed"
+        raise answers.Undocumented(msg)
+    return videos
+
+
+def _failure(generation: object) -> Failure:
+    """A code that no document has stays UNKNOWN, for the operator."""
+    code = answers.optional_text(generation, "failure_code")
+    fault = FAULTS.get(code, Fault.UNKNOWN) if code else Fault.UNKNOWN
+    words = answers.optional_text(generation, "failure_reason")
+    return failures.of_operation(fault, title="Luma", code=code, words=words)

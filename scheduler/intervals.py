@@ -1,0 +1,48 @@
+"""When to look or try again: pure rules, with the clock and the dice as arguments."""
+
+import math
+
+
+def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
+    """Seconds from acceptance to the first poll: the learned tenth percentile, never below the floor.
+
+    `dice` is uniform in 0..1: up to 20 % later, so that a batch does not poll in step.
+    """
+    return max(floor, p10 or 0.0) * (1 + 0.2 * dice)
+
+
+def next_poll(
+    *,
+    elapsed: float,
+    p50: float,
+    floor: float,
+    ceiling: float,
+    asked: float | None = None,
+    dice: float,
+) -> float:
+    """Seconds to the next poll of an operation that has run for `elapsed` seconds.
+
+    Until the usual time the wait is a tenth of what is left, past it a tenth of what has gone by:
+    dense where the end is likely, sparse where it is not. A wait that the vendor asked for is kept.
+    """
+    remaining = abs(p50 - elapsed)
+    wait = min(max(remaining / 10, floor), ceiling)
+    return max(wait, asked or 0.0) * (1 + 0.2 * dice)
+
+
+def backoff(*, tries: int, base: float, ceiling: float, dice: float) -> float:
+    """Seconds before try number `tries` + 1: doubled each time, jittered over its upper half."""
+    wait = min(ceiling, base * 2.0 ** min(tries, 32))
+    return wait * (0.5 + 0.5 * dice)
+
+
+def estimated_progress(*, elapsed: float, typical: float) -> int:
+    """Percent, from time alone: 63 % at the typical duration, rising for ever, 99 at most."""
+    return min(99, int(100 * (1 - math.exp(-max(0.0, elapsed) / max(typical, 0.001)))))
+
+
+def estimated_remaining(*, elapsed: float, typical: float, progress: float | None) -> float:
+    """Seconds left: from the reported progress (0..1) where there is some, else from the typical time."""
+    if progress is not None and progress > 0.05:  # noqa: PLR2004 - below, the ratio is mostly noise
+        return max(1.0, elapsed * (1 - progress) / progress)
+    return max(1.0, typical - elapsed) if elapsed < typical else max(1.0, elapsed * 0.1)

@@ -1,0 +1,253 @@
+"""Longtake's settings: one frozen object, and the only place that reads the environment."""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+#: The variables that vendors themselves use for credentials and base addresses.
+VENDOR_VARIABLES = frozenset(
+    {
+        "AIMLAPI_API_KEY",
+        "AIMLAPI_BASE_URL",
+        "FAL_BASE_URL",
+        "FAL_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_ACCESS_TOKEN",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_CLOUD_LOCATION",
+        "GOOGLE_CLOUD_PROJECT",
+        "GOOGLE_GEMINI_BASE_URL",
+        "GOOGLE_VERTEX_BASE_URL",
+        "KLING_ACCESS_KEY",
+        "KLING_API_KEY",
+        "KLING_BASE_URL",
+        "KLING_SECRET_KEY",
+        "KLING_WEBHOOK_SECRET",
+        "LAYER_API_KEY",
+        "LAYER_BASE_URL",
+        "LUMAAI_API_KEY",
+        "LUMAAI_BASE_URL",
+        "LUMA_AGENTS_API_KEY",
+        "LUMA_BASE_URL",
+        "LUNOS_API_KEY",
+        "LUNOS_BASE_URL",
+        "MINIMAX_API_KEY",
+        "MINIMAX_BASE_URL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_WEBHOOK_SECRET",
+        "PERF_API_KEY",
+        "PERF_BASE_URL",
+        "REPLICATE_API_TOKEN",
+        "REPLICATE_BASE_URL",
+        "REPLICATE_WEBHOOK_SECRET",
+        "RUNWAYML_API_SECRET",
+        "RUNWAYML_BASE_URL",
+    }
+)
+
+#: Where the embedded stack tells other processes of this machine how to reach it (0600).
+STACK_FILE = "stack.json"
+
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong; the message names it and says what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator may change, read from `LONGTAKE_*` variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LONGTAKE_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    #: libpq URL of PostgreSQL 15+; unset means the embedded server of a running stack.
+    database_url: str | None = None
+    #: Celery's broker: Redis, Valkey or RabbitMQ; unset means the embedded Valkey.
+    broker_url: str | None = None
+    #: Where short-window limits and hint keys live; by default the broker when it is a Valkey.
+    valkey_url: str | None = None
+    #: Where finished videos live: file:///… or s3://bucket/prefix; unset: a folder in `data_dir`.
+    storage_url: str | None = None
+    #: How clients reach the API: the base of every `video_url` and callback address.
+    public_url: str | None = None
+    #: Secrets of at least 32 characters, newest first: encryption at rest and signed links.
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: Networks that the outbound guard lets through although they are not public.
+    allow_private_hosts: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    #: Embedded servers, local videos and their logs.
+    data_dir: Path = Path(".longtake")
+    #: A catalogue (TOML) laid over the shipped one.
+    catalog: Path | None = None
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    flower_port: int = Field(default=5555, ge=0, le=65535)
+    sim_port: int = Field(default=8100, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    #: What happens to an attempt that may or may not have been accepted and can't be looked up.
+    unknown_policy: Literal["at_most_once", "at_least_once"] = "at_most_once"
+    #: The whole time a job may take before it fails with `deadline_exceeded`, in seconds.
+    deadline_seconds: int = Field(default=86_400, ge=1, le=30 * 86_400)
+    #: How long a claimed row belongs to its worker, in seconds.
+    lease_seconds: float = Field(default=30.0, ge=1, le=600)
+    #: How long one pump goes on claiming before its slot is given back, in seconds.
+    pump_seconds: float = Field(default=15.0, ge=0.1, le=60)
+    #: Overrides every provider's own shortest wait between two polls, in seconds.
+    poll_floor_seconds: float | None = Field(default=None, ge=0.05, le=600)
+    #: A finished video larger than this is refused, in bytes.
+    max_video_bytes: int = Field(default=2 * 2**30, ge=2**20)
+    #: Connections to PostgreSQL that one process may hold.
+    database_connections: int = Field(default=8, ge=2, le=100)
+
+    #: Vendors' own variables, by name; see VENDOR_VARIABLES.
+    vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
+
+    @field_validator("secret_keys", "allow_private_hosts", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _keys_are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < 32 for key in keys):  # noqa: PLR2004 - told in the text
+            msg = "each key needs at least 32 characters"
+            raise ValueError(msg)
+        return keys
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_only(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+            msg = "must begin with postgresql:// (PostgreSQL 15 or newer is the only database)"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: str | None) -> str | None:
+        allowed = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")
+        if url is not None and not url.startswith(allowed):
+            msg = f"must begin with one of {', '.join(allowed)}"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _http_without_slash(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            msg = "must begin with http:// or https://"
+            raise ValueError(msg)
+        return url.rstrip("/") if url else url
+
+    @model_validator(mode="after")
+    def _own_servers_need_own_keys(self) -> "Settings":
+        if self.database_url and not self.secret_keys:
+            msg = (
+                "LONGTAKE_SECRET_KEYS: must be set together with LONGTAKE_DATABASE_URL "
+                "(a secret of at least 32 characters; several are comma-separated, newest first)"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def api_url(self) -> str:
+        return self.public_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def limits_url(self) -> str | None:
+        """The Valkey for hint keys: its own, or the broker when that is one."""
+        if self.valkey_url:
+            return self.valkey_url
+        return self.broker_url if (self.broker_url or "").startswith("redis") else None
+
+    @property
+    def videos_url(self) -> str:
+        return self.storage_url or (self.data_dir.resolve() / "videos").as_uri()
+
+    def require_database(self) -> str:
+        """The database's URL.
+
+        Raises:
+            SettingsError: no variable names one and no embedded stack runs on `data_dir`.
+        """
+        return self._require("LONGTAKE_DATABASE_URL", self.database_url)
+
+    def require_broker(self) -> str:
+        """The broker's URL, or a SettingsError as `require_database`."""
+        return self._require("LONGTAKE_BROKER_URL", self.broker_url)
+
+    def _require(self, variable: str, value: str | None) -> str:
+        if value is None:
+            msg = (
+                f"{variable} is not set and no embedded stack runs on {self.data_dir} "
+                "(LONGTAKE_DATA_DIR). Start one with `longtake up`, or set the variable."
+            )
+            raise SettingsError(msg)
+        return value
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment, completed by a running embedded stack of the same `data_dir`.
+
+    Raises:
+        SettingsError: a variable has a wrong value; the message names each one.
+    """
+    source = os.environ if environment is None else environment
+    values: dict[str, Any] = {
+        name.removeprefix("LONGTAKE_").lower(): value
+        for name, value in source.items()
+        if name.startswith("LONGTAKE_") and value
+    }
+    if "database_url" not in values and "broker_url" not in values:
+        values = _running_stack(Path(values.get("data_dir", ".longtake"))) | values
+    values["vendor"] = {name: source[name] for name in VENDOR_VARIABLES if source.get(name)} or (
+        values.get("vendor", {})
+    )
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_in_words(error)) from None
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process, read once."""
+    return load()
+
+
+def _running_stack(data_dir: Path) -> dict[str, Any]:
+    try:
+        stack = json.loads((data_dir / STACK_FILE).read_text())
+    except (FileNotFoundError, PermissionError, json.JSONDecodeError):
+        return {}
+    return TypeAdapter(dict[str, Any]).validate_python(stack.get("settings", {}))
+
+
+def _in_words(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        message = fault["msg"].removeprefix("Value error, ")
+        field = ".".join(str(part) for part in fault["loc"])
+        secret = field.startswith(("secret_keys", "vendor", "database_url", "broker_url"))
+        given = "" if secret or not field else f" (it is {fault['input']!r})"
+        name = f"LONGTAKE_{field.split('.')[0].upper()}: " if field else ""
+        lines.append(f"{name}{message}{given}")
+    return "\n".join(lines)

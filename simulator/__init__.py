@@ -1,0 +1,1 @@
+"""A stand-in for every video vendor: wire contracts, playable videos, faults and a bill."""

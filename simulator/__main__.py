@@ -1,0 +1,80 @@
+"""The command: `python -m simulator --port N`."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from simulator.app import serving
+from simulator.world import Options, World
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C; the one line of output is the address."""
+    asked = _parser().parse_args(arguments)
+    options = Options(
+        speed=asked.speed,
+        seed=asked.seed,
+        concurrency=asked.concurrency or None,
+        cap=asked.cap or None,
+        tiny=asked.tiny,
+    )
+    try:
+        asyncio.run(_serve(options, host=asked.host, port=asked.port))
+    except OSError as error:
+        sys.exit(f"simulator: {error.strerror}")
+
+
+async def _serve(options: Options, *, host: str, port: int) -> None:
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+    async with serving(World(options), host=host, port=port) as address:
+        sys.stdout.write(f"{address}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator",
+        description="Serves every video vendor's API, with playable videos and faults on demand.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument(
+        "--speed", type=_positive, default=default.speed, help="times a vendor's own pace"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=default.seed, help="varies durations and videos"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=default.concurrency,
+        help="places per model where vendors hold the rest; 0 is no limit",
+    )
+    parser.add_argument(
+        "--cap",
+        type=int,
+        default=default.cap,
+        help="unfinished operations where vendors refuse the rest; 0 is no limit",
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="serve one fixed clip of 200 kB, for benchmarks"
+    )
+    return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+if __name__ == "__main__":
+    main()

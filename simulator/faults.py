@@ -1,0 +1,216 @@
+"""Scripted misfortune: which request is struck, by what, and how often."""
+
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeGuard
+
+
+class Step(StrEnum):
+    """The part of a job's conversation with a vendor that a request belongs to."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    CANCEL = "cancel"
+    DOWNLOAD = "download"
+
+
+class Do(StrEnum):
+    """What happens to a request that is struck."""
+
+    #: Refused with `status` in the vendor's own error shape; nothing is accepted.
+    STATUS = "status"
+    #: Accepted (and billed), then the connection closes without an answer.
+    DROP_AFTER_ACCEPT = "drop_after_accept"
+    #: Read, then the connection closes without an answer; nothing is accepted.
+    DROP_BEFORE_ACCEPT = "drop_before_accept"
+    #: Accepted (and billed), then never answered.
+    HANG = "hang"
+    #: Accepted (and billed), then answered with 200 and bytes that are not JSON.
+    GARBAGE = "garbage"
+
+
+class BadFault(ValueError):
+    """Faults or chaos that cannot be meant; the message names the field and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One instruction of `POST /_sim/faults`."""
+
+    provider: str
+    on: Step
+    do: Do
+    status: int | None = None
+    #: The Retry-After header: seconds, or an HTTP date sent as it is.
+    retry_after: float | str | None = None
+    times: int = 1
+    #: Strikes only requests whose operation's prompt contains this text.
+    match_prompt: str | None = None
+
+
+class Faults:
+    """The faults that wait for their requests, in the order in which they were installed."""
+
+    def __init__(self) -> None:
+        self._pending: list[Fault] = []
+        self._left: list[int] = []
+
+    @property
+    def armed(self) -> bool:
+        return bool(self._pending)
+
+    def install(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self._pending.append(fault)
+            self._left.append(fault.times)
+
+    def clear(self) -> None:
+        self._pending.clear()
+        self._left.clear()
+
+    def pending(self) -> list[tuple[Fault, int]]:
+        """Each fault and how many strikes it has left."""
+        return list(zip(self._pending, self._left, strict=True))
+
+    def need_prompt(self, provider: str, on: Step) -> bool:
+        return any(f.match_prompt and (f.provider, f.on) == (provider, on) for f in self._pending)
+
+    def take(self, provider: str, on: Step, *, prompt: str) -> Fault | None:
+        """The first fault that strikes this request, used up by one strike."""
+        for index, fault in enumerate(self._pending):
+            if (fault.provider, fault.on) != (provider, on):
+                continue
+            if fault.match_prompt is not None and fault.match_prompt not in prompt:
+                continue
+            self._left[index] -= 1
+            if self._left[index] == 0:
+                del self._pending[index], self._left[index]
+            return fault
+        return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Chaos:
+    """Strikes at random: the same seed strikes the same requests of the same sequence."""
+
+    seed: int
+    rate: float
+    do: Sequence[Do]
+    _dice: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+
+    def strike(self, provider: str, on: Step) -> Fault | None:
+        if self._dice.random() >= self.rate:
+            return None
+        do = self._dice.choice(self.do)
+        if do is not Do.STATUS:
+            return Fault(provider=provider, on=on, do=do)
+        status = self._dice.choice((429, 500, 502, 503))
+        retry_after = 1 if status in (429, 503) else None
+        return Fault(provider=provider, on=on, do=do, status=status, retry_after=retry_after)
+
+
+_FAULT_KEYS: Final = frozenset(
+    ("provider", "on", "do", "status", "retry_after", "times", "match_prompt")
+)
+_ERROR_STATUSES: Final = range(400, 600)
+_CHAOS_KEYS: Final = frozenset(("seed", "rate", "do"))
+
+
+def parse_faults(raw: object, *, providers: Collection[str]) -> list[Fault]:
+    """Read the body of `POST /_sim/faults`: all of it or, with BadFault, none."""
+    if not isinstance(raw, list):
+        raise BadFault("the body must be a list of faults")
+    return [_fault(each, f"[{index}]", providers) for index, each in enumerate(raw)]
+
+
+def parse_chaos(raw: object) -> Chaos:
+    """Read the body of `POST /_sim/chaos`."""
+    body = _object(raw, "the body", _CHAOS_KEYS)
+    rate = body.get("rate")
+    if not _is_number(rate) or not 0 <= rate <= 1:
+        raise BadFault(f"rate: {rate!r} is not a number from 0 to 1")
+    do = body.get("do")
+    if not isinstance(do, list) or not do:
+        raise BadFault(f"do: {do!r} is not a list of one or more of {', '.join(Do)}")
+    kinds = [Do(_choice({"do": each}, "do", Do, "")) for each in do]
+    return Chaos(seed=_whole(body, "seed", "", default=None), rate=rate, do=kinds)
+
+
+def _fault(raw: object, where: str, providers: Collection[str]) -> Fault:
+    body = _object(raw, where, _FAULT_KEYS)
+    do = Do(_choice(body, "do", Do, where))
+    times = _whole(body, "times", where, default=1)
+    if times < 1:
+        raise BadFault(f"{where}.times: {times} is not 1 or more")
+    return Fault(
+        provider=_choice(body, "provider", providers, where),
+        on=Step(_choice(body, "on", Step, where)),
+        do=do,
+        status=_status(body, where, do),
+        retry_after=_retry_after(body, where, do),
+        times=times,
+        match_prompt=_text(body, "match_prompt", where),
+    )
+
+
+def _status(body: Mapping[str, object], where: str, do: Do) -> int | None:
+    if do is not Do.STATUS:
+        if body.get("status") is not None:
+            raise BadFault(f"{where}.status: only goes with do 'status', not {do.value!r}")
+        return None
+    status = _whole(body, "status", where, default=None)
+    if status not in _ERROR_STATUSES:
+        raise BadFault(f"{where}.status: {status} is not from 400 to 599")
+    return status
+
+
+def _retry_after(body: Mapping[str, object], where: str, do: Do) -> float | str | None:
+    value = body.get("retry_after")
+    if value is not None and do is not Do.STATUS:
+        raise BadFault(f"{where}.retry_after: only goes with do 'status', not {do.value!r}")
+    if value is None or isinstance(value, str):
+        return value
+    if not _is_number(value) or value < 0:
+        raise BadFault(f"{where}.retry_after: {value!r} is not seconds or an HTTP date")
+    return value
+
+
+def _object(raw: object, where: str, keys: Collection[str]) -> Mapping[str, object]:
+    if not isinstance(raw, dict):
+        raise BadFault(f"{where}: {raw!r} is not an object")
+    if unknown := sorted(set(raw) - set(keys)):
+        raise BadFault(
+            f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(keys))}"
+        )
+    return raw
+
+
+def _choice(body: Mapping[str, object], key: str, allowed: Iterable[str], where: str) -> str:
+    value = body.get(key)
+    names = [str(name) for name in allowed]
+    if not isinstance(value, str) or value not in names:
+        raise BadFault(f"{where}.{key}: {value!r} is not one of {', '.join(names)}".lstrip("."))
+    return value
+
+
+def _whole(body: Mapping[str, object], key: str, where: str, *, default: int | None) -> int:
+    value = body.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadFault(f"{where}.{key}: {value!r} is not a whole number".lstrip("."))
+    return value
+
+
+def _text(body: Mapping[str, object], key: str, where: str) -> str | None:
+    value = body.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadFault(f"{where}.{key}: {value!r} is not text")
+    return value
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

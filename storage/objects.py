@@ -1,0 +1,177 @@
+"""Finished videos in a local folder or a bucket, through one client: obstore."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from storage.base import NotStored, StorageError, StorageFull, Unavailable, checked_key
+
+if TYPE_CHECKING:  # a name that obstore's stubs have and the module has not
+    from obstore.store import RetryConfig
+
+#: Bytes that one request reads: what one client that downloads a video costs us in memory.
+WINDOW = 2 * 2**20
+#: Bytes of disk that videos leave free for the database and the logs beside them.
+RESERVE = 256 * 2**20
+
+# obstore's own time-outs stand: 5 s to connect, 30 s for a request, which moves a part (5 MiB) or a
+# window. Options given here would hide the operator's `AWS_ALLOW_HTTP` (0.12.1, tried).
+_RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=90)}
+
+
+class ObjectStorage:
+    """Objects under one URL: `file:///folder`, `s3://bucket/prefix`, and obstore's other schemes.
+
+    A bucket's credentials, region and endpoint come from the vendor's own variables (`AWS_…`). A
+    local folder is made when it is missing, and only there free space can be checked. Both kinds
+    make an object visible whole or not at all: the local store writes `<name>#<n>` beside it and
+    renames (read in object_store, and watched by a test).
+    """
+
+    # obstore's runtime has threads, which a fork does not copy: a child that inherits a used one
+    # waits forever (obstore 0.12.1, tried). Loud is better.
+    _used_by: ClassVar[int | None] = None
+
+    def __init__(self, url: str, *, reserve: int = RESERVE) -> None:
+        self._store = _open(url)
+        self._folder = self._store.prefix if isinstance(self._store, LocalStore) else None
+        self._reserve = reserve
+
+    async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
+        checked_key(key)
+        size = path.stat().st_size  # noqa: ASYNC240 - the inode was written a moment ago
+        self.check_space(size)
+        if self._folder is None:
+            with self._in_words(key):
+                await obstore.put_async(
+                    self._store, key, path, attributes={"Content-Type": content_type}
+                )
+            return
+        await asyncio.to_thread(_remove_staged, self._folder, key)
+        with self._in_words(key, size=size):
+            await obstore.put_async(self._store, key, path)  # it keeps no content type
+            await asyncio.to_thread(_flush, self._folder, key)
+
+    async def read(
+        self, key: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        size = await self.head(key)
+        if size is None:
+            raise NotStored(_missing(key))
+        stop = size if end is None else min(end, size)
+        while start < stop:
+            window = min(start + WINDOW, stop)
+            with self._in_words(key):
+                piece = await obstore.get_range_async(self._store, key, start=start, end=window)
+            yield bytes(piece)
+            start = window
+
+    async def head(self, key: str) -> int | None:
+        checked_key(key)
+        try:
+            with self._in_words(key):
+                return (await obstore.head_async(self._store, key))["size"]
+        except NotStored:
+            return None
+
+    async def delete(self, key: str) -> None:
+        checked_key(key)
+        if self._folder:
+            await asyncio.to_thread(_remove_staged, self._folder, key)
+        try:
+            with self._in_words(key):
+                await obstore.delete_async(self._store, key)
+        except NotStored:
+            return
+
+    def check_space(self, size: int) -> None:
+        """Refuse what would fill the local disk; a bucket has no such limit.
+
+        Raises:
+            StorageFull: storing `size` more bytes would leave less than the reserve.
+        """
+        if self._folder is None:
+            return
+        free = shutil.disk_usage(self._folder).free
+        if free < size + self._reserve:
+            raise StorageFull(_full(size, free=free, reserve=self._reserve))
+
+    @contextmanager
+    def _in_words(self, key: str, *, size: int = 0) -> Iterator[None]:
+        """Translate obstore's errors, whose texts hold addresses, once."""
+        self._refuse_a_forked_runtime()
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotStored(_missing(key)) from error
+        except (BaseError, OSError, NotImplementedError) as error:
+            self.check_space(size)
+            msg = f"the video store failed ({type(error).__name__})"
+            raise Unavailable(msg) from error
+
+    def _refuse_a_forked_runtime(self) -> None:
+        used_by = ObjectStorage._used_by
+        if used_by not in {None, os.getpid()}:
+            msg = "the video store was used before this process was forked; use it only afterwards"
+            raise StorageError(msg)
+        ObjectStorage._used_by = os.getpid()
+
+
+def _open(url: str) -> ObjectStore:
+    try:
+        if url.startswith("file:"):
+            return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+        return from_url(url, retry_config=_RETRIES)
+    except (BaseError, OSError, ValueError) as error:
+        scheme = url.split(":", 1)[0]
+        msg = f"the video store ({scheme}: address) can't be opened: {_first_line(error)}"
+        raise Unavailable(msg) from error
+
+
+def _remove_staged(folder: Path, key: str) -> None:
+    """Delete what a killed process left of the same object: whoever holds its lease has the say."""
+    target = folder / key
+    for staged in target.parent.glob(f"{target.name}#*"):
+        staged.unlink(missing_ok=True)
+
+
+def _flush(folder: Path, key: str) -> None:
+    """Bring a new file and its name to the disk: the database is about to say that we have it."""
+    file = folder / key
+    _fsync(file)
+    for directory in file.parents:
+        _fsync(directory)
+        if directory == folder:
+            return
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _missing(key: str) -> str:
+    return f"nothing is stored as {key}"
+
+
+def _full(size: int, *, free: int, reserve: int) -> str:
+    return (
+        f"no space for a video of {size:,} bytes: {free:,} bytes are free, "
+        f"of which {reserve:,} stay reserved"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,1 @@
+"""What happens to a job, and when it is tried again."""

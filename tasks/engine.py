@@ -1,0 +1,67 @@
+"""What one process works with: its pool, its clients, its providers; built once, used on one loop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.database import Database
+from models.vault import Vault
+from providers.base import Account, Provider
+from providers.catalog import Catalog
+from providers.registry import PROVIDERS, accounts
+from settings import Settings
+from storage.base import Storage
+from storage.objects import ObjectStorage
+from transport.base import Client
+from transport.exact import ExactClient
+from transport.fast import FastClient
+from transport.guard import Guard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Everything that the verbs need; building it opens no connection."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    catalog: Catalog
+    accounts: Mapping[str, Account]
+    storage: Storage
+    guard: Guard
+    #: For the few requests that must tell exactly what became of them.
+    exact: Client
+    #: For the many, to addresses that an operator configured.
+    fast: Client
+    #: For every request that a user can aim.
+    guarded: Client
+
+    @classmethod
+    def build(cls, settings: Settings) -> "Engine":
+        guard = Guard(settings.allow_private_hosts)
+        return cls(
+            settings=settings,
+            database=Database(
+                settings.require_database(), connections=settings.database_connections
+            ),
+            vault=Vault(settings.secret_keys),
+            catalog=Catalog.load(settings),
+            accounts=accounts(settings),
+            storage=ObjectStorage(settings.videos_url),
+            guard=guard,
+            exact=ExactClient(),
+            fast=FastClient.trusted(),
+            guarded=FastClient.guarded(guard),
+        )
+
+    def provider(self, account: str) -> Provider:
+        return PROVIDERS[self.accounts[account].provider]
+
+    def poll_floor(self, account: str) -> float:
+        """The shortest wait between two polls on an account, in seconds."""
+        chosen = self.settings.poll_floor_seconds
+        return self.provider(account).capabilities.poll_floor if chosen is None else chosen
+
+    async def close(self) -> None:
+        for client in (self.exact, self.fast, self.guarded):
+            await client.close()
+        await self.database.close()

@@ -1,0 +1,180 @@
+"""How a job ends: its final state, what is released with it, and the webhook that tells of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from models import due
+from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
+from models.database import Connection
+from models.failure import Failure, Fault
+from models.ids import new_id
+from models.state import (
+    FINAL_JOB_STATES,
+    AttemptState,
+    DeliveryState,
+    JobState,
+    What,
+)
+from models.vault import Vault
+from providers.registry import PROVIDERS
+from tasks.engine import Engine
+from tasks.view import WEBHOOK_LINK_LIVES, job_view, read_jobs
+from webhooks.events import EventType, render
+
+EVENT_TYPES = {
+    JobState.COMPLETE: EventType.VIDEO_COMPLETED,
+    JobState.FAILED: EventType.VIDEO_FAILED,
+    JobState.CANCELLED: EventType.VIDEO_CANCELLED,
+}
+
+
+async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) -> None:
+    """Give every job whose outputs are all final its own final state; the others stay as they are."""
+    if not jobs:
+        return
+    # Two outputs of one job may end at once: whoever locks the job second sees both.
+    await connection.execute(
+        "SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (sorted(set(jobs)),)
+    )
+    cursor = await connection.execute(
+        """
+        SELECT job.id, bool_or(output.state = 'stored') AS has_video,
+               (array_agg(output.error ORDER BY output.position)
+                FILTER (WHERE output.error IS NOT NULL))[1] AS error
+        FROM job JOIN output ON output.job = job.id
+        WHERE job.id = ANY(%s) AND NOT job.state = ANY(%s)
+        GROUP BY job.id
+        HAVING bool_and(output.state IN ('stored', 'failed'))
+        """,
+        (list(set(jobs)), list(FINAL_JOB_STATES)),
+    )
+    ended = await cursor.fetchall()
+    complete = [row["id"] for row in ended if row["has_video"]]
+    failures = {row["id"]: _failure(row["error"]) for row in ended if not row["has_video"]}
+    await finish(engine, connection, JobState.COMPLETE, complete)
+    await finish(engine, connection, JobState.FAILED, list(failures), failures=failures)
+
+
+async def finish(
+    engine: Engine,
+    connection: Connection,
+    to: JobState,
+    jobs: Sequence[str],
+    *,
+    failures: Mapping[str, Failure] | None = None,
+) -> list[Moved]:
+    """Move jobs to a final state with all that belongs to it; returns those that did move."""
+    moved = await advance_jobs(connection, to, sorted(jobs), failures=failures)
+    ids = [job.id for job in moved]
+    if not ids:
+        return []
+    await due.drop(connection, What.EXPIRE, ids)
+    if to is not JobState.COMPLETE:
+        await _release(connection, {id_: (failures or {}).get(id_) or _UNWANTED for id_ in ids})
+    await _charge(connection, ids)
+    await _announce(engine, connection, to, ids)
+    return moved
+
+
+async def _release(connection: Connection, failures: Mapping[str, Failure]) -> None:
+    """Nothing of these jobs is wanted any more: give up outputs, release what was not sent, stop the rest."""
+    outputs = await fail_outputs(connection, failures, of="job")
+    await due.drop(connection, What.STORE, outputs)
+    cursor = await connection.execute(
+        """
+        SELECT attempt.id, attempt.state, attempt.provider, attempt.account, job.tenant
+        FROM attempt JOIN job ON job.id = attempt.job
+        WHERE attempt.job = ANY(%s) AND attempt.state IN ('planned', 'accepted')
+        ORDER BY attempt.id FOR UPDATE OF attempt
+        """,
+        (list(failures),),
+    )
+    attempts = await cursor.fetchall()
+    planned = [row["id"] for row in attempts if row["state"] == AttemptState.PLANNED]
+    await advance_attempts(connection, AttemptState.CANCELLED, planned)
+    await due.drop(connection, What.SUBMIT, planned)
+    await stop_operations(
+        connection, [row for row in attempts if row["state"] == AttemptState.ACCEPTED]
+    )
+
+
+async def stop_operations(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
+    """Accepted attempts that nobody wants: cancelled upstream where that can be, else polled on to
+    learn what they cost."""
+    stoppable = [row for row in attempts if PROVIDERS[row["provider"]].capabilities.cancel]
+    await due.drop(connection, What.POLL, [row["id"] for row in stoppable])
+    await due.put(
+        connection,
+        What.CANCEL,
+        [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in stoppable],
+    )
+
+
+async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
+    """The caller pays for the videos that were stored, at the price that was told."""
+    await connection.execute(
+        """
+        UPDATE job SET cost_micros = round(job.estimated_cost_micros * made.share)
+        FROM (SELECT job, (count(*) FILTER (WHERE state = 'stored'))::numeric / count(*) AS share
+              FROM output WHERE job = ANY(%s) GROUP BY job) AS made
+        WHERE job.id = made.job
+        """,
+        (list(jobs),),
+    )
+
+
+async def _announce(
+    engine: Engine, connection: Connection, to: JobState, jobs: Sequence[str]
+) -> None:
+    """Render the event of each job that has a webhook, once, and make its delivery due."""
+    rows = [row for row in await read_jobs(connection, jobs) if row["webhook"]]
+    if not rows:
+        return
+    deliveries = [_delivery(engine, to, row) for row in rows]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            """
+            INSERT INTO delivery (id, job, tenant, type, host, state, target, body)
+            VALUES (%(id)s, %(job)s, %(tenant)s, %(type)s, %(host)s, %(state)s,
+                    %(target)s, %(body)s)
+            """,
+            deliveries,
+        )
+    await due.put(
+        connection,
+        What.DELIVER,
+        [due.Row(id=row["id"], lane=row["host"], tenant=row["tenant"]) for row in deliveries],
+    )
+
+
+def _delivery(engine: Engine, to: JobState, row: Mapping[str, Any]) -> dict[str, Any]:
+    vault: Vault = engine.vault
+    view = job_view(
+        row, api_url=engine.settings.api_url, vault=vault, link_lives=WEBHOOK_LINK_LIVES
+    )
+    body = render(EVENT_TYPES[to], row["finished_at"], view)
+    return {
+        "id": new_id("evt"),
+        "job": row["id"],
+        "tenant": row["tenant"],
+        "type": EVENT_TYPES[to],
+        "host": host_of(vault.open_json(row["webhook"])["url"]),
+        "state": DeliveryState.PENDING,
+        "target": row["webhook"],
+        "body": vault.seal(body),
+    }
+
+
+def host_of(url: str) -> str:
+    """Host and port: what one dead receiver may slow down."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
+_UNWANTED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
+
+
+def _failure(error: Mapping[str, Any] | None) -> Failure:
+    if error is None:
+        return Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
+    return Failure(**{**error, "fault": Fault(error["fault"])})

@@ -1,0 +1,90 @@
+"""Hints: messages that make work start sooner. Nothing is lost with one; the tick sends it again."""
+
+import queue
+import threading
+from functools import cache
+
+import redis
+import structlog
+from kombu.exceptions import OperationalError
+
+from models.state import What
+from settings import current
+from tasks.queue import BROKER_TIMEOUT, PUMPS, app
+
+log = structlog.get_logger()
+
+#: A hint that is on its way is not sent again for this long, unless its pump starts, in seconds.
+HOLD = 30
+#: A hint older than this is superseded by a later one, in seconds.
+STALE = 60
+#: Hints that wait for the publishing thread; more are dropped, since the tick finds their work.
+_MOST_WAITING = 1000
+
+
+def send(what: What, lane: str | None) -> bool:
+    """Send a hint unless one is on its way; says whether it went out. Never raises for the broker."""
+    name, target = PUMPS[what]
+    try:
+        if not _first(what, lane):
+            return False
+        app.send_task(name, kwargs={"lane": lane}, queue=target, expires=STALE, retry=False)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("hint.not_sent", what=what, lane=lane, error=type(error).__name__)
+        return False
+    return True
+
+
+def arrived(what: What, lane: str | None) -> None:
+    """A pump starts: the next hint for its lane may be sent."""
+    valkey = _valkey()
+    if valkey is not None:
+        try:
+            valkey.delete(_key(what, lane))
+        except redis.RedisError as error:
+            log.warning("hint.key_not_deleted", what=what, lane=lane, error=type(error).__name__)
+
+
+def _first(what: What, lane: str | None) -> bool:
+    valkey = _valkey()
+    return valkey is None or bool(valkey.set(_key(what, lane), 1, nx=True, ex=HOLD))
+
+
+def _key(what: What, lane: str | None) -> str:
+    return f"longtake:hint:{what}:{lane or '*'}"
+
+
+@cache
+def _valkey() -> redis.Redis | None:
+    url = current().limits_url
+    if url is None:
+        return None
+    if url.startswith("redis+socket://"):
+        url = url.replace("redis+socket://", "unix://", 1)
+    return redis.Redis.from_url(
+        url, socket_timeout=BROKER_TIMEOUT, socket_connect_timeout=BROKER_TIMEOUT
+    )
+
+
+class Hinter:
+    """Sends hints from a thread of its own, so that an answer to a caller never waits for the broker."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[What, str | None] | None] = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name="longtake-hints", daemon=True)
+        self._thread.start()
+
+    def nudge(self, what: What, lane: str | None) -> None:
+        """Say that there is work; returns at once, whatever the broker does."""
+        try:
+            self._waiting.put_nowait((what, lane))
+        except queue.Full:
+            log.warning("hint.dropped", what=what, lane=lane)
+
+    def close(self) -> None:
+        self._waiting.put(None, timeout=1)
+        self._thread.join(timeout=2 * BROKER_TIMEOUT)
+
+    def _run(self) -> None:
+        while (hint := self._waiting.get()) is not None:
+            send(*hint)

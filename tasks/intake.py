@@ -1,0 +1,281 @@
+"""Intake: the one door through which a job comes into being, whole or not at all."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from models import due
+from models.database import Connection
+from models.failure import RequestRefused
+from models.ids import new_id, new_marker
+from models.request import VideoRequest
+from models.state import AttemptState, JobState, OutputState, What
+from providers.plan import Plan
+from providers.resolve import resolve
+from tasks.engine import Engine
+from tasks.view import job_view, read_jobs
+from webhooks.signing import BadSecret, secret_bytes
+
+#: By how much a priority moves a job forward in its tenant's turn, in seconds: it overtakes what
+#: came up to so much earlier, and is overtaken by nothing for ever.
+HEAD_START = {"low": 0.0, "normal": 600.0, "high": 4200.0}
+
+#: Left out of the stored request: kept sealed, since an address may be a signed link.
+_SEALED = {"webhook_url", "webhook_secret", "image", "last_image", "reference_images"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What the HTTP edge knows beside the request's body."""
+
+    app_id: str | None = None
+    idempotency_key: str | None = None
+    #: SHA-256 of the body as canonical JSON.
+    body_hash: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A job that is durable, or the one that an Idempotency-Key names already."""
+
+    job_id: str
+    lane: str
+    #: The public view as it was first answered.
+    view: dict[str, Any] = field(repr=False)
+    is_repeat: bool = False
+
+
+def canonical_hash(body: object) -> bytes:
+    """SHA-256 of a JSON value, whatever the order of its keys and its white space."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+async def accept(
+    engine: Engine,
+    request: VideoRequest,
+    *,
+    tenant: str,
+    job_id: str | None = None,
+    caller: Caller | None = None,
+) -> Accepted:
+    """Check a request against its route and make its rows, in one transaction.
+
+    A `job_id` or Idempotency-Key that exists already gives the first job back.
+
+    Raises:
+        RequestRefused: the request can't be carried out; no row was written.
+        DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
+    """
+    check_webhook(engine, request)
+    plan = resolve(request, engine.catalog, engine.accounts)
+    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id or new_id("job_vid"))
+    caller = caller or Caller()
+
+    async def work(connection: Connection) -> Accepted:
+        if caller.idempotency_key and (first := await _first_answer(engine, connection, tenant, caller)):
+            return first
+        if not await _insert(connection, new, caller):
+            return await _existing(engine, connection, new, tenant)
+        row = (await read_jobs(connection, [new.job["id"]]))[0]
+        view = job_view(row, api_url=engine.settings.api_url, vault=engine.vault)
+        if caller.idempotency_key:
+            await _remember(engine, connection, tenant, caller, view)
+        return Accepted(job_id=new.job["id"], lane=plan.account, view=view)
+
+    return await engine.database.run(work)
+
+
+def check_webhook(engine: Engine, request: VideoRequest) -> None:
+    """Refuse at once what could never be delivered."""
+    if request.webhook_secret is not None:
+        if request.webhook_url is None:
+            msg = "webhook_secret needs webhook_url"
+            raise RequestRefused(msg, param="webhook_secret")
+        try:
+            secret_bytes(request.webhook_secret)
+        except BadSecret as error:
+            msg = f"webhook_secret {error}"
+            raise RequestRefused(msg, param="webhook_secret") from None
+    if request.webhook_url is not None and (reason := engine.guard.check_host(request.webhook_url)):
+        msg = f"webhook_url is refused: {reason}"
+        raise RequestRefused(msg, param="webhook_url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _New:
+    job: dict[str, Any]
+    attempts: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    submit_at: Callable[[datetime], datetime]
+
+
+def _rows(
+    engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job_id: str
+) -> _New:
+    stored = request.model_dump(mode="json", exclude_none=True, exclude=_SEALED)
+    webhook = None
+    if request.webhook_url is not None:
+        webhook = engine.vault.seal_json(
+            {"url": request.webhook_url, "secret": request.webhook_secret}
+        )
+    route = plan.to_json()
+    scene = engine.vault.seal_json(route.pop("scene"))
+    job = {
+        "id": job_id,
+        "tenant": tenant,
+        "app_id": None,
+        "request_id": new_id("req_vid"),
+        "state": JobState.PENDING,
+        "model": request.model,
+        "prompt": request.prompt,
+        "request": Jsonb(stored),
+        "plan": Jsonb(route),
+        "scene": scene,
+        "typical_seconds": plan.typical_seconds[1],
+        "estimated_cost_micros": plan.estimated_cost_micros,
+        "unknown_policy": request.unknown_policy or engine.settings.unknown_policy,
+        "webhook": webhook,
+        "run_at": request.run_at,
+        "deadline_seconds": request.deadline_seconds or engine.settings.deadline_seconds,
+    }
+    attempts, outputs = _attempts_and_outputs(plan, job_id)
+    head_start = timedelta(seconds=HEAD_START[request.priority])
+    return _New(
+        job=job,
+        attempts=attempts,
+        outputs=outputs,
+        submit_at=lambda now: max(request.run_at, now) if request.run_at else now - head_start,
+    )
+
+
+def _attempts_and_outputs(
+    plan: Plan, job_id: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    attempts: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
+    for count in plan.attempt_counts:
+        attempt = {
+            "id": new_id("att"),
+            "job": job_id,
+            "provider": plan.provider,
+            "account": plan.account,
+            "route": f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s",
+            "state": AttemptState.PLANNED,
+            "marker": new_marker(),
+            "count": count,
+        }
+        attempts.append(attempt)
+        outputs.extend(
+            {
+                "id": new_id("out"),
+                "job": job_id,
+                "attempt": attempt["id"],
+                "position": len(outputs) + number,
+                "state": OutputState.EXPECTED,
+            }
+            for number in range(count)
+        )
+    return attempts, outputs
+
+
+async def _insert(connection: Connection, new: _New, caller: Caller) -> bool:
+    """All rows of a job; False when a job of this id exists."""
+    cursor = await connection.execute(
+        """
+        INSERT INTO job (id, tenant, app_id, request_id, state, model, prompt, request, plan, scene,
+                         typical_seconds, estimated_cost_micros, unknown_policy, webhook, run_at,
+                         progress_source, deadline_at)
+        VALUES (%(id)s, %(tenant)s, %(app_id)s, %(request_id)s, %(state)s, %(model)s, %(prompt)s,
+                %(request)s, %(plan)s, %(scene)s, %(typical_seconds)s,
+                %(estimated_cost_micros)s, %(unknown_policy)s, %(webhook)s, %(run_at)s, 'estimated',
+                greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second')
+        ON CONFLICT (id) DO NOTHING
+        RETURNING now() AS now, deadline_at
+        """,
+        new.job | {"app_id": caller.app_id},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return False
+    job, tenant = new.job["id"], new.job["tenant"]
+    async with connection.cursor() as many:
+        await many.executemany(
+            """
+            INSERT INTO attempt (id, job, provider, account, route, state, marker, count)
+            VALUES (%(id)s, %(job)s, %(provider)s, %(account)s, %(route)s, %(state)s, %(marker)s,
+                    %(count)s)
+            """,
+            new.attempts,
+        )
+        await many.executemany(
+            """
+            INSERT INTO output (id, job, attempt, position, state)
+            VALUES (%(id)s, %(job)s, %(attempt)s, %(position)s, %(state)s)
+            """,
+            new.outputs,
+        )
+    await connection.execute("INSERT INTO event (job, kind) VALUES (%s, 'pending')", (job,))
+    start = new.submit_at(row["now"].astimezone(UTC))
+    submits = [
+        due.Row(id=attempt["id"], lane=attempt["account"], tenant=tenant, at=start)
+        for attempt in new.attempts
+    ]
+    await due.put(connection, What.SUBMIT, submits)
+    expiry = due.Row(id=job, lane=due.NO_LANE, tenant=tenant, at=row["deadline_at"])
+    await due.put(connection, What.EXPIRE, [expiry])
+    return True
+
+
+async def _first_answer(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller
+) -> Accepted | None:
+    """What this Idempotency-Key was first answered; a racing duplicate waits here for the first."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{tenant}\n{caller.idempotency_key}",),
+    )
+    cursor = await connection.execute(
+        "SELECT job, body_hash, response FROM idempotency WHERE tenant = %s AND key = %s",
+        (tenant, caller.idempotency_key),
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    if row["body_hash"] != caller.body_hash:
+        msg = "this Idempotency-Key was used with another request body"
+        raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
+    view = engine.vault.open_json(row["response"])
+    return Accepted(job_id=row["job"], lane=due.NO_LANE, view=view, is_repeat=True)
+
+
+async def _remember(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: dict[str, Any]
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO idempotency (tenant, key, body_hash, job, response)
+        VALUES (%s, %s, %s, %s, %s)
+        """,
+        (
+            *(tenant, caller.idempotency_key, caller.body_hash),
+            *(view["id"], engine.vault.seal_json(view)),
+        ),
+    )
+
+
+async def _existing(
+    engine: Engine, connection: Connection, new: _New, tenant: str
+) -> Accepted:
+    """The job that has this id already, if it is this tenant's."""
+    rows = await read_jobs(connection, [new.job["id"]])
+    if not rows or rows[0]["tenant"] != tenant:
+        msg = f"job_id {new.job['id']!r} is taken"
+        raise RequestRefused(msg, param="job_id")
+    view = job_view(rows[0], api_url=engine.settings.api_url, vault=engine.vault)
+    return Accepted(job_id=new.job["id"], lane=due.NO_LANE, view=view, is_repeat=True)

@@ -1,0 +1,107 @@
+"""A job's life, top to bottom: what is done with it, in order of time, and by which verb.
+
+    intake    one transaction: the job, its attempts, its outputs, and what is due first
+    submit    commit `sent`, POST once, commit the answer            pending → submitting → processing
+    look_up   an answer was lost: find the operation, or give it up
+    poll      look until it ends                                      processing → storing
+    store     bring the video home                                    storing → complete
+    deliver   tell whoever asked
+    cancel    stop upstream what nobody wants
+    expire    end what has run out of time
+
+Each verb is one class in `tasks.verbs`; the pump runs them all the same way.
+"""
+
+import asyncio
+import multiprocessing
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as StillRunning
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+
+from models.state import What
+from tasks import hints
+from tasks.engine import Engine
+from tasks.loop import Runtime, runtime
+from tasks.pump import Pump, Tally, Verb
+from tasks.verbs.cancel import Cancel
+from tasks.verbs.deliver import Deliver
+from tasks.verbs.expire import Expire
+from tasks.verbs.poll import Poll
+from tasks.verbs.store import Store
+from tasks.verbs.submit import Submit
+
+log = structlog.get_logger()
+
+#: Set when the process is asked to stop: made at import, so that prefork children share it.
+stopping = multiprocessing.Event()
+
+#: Pumps of this process's loop; touched on that loop only.
+_running: dict[tuple[What, str | None], Pump] = {}
+
+#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds.
+GRACE = 120.0
+
+
+def verb_for(what: What, engine: Engine) -> Verb:
+    """The verb of a kind of due rows."""
+    match what:
+        case What.SUBMIT:
+            return Submit(engine=engine)
+        case What.POLL:
+            return Poll(engine=engine)
+        case What.STORE:
+            return Store(engine=engine)
+        case What.DELIVER:
+            return Deliver(engine=engine)
+        case What.CANCEL:
+            return Cancel(engine=engine)
+        case What.EXPIRE:
+            return Expire(engine=engine)
+        case What.LOOK_UP:
+            raise NotImplementedError
+
+
+def pump(what: What, lane: str | None) -> str:
+    """Run a pump on this process's loop and wait for it; harmless to run twice, or not at all.
+
+    A pump of the same kind and lane that is claiming already is woken instead.
+    """
+    hints.arrived(what, lane)
+    ours = runtime()
+    future = ours.start(_pump(ours, what, lane))
+    try:
+        return future.result(timeout=ours.engine.settings.pump_seconds + GRACE)
+    except SoftTimeLimitExceeded:
+        future.cancel()
+        raise
+    except (StillRunning, CancelledError):
+        future.cancel()
+        log.error("pump.overran", what=what, lane=lane)  # noqa: TRY400 - nothing was raised to show
+        return "overran"
+
+
+async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
+    other = _running.get((what, lane))
+    if other is not None and other.is_claiming:
+        other.wake()
+        return "woke the pump that runs"
+    settings = ours.engine.settings
+    mine = Pump(
+        verb_for(what, ours.engine),
+        ours.engine.database,
+        lane,
+        seconds=settings.pump_seconds,
+        lease_seconds=settings.lease_seconds,
+        stop=stopping.is_set,
+    )
+    _running[what, lane] = mine
+    try:
+        tally: Tally = await asyncio.create_task(mine.run())
+    finally:
+        if _running.get((what, lane)) is mine:
+            del _running[what, lane]
+    if tally.claimed:
+        log.info("pump.done", what=what, lane=lane, tally=str(tally), seconds=round(tally.seconds, 2))
+    return str(tally)

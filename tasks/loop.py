@@ -1,0 +1,71 @@
+"""One event loop per process, on a thread of its own, made after the fork by whoever needs it first."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import uvloop
+
+from settings import current
+from tasks.engine import Engine
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """A loop thread and the engine that lives on it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = uvloop.new_event_loop()
+        self.engine = Engine.build(current())
+        self._thread = threading.Thread(target=self._run, name="longtake-loop", daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin `work` on the loop; its future may be waited for in any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def close(self) -> None:
+        """Close connections and end the thread; bounded, since a process is about to end."""
+        self.start(self.engine.close()).result(timeout=5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_guard = threading.Lock()
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """This process's runtime: connections and threads do not survive a fork, so it is keyed by pid."""
+    global _runtime  # noqa: PLW0603 - the one per-process object
+    with _guard:
+        if _runtime is None or _runtime.pid != os.getpid():
+            _runtime = Runtime()
+        return _runtime
+
+
+def close() -> None:
+    """End this process's runtime, if it has one."""
+    global _runtime  # noqa: PLW0603 - the one per-process object
+    with _guard:
+        ours, _runtime = _runtime, None
+    if ours is not None and ours.pid == os.getpid():
+        ours.close()
+
+
+def _renew_guard() -> None:
+    """A child made while another thread held the lock would wait for it for ever."""
+    global _guard  # noqa: PLW0603 - see above
+    _guard = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_guard)

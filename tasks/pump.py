@@ -1,0 +1,426 @@
+"""The pump: claims due rows, works on many at once on one loop, writes back in rolling batches.
+
+Claimer, requests and writer overlap and never wait for each other in step: one request that hangs
+must not hold 499 others. No transaction is open while a request is. What a pump may write is guarded
+by its fencing token, so a pump that was paused past its lease does nothing, and two pumps on one lane
+share its rows.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+
+import structlog
+
+from models import due
+from models.database import Connection, Database, DatabaseAway
+from models.state import What
+from scheduler.claim import Claimed, Turn, claim, release, renew
+from scheduler.pace import Pace
+
+log = structlog.get_logger()
+
+#: Rows of one claim and of one write-back.
+BATCH = 500
+#: Results wait at most this long for company before they are written, in seconds.
+FLUSH_AFTER = 0.1
+#: A pump with nothing to do waits this long for a hint before it gives its slot back, in seconds.
+LINGER = 0.5
+#: Claims without a write-back after which a row is poison.
+POISON_TRIES = 10
+#: How long a row whose write-back failed is left alone, in seconds.
+PARKED = 300.0
+
+
+class Item(Protocol):
+    """One claimed thing with what its work needs."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Result(Protocol):
+    """What the work on one item showed."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Verb(Protocol):
+    """What a pump does with one kind of due rows."""
+
+    @property
+    def what(self) -> What: ...
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at once."""
+        ...
+
+    @property
+    def each(self) -> int:
+        """Rows of one lane and tenant that one claim takes; of a shared lane, that a pump holds."""
+        ...
+
+    @property
+    def abandons(self) -> bool:
+        """Whether work whose lease was lost is cancelled: never a POST that costs money."""
+        ...
+
+    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Any]:
+        """The items of claimed rows; a row without an item is finished and is dropped."""
+        ...
+
+    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any | None:
+        """Do the I/O of one item; None when everything is written already."""
+        ...
+
+    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+        """Write results whose rows are held, in one transaction; repeatable."""
+        ...
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        """End poisoned things with an error, so that they block nothing."""
+        ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one pump did, for the log and for Flower."""
+
+    claimed: int = 0
+    written: int = 0
+    lost: int = 0
+    failed: int = 0
+    claims: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        parts = (("claimed", self.claimed), ("written", self.written))
+        faults = (("lost", self.lost), ("failed", self.failed))
+        return " ".join(f"{n}={v}" for n, v in (*parts, *(f for f in faults if f[1])))
+
+
+@dataclass(slots=True)
+class _Held:
+    """A claimed row and the task that works on it, once it was started."""
+
+    item: Any
+    lane: str
+    task: asyncio.Task[None] | None = None
+    #: Its result is in the writer's hands.
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Pump:
+    """One run over the due rows of a kind, on one lane or on all of them."""
+
+    verb: Verb
+    database: Database
+    lane: str | None = None
+    #: Seconds after which it stops claiming.
+    seconds: float = 15.0
+    lease_seconds: float = 30.0
+    stop: Callable[[], bool] = lambda: False
+    tally: Tally = field(default_factory=Tally)
+    _lease: str = field(default_factory=lambda: str(uuid4()))
+    _ready: deque[_Held] = field(default_factory=deque)
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _results: list[Any] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+    _woken: bool = False
+    _claiming: bool = True
+    _turn: Turn = field(default_factory=Turn)
+    _pace: Pace = field(init=False)
+    _busy: int = 0
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.verb.concurrency)
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a hint may wake this pump instead of starting another."""
+        return self._claiming
+
+    def wake(self) -> None:
+        """There is something new to claim; call it on the pump's own loop."""
+        self._woken = True
+        self._changed.set()
+
+    async def run(self) -> Tally:
+        """Pump until nothing is due, the time is over, or the process stops."""
+        started = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewer = group.create_task(self._keep_leases())
+                writer = group.create_task(self._keep_writing())
+                try:
+                    await self._claim_and_start(started + self.seconds)
+                finally:
+                    self._claiming = False
+                await self._hand_back()
+                while self._held:
+                    await self._settled()
+                renewer.cancel()
+                writer.cancel()
+        finally:
+            await self._leave_nothing_running()
+            self.tally.seconds = time.monotonic() - started
+        return self.tally
+
+    # -- claiming -------------------------------------------------------------------------------
+
+    async def _claim_and_start(self, until: float) -> None:
+        while not self.stop() and time.monotonic() < until:
+            self._woken = False
+            if len(self._ready) < self.verb.concurrency and self._pace.limit:
+                if await self._claim():
+                    self._start()
+                    continue
+                if not self._held and not await self._hint_within(LINGER):
+                    return
+            self._start()
+            await self._settled()
+
+    async def _claim(self) -> bool:
+        """Claim what there is room for; False when nothing was due on a whole round."""
+        room = max(1, BATCH - len(self._ready))
+        for _ in range(2):  # the second look begins the round anew
+            started_at_the_beginning = self._turn == Turn()
+            claimed = await self._claim_once(room)
+            if claimed or started_at_the_beginning:
+                return bool(claimed)
+        return False
+
+    async def _claim_once(self, room: int) -> list[Claimed]:
+        async def work(connection: Connection) -> tuple[list[Claimed], Turn]:
+            return await claim(
+                connection,
+                self.verb.what,
+                lane=self.lane,
+                closed=self._full_lanes(),
+                turn=self._turn,
+                most=room,
+                each=self.verb.each,
+                lease=self._lease,
+                seconds=self.lease_seconds,
+            )
+
+        claimed, self._turn = await self.database.run(work)
+        self.tally.claims += 1
+        fresh = [row for row in claimed if row.id not in self._held]
+        self.tally.claimed += len(fresh)
+        poisoned = [row.id for row in fresh if row.tries > POISON_TRIES]
+        if poisoned:
+            await self._give_up(poisoned)
+            fresh = [row for row in fresh if row.tries <= POISON_TRIES]
+        await self._load(fresh)
+        return claimed
+
+    async def _load(self, claimed: list[Claimed]) -> None:
+        if not claimed:
+            return
+        lanes = {row.id: row.lane for row in claimed}
+        for item in await self.verb.load(claimed):
+            held = _Held(item=item, lane=lanes.pop(item.id))
+            self._held[item.id] = held
+            self._ready.append(held)
+        if lanes:  # their things are finished or gone: nobody needs these rows any more
+            await self.database.run(lambda connection: self._drop(connection, list(lanes)))
+
+    async def _drop(self, connection: Connection, ids: list[str]) -> None:
+        ours = await due.hold(connection, self.verb.what, ids, lease=self._lease)
+        await due.drop(connection, self.verb.what, sorted(ours))
+
+    def _full_lanes(self) -> list[str]:
+        """Lanes that hold as many rows as one of them may."""
+        if self.lane is not None:
+            return []
+        counts: dict[str, int] = {}
+        for held in self._held.values():
+            counts[held.lane] = counts.get(held.lane, 0) + 1
+        return [lane for lane, count in counts.items() if count >= self.verb.each]
+
+    # -- working --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        while self._ready and self._busy < self._pace.limit:
+            held = self._ready.popleft()
+            self._busy += 1
+            held.task = asyncio.create_task(self._work(held))
+
+    async def _work(self, held: _Held) -> None:
+        id_ = held.item.id
+        try:
+            result = await self.verb.act(held.item, lease=self._lease, pace=self._pace)
+        except asyncio.CancelledError:
+            self._held.pop(id_, None)
+            raise
+        except DatabaseAway as error:  # the row stays leased and is found when its lease ends
+            log.warning("pump.database_away", what=self.verb.what, id=id_, error=str(error))
+            self._held.pop(id_, None)
+        except Exception:  # our own mistake: told here, and the row comes back until it is poison
+            log.exception("pump.work_failed", what=self.verb.what, id=id_)
+            self.tally.failed += 1
+            self._held.pop(id_, None)
+        else:
+            if result is None:
+                self._held.pop(id_, None)
+                self.tally.written += 1
+            else:
+                held.answered = True
+                self._results.append(result)
+                self._answered.set()
+        finally:
+            self._busy -= 1
+            self._start()
+            self._changed.set()
+
+    async def _settled(self) -> None:
+        """Wait until something changed: an answer, a hint, a pause that ends; a second at most."""
+        self._changed.clear()
+        await self._changed_within(min(1.0, self._pace.paused_for or 1.0))
+        self._start()
+
+    async def _hint_within(self, seconds: float) -> bool:
+        if not self._woken:
+            self._changed.clear()
+            await self._changed_within(seconds)
+        return self._woken
+
+    async def _changed_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass  # the caller looks again by itself
+
+    async def _leave_nothing_running(self) -> None:
+        """After an error: stop what may be stopped; a POST on its way still records its own answer."""
+        tasks = [held.task for held in self._held.values() if held.task and not held.task.done()]
+        if self.verb.abandons:
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.lease_seconds)
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            ids = list(self._held)
+            if not ids:
+                continue
+            try:
+                ours = await self.database.run(
+                    lambda connection, ids=ids: renew(  # type: ignore[misc]
+                        connection,
+                        self.verb.what,
+                        ids,
+                        lease=self._lease,
+                        seconds=self.lease_seconds,
+                    )
+                )
+            except DatabaseAway as error:
+                log.warning("pump.lease_not_renewed", what=self.verb.what, error=str(error))
+                continue
+            self._abandon([id_ for id_ in ids if id_ not in ours])
+
+    def _abandon(self, lost: list[str]) -> None:
+        """Others have these rows now: stop working on them, save for a POST that is on its way."""
+        for id_ in lost:
+            held = self._held.get(id_)
+            if held is None or held.answered:
+                continue
+            self.tally.lost += 1
+            log.warning("pump.lease_lost", what=self.verb.what, id=id_)
+            if held.task is None:
+                self._ready.remove(held)
+                del self._held[id_]
+            elif self.verb.abandons:
+                held.task.cancel()
+
+    async def _hand_back(self) -> None:
+        """Unstarted rows are due again at once; nobody waits for our lease to end."""
+        ids = [held.item.id for held in self._ready]
+        self._ready.clear()
+        for id_ in ids:
+            del self._held[id_]
+        if ids:
+            await self.database.run(
+                lambda connection: release(connection, self.verb.what, ids, lease=self._lease)
+            )
+
+    # -- writing --------------------------------------------------------------------------------
+
+    async def _keep_writing(self) -> None:
+        while True:
+            self._answered.clear()
+            if not self._results:
+                await self._answered.wait()
+            if len(self._results) < min(BATCH, len(self._held)):
+                await asyncio.sleep(FLUSH_AFTER)
+            batch, self._results = self._results[:BATCH], self._results[BATCH:]
+            try:
+                await asyncio.shield(self._write(batch))
+            finally:
+                for result in batch:
+                    self._held.pop(result.id, None)
+                self._changed.set()
+
+    async def _write(self, batch: list[Any]) -> None:
+        """Write a batch; one that fails is halved down to the row that breaks it, which is parked."""
+
+        async def work(connection: Connection) -> int:
+            ids = [result.id for result in batch]
+            ours = await due.hold(connection, self.verb.what, ids, lease=self._lease)
+            mine = [result for result in batch if result.id in ours]
+            if mine:
+                await self.verb.write(connection, mine)
+            return len(mine)
+
+        try:
+            written = await self.database.run(work)
+        except DatabaseAway as error:  # the leases end, and the work is done again
+            log.warning("pump.database_away", what=self.verb.what, rows=len(batch), error=str(error))
+        except Exception:  # data that breaks a write: found by halving, told, and parked
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._write(batch[:middle])
+                await self._write(batch[middle:])
+                return
+            log.exception("pump.row_parked", what=self.verb.what, id=batch[0].id)
+            self.tally.failed += 1
+            await self._park(batch[0].id)
+        else:
+            self.tally.written += written
+            self.tally.lost += len(batch) - written
+
+    async def _park(self, id_: str) -> None:
+        async def work(connection: Connection) -> None:
+            await connection.execute(
+                """
+                UPDATE due SET at = now() + %s * interval '1 second', lease = NULL
+                WHERE what = %s AND id = %s AND lease = %s::uuid
+                """,
+                (PARKED, self.verb.what, id_, self._lease),
+            )
+
+        await self.database.run(work)
+
+    async def _give_up(self, ids: list[str]) -> None:
+        log.error("pump.poisoned", what=self.verb.what, ids=ids)
+        self.tally.failed += len(ids)
+
+        async def work(connection: Connection) -> None:
+            ours = await due.hold(connection, self.verb.what, ids, lease=self._lease)
+            await self.verb.give_up(connection, sorted(ours))
+
+        await self.database.run(work)

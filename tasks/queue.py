@@ -1,0 +1,91 @@
+"""The Celery app: queues, task names and settings; whoever imports a task has the right broker."""
+
+from enum import StrEnum
+from typing import Any
+
+from celery import Celery
+
+from models.state import What
+from scheduler.beat import SCHEDULE
+from settings import Settings, current
+
+
+class Queue(StrEnum):
+    """Where messages wait; submit has slots of its own, so that no pump delays a fresh job."""
+
+    INTAKE = "intake"
+    SUBMIT = "submit"
+    POLL = "poll"
+    STORE = "store"
+    DELIVER = "deliver"
+    CONTROL = "control"
+
+
+#: The task of each kind of due rows, and its queue.
+PUMPS: dict[What, tuple[str, Queue]] = {
+    What.SUBMIT: ("video.submit", Queue.SUBMIT),
+    What.POLL: ("video.poll", Queue.POLL),
+    What.LOOK_UP: ("video.look_up", Queue.CONTROL),
+    What.CANCEL: ("video.cancel", Queue.CONTROL),
+    What.STORE: ("video.store", Queue.STORE),
+    What.DELIVER: ("video.deliver", Queue.DELIVER),
+    What.EXPIRE: ("video.expire", Queue.CONTROL),
+}
+
+#: Seconds that publishing may take: a broker that hangs must not hang us.
+BROKER_TIMEOUT = 5.0
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    broker = settings.require_broker()
+    return {
+        "broker_url": broker,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        # State is in PostgreSQL; a result backend would be a second truth.
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_default_queue": Queue.CONTROL,
+        "task_create_missing_queues": True,
+        "task_routes": {
+            **{name: {"queue": queue} for name, queue in PUMPS.values()},
+            "video.enqueue": {"queue": Queue.INTAKE},
+            "video.tick": {"queue": Queue.CONTROL},
+            "video.learn": {"queue": Queue.CONTROL},
+        },
+        # A message is a hint: acknowledged early, since the lease brings lost work back.
+        "task_acks_late": False,
+        # One message a slot: a hint must not wait behind a busy one.
+        "worker_prefetch_multiplier": 1,
+        # Flower sees tasks from the moment they are sent.
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_timeout": BROKER_TIMEOUT,
+        "broker_pool_limit": 4,
+        "broker_transport_options": _transport_options(broker),
+        "task_publish_retry": False,
+        "beat_schedule": SCHEDULE,
+        "beat_max_loop_interval": 1,
+        "timezone": "UTC",
+    }
+
+
+def _transport_options(broker: str) -> dict[str, Any]:
+    if not broker.startswith("redis"):
+        return {"confirm_publish": True}
+    return {
+        # Without these a half-open connection hangs a publisher for ever.
+        "socket_timeout": 30.0,
+        "socket_connect_timeout": BROKER_TIMEOUT,
+        "socket_keepalive": True,
+        # Longer than any task of ours, so that nothing is redelivered while it runs.
+        "visibility_timeout": 3600,
+    }
+
+
+app = Celery("longtake", set_as_current=True)
+# Read when it is first needed, so that importing a task needs no environment.
+app.add_defaults(lambda: _configuration(current()))

@@ -1,0 +1,146 @@
+"""Cancel: stop an operation upstream that nobody wants any more.
+
+Running twice is harmless: a provider that already stopped it answers that it is gone.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from models import due
+from models.advance import advance_attempts
+from models.database import Connection
+from models.failure import Fault
+from models.state import AttemptState, What
+from providers.base import ProviderError
+from providers.exchange import converse
+from scheduler.claim import Claimed
+from scheduler.intervals import backoff
+from scheduler.pace import Pace
+from tasks.engine import Engine
+from transport.base import TransportError
+
+log = structlog.get_logger()
+
+#: Tries before the operation is left to run out, and is polled for what it costs.
+TRIES = 6
+RETRY_BASE, RETRY_CEILING = 2.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelItem:
+    """An accepted operation of a job that has ended."""
+
+    id: str
+    tenant: str
+    account: str
+    operation_id: str
+    estimate: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Whether the provider stopped it, and when to try again if not."""
+
+    id: str
+    tenant: str
+    account: str
+    done: bool
+    cost_micros: int = 0
+    #: None hands the operation back to polling.
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The verb; `engine` is what it works with."""
+
+    engine: Engine
+    what: What = What.CANCEL
+    concurrency: int = 8
+    each: int = 100
+    abandons: bool = True
+
+    async def load(self, claimed: Sequence[Claimed]) -> list[CancelItem]:
+        rows = await self.engine.database.fetch(
+            """
+            SELECT attempt.id, job.tenant, attempt.account, attempt.operation_id,
+                   job.estimated_cost_micros AS estimate, attempt.poll_faults AS faults
+            FROM attempt JOIN job ON job.id = attempt.job
+            WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
+            """,
+            ([row.id for row in claimed],),
+        )
+        return [CancelItem(**row) for row in rows]
+
+    async def act(self, item: CancelItem, *, lease: str, pace: Pace) -> Stopped:
+        del lease, pace
+        provider = self.engine.provider(item.account)
+        stopped = Stopped(
+            id=item.id,
+            tenant=item.tenant,
+            account=item.account,
+            done=True,
+            cost_micros=round(item.estimate * provider.capabilities.cancelled_costs),
+        )
+        try:
+            await converse(
+                provider.cancel(item.operation_id),
+                provider=provider,
+                account=self.engine.accounts[item.account],
+                client=self.engine.exact,
+                now=time.time(),
+            )
+        except ProviderError as error:
+            return stopped if error.failure.fault is Fault.GONE else self._failed(item, str(error))
+        except TransportError as error:
+            return self._failed(item, str(error))
+        return stopped
+
+    def _failed(self, item: CancelItem, reason: str) -> Stopped:
+        log.warning("cancel.failed", attempt=item.id, error=reason, tries=item.faults + 1)
+        wait = backoff(
+            tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
+        )
+        return Stopped(
+            id=item.id,
+            tenant=item.tenant,
+            account=item.account,
+            done=False,
+            wait=wait if item.faults + 1 < TRIES else None,
+        )
+
+    async def write(self, connection: Connection, results: Sequence[Stopped]) -> None:
+        done = {one.id: one.cost_micros for one in results if one.done}
+        again = {one.id: one.wait for one in results if one.wait is not None}
+        left = [one for one in results if not one.done and one.wait is None]
+        await advance_attempts(connection, AttemptState.CANCELLED, list(done), costs=done)
+        await connection.execute(
+            "UPDATE attempt SET poll_faults = poll_faults + 1 WHERE id = ANY(%s)",
+            ([one.id for one in results if not one.done],),
+        )
+        await due.put_back(connection, self.what, list(again), after=list(again.values()))
+        await due.drop(connection, self.what, [*done, *(one.id for one in left)])
+        await due.put(
+            connection,
+            What.POLL,
+            [due.Row(id=one.id, lane=one.account, tenant=one.tenant) for one in left],
+        )
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        cursor = await connection.execute(
+            "SELECT attempt.id, account, tenant FROM attempt JOIN job ON job.id = attempt.job "
+            "WHERE attempt.id = ANY(%s)",
+            (list(ids),),
+        )
+        rows = await cursor.fetchall()
+        await due.drop(connection, self.what, ids)
+        await due.put(
+            connection,
+            What.POLL,
+            [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in rows],
+        )

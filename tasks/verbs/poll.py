@@ -1,0 +1,348 @@
+"""Poll: look at running operations and write what was seen, hundreds at once.
+
+Running twice is harmless: a poll costs nothing, progress only grows, and a final answer moves an
+attempt only out of `accepted`.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from models import due
+from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.database import Connection
+from models.failure import Failure, Fault
+from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
+from providers.base import Phase, ProviderError, UnknownStatus, Update, Video
+from providers.exchange import converse
+from scheduler.claim import Claimed
+from scheduler.intervals import backoff, estimated_progress, next_poll
+from scheduler.pace import Pace
+from tasks.engine import Engine
+from tasks.finish import settle
+from transport.base import TransportError
+
+log = structlog.get_logger()
+
+#: An operation that its provider denies this many times in a row is lost.
+GONE_AFTER = 5
+#: First and longest wait after a poll that brought no readable answer, in seconds.
+FAULT_BASE, FAULT_CEILING = 2.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollItem:
+    """One accepted operation."""
+
+    id: str
+    job: str
+    tenant: str
+    account: str
+    operation_id: str
+    elapsed: float
+    typical: float
+    poll_faults: int
+    read_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one poll brought: an update, or a fault, and when to look again."""
+
+    id: str
+    job: str
+    tenant: str
+    account: str
+    wait: float
+    percent: int = 0
+    update: Update | None = None
+    fault: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """The verb; `engine` is what it works with."""
+
+    engine: Engine
+    what: What = What.POLL
+    concurrency: int = 64
+    each: int = 500
+    abandons: bool = True
+
+    async def load(self, claimed: Sequence[Claimed]) -> list[PollItem]:
+        rows = await self.engine.database.fetch(
+            """
+            SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
+                   extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
+                   job.typical_seconds AS typical, attempt.poll_faults
+            FROM attempt JOIN job ON job.id = attempt.job
+            WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
+            """,
+            ([row.id for row in claimed],),
+        )
+        return [PollItem(**row) for row in rows]
+
+    async def act(self, item: PollItem, *, lease: str, pace: Pace) -> Seen:
+        """One look at one operation; an error is an outcome too."""
+        del lease
+        if item.account not in self.engine.accounts:
+            return self._faulty(item, _failure(f"no credentials for {item.account} here"))
+        provider = self.engine.provider(item.account)
+        try:
+            updates = await converse(
+                provider.poll([item.operation_id]),
+                provider=provider,
+                account=self.engine.accounts[item.account],
+                client=self.engine.fast,
+                now=time.time(),
+            )
+        except UnknownStatus as error:
+            log.error("poll.undocumented_status", provider=provider.name, word=error.word)  # noqa: TRY400 - the word is all there is to tell
+            return self._faulty(item, _failure(str(error), code="status.undocumented"))
+        except ProviderError as error:
+            if error.failure.fault is Fault.RATE:
+                pace.was_limited(error.failure.retry_after)
+            return self._faulty(item, error.failure)
+        except TransportError as error:
+            return self._faulty(item, _failure(str(error)))
+        pace.went_well()
+        update = updates.get(item.operation_id)
+        return self._seen(item, update) if update else self._faulty(item, _DENIED)
+
+    def _seen(self, item: PollItem, update: Update) -> Seen:
+        elapsed = item.elapsed + time.monotonic() - item.read_at
+        capabilities = self.engine.provider(item.account).capabilities
+        wait = next_poll(
+            elapsed=elapsed,
+            p50=item.typical,
+            floor=self.engine.poll_floor(item.account),
+            ceiling=capabilities.poll_ceiling,
+            asked=update.poll_after,
+            dice=random.random(),
+        )
+        if capabilities.progress:
+            percent = min(99, int(100 * (update.progress or 0.0)))
+        else:
+            percent = estimated_progress(elapsed=elapsed, typical=item.typical)
+        return Seen(
+            id=item.id,
+            job=item.job,
+            tenant=item.tenant,
+            account=item.account,
+            wait=wait,
+            percent=percent,
+            update=update,
+        )
+
+    def _faulty(self, item: PollItem, fault: Failure) -> Seen:
+        wait = max(
+            fault.retry_after or 0.0,
+            backoff(
+                tries=item.poll_faults,
+                base=FAULT_BASE,
+                ceiling=FAULT_CEILING,
+                dice=random.random(),
+            ),
+        )
+        is_gone = fault.fault is Fault.GONE and item.poll_faults + 1 >= GONE_AFTER
+        update = Update(phase=Phase.FAILED, failure=_LOST) if is_gone else None
+        return Seen(
+            id=item.id,
+            job=item.job,
+            tenant=item.tenant,
+            account=item.account,
+            wait=wait,
+            update=update,
+            fault=fault,
+        )
+
+    async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
+        """All that was seen, in a handful of statements for the whole batch."""
+        running = [seen for seen in results if seen.update and not seen.update.phase.is_final]
+        faulty = [seen for seen in results if seen.update is None]
+        await _write_running(connection, running)
+        await _write_faulty(connection, faulty)
+        for phase, to in _ENDS.items():
+            ended = [seen for seen in results if seen.update and seen.update.phase is phase]
+            await self._write_ended(connection, to, ended)
+
+    async def _write_ended(
+        self, connection: Connection, to: AttemptState, ended: Sequence[Seen]
+    ) -> None:
+        if not ended:
+            return
+        by_id = {seen.id: seen for seen in ended}
+        failures = {
+            id_: seen.update.failure or _NO_VIDEO
+            for id_, seen in by_id.items()
+            if seen.update and to is not AttemptState.SUCCEEDED
+        }
+        costs = {
+            id_: seen.update.cost_micros
+            for id_, seen in by_id.items()
+            if seen.update and seen.update.cost_micros is not None
+        }
+        moved = await advance_attempts(
+            connection, to, list(by_id), failures=failures, costs=costs
+        )
+        await due.drop(connection, self.what, list(by_id))
+        jobs = sorted({row["job"] for row in moved})
+        if to is AttemptState.SUCCEEDED:
+            await self._write_videos(connection, [by_id[row["id"]] for row in moved])
+        else:
+            lost = {row["id"]: failures[row["id"]] for row in moved}
+            await fail_outputs(connection, lost, of="attempt")
+        await settle(self.engine, connection, jobs)
+
+    async def _write_videos(self, connection: Connection, seen: Sequence[Seen]) -> None:
+        """Links become outputs that are due to be stored; a video that is missing has failed."""
+        if not seen:
+            return
+        live = await _live_jobs(connection, sorted({one.job for one in seen}))
+        await advance_jobs(connection, JobState.STORING, sorted(live))
+        wanted = {one.id: one for one in seen if one.job in live}
+        cursor = await connection.execute(
+            """
+            SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
+            ORDER BY attempt, position FOR UPDATE
+            """,
+            (list(wanted),),
+        )
+        sources: dict[str, Video] = {}
+        missing: dict[str, Failure] = {}
+        remaining = {
+            id_: list(one.update.videos) if one.update else [] for id_, one in wanted.items()
+        }
+        owners: dict[str, Seen] = {}
+        for row in await cursor.fetchall():
+            videos = remaining[row["attempt"]]
+            if videos:
+                sources[row["id"]] = videos.pop(0)
+                owners[row["id"]] = wanted[row["attempt"]]
+            else:
+                missing[row["id"]] = _NO_VIDEO
+        await self._write_sources(connection, sources)
+        await fail_outputs(connection, missing, of="id")
+        await due.put(
+            connection,
+            What.STORE,
+            [
+                due.Row(id=output, lane=one.account, tenant=one.tenant)
+                for output, one in owners.items()
+            ],
+        )
+
+    async def _write_sources(self, connection: Connection, sources: Mapping[str, Video]) -> None:
+        sealed = await asyncio.to_thread(
+            lambda: [self.engine.vault.seal_json({"url": v.url}) for v in sources.values()]
+        )
+        await connection.execute(
+            """
+            UPDATE output SET state = 'ready', source = new.source
+            FROM unnest(%s::text[], %s::bytea[]) AS new(id, source)
+            WHERE output.id = new.id AND output.state = 'expected'
+            """,
+            (list(sources), sealed),
+        )
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        rows = await advance_attempts(
+            connection, AttemptState.FAILED, list(ids), failures=dict.fromkeys(ids, _POISON)
+        )
+        await due.drop(connection, self.what, ids)
+        await fail_outputs(connection, {row["id"]: _POISON for row in rows}, of="attempt")
+        await settle(self.engine, connection, [row["job"] for row in rows])
+
+
+async def _live_jobs(connection: Connection, jobs: Sequence[str]) -> frozenset[str]:
+    cursor = await connection.execute(
+        "SELECT id FROM job WHERE id = ANY(%s) AND NOT state = ANY(%s) ORDER BY id FOR UPDATE",
+        (list(jobs), list(FINAL_JOB_STATES)),
+    )
+    return frozenset(row["id"] for row in await cursor.fetchall())
+
+
+async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
+    """The hot path: attempts, jobs whose progress grew, and due rows, in one statement."""
+    if not running:
+        return
+    await connection.execute(
+        """
+        WITH seen AS (
+            SELECT * FROM unnest(%(ids)s::text[], %(progress)s::float8[], %(percent)s::int[],
+                                 %(waits)s::float8[]) AS seen(id, progress, percent, wait)
+        ), looked AS (
+            UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
+                               polls = polls + 1, poll_faults = 0
+            FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
+            RETURNING attempt.job, seen.percent
+        ), grown AS (
+            SELECT job.id, looked.percent FROM job JOIN looked ON looked.job = job.id
+            WHERE job.state = 'processing' AND looked.percent > job.progress_percent
+            ORDER BY job.id FOR UPDATE OF job
+        ), told AS (
+            UPDATE job SET progress_percent = grown.percent FROM grown WHERE job.id = grown.id
+        )
+        UPDATE due SET at = now() + seen.wait * interval '1 second', lease = NULL, tries = 0
+        FROM seen WHERE due.what = 'poll' AND due.id = seen.id
+        """,
+        {
+            "ids": [seen.id for seen in running],
+            "progress": [seen.update.progress if seen.update else None for seen in running],
+            "percent": [seen.percent for seen in running],
+            "waits": [seen.wait for seen in running],
+        },
+    )
+
+
+async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
+    """Nothing was learned: look again later; what nobody documented is told as an event, once."""
+    if not faulty:
+        return
+    ids = [seen.id for seen in faulty]
+    await connection.execute(
+        "UPDATE attempt SET polls = polls + 1, poll_faults = poll_faults + 1 WHERE id = ANY(%s)",
+        (ids,),
+    )
+    await due.put_back(connection, What.POLL, ids, after=[seen.wait for seen in faulty])
+    strange = [seen for seen in faulty if seen.fault and seen.fault.code == "status.undocumented"]
+    cursor = await connection.execute(
+        "SELECT id FROM attempt WHERE id = ANY(%s) AND poll_faults = 1",
+        ([seen.id for seen in strange],),
+    )
+    first = {row["id"] for row in await cursor.fetchall()}
+    await tell(
+        connection,
+        "status.undocumented",
+        [
+            (seen.job, {"attempt": seen.id, "said": seen.fault.message})
+            for seen in strange
+            if seen.fault and seen.id in first
+        ],
+    )
+
+
+def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:
+    return Failure(fault=Fault.TRANSIENT, code=code, message=message)
+
+
+_ENDS = {
+    Phase.SUCCEEDED: AttemptState.SUCCEEDED,
+    Phase.FAILED: AttemptState.FAILED,
+    Phase.CANCELLED: AttemptState.CANCELLED,
+}
+_DENIED = Failure(
+    fault=Fault.GONE, code="operation_denied", message="the provider knows no such operation"
+)
+_LOST = Failure(
+    fault=Fault.GONE, code="operation_lost", message="the provider no longer knows the operation"
+)
+_NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
+_POISON = Failure(
+    fault=Fault.UNKNOWN, code="internal_error", message="the operation's answers could not be used"
+)

@@ -1,0 +1,242 @@
+"""Store: bring a finished video into our storage before the provider's link dies.
+
+Running twice is harmless: the object's key is made from the output's id, so a second copy replaces
+the first byte for byte, and an output moves to `stored` once.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from models import due
+from models.advance import fail_outputs
+from models.database import Connection
+from models.failure import Failure, Fault
+from models.state import What
+from providers.base import Phase, ProviderError, UnknownStatus, Video
+from providers.exchange import converse, request_for
+from scheduler.claim import Claimed
+from scheduler.intervals import backoff
+from scheduler.pace import Pace
+from storage.base import StorageError, TooBig, video_key
+from storage.probe import Probe, probe
+from storage.receive import Received, announced_bytes, receive
+from tasks.engine import Engine
+from tasks.finish import settle
+from transport.base import Stream, TransportError
+
+log = structlog.get_logger()
+
+#: Downloads of one video that may fail before it is given up.
+TRIES = 8
+#: First and longest wait after a failed download, in seconds.
+RETRY_BASE, RETRY_CEILING = 2.0, 300.0
+#: Seconds in which one download must be done, and in which its next bytes must come.
+DOWNLOAD_TIMEOUT = 900.0
+#: A link that answers so is dead: the provider is asked for a fresh one.
+DEAD_LINK = frozenset({401, 403, 404, 410})
+
+
+class DeadLink(Exception):  # noqa: N818 - named after what is true
+    """The provider's link no longer gives the video."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreItem:
+    """A video that the provider has and we don't."""
+
+    id: str
+    job: str
+    account: str
+    operation_id: str
+    #: Which of its attempt's videos it is: 0, 1, …
+    number: int
+    source: bytes
+    faults: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What came of one download: the video is ours, or why not, and when to try again."""
+
+    id: str
+    job: str
+    key: str | None = None
+    received: Received | None = None
+    probe: Probe | None = None
+    failure: Failure | None = None
+    #: Seconds until the next try; None gives the video up.
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The verb; `engine` is what it works with."""
+
+    engine: Engine
+    what: What = What.STORE
+    concurrency: int = 8
+    each: int = 32
+    abandons: bool = True
+
+    async def load(self, claimed: Sequence[Claimed]) -> list[StoreItem]:
+        rows = await self.engine.database.fetch(
+            """
+            SELECT output.id, output.job, attempt.account, attempt.operation_id, output.source,
+                   output.faults, job.created_at,
+                   (SELECT count(*) FROM output AS earlier
+                    WHERE earlier.attempt = output.attempt
+                      AND earlier.position < output.position)::int AS number
+            FROM output JOIN attempt ON attempt.id = output.attempt JOIN job ON job.id = output.job
+            WHERE output.id = ANY(%s) AND output.state = 'ready'
+            """,
+            ([row.id for row in claimed],),
+        )
+        return [StoreItem(**row) for row in rows]
+
+    async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought:
+        """Download, look into it, store it; a dead link is asked for afresh, once a try."""
+        del lease, pace
+        video = Video(url=self.engine.vault.open_json(item.source)["url"])
+        try:
+            try:
+                return await self._bring(item, video)
+            except DeadLink:
+                return await self._bring(item, await self._fresh_link(item))
+        except (DeadLink, TransportError, ProviderError, UnknownStatus) as error:
+            return self._failed(item, str(error) or "the provider's link is dead", "result_unavailable")
+        except TooBig as error:
+            return Brought(
+                id=item.id,
+                job=item.job,
+                failure=Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error)),
+            )
+        except StorageError as error:
+            return self._failed(item, str(error), "video_not_stored")
+
+    async def _bring(self, item: StoreItem, video: Video) -> Brought:
+        engine = self.engine
+        account = engine.accounts[item.account]
+        provider = engine.provider(item.account)
+        call = provider.fetch(video)
+        request = replace(
+            request_for(call, provider=provider, account=account, now=time.time()),
+            timeout=DOWNLOAD_TIMEOUT,
+            max_bytes=engine.settings.max_video_bytes + 1,
+        )
+        async with engine.guarded.stream(request) as stream:
+            _check(stream)
+            async with receive(
+                stream.chunks(),
+                into=_scratch(engine),
+                max_bytes=engine.settings.max_video_bytes,
+                expected_bytes=announced_bytes(stream.headers),
+            ) as received:
+                measures = await asyncio.to_thread(probe, received.path)
+                key = video_key(item.job, item.id, item.created_at)
+                await engine.storage.put_file(
+                    key, received.path, content_type=measures.content_type
+                )
+        return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
+
+    async def _fresh_link(self, item: StoreItem) -> Video:
+        provider = self.engine.provider(item.account)
+        updates = await converse(
+            provider.poll([item.operation_id]),
+            provider=provider,
+            account=self.engine.accounts[item.account],
+            client=self.engine.fast,
+            now=time.time(),
+        )
+        update = updates.get(item.operation_id)
+        if update is None or update.phase is not Phase.SUCCEEDED or len(update.videos) <= item.number:
+            raise DeadLink("the provider's link is dead, and it gives no fresh one")  # noqa: TRY003, EM101
+        return update.videos[item.number]
+
+    def _failed(self, item: StoreItem, message: str, code: str) -> Brought:
+        wait = backoff(
+            tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
+        )
+        log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
+        return Brought(
+            id=item.id,
+            job=item.job,
+            failure=Failure(fault=Fault.TRANSIENT, code=code, message=message),
+            wait=wait if item.faults + 1 < TRIES else None,
+        )
+
+    async def write(self, connection: Connection, results: Sequence[Brought]) -> None:
+        stored = [one for one in results if one.key]
+        again = [one for one in results if not one.key and one.wait is not None]
+        lost = {one.id: one.failure for one in results if one.failure and one.wait is None}
+        await _write_stored(connection, stored)
+        await fail_outputs(connection, lost, of="id")
+        await due.drop(connection, self.what, [one.id for one in stored] + list(lost))
+        await connection.execute(
+            "UPDATE output SET faults = faults + 1 WHERE id = ANY(%s)", ([one.id for one in again],)
+        )
+        await due.put_back(
+            connection, self.what, [one.id for one in again], after=[one.wait or 0.0 for one in again]
+        )
+        await settle(self.engine, connection, [one.job for one in results if one not in again])
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        await fail_outputs(connection, dict.fromkeys(ids, _POISON), of="id")
+        await due.drop(connection, self.what, ids)
+        cursor = await connection.execute("SELECT job FROM output WHERE id = ANY(%s)", (list(ids),))
+        await settle(self.engine, connection, [row["job"] for row in await cursor.fetchall()])
+
+
+async def _write_stored(connection: Connection, stored: Sequence[Brought]) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": one.id,
+            "key": one.key,
+            "sha256": one.received.sha256,
+            "bytes": one.received.bytes,
+            "content_type": one.probe.content_type,
+            "duration_seconds": one.probe.duration_seconds,
+            "width": one.probe.width,
+            "height": one.probe.height,
+            "fps": one.probe.fps,
+        }
+        for one in stored
+        if one.received and one.probe
+    ]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            """
+            UPDATE output SET state = 'stored', source = NULL, error = NULL, stored_at = now(),
+                key = %(key)s, sha256 = %(sha256)s, bytes = %(bytes)s,
+                content_type = %(content_type)s, duration_seconds = %(duration_seconds)s,
+                width = %(width)s, height = %(height)s, fps = %(fps)s
+            WHERE id = %(id)s AND state = 'ready'
+            """,
+            rows,
+        )
+
+
+def _check(stream: Stream) -> None:
+    if stream.status in DEAD_LINK:
+        raise DeadLink(f"the provider's link answers HTTP {stream.status}")  # noqa: TRY003, EM102
+    if stream.status != 200:  # noqa: PLR2004 - the one status that carries the whole video
+        raise TransportError(f"the provider's link answers HTTP {stream.status}")  # noqa: TRY003, EM102
+
+
+def _scratch(engine: Engine) -> Path:
+    folder = engine.settings.data_dir / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+_POISON = Failure(
+    fault=Fault.UNKNOWN, code="internal_error", message="the video could not be stored"
+)

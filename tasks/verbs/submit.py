@@ -1,0 +1,306 @@
+"""Submit: pay for one attempt, once.
+
+The order is the promise. `sent` is committed alone just before the POST, the answer alone right
+after it; what may have been accepted is never sent again. Running twice is harmless: the second run
+finds the attempt no longer planned, and a row found `sent` after its lease had no answer.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from models import due
+from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.database import Connection
+from models.failure import Failure, Fault
+from models.state import AttemptState, JobState, What
+from providers.base import Accepted, Ask, ProviderError
+from providers.exchange import converse
+from providers.plan import Plan
+from scheduler.claim import Claimed
+from scheduler.durations import expect
+from scheduler.intervals import backoff, first_poll
+from scheduler.pace import Pace
+from tasks.engine import Engine
+from tasks.finish import settle, stop_operations
+from tasks.verbs.unknown import mark_unknown
+from transport.base import NotSent, Request, Unanswered
+
+log = structlog.get_logger()
+
+#: First and longest wait before an attempt that provably reached nobody is sent, in seconds.
+RETRY_BASE, RETRY_CEILING = 1.0, 60.0
+#: A worker that was stopped for this share of its lease does not begin a POST any more.
+FRESH_ENOUGH = 0.5
+
+
+class NotOurs(Exception):  # noqa: N818 - named after what is true
+    """The attempt is no longer ours to send: its lease, its plan or its job has gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitItem:
+    """A planned attempt, or one that was sent and whose answer nobody recorded."""
+
+    id: str
+    job: str
+    tenant: str
+    state: AttemptState
+    account: str
+    marker: str
+    count: int
+    rejections: int
+    plan: dict[str, Any]
+    scene: bytes = field(repr=False)
+    #: Videos that earlier attempts of the job make.
+    variation: int | None
+    claimed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """The verb; `engine` is what it works with."""
+
+    engine: Engine
+    what: What = What.SUBMIT
+    concurrency: int = 16
+    each: int = 64
+    #: A POST that may cost money is never cut off by us.
+    abandons: bool = False
+
+    async def load(self, claimed: Sequence[Claimed]) -> list[SubmitItem]:
+        rows = await self.engine.database.fetch(
+            """
+            SELECT attempt.id, attempt.job, job.tenant, attempt.state, attempt.account,
+                   attempt.marker, attempt.count, attempt.rejections, job.plan, job.scene,
+                   (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
+                       AS variation
+            FROM attempt JOIN job ON job.id = attempt.job
+            WHERE attempt.id = ANY(%s) AND attempt.state IN ('planned', 'sent')
+            """,
+            ([row.id for row in claimed],),
+        )
+        now = time.monotonic()
+        return [
+            SubmitItem(**{**row, "state": AttemptState(row["state"])}, claimed_at=now)
+            for row in rows
+        ]
+
+    async def act(self, item: SubmitItem, *, lease: str, pace: Pace) -> None:
+        """Send one attempt and record what came of it; everything is committed here."""
+        if item.state is AttemptState.SENT:
+            await mark_unknown(self.engine, item.id, "the worker that sent it left no answer")
+            return
+        if item.account not in self.engine.accounts:
+            await self._wait(item, lease, f"no credentials for {item.account} on this worker")
+            return
+        try:
+            accepted = await self._post(item, lease)
+        except NotOurs:
+            return
+        except NotSent as error:
+            await self._wait(item, lease, str(error))
+        except Unanswered as error:
+            await mark_unknown(self.engine, item.id, str(error))
+        except ProviderError as error:
+            await self._answered_with_error(item, lease, error, pace)
+        else:
+            pace.went_well()
+            await record_accepted(self.engine, item.id, accepted)
+
+    async def _post(self, item: SubmitItem, lease: str) -> Accepted:
+        provider = self.engine.provider(item.account)
+        ask = ask_of(self.engine, item)
+
+        async def commit_sent(request: Request) -> None:
+            fresh = time.monotonic() - item.claimed_at
+            if fresh > FRESH_ENOUGH * self.engine.settings.lease_seconds:
+                raise NotOurs
+            await self._mark_sent(item, lease, request)
+
+        return await converse(
+            provider.submit(ask),
+            provider=provider,
+            account=self.engine.accounts[item.account],
+            client=self.engine.exact,
+            now=time.time(),
+            before_paid=commit_sent,
+        )
+
+    async def _mark_sent(self, item: SubmitItem, lease: str, request: Request) -> None:
+        async def work(connection: Connection) -> bool:
+            if not await due.hold(connection, self.what, [item.id], lease=lease):
+                return False
+            cursor = await connection.execute(
+                """
+                UPDATE attempt SET state = 'sent', sent_at = now(), payload_hash = %s
+                WHERE id = %s AND state = 'planned' RETURNING id
+                """,
+                (payload_hash(request), item.id),
+            )
+            if not await cursor.fetchone():
+                return False
+            await advance_jobs(connection, JobState.SUBMITTING, [item.job])
+            return True
+
+        if not await self.engine.database.run(work):
+            raise NotOurs
+
+    async def _answered_with_error(
+        self, item: SubmitItem, lease: str, error: ProviderError, pace: Pace
+    ) -> None:
+        refusals = self.engine.provider(item.account).capabilities.refusals
+        if error.status not in refusals:
+            await mark_unknown(self.engine, item.id, f"HTTP {error.status}: {error.failure.code}")
+        elif error.failure.fault.may_be_tried_again:
+            if error.failure.fault is Fault.RATE:
+                pace.was_limited(error.failure.retry_after)
+            await self._wait(item, lease, error.failure.code, asked=error.failure.retry_after)
+        else:
+            await record_refused(self.engine, item.id, error.failure)
+
+    async def _wait(
+        self, item: SubmitItem, lease: str, reason: str, *, asked: float | None = None
+    ) -> None:
+        """It provably reached nobody: planned again, and due later; the deadline ends this."""
+        wait = max(
+            asked or 0.0,
+            backoff(
+                tries=item.rejections, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
+            ),
+        )
+
+        async def work(connection: Connection) -> None:
+            await due.hold(connection, self.what, [item.id], lease=lease)
+            await connection.execute(
+                """
+                UPDATE attempt SET state = 'planned', sent_at = NULL, payload_hash = NULL,
+                                   rejections = rejections + 1
+                WHERE id = %s AND state IN ('planned', 'sent')
+                """,
+                (item.id,),
+            )
+            await due.put_back(connection, self.what, [item.id], after=[wait])
+            await release_if_unwanted(connection, item.id)
+
+        await self.engine.database.run(work)
+        log.info("submit.put_off", attempt=item.id, job=item.job, reason=reason, wait=round(wait, 1))
+
+    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+        """Nothing: each answer was committed by itself."""
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        """A planned attempt fails; one that was sent stays unknown, for the operator."""
+        failure = Failure(
+            fault=Fault.UNKNOWN, code="internal_error", message="the attempt could not be sent"
+        )
+        failures = dict.fromkeys(ids, failure)
+        moved = await advance_attempts(
+            connection, AttemptState.FAILED, list(ids), failures=failures
+        )
+        await fail_outputs(connection, {row["id"]: failure for row in moved}, of="attempt")
+        await due.drop(connection, self.what, [row["id"] for row in moved])
+        await settle(self.engine, connection, [row["job"] for row in moved])
+        sent = set(ids) - {row["id"] for row in moved}
+        await due.put_back(connection, self.what, sorted(sent), after=[0.0] * len(sent))
+
+
+def ask_of(engine: Engine, item: SubmitItem) -> Ask:
+    """The attempt's request, rebuilt from its job's plan."""
+    provider = engine.provider(item.account)
+    callback = f"{engine.settings.api_url}/callbacks/{provider.name}/{item.marker}"
+    scene = engine.vault.open_json(item.scene)
+    return Plan.from_json({**item.plan, "scene": scene}).ask(
+        attempt_id=item.id,
+        marker=item.marker,
+        variation=item.variation or 0,
+        callback_url=callback if engine.settings.public_url else None,
+        count=item.count,
+    )
+
+
+def payload_hash(request: Request) -> bytes:
+    """What was sent, in 32 bytes: to compare with what a provider lists."""
+    head = f"{request.method} {request.url}\n".encode()
+    return hashlib.sha256(head + (request.content or b"")).digest()
+
+
+async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
+    """An operation id is evidence: it is recorded whatever has become of the lease and of the job."""
+
+    async def work(connection: Connection) -> None:
+        cursor = await connection.execute(
+            """
+            UPDATE attempt SET state = 'accepted', operation_id = %(operation)s, accepted_at = now()
+            FROM job
+            WHERE attempt.id = %(attempt)s AND job.id = attempt.job
+              AND attempt.state IN ('sent', 'unknown')
+            RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, attempt.route,
+                      job.tenant, job.state AS job_state
+            """,
+            {"operation": accepted.operation_id, "attempt": attempt},
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return
+        await due.drop(connection, What.SUBMIT, [attempt])
+        await due.drop(connection, What.LOOK_UP, [attempt])
+        if JobState(row["job_state"]).is_final:
+            await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
+            await stop_operations(connection, [row])
+            return
+        await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
+        learned = await expect(
+            connection,
+            row["job"],
+            route=row["route"],
+            reported=engine.provider(row["account"]).capabilities.progress,
+        )
+        wait = first_poll(
+            p10=learned, floor=engine.poll_floor(row["account"]), dice=random.random()
+        )
+        is_done = accepted.update is not None and accepted.update.phase.is_final
+        first = due.Row(
+            id=row["id"],
+            lane=row["account"],
+            tenant=row["tenant"],
+            after=0.0 if is_done else wait,
+        )
+        await due.put(connection, What.POLL, [first])
+
+    await engine.database.run(work)
+
+
+async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:
+    """The provider provably took nothing: the attempt is over, and its job with it."""
+
+    async def work(connection: Connection) -> None:
+        await due.drop(connection, What.SUBMIT, [attempt])
+        await due.drop(connection, What.LOOK_UP, [attempt])
+        moved = await advance_attempts(
+            connection, AttemptState.REFUSED, [attempt], failures={attempt: failure}
+        )
+        await fail_outputs(connection, {row["id"]: failure for row in moved}, of="attempt")
+        await settle(engine, connection, [row["job"] for row in moved])
+
+    await engine.database.run(work)
+
+
+async def release_if_unwanted(connection: Connection, attempt: str) -> None:
+    """The job may have ended while the POST was under way: then a planned attempt is released."""
+    cursor = await connection.execute(
+        """
+        UPDATE attempt SET state = 'cancelled', finished_at = now() FROM job
+        WHERE attempt.id = %s AND job.id = attempt.job AND attempt.state = 'planned'
+          AND job.state IN ('complete', 'failed', 'cancelled')
+        RETURNING attempt.id
+        """,
+        (attempt,),
+    )
+    if await cursor.fetchone():
+        await due.drop(connection, What.SUBMIT, [attempt])

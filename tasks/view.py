@@ -1,0 +1,190 @@
+"""A job as the outside sees it: one shape for the API's answers and for webhooks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from models.database import Connection
+from models.state import PUBLIC_STATUS, JobState, OutputState
+from models.vault import Vault
+from scheduler.intervals import estimated_progress, estimated_remaining
+from storage.links import sign_link
+
+#: How long a link that a GET hands out lives, and one in a webhook, in seconds.
+LINK_LIVES = 3600
+WEBHOOK_LINK_LIVES = 7 * 86_400
+
+#: Echoed back as they were asked; everything else in the request is left out of views.
+_ECHOED = ("seed", "negative_prompt", "fps", "count", "metadata", "priority", "run_at", "audio")
+
+_SELECT = """
+SELECT job.*, now() AS now, latest.progress, latest.operation_id IS NOT NULL AS has_operation,
+       coalesce(array_agg(to_jsonb(output) - 'source' ORDER BY output.position)
+                FILTER (WHERE output.id IS NOT NULL), '{{}}') AS outputs
+FROM job
+LEFT JOIN output ON output.job = job.id
+LEFT JOIN LATERAL (SELECT progress, operation_id FROM attempt WHERE attempt.job = job.id
+                   ORDER BY id DESC LIMIT 1) AS latest ON true
+WHERE {where}
+GROUP BY job.id, latest.progress, latest.operation_id
+ORDER BY job.id DESC
+LIMIT %(limit)s
+"""
+
+
+async def read_jobs(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of jobs with their outputs, ready for `job_view`."""
+    sql = _SELECT.format(where="job.id = ANY(%(ids)s)")
+    cursor = await connection.execute(sql, {"ids": list(ids), "limit": len(ids)})
+    return await cursor.fetchall()
+
+
+async def list_jobs(
+    connection: Connection,
+    *,
+    tenant: str,
+    states: Sequence[JobState] | None,
+    model: str | None,
+    app_id: str | None,
+    after: str | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """A tenant's jobs, newest first, older than `after`."""
+    sql = _SELECT.format(
+        where="""job.tenant = %(tenant)s
+        AND (%(states)s::text[] IS NULL OR job.state = ANY(%(states)s))
+        AND (%(model)s::text IS NULL OR job.model = %(model)s)
+        AND (%(app_id)s::text IS NULL OR job.app_id = %(app_id)s)
+        AND (%(after)s::text IS NULL OR job.id < %(after)s)"""
+    )
+    cursor = await connection.execute(
+        sql,
+        {
+            "tenant": tenant,
+            "states": list(states) if states is not None else None,
+            "model": model,
+            "app_id": app_id,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return await cursor.fetchall()
+
+
+def job_view(
+    row: Mapping[str, Any], *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES
+) -> dict[str, Any]:
+    """The public JSON of a job: the Perf seed's fields, and more; never the webhook's secret."""
+    state = JobState(row["state"])
+    plan, request = row["plan"], row["request"]
+    view: dict[str, Any] = {
+        "id": row["id"],
+        "object": "video.generation",
+        "status": PUBLIC_STATUS[state],
+        "model": row["model"],
+        "prompt": row["prompt"],
+        "duration_seconds": plan["duration_seconds"],
+        "resolution": plan["resolution"],
+        "aspect_ratio": plan["aspect_ratio"],
+        "size": f"{plan['width']}x{plan['height']}",
+        **{name: request[name] for name in _ECHOED if request.get(name) is not None},
+        "estimated_cost_usd": usd(row["estimated_cost_micros"]),
+        "progress_percent": progress_percent(row),
+        "progress_source": row["progress_source"],
+    }
+    if state in {JobState.SUBMITTING, JobState.PROCESSING}:
+        view["estimated_remaining_seconds"] = _remaining(row)
+    if row["app_id"]:
+        view["app_id"] = row["app_id"]
+    if plan.get("ignored"):
+        view["ignored"] = plan["ignored"]
+    if state.is_final:
+        view["outputs"] = [
+            _output_view(output, row, api_url=api_url, vault=vault, link_lives=link_lives)
+            for output in row["outputs"]
+        ]
+        stored = [output for output in view["outputs"] if output["status"] == "stored"]
+        if stored:
+            view["video_url"] = stored[0]["url"]
+        view["cost_usd"] = usd(row["cost_micros"] or 0)
+    if row["error"]:
+        view["error"] = {"code": row["error"]["code"], "message": row["error"]["message"]}
+        view["error_message"] = row["error"]["message"]
+    view["perf"] = _perf(row, state)
+    for name in ("created_at", "accepted_at", "finished_at", "deadline_at"):
+        view[name] = _iso(row[name])
+    return view
+
+
+def usd(micros: int) -> float:
+    """Dollars from millionths, as a JSON number."""
+    return round(micros / 1_000_000, 6)
+
+
+def progress_percent(row: Mapping[str, Any]) -> int:
+    """What was last written, or the estimate for now when that is further along."""
+    written: int = row["progress_percent"]
+    if row["progress_source"] == "reported" or row["state"] != JobState.PROCESSING:
+        return written
+    estimate = estimated_progress(elapsed=_elapsed(row), typical=row["typical_seconds"])
+    return max(written, estimate)
+
+
+def content_path(job_id: str) -> str:
+    return f"/v1/video/generations/{job_id}/content"
+
+
+def _elapsed(row: Mapping[str, Any]) -> float:
+    accepted: datetime | None = row["accepted_at"]
+    return (row["now"] - accepted).total_seconds() if accepted else 0.0
+
+
+def _remaining(row: Mapping[str, Any]) -> int:
+    progress = row["progress"] if row["progress_source"] == "reported" else None
+    return round(
+        estimated_remaining(
+            elapsed=_elapsed(row), typical=row["typical_seconds"], progress=progress
+        )
+    )
+
+
+def _output_view(
+    output: Mapping[str, Any],
+    row: Mapping[str, Any],
+    *,
+    api_url: str,
+    vault: Vault,
+    link_lives: int,
+) -> dict[str, Any]:
+    view: dict[str, Any] = {"index": output["position"], "status": _output_status(output)}
+    if output["state"] == OutputState.STORED:
+        path = f"{content_path(row['id'])}/{output['position']}"
+        expires = int(row["now"].timestamp()) + link_lives
+        view["url"] = f"{api_url}{path}?{sign_link(vault.link_keys, path, expires=expires)}"
+        for name in (
+            *("sha256", "bytes", "content_type", "duration_seconds"),
+            *("width", "height", "fps"),
+        ):
+            view[name] = output[name]
+    elif output["error"]:
+        view["error"] = {"code": output["error"]["code"], "message": output["error"]["message"]}
+    return view
+
+
+def _output_status(output: Mapping[str, Any]) -> str:
+    return {OutputState.STORED: "stored", OutputState.FAILED: "failed"}.get(
+        output["state"], "pending"
+    )
+
+
+def _perf(row: Mapping[str, Any], state: JobState) -> dict[str, Any]:
+    perf: dict[str, Any] = {"request_id": row["request_id"], "model_used": row["plan"]["model"]}
+    if state is JobState.COMPLETE:
+        lasted = row["finished_at"] - (row["accepted_at"] or row["created_at"])
+        perf["generation_time_ms"] = round(lasted.total_seconds() * 1000)
+        perf["cost_usd"] = usd(row["cost_micros"] or 0)
+    return perf
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

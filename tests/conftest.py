@@ -1,0 +1,106 @@
+"""What every test may ask for: a database of its own, a Valkey, and a folder for servers."""
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hypothesis
+import psycopg
+import pytest
+from psycopg import sql
+from redis import Redis
+
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.valkey import EmbeddedValkey
+
+# A deadline in wall-clock time fails on a shared core, and says nothing about the code.
+hypothesis.settings.register_profile("longtake", deadline=None)
+hypothesis.settings.load_profile("longtake")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def servers_dir() -> Iterator[Path]:
+    with _open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder for a stack of the test's own, whose servers are stopped afterwards."""
+    with _open_folder() as folder:
+        yield folder
+        EmbeddedPostgres(folder).stop()
+        EmbeddedValkey(folder).stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL: shared by all tests, so nobody stops it."""
+    server = EmbeddedPostgres(servers_dir)
+    server.start()
+    with _administrator(server) as admin:
+        # Nothing here outlives the session, so nothing need survive a power cut.
+        admin.execute("alter system set fsync = off")
+        admin.execute("select pg_reload_conf()")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: EmbeddedPostgres) -> str:
+    from models.migrate import upgrade  # noqa: PLC0415 - tests without a database need no models
+
+    name = "template_migrated"
+    with _administrator(postgres_server) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    upgrade(postgres_server.url(name))
+    return name
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+    """The URL of a migrated, empty database that only this test sees."""
+    name = f"test_{secrets.token_hex(6)}"
+    new, template = sql.Identifier(name), sql.Identifier(template_database)
+    with _administrator(postgres_server) as admin:
+        admin.execute(sql.SQL("create database {} template {}").format(new, template))
+    yield postgres_server.url(name)
+    with _administrator(postgres_server) as admin:
+        admin.execute(sql.SQL("drop database {} with (force)").format(new))
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_dir: Path) -> Iterator[EmbeddedValkey]:
+    """The session's Valkey: shared by all tests, so nobody stops it."""
+    server = EmbeddedValkey(servers_dir)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: EmbeddedValkey) -> str:
+    """The URL of an empty Valkey."""
+    url = valkey_server.url()
+    with Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    """A short path that the account of a server may pass: pytest's own folders are closed."""
+    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def _administrator(server: EmbeddedPostgres) -> psycopg.Connection:
+    return psycopg.connect(server.url("postgres"), autocommit=True)

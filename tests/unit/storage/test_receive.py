@@ -1,0 +1,192 @@
+"""Receiving a download: every byte counted and hashed, and no file left behind."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import receive as receiving
+from storage.base import StorageFull, TooBig, Truncated
+from storage.receive import announced_bytes, receive, remove_abandoned
+
+
+async def stream(*pieces: bytes, then: BaseException | None = None) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    if then:
+        raise then
+
+
+def take(
+    chunks: AsyncIterator[bytes],
+    into: Path,
+    *,
+    max_bytes: int = 2**30,
+    expected_bytes: int | None = None,
+) -> tuple[bytes, int, str]:
+    """What the block sees: the file's content, its size and its digest."""
+
+    async def go() -> tuple[bytes, int, str]:
+        async with receive(
+            chunks, into=into, max_bytes=max_bytes, expected_bytes=expected_bytes
+        ) as received:
+            return received.path.read_bytes(), received.bytes, received.sha256
+
+    return asyncio.run(go())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(pieces=st.lists(st.binary(max_size=64), min_size=1).filter(any))
+def test_the_file_is_what_was_streamed(tmp_path: Path, pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+
+    content, size, sha256 = take(stream(*pieces), tmp_path, expected_bytes=len(whole))
+
+    assert (content, size, sha256) == (whole, len(whole), hashlib.sha256(whole).hexdigest())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_of_many_pieces_arrives_whole(tmp_path: Path) -> None:
+    pieces = [os.urandom(700_001) for _ in range(7)]
+
+    content, _, sha256 = take(stream(*pieces), tmp_path / "made" / "when missing")
+
+    assert content == b"".join(pieces)
+    assert sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("came", [b"", b"12345", b"1234567"])
+def test_another_size_than_announced_is_truncated(tmp_path: Path, came: bytes) -> None:
+    with pytest.raises(Truncated, match=f"{len(came)} of 6 bytes"):
+        take(stream(came), tmp_path, expected_bytes=6)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_download_is_truncated_even_when_nothing_was_announced(tmp_path: Path) -> None:
+    with pytest.raises(Truncated, match="empty"):
+        take(stream(), tmp_path)
+
+
+def test_a_download_of_just_the_limit_is_fine_and_one_byte_more_is_too_big(tmp_path: Path) -> None:
+    assert take(stream(b"12", b"34"), tmp_path, max_bytes=4)[1] == 4
+
+    with pytest.raises(TooBig, match="larger than the 4 bytes allowed"):
+        take(stream(b"12", b"345", then=AssertionError("read on")), tmp_path, max_bytes=4)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_announced_size_above_the_limit_is_refused_before_a_byte_is_read(tmp_path: Path) -> None:
+    with pytest.raises(TooBig, match="5 were announced"):
+        take(stream(then=AssertionError("read")), tmp_path, max_bytes=4, expected_bytes=5)
+
+
+def test_the_networks_own_error_passes_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError):
+        take(stream(b"half", then=ConnectionResetError()), tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_gone_when_the_block_fails(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with receive(stream(b"video"), into=tmp_path, max_bytes=100):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        asyncio.run(go())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_is_cancelled_leaves_no_file(tmp_path: Path) -> None:
+    def files() -> list[Path]:
+        return list(tmp_path.iterdir())
+
+    async def go() -> None:
+        # Given a download of which a part is already on the disk, and which then hangs
+        hangs = asyncio.Event()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield bytes(3 * 2**20)
+            hangs.set()
+            await asyncio.Event().wait()
+
+        async def download() -> None:
+            async with receive(chunks(), into=tmp_path, max_bytes=2**30):
+                pass
+
+        task = asyncio.create_task(download())
+        await asyncio.wait_for(hangs.wait(), timeout=10)
+        assert len(files()) == 1
+
+        # When it is cancelled
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+
+    asyncio.run(go())
+
+    # Then nothing is left
+    assert files() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = tmp_path / "incoming-full"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(receiving, "_new_file", lambda into: full)
+
+    with pytest.raises(StorageFull, match="no space is left"):
+        take(stream(bytes(100)), tmp_path)
+
+
+def test_other_trouble_with_the_disk_keeps_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OSError, match="File exists") as refused:
+        take(stream(b"video"), tmp_path / "file")
+
+    assert refused.value.errno == errno.EEXIST
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        ({"content-length": "42"}, 42),
+        ({"content-length": "42", "content-encoding": "identity"}, 42),
+        ({"content-length": "42", "content-encoding": "gzip"}, None),
+        ({}, None),
+        ({"content-length": ""}, None),
+        ({"content-length": "-1"}, None),
+        ({"content-length": "4_2"}, None),
+        ({"content-length": "٤٢"}, None),
+    ],
+)
+def test_only_a_plain_bodys_length_is_believed(headers: dict[str, str], size: int | None) -> None:
+    assert announced_bytes(headers) == size
+
+
+def test_only_old_leftovers_of_downloads_are_removed(tmp_path: Path) -> None:
+    # Given what a killed download left yesterday, one that runs, and a file of somebody else's
+    old, young, foreign = (tmp_path / name for name in ("incoming-old", "incoming-young", "other"))
+    for file in (old, young, foreign):
+        file.touch()
+    yesterday = time.time() - 86_400
+    os.utime(old, (yesterday, yesterday))
+    os.utime(foreign, (yesterday, yesterday))
+
+    # When the leftovers of more than an hour are removed
+    removed = remove_abandoned(tmp_path, older_than=timedelta(hours=1))
+
+    # Then only the first is gone
+    assert removed == 1
+    assert {file.name for file in tmp_path.iterdir()} == {young.name, foreign.name}

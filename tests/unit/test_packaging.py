@@ -1,0 +1,101 @@
+"""The names of our packages are ours alone, and imports keep their direction."""
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SHIPPED = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+OURS = {name.removesuffix(".py") for name in SHIPPED}
+
+
+def test_no_dependency_ships_one_of_our_names() -> None:
+    owners = importlib.metadata.packages_distributions()
+    clashes = {name: owners[name] for name in OURS & owners.keys() if owners[name] != ["longtake"]}
+    assert not clashes
+
+
+def test_every_list_of_our_packages_is_the_same() -> None:
+    linted = set(PYPROJECT["tool"]["importlinter"]["root_packages"])
+    typed = set(PYPROJECT["tool"]["mypy"]["files"])
+    found = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+
+    assert linted | {"settings"} == OURS
+    assert typed - {"tests"} == set(SHIPPED)
+    assert found - {"client"} == OURS - {"settings"}
+
+
+def test_imports_point_down() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    answer = subprocess.run(
+        [linter, "--no-logo", "--no-cache"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_settings_import_nothing_of_ours() -> None:
+    tree = ast.parse((ROOT / "settings.py").read_text())
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not imported & OURS
+
+
+def test_what_celery_looks_through_is_empty() -> None:
+    for package in ("worker", "worker/embedded"):
+        (sentence,) = ast.parse((ROOT / package / "__init__.py").read_text()).body
+        assert isinstance(sentence, ast.Expr)
+
+
+def test_the_lock_pins_and_hashes_every_line_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    assert "index" not in text
+    entries = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert entries
+    assert all("==" in entry and entry.endswith("\\") for entry in entries)
+
+
+def test_every_dependency_is_in_the_lock() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    asked = PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]
+    for requirement in asked:
+        name = requirement.split(";")[0].split("[")[0]
+        name = name.translate(str.maketrans(dict.fromkeys("<>=", " "))).split()[0]
+        assert f"\n{name}==" in lock, name
+
+
+def test_tests_have_no_init_file() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "up", "bench", "chaos"])
+def test_make_has_the_commands_that_we_promise(target: str) -> None:
+    answer = subprocess.run(
+        ["make", "--dry-run", target],  # noqa: S607 - the make of this machine
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert answer.returncode == 0, answer.stderr

@@ -1,0 +1,211 @@
+"""What the clients say after a POST, against what a socket saw: a wrong NotSent would pay twice."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.transport.raw_server import Behaviour, RawServer
+from transport.base import (
+    BadAnswer,
+    Client,
+    NotSent,
+    Request,
+    Response,
+    TransportError,
+    Unanswered,
+)
+from transport.exact import ExactClient
+from transport.fast import FastClient
+
+pytestmark = pytest.mark.anyio
+
+FATES: dict[str, tuple[Callable[[RawServer], Behaviour], type[TransportError]]] = {
+    "drops the connection": (RawServer.drop, Unanswered),
+    "resets the connection": (lambda server: server.reset(), Unanswered),
+    "never answers": (RawServer.stay_silent, Unanswered),
+    "drops half-way through the head": (
+        lambda server: server.say(b"HTTP/1.1 200 OK\r\nContent-Le", then_close=True),
+        Unanswered,
+    ),
+    "drops half-way through the body": (
+        lambda server: server.say(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", then_close=True
+        ),
+        BadAnswer,
+    ),
+    "drops half-way through a chunk": (
+        lambda server: server.say(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf", then_close=True
+        ),
+        BadAnswer,
+    ),
+    "stops half-way through the body": (
+        lambda server: server.say(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", then_close=False
+        ),
+        BadAnswer,
+    ),
+    "trickles without an end": (RawServer.trickle, BadAnswer),
+    "declares a huge body": (
+        lambda server: server.say(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx", then_close=False
+        ),
+        BadAnswer,
+    ),
+    "sends a huge body undeclared": (
+        lambda server: server.say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 9_000, then_close=False),
+        BadAnswer,
+    ),
+    "does not speak HTTP": (
+        lambda server: server.say(b"220 mail.example ESMTP\r\n\r\n", then_close=False),
+        BadAnswer,
+    ),
+    "sends a broken encoding": (
+        lambda server: server.answer(b"not gzip", headers="Content-Encoding: gzip\r\n"),
+        BadAnswer,
+    ),
+}
+
+
+def post(url: str, *, method: str = "POST") -> Request:
+    return Request(
+        method=method,
+        url=url,
+        content=b'{"prompt":"a cat"}' if method == "POST" else None,
+        timeout=0.4,
+        connect_timeout=5,
+        read_timeout=0.2,
+        max_bytes=8_000,
+    )
+
+
+async def send(client: Client, request: Request) -> Response:
+    """As `client.send`, but no test waits for ever on a clock that does not run."""
+    async with asyncio.timeout(10):
+        return await client.send(request)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("fate", FATES)
+async def test_what_was_read_is_never_called_not_sent_nor_sent_again(
+    client: Client, server: RawServer, fate: str, method: str
+) -> None:
+    # Given a server that has read the whole request, and then
+    behaviour, truth = FATES[fate]
+    server.behave = behaviour(server)
+
+    # When a client sends it
+    with pytest.raises(TransportError) as told:
+        await send(client, post(server.url(), method=method))
+
+    # Then it tells exactly this, and the server has seen one request
+    assert type(told.value) is truth
+    assert len(server.requests) == 1
+    assert server.connections == 1
+
+
+async def test_a_refused_connection_is_not_sent(client: Client, closed_port: int) -> None:
+    with pytest.raises(TransportError) as told:
+        await send(client, post(f"http://127.0.0.1:{closed_port}/"))
+
+    assert type(told.value) is NotSent
+
+
+async def test_a_connection_that_never_stands_is_not_sent(client: Client, deaf_port: int) -> None:
+    request = Request(method="POST", url=f"http://127.0.0.1:{deaf_port}/", connect_timeout=0.2)
+
+    with pytest.raises(TransportError, match=r"no connection within 0\.2 s") as told:
+        await send(client, request)
+
+    assert type(told.value) is NotSent
+
+
+async def test_a_failed_handshake_is_not_sent(client: Client, server: RawServer) -> None:
+    server.behave = server.say(b"what?\r\n", then_close=True)
+
+    request = Request(
+        method="POST", url=server.url().replace("http:", "https:"), connect_timeout=0.3
+    )
+    with pytest.raises(TransportError) as told:
+        await send(client, request)
+
+    assert type(told.value) is NotSent
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("make", [ExactClient, FastClient.trusted], ids=["exact", "fast"])
+async def test_a_request_that_waits_in_vain_for_a_free_connection_is_not_sent(
+    server: RawServer, make: Callable[..., Client]
+) -> None:
+    # Given a client whose only connection is taken by a request without an answer
+    client = make(connections=1)
+    server.behave = server.stay_silent()
+    first = asyncio.create_task(
+        client.send(Request(method="POST", url=server.url("/first"), timeout=5))
+    )
+    async with asyncio.timeout(5):
+        while not server.requests:
+            await asyncio.sleep(0)
+
+    # When another is asked for
+    with pytest.raises(TransportError) as told:
+        await send(client, Request(method="POST", url=server.url("/second"), connect_timeout=0.1))
+
+    # Then it did not leave
+    assert type(told.value) is NotSent
+    assert len(server.requests) == 1
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await client.close()
+
+
+async def test_the_connect_timeout_is_not_the_answers(client: Client, server: RawServer) -> None:
+    # Given an answer that takes longer than a connection may
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await asyncio.wait_for(asyncio.shield(asyncio.sleep(0.3)), 1)
+        await server.answer(b"late")(writer)
+
+    server.behave = late
+
+    request = Request(method="POST", url=server.url(), connect_timeout=0.1, timeout=5)
+
+    assert (await send(client, request)).content == b"late"
+
+
+async def test_a_kept_connection_that_was_dropped_does_not_put_a_paid_post_in_doubt(
+    server: RawServer,
+) -> None:
+    # Given a server that closes each connection after its answer without saying so
+    client = ExactClient()
+    server.behave = server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", then_close=True)
+
+    # When several requests follow each other at once
+    answers = [await send(client, post(server.url())) for _ in range(5)]
+
+    # Then each had a connection of its own
+    assert [answer.content for answer in answers] == [b"ok"] * 5
+    assert server.connections == 5
+    await client.close()
+
+
+async def test_cancelling_a_request_closes_its_connection(
+    client: Client, server: RawServer
+) -> None:
+    # Given a request under way
+    gone = asyncio.Event()
+
+    async def wait_for_the_end(writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+        gone.set()
+
+    server.behave = wait_for_the_end
+    sending = asyncio.create_task(send(client, post(server.url())))
+    async with asyncio.timeout(5):
+        while not server.requests:
+            await asyncio.sleep(0)
+
+    # When it is cancelled
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending

@@ -1,0 +1,113 @@
+"""The exact client: submit, cancel and look-up, where the truth about a failure is worth money.
+
+It is httpx's transport without httpx's client. That leaves nothing to switch off: no redirects,
+cookies, proxies or netrc from the environment, and no log line with the whole address in it.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from transport.base import NotSent, Request, Response, Stream, TransportError
+from transport.body import Body, whole
+from transport.departure import Departure, departing
+from transport.redact import safe_url
+from transport.wire import Outgoing, prepare
+
+#: httpx's words for "still connecting"; true of its own transport only. Faster ones that can stand
+#: in for it call a connection dropped after the POST a connect error (seen in httpx-aiohttp 0.2).
+_CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class ExactClient:
+    """A `Client` that is slow and sure; it opens nothing before its first request."""
+
+    def __init__(self, *, connections: int = 100) -> None:
+        self._connections = connections
+        self._transport: httpx.AsyncHTTPTransport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def send(self, request: Request) -> Response:
+        """The whole answer; raises NotSent, Unanswered or BadAnswer."""
+        async with self.stream(request) as answer:
+            return await whole(answer)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[Stream]:
+        """The answer as it comes; raises as `send`."""
+        outgoing = prepare(request)
+        async with departing(request) as departure:
+            answer = await self._head(outgoing, departure)
+        try:
+            yield Body(
+                answer.aiter_bytes(),
+                status=answer.status_code,
+                headers=dict(answer.headers.items()),
+                request=request,
+                departure=departure,
+                foreign=(httpx.RequestError,),
+            )
+        finally:
+            await answer.aclose()
+
+    async def close(self) -> None:
+        """Drop the connections; a later request opens new ones."""
+        transport, self._transport, self._loop = self._transport, None, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def _head(self, outgoing: Outgoing, departure: Departure) -> httpx.Response:
+        async def watch(event: str, _info: object) -> None:
+            # httpcore tells of "connection.connect_tcp" and "connection.start_tls" until the
+            # connection stands; a name that nobody knows yet counts as bytes on their way.
+            if not event.startswith("connection."):
+                departure.leave()
+
+        try:
+            message = httpx.Request(
+                outgoing.method,
+                outgoing.url,
+                headers=outgoing.headers | {"connection": "close"},
+                content=outgoing.content,
+                extensions={"trace": watch, "target": outgoing.target.encode()},
+            )
+        except httpx.InvalidURL as error:
+            msg = f"{safe_url(outgoing.url)}: {error}"
+            raise NotSent(msg) from None
+        try:
+            return await self._opened().handle_async_request(message)
+        except httpx.TransportError as error:
+            raise _truth(error, departure) from None  # its text may hold the address
+
+    def _opened(self) -> httpx.AsyncHTTPTransport:
+        """The running loop's transport: one made before a fork or for another loop can't be used.
+
+        Each request has a connection of its own. A kept one may just have been closed by the far
+        side, and the POST that finds out can't tell whether it was read: a handshake of some 100 ms
+        is cheaper than one attempt in doubt.
+        """
+        loop = asyncio.get_running_loop()
+        if self._transport is None or self._loop is not loop:
+            self._loop = loop
+            self._transport = httpx.AsyncHTTPTransport(
+                verify=ssl.create_default_context(),  # the system's roots, as the fast client
+                limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=0),
+                trust_env=False,
+            )
+        return self._transport
+
+
+def _truth(error: httpx.TransportError, departure: Departure) -> TransportError:
+    if isinstance(error, _CONNECTING):
+        return departure.failed(str(error) or type(error).__name__, connecting=True)
+    if isinstance(error, httpx.RemoteProtocolError) and _found_bytes_that_are_not_http(error):
+        return departure.spoiled("the answer is not HTTP")
+    return departure.failed(type(error).__name__, connecting=False)
+
+
+def _found_bytes_that_are_not_http(error: httpx.RemoteProtocolError) -> bool:
+    # httpcore's error then comes from the parser's (h11); a mere disconnect comes from nothing.
+    return error.__cause__ is not None and error.__cause__.__context__ is not None

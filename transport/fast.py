@@ -1,0 +1,194 @@
+"""The fast client: polls, downloads, webhooks, pictures; guarded where a user can aim it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Self
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver
+
+from transport.base import Blocked, NotSent, Request, Response, Stream, TransportError
+from transport.body import Body, whole
+from transport.departure import Departure, departing
+from transport.guard import Guard
+from transport.names import Names
+from transport.redact import safe_url
+from transport.wire import Outgoing, prepare
+
+#: aiohttp's words for "still connecting". Their parent ClientOSError also tells of a connection
+#: that was reset after the request was read, so it is not among them.
+_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class FastClient:
+    """A `Client` that is quick; it opens nothing before its first request."""
+
+    def __init__(
+        self,
+        *,
+        guard: Guard | None,
+        connections: int = 256,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._guard = guard
+        self._connections = connections
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def trusted(cls, *, connections: int = 256) -> Self:
+        """For addresses that the operator configured: keeps connections, reaches any network."""
+        return cls(guard=None, connections=connections)
+
+    @classmethod
+    def guarded(
+        cls, guard: Guard, *, connections: int = 256, resolver: AbstractResolver | None = None
+    ) -> Self:
+        """For whatever a user can aim; raises Blocked where `guard` does not permit the address."""
+        return cls(guard=guard, connections=connections, resolver=resolver)
+
+    async def send(self, request: Request) -> Response:
+        """The whole answer; raises NotSent, Blocked, Unanswered or BadAnswer."""
+        async with self.stream(request) as answer:
+            return await whole(answer)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[Stream]:
+        """The answer as it comes; raises as `send`."""
+        outgoing = prepare(request)
+        async with departing(request) as departure:
+            answer = await self._head(outgoing, departure)
+        try:
+            yield Body(
+                answer.content.iter_any(),
+                status=answer.status,
+                headers=_headers(answer),
+                request=request,
+                departure=departure,
+                foreign=(aiohttp.ClientError, OSError),
+            )
+        finally:
+            answer.close()  # keeps the connection if all was read
+
+    async def close(self) -> None:
+        """Drop the connections; a later request opens new ones."""
+        session, self._session, self._loop = self._session, None, None
+        if session is not None:
+            await session.close()
+
+    async def _head(self, outgoing: Outgoing, departure: Departure) -> aiohttp.ClientResponse:
+        try:
+            return await self._opened().request(
+                outgoing.method,
+                yarl.URL(outgoing.url, encoded=True),  # unquoting would break signed addresses
+                headers=outgoing.headers,
+                data=outgoing.content,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                middlewares=(_once(departure),),
+                trace_request_ctx=departure,
+            )
+        except aiohttp.InvalidURL:
+            msg = f"{safe_url(outgoing.url)} is not an address that a request can be sent to"
+            raise NotSent(msg) from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The running loop's session: one made before a fork or for another loop can't be used."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                connector=self._connector(),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
+                trace_configs=[_watch()],
+                trust_env=False,
+            )
+        return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._guard is None:
+            return aiohttp.TCPConnector(limit=self._connections)
+        return aiohttp.TCPConnector(
+            limit=self._connections,
+            socket_factory=_sockets_within(self._guard),
+            resolver=self._resolver or Names(),
+            # A kept connection or a remembered name would be a check of yesterday.
+            use_dns_cache=False,
+            force_close=True,
+        )
+
+
+class _NotPublic(OSError):
+    """Raised where aiohttp expects a failing socket, and found again as the cause of its error."""
+
+
+def _sockets_within(guard: Guard) -> aiohttp.SocketFactoryType:
+    """Makes the socket for the very address that is connected to next: no name can change after."""
+
+    def make(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not guard.permits(str(address[0])):
+            # One text for all, since aiohttp keeps the type only of failures that read alike; and
+            # the address is not told, for it would let users map our network.
+            msg = "the address is not public"
+            raise _NotPublic(msg)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _watch() -> aiohttp.TraceConfig:
+    """Tells the departure, as soon as a connection stands, that bytes may go out."""
+
+    async def stands(
+        _session: aiohttp.ClientSession, context: SimpleNamespace, _params: object
+    ) -> None:
+        departure: Departure = context.trace_request_ctx
+        departure.leave()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(stands)
+    trace.on_connection_reuseconn.append(stands)
+    return trace
+
+
+def _once(departure: Departure) -> aiohttp.ClientMiddlewareType:
+    """Tells the truth from inside aiohttp, which repeats a GET after an error of its own."""
+
+    async def tell(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await handler(request)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _truth(error, departure) from None  # its text may hold the address
+
+    return tell
+
+
+def _truth(error: Exception, departure: Departure) -> TransportError:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        blocked = isinstance(error.os_error, _NotPublic)
+        failure = departure.failed(str(error.os_error), connecting=True)
+        return Blocked(*failure.args) if blocked and isinstance(failure, NotSent) else failure
+    if isinstance(error, aiohttp.ClientResponseError):
+        return departure.spoiled("the answer is not HTTP")
+    return departure.failed(type(error).__name__, connecting=isinstance(error, _CONNECTING))
+
+
+def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """Names in lower case, repeated ones joined, surrogates (bytes that aren't UTF-8) replaced."""
+    headers: dict[str, str] = {}
+    for name, value in answer.headers.items():
+        text = (
+            value if value.isascii() else value.encode(errors="surrogateescape").decode("latin-1")
+        )
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers

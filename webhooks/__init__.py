@@ -1,0 +1,1 @@
+"""How we tell people: signing and delivery."""

@@ -1,0 +1,1 @@
+"""What `celery -A worker` finds: signals, logging, graceful stop, and the embedded local stack."""

@@ -1,0 +1,47 @@
+"""What happens around tasks and at a worker's beginning and end: logging, log context, a graceful stop."""
+
+from typing import Any
+
+import structlog
+from celery import signals
+
+from settings import current
+from tasks import lifecycle, loop
+from worker.logging import configure
+
+log = structlog.get_logger()
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    configure(current())
+
+
+@signals.task_prerun.connect
+def _bind(task_id: str, task: Any, kwargs: dict[str, Any], **_: Any) -> None:
+    structlog.contextvars.bind_contextvars(
+        task=task.name, task_id=task_id, lane=(kwargs or {}).get("lane")
+    )
+
+
+@signals.task_postrun.connect
+def _unbind(**_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+
+
+@signals.worker_ready.connect
+def _told_ready(**_: Any) -> None:
+    log.info("worker.ready")
+
+
+@signals.worker_shutting_down.connect
+def _stop_pumps(sig: str, how: str, **_: Any) -> None:
+    """Pumps stop claiming at once, hand back what they did not start and finish what they did."""
+    log.info("worker.stopping", signal=sig, how=how)
+    lifecycle.stopping.set()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _close(**_: Any) -> None:
+    loop.close()
