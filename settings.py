@@ -64,7 +64,6 @@ VENDOR_VARIABLES = frozenset(
 STACK_FILE = "stack.json"
 
 
-
 class SettingsError(Exception):
     """A variable is missing or wrong; the message names it and says what is allowed."""
 

@@ -1,4 +1,4 @@
-"""The only writers of states: each is one guarded UPDATE, and a job's move writes its event with it."""
+"""The only writers of states: each is one guarded UPDATE; a job's move writes its event too."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,10 +67,7 @@ async def advance_jobs(
         """,
         {
             "ids": list(ids),
-            "errors": [
-                Jsonb(errors[id_].as_json()) if id_ in errors else None  # noqa: SIM401
-                for id_ in ids
-            ],
+            "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
             "sources": list(job_sources(to)),
             "to": to,
             "accepts": to is JobState.PROCESSING,
@@ -108,10 +105,7 @@ async def advance_attempts(
         """,
         {
             "ids": list(ids),
-            "errors": [
-                Jsonb(errors[id_].as_json()) if id_ in errors else None  # noqa: SIM401
-                for id_ in ids
-            ],
+            "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
             "costs": [prices.get(id_) for id_ in ids],
             "sources": list(attempt_sources(to)),
             "to": to,
@@ -127,7 +121,7 @@ async def fail_outputs(
     *,
     of: str,
 ) -> list[str]:
-    """Give up unfinished outputs, by the id of their `of` ("id", "attempt" or "job"); returns their ids."""
+    """Give up unfinished outputs, by the id that `of` names (id, attempt, job); returns theirs."""
     if not failures:
         return []
     column = {"id": "id", "attempt": "attempt", "job": "job"}[of]

@@ -27,7 +27,7 @@ _PASSING = (
 )
 
 
-class DatabaseAway(Exception):  # noqa: N818 - named after what is true
+class DatabaseAway(Exception):
     """PostgreSQL can't be reached, or did not answer in time."""
 
 
@@ -81,10 +81,12 @@ class Database:
             except _PASSING as error:
                 if number == TRANSACTION_TRIES:
                     raise DatabaseAway(_in_words(error)) from error
-                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - jitter
+                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))
         raise AssertionError  # the loop returns or raises
 
-    async def fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[DictRow]:
+    async def fetch(
+        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
+    ) -> list[DictRow]:
         """All rows of one statement in a transaction of its own."""
 
         async def work(connection: Connection) -> list[DictRow]:

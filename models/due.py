@@ -1,4 +1,4 @@
-"""The due table's writers: each state change puts the next row or drops the last one, in its own transaction."""
+"""The due table's writers: each state change puts the next row, or drops the last, with itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ async def drop(connection: Connection, what: What, ids: Sequence[str]) -> None:
 async def hold(
     connection: Connection, what: What, ids: Sequence[str], *, lease: str
 ) -> frozenset[str]:
-    """Lock those of our rows that are still ours, in id order: what else is written is guarded by this.
+    """Lock those of our rows that are still ours, in id order: all that is written is guarded so.
 
     Every write-back begins here, so two of them never hold each other's rows crosswise, and a
     worker that was paused past its lease writes nothing.

@@ -45,7 +45,7 @@ class Failure:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-class RequestRefused(Exception):  # noqa: N818 - it says what happened, not that code is wrong
+class RequestRefused(Exception):
     """A caller's request can't be accepted, and no row was written.
 
     `type` is one of the public error types (`invalid_request`, `authentication_error`,

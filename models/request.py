@@ -128,7 +128,7 @@ class VideoRequest(BaseModel):
 
     @classmethod
     def from_json(cls, body: object) -> "VideoRequest":
-        """The checked request, or RequestRefused naming the first wrong field, its value and what is allowed."""
+        """The checked request, or RequestRefused: the first wrong field and what it may be."""
         if not isinstance(body, dict):
             msg = "the request body must be a JSON object"
             raise RequestRefused(msg)

@@ -1,7 +1,7 @@
 """The rows of the database, as SQLModel tables: the schema that migrations are checked against."""
 
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -47,7 +47,7 @@ class Tenant(SQLModel, table=True):
 
     __tablename__ = "tenant"
     id: str = Field(sa_column=_id_column(primary_key=True))
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
 
 
 class ApiKey(SQLModel, table=True):
@@ -61,8 +61,8 @@ class ApiKey(SQLModel, table=True):
     #: The first characters, to recognise it in a list.
     prefix: str
     is_admin: bool = False
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
-    revoked_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
+    revoked_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class Job(SQLModel, table=True):
@@ -77,7 +77,7 @@ class Job(SQLModel, table=True):
     )
     id: str = Field(sa_column=_id_column(primary_key=True))
     tenant: str = Field(sa_column=_id_column(references="tenant.id"))
-    app_id: Optional[str] = None
+    app_id: str | None = None
     #: Given back at creation and in every later view.
     request_id: str
     state: JobState = Field(sa_column=Column(Text, nullable=False))
@@ -96,18 +96,18 @@ class Job(SQLModel, table=True):
     #: Seconds that such a video usually takes.
     typical_seconds: float
     #: A Failure as JSON once the job failed.
-    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     estimated_cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
     #: What the caller is charged; set with the final state.
-    cost_micros: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
+    cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
     unknown_policy: str
     #: Encrypted {"url", "secret"} of the webhook.
-    webhook: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
-    run_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    webhook: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    run_at: datetime | None = Field(default=None, sa_column=Column(_Time))
     deadline_at: datetime = Field(sa_column=Column(_Time, nullable=False))
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
-    accepted_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
-    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
+    accepted_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    finished_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class Attempt(SQLModel, table=True):
@@ -133,26 +133,26 @@ class Attempt(SQLModel, table=True):
     #: Videos that it is to make.
     count: int = Field(default=1, sa_column=Column(SmallInteger, nullable=False))
     #: SHA-256 of method, path and body, committed just before the POST.
-    payload_hash: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
+    payload_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     #: POSTs that provably reached nobody or were refused for the moment.
     rejections: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
-    operation_id: Optional[str] = Field(default=None, sa_column=Column(_Id))
+    operation_id: str | None = Field(default=None, sa_column=Column(_Id))
     #: 0..1 as the provider reports it.
-    progress: Optional[float] = None
+    progress: float | None = None
     polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     #: Polls in a row that brought no readable answer.
     poll_faults: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
-    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     #: What the provider charges us, as far as is known.
-    cost_micros: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
-    sent_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
-    accepted_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
-    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
+    sent_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    accepted_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    finished_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class Output(SQLModel, table=True):
@@ -171,19 +171,19 @@ class Output(SQLModel, table=True):
     position: int = Field(sa_column=Column(SmallInteger, nullable=False))
     state: OutputState = Field(sa_column=Column(Text, nullable=False))
     #: The provider's link, encrypted: it is a bearer capability.
-    source: Optional[bytes] = Field(default=None, sa_column=Column(LargeBinary))
+    source: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     #: Downloads that failed.
     faults: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
-    key: Optional[str] = None
-    sha256: Optional[str] = None
-    bytes: Optional[int] = Field(default=None, sa_column=Column(BigInteger))
-    content_type: Optional[str] = None
-    duration_seconds: Optional[float] = None
-    width: Optional[int] = None
-    height: Optional[int] = None
-    fps: Optional[float] = None
-    error: Optional[dict[str, Any]] = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
-    stored_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    key: str | None = None
+    sha256: str | None = None
+    bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    content_type: str | None = None
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    stored_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class Event(SQLModel, table=True):
@@ -191,9 +191,9 @@ class Event(SQLModel, table=True):
 
     __tablename__ = "event"
     __table_args__ = (Index("event_by_job", "job", "id"),)
-    id: Optional[int] = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
     job: str = Field(sa_column=_id_column(references="job.id"))
-    at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    at: datetime | None = Field(default=None, sa_column=_now_column())
     #: The job's new state, or what else happened: `attempt.unknown`, `status.undocumented`, …
     kind: str
     detail: dict[str, Any] = Field(
@@ -222,8 +222,8 @@ class Delivery(SQLModel, table=True):
     #: Encrypted {"url", "secret"}, and the encrypted body.
     target: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
-    finished_at: Optional[datetime] = Field(default=None, sa_column=Column(_Time))
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
+    finished_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class DeliveryTry(SQLModel, table=True):
@@ -231,12 +231,12 @@ class DeliveryTry(SQLModel, table=True):
 
     __tablename__ = "delivery_try"
     __table_args__ = (UniqueConstraint("delivery", "number", name="try_number_once"),)
-    id: Optional[int] = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
     delivery: str = Field(sa_column=_id_column(references="delivery.id"))
     number: int
-    at: Optional[datetime] = Field(default=None, sa_column=_now_column())
-    status: Optional[int] = None
-    error: Optional[str] = None
+    at: datetime | None = Field(default=None, sa_column=_now_column())
+    status: int | None = None
+    error: str | None = None
     milliseconds: int
 
 
@@ -253,7 +253,7 @@ class Idempotency(SQLModel, table=True):
     job: str = Field(sa_column=_id_column(references="job.id"))
     #: The first 202, encrypted, answered again word for word.
     response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    created_at: datetime | None = Field(default=None, sa_column=_now_column())
 
 
 class Duration(SQLModel, table=True):
@@ -266,7 +266,7 @@ class Duration(SQLModel, table=True):
     p50: float
     p90: float
     samples: int
-    learned_at: Optional[datetime] = Field(default=None, sa_column=_now_column())
+    learned_at: datetime | None = Field(default=None, sa_column=_now_column())
 
 
 class Due(SQLModel, table=True):
@@ -295,7 +295,7 @@ class Due(SQLModel, table=True):
     #: When it is due, or when its lease ends: one index serves both.
     at: datetime = Field(sa_column=Column(_Time, nullable=False, server_default=text("now()")))
     #: The fencing token of the pump that holds it.
-    lease: Optional[str] = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
+    lease: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
     #: Claims since it was last written back: what never comes back is poison.
     tries: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")

@@ -116,7 +116,7 @@ JOB_NEXT: dict[JobState, frozenset[JobState]] = {
 ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     # A planned attempt fails when its payload cannot even be built.
     _A.PLANNED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED}),
-    # Back to planned only on proof that nothing was accepted (never connected, or a listed refusal).
+    # Back to planned only on proof that nothing was accepted: not connected, or a listed refusal.
     _A.SENT: frozenset({_A.PLANNED, _A.ACCEPTED, _A.REFUSED, _A.UNKNOWN}),
     # Adopted by a look-up or a callback; refused when its absence is proven.
     _A.UNKNOWN: frozenset({_A.ACCEPTED, _A.REFUSED}),

@@ -7,9 +7,7 @@ SAMPLES = 200
 WINDOW_DAYS = 7
 
 
-async def expect(
-    connection: Connection, job: str, *, route: str, reported: bool
-) -> float | None:
+async def expect(connection: Connection, job: str, *, route: str, reported: bool) -> float | None:
     """Tell an accepted job what to expect of its route; returns the learned tenth percentile.
 
     Until a route was learned the job keeps the catalogue's typical time, and polls begin early.
@@ -29,7 +27,7 @@ async def expect(
 
 
 async def learn(connection: Connection) -> int:
-    """Learn every route's quantiles anew from its latest successes; returns the number of routes."""
+    """Learn every route's quantiles anew from its latest successes; the number of routes."""
     cursor = await connection.execute(
         """
         INSERT INTO duration (route, p10, p50, p90, samples)

@@ -4,7 +4,7 @@ import math
 
 
 def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
-    """Seconds from acceptance to the first poll: the learned tenth percentile, never below the floor.
+    """Seconds from acceptance to the first poll: the learned p10, never below the floor.
 
     `dice` is uniform in 0..1: up to 20 % later, so that a batch does not poll in step.
     """
@@ -42,7 +42,7 @@ def estimated_progress(*, elapsed: float, typical: float) -> int:
 
 
 def estimated_remaining(*, elapsed: float, typical: float, progress: float | None) -> float:
-    """Seconds left: from the reported progress (0..1) where there is some, else from the typical time."""
+    """Seconds left: from the reported progress (0..1) where there is some, else by the usual."""
     if progress is not None and progress > 0.05:  # noqa: PLR2004 - below, the ratio is mostly noise
         return max(1.0, elapsed * (1 - progress) / progress)
     return max(1.0, typical - elapsed) if elapsed < typical else max(1.0, elapsed * 0.1)

@@ -63,15 +63,15 @@ async def _strike(
         case Do.DROP_BEFORE_ACCEPT:
             return _hang_up(request)
         case Do.DROP_AFTER_ACCEPT:
-            pass
+            await _answer(upstream, endpoint, request)
             return _hang_up(request)
         case Do.HANG:
-            pass
+            await _answer(upstream, endpoint, request)
             # The server cancels this handler when the client leaves.
             await asyncio.sleep(LONGEST_HANG)
             return _hang_up(request)
         case Do.GARBAGE:
-            pass
+            await _answer(upstream, endpoint, request)
             return web.Response(body=GARBAGE, content_type="application/json")
 
 

@@ -1,7 +1,8 @@
 """What a downloaded file really is: a whole video and its measures, or words that say why not.
 
-Nothing here decodes more than one frame: a file cut off anywhere shows in its boxes, in its packets
-or in its clock (tried with PyAV 18.1 on files cut at every part).
+Nothing here decodes more than one frame: a cut shows in the boxes, in the packets or in the clock
+(tried with PyAV 18.1). Only a fragmented MP4 that ends exactly between two fragments looks whole;
+there the announced size is what tells, see `storage.receive`.
 """
 
 from collections.abc import Iterator

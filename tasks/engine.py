@@ -1,4 +1,4 @@
-"""What one process works with: its pool, its clients, its providers; built once, used on one loop."""
+"""What one process works with: its pool, clients and providers; built once, used on one loop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

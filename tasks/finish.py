@@ -30,7 +30,7 @@ EVENT_TYPES = {
 
 
 async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) -> None:
-    """Give every job whose outputs are all final its own final state; the others stay as they are."""
+    """Give every job whose outputs are all final its own final state; leave the others."""
     if not jobs:
         return
     # Two outputs of one job may end at once: whoever locks the job second sees both.
@@ -78,7 +78,7 @@ async def finish(
 
 
 async def _release(connection: Connection, failures: Mapping[str, Failure]) -> None:
-    """Nothing of these jobs is wanted any more: give up outputs, release what was not sent, stop the rest."""
+    """Nothing of these jobs is wanted any more: give up outputs, release or stop attempts."""
     outputs = await fail_outputs(connection, failures, of="job")
     await due.drop(connection, What.STORE, outputs)
     cursor = await connection.execute(
@@ -100,8 +100,7 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
 
 
 async def stop_operations(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
-    """Accepted attempts that nobody wants: cancelled upstream where that can be, else polled on to
-    learn what they cost."""
+    """Cancel upstream what can be; the rest is polled on, to learn what it costs."""
     stoppable = [row for row in attempts if PROVIDERS[row["provider"]].capabilities.cancel]
     await due.drop(connection, What.POLL, [row["id"] for row in stoppable])
     await due.put(

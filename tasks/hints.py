@@ -1,4 +1,4 @@
-"""Hints: messages that make work start sooner. Nothing is lost with one; the tick sends it again."""
+"""Hints: messages that make work start sooner. Nothing is lost with one: the tick sends more."""
 
 import queue
 import threading
@@ -23,7 +23,7 @@ _MOST_WAITING = 1000
 
 
 def send(what: What, lane: str | None) -> bool:
-    """Send a hint unless one is on its way; says whether it went out. Never raises for the broker."""
+    """Send a hint unless one is on its way; whether it went out. A broker's error is no error."""
     name, target = PUMPS[what]
     try:
         if not _first(what, lane):
@@ -67,7 +67,7 @@ def _valkey() -> redis.Redis | None:
 
 
 class Hinter:
-    """Sends hints from a thread of its own, so that an answer to a caller never waits for the broker."""
+    """Sends hints from a thread of its own, so that no caller ever waits for the broker."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[tuple[What, str | None] | None] = queue.Queue(_MOST_WAITING)

@@ -78,7 +78,9 @@ async def accept(
     caller = caller or Caller()
 
     async def work(connection: Connection) -> Accepted:
-        if caller.idempotency_key and (first := await _first_answer(engine, connection, tenant, caller)):
+        if caller.idempotency_key and (
+            first := await _first_answer(engine, connection, tenant, caller)
+        ):
             return first
         if not await _insert(connection, new, caller):
             return await _existing(engine, connection, new, tenant)
@@ -115,9 +117,7 @@ class _New:
     submit_at: Callable[[datetime], datetime]
 
 
-def _rows(
-    engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job_id: str
-) -> _New:
+def _rows(engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job_id: str) -> _New:
     stored = request.model_dump(mode="json", exclude_none=True, exclude=_SEALED)
     webhook = None
     if request.webhook_url is not None:
@@ -269,9 +269,7 @@ async def _remember(
     )
 
 
-async def _existing(
-    engine: Engine, connection: Connection, new: _New, tenant: str
-) -> Accepted:
+async def _existing(engine: Engine, connection: Connection, new: _New, tenant: str) -> Accepted:
     """The job that has this id already, if it is this tenant's."""
     rows = await read_jobs(connection, [new.job["id"]])
     if not rows or rows[0]["tenant"] != tenant:

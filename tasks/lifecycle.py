@@ -1,10 +1,10 @@
 """A job's life, top to bottom: what is done with it, in order of time, and by which verb.
 
     intake    one transaction: the job, its attempts, its outputs, and what is due first
-    submit    commit `sent`, POST once, commit the answer            pending → submitting → processing
+    submit    commit `sent`, POST once, commit the answer     pending → submitting → processing
     look_up   an answer was lost: find the operation, or give it up
-    poll      look until it ends                                      processing → storing
-    store     bring the video home                                    storing → complete
+    poll      look until it ends                              processing → storing
+    store     bring the video home                            storing → complete
     deliver   tell whoever asked
     cancel    stop upstream what nobody wants
     expire    end what has run out of time
@@ -103,5 +103,7 @@ async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
         if _running.get((what, lane)) is mine:
             del _running[what, lane]
     if tally.claimed:
-        log.info("pump.done", what=what, lane=lane, tally=str(tally), seconds=round(tally.seconds, 2))
+        log.info(
+            "pump.done", what=what, lane=lane, tally=str(tally), seconds=round(tally.seconds, 2)
+        )
     return str(tally)

@@ -1,4 +1,4 @@
-"""One event loop per process, on a thread of its own, made after the fork by whoever needs it first."""
+"""One event loop per process, on a thread of its own, made after the fork when first needed."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
-    """This process's runtime: connections and threads do not survive a fork, so it is keyed by pid."""
+    """The runtime of this very process: connections and threads do not survive a fork."""
     global _runtime  # noqa: PLW0603 - the one per-process object
     with _guard:
         if _runtime is None or _runtime.pid != os.getpid():
@@ -55,7 +55,7 @@ def runtime() -> Runtime:
 
 def close() -> None:
     """End this process's runtime, if it has one."""
-    global _runtime  # noqa: PLW0603 - the one per-process object
+    global _runtime
     with _guard:
         ours, _runtime = _runtime, None
     if ours is not None and ours.pid == os.getpid():

@@ -1,9 +1,9 @@
 """The pump: claims due rows, works on many at once on one loop, writes back in rolling batches.
 
 Claimer, requests and writer overlap and never wait for each other in step: one request that hangs
-must not hold 499 others. No transaction is open while a request is. What a pump may write is guarded
-by its fencing token, so a pump that was paused past its lease does nothing, and two pumps on one lane
-share its rows.
+must not hold 499 others. No transaction is open while a request is. What a pump may write is
+guarded by its fencing token, so a pump that was paused past its lease does nothing, and two pumps
+on one lane share its rows.
 """
 
 import asyncio
@@ -302,7 +302,7 @@ class Pump:
             pass  # the caller looks again by itself
 
     async def _leave_nothing_running(self) -> None:
-        """After an error: stop what may be stopped; a POST on its way still records its own answer."""
+        """After an error: stop what may be stopped; a POST on its way records its own answer."""
         tasks = [held.task for held in self._held.values() if held.task and not held.task.done()]
         if self.verb.abandons:
             for task in tasks:
@@ -376,7 +376,7 @@ class Pump:
                 self._changed.set()
 
     async def _write(self, batch: list[Any]) -> None:
-        """Write a batch; one that fails is halved down to the row that breaks it, which is parked."""
+        """Write a batch; one that fails is halved down to the row that breaks it: that is parked."""
 
         async def work(connection: Connection) -> int:
             ids = [result.id for result in batch]
@@ -389,7 +389,9 @@ class Pump:
         try:
             written = await self.database.run(work)
         except DatabaseAway as error:  # the leases end, and the work is done again
-            log.warning("pump.database_away", what=self.verb.what, rows=len(batch), error=str(error))
+            log.warning(
+                "pump.database_away", what=self.verb.what, rows=len(batch), error=str(error)
+            )
         except Exception:  # data that breaks a write: found by halving, told, and parked
             if len(batch) > 1:
                 middle = len(batch) // 2

@@ -1,4 +1,4 @@
-"""The Celery tasks: shells under stable names. Each may run twice, or never; its docstring says why."""
+"""The Celery tasks: shells under stable names. Each may run twice; its docstring says why."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _SHORT = 30.0
 
 @app.task(name="video.submit")
 def submit(lane: str) -> str:
-    """Send planned attempts. Twice is harmless: `sent` is committed before the POST, under a lease."""
+    """Send planned attempts. Twice is harmless: `sent` is committed before the POST."""
     return pump(What.SUBMIT, lane)
 
 
@@ -31,7 +31,7 @@ def poll(lane: str) -> str:
 
 @app.task(name="video.look_up")
 def look_up(lane: str) -> str:
-    """Find operations whose POST had no answer. Twice is harmless: it reads, and adopts by marker."""
+    """Find operations whose POST had no answer. Twice is harmless: it only reads."""
     return pump(What.LOOK_UP, lane)
 
 
@@ -61,7 +61,7 @@ def expire(lane: str) -> str:
 
 @app.task(name="video.tick")
 def tick() -> str:
-    """Send one hint for each kind and lane with due rows. Twice is harmless: hints are deduplicated."""
+    """Send a hint for each kind and lane with due rows. Twice is harmless: so are hints."""
     ours = runtime()
 
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
@@ -74,7 +74,7 @@ def tick() -> str:
 
 @app.task(name="video.learn")
 def learn() -> str:
-    """Learn operations' durations. Twice is harmless: the same successes give the same quantiles."""
+    """Learn durations. Twice is harmless: the same successes give the same quantiles."""
     ours = runtime()
     routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
     return f"routes={routes}"
@@ -88,8 +88,8 @@ def enqueue(request: dict[str, Any], job_id: str | None = None, tenant: str = "d
     """
     ours = runtime()
     checked = VideoRequest.from_json(request)
-    accepted = ours.start(
-        accept(ours.engine, checked, tenant=tenant, job_id=job_id)
-    ).result(timeout=_SHORT)
+    accepted = ours.start(accept(ours.engine, checked, tenant=tenant, job_id=job_id)).result(
+        timeout=_SHORT
+    )
     hints.send(What.SUBMIT, accepted.lane)
     return accepted.job_id

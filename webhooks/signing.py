@@ -63,9 +63,7 @@ def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
     return f"{_VERSION},{base64.b64encode(digest).decode()}"
 
 
-def headers(
-    secret: str | None, *, message_id: str, timestamp: int, body: bytes
-) -> dict[str, str]:
+def headers(secret: str | None, *, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The headers of one try; without a secret there is no signature. Raises as `sign`."""
     unsigned = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
     if secret is None:

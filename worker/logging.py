@@ -1,4 +1,4 @@
-"""How processes log: one JSON object a line, with what is bound to the work at hand; no secret, no prompt."""
+"""How processes log: one JSON object a line, with what is bound to the work at hand."""
 
 import logging
 import sys

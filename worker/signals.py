@@ -1,4 +1,4 @@
-"""What happens around tasks and at a worker's beginning and end: logging, log context, a graceful stop."""
+"""What happens around tasks and at a worker's ends: logging, log context, a graceful stop."""
 
 from typing import Any
 

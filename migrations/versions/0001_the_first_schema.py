@@ -115,7 +115,8 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('pending', 'submitting', 'processing', 'storing', 'complete', 'failed', 'cancelled')",
+            "state IN ('pending', 'submitting', 'processing', 'storing', 'complete', 'failed', "
+            "'cancelled')",
             name="state_known",
         ),
         sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
@@ -154,7 +155,8 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('planned', 'sent', 'unknown', 'accepted', 'refused', 'succeeded', 'failed', 'cancelled')",
+            "state IN ('planned', 'sent', 'unknown', 'accepted', 'refused', 'succeeded', 'failed', "
+            "'cancelled')",
             name="state_known",
         ),
         sa.ForeignKeyConstraint(["job"], ["job.id"], ondelete="CASCADE"),

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -187,9 +186,7 @@ class Poll:
             for id_, seen in by_id.items()
             if seen.update and seen.update.cost_micros is not None
         }
-        moved = await advance_attempts(
-            connection, to, list(by_id), failures=failures, costs=costs
-        )
+        moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
         await due.drop(connection, self.what, list(by_id))
         jobs = sorted({row["job"] for row in moved})
         if to is AttemptState.SUCCEEDED:

@@ -44,7 +44,7 @@ DOWNLOAD_TIMEOUT = 900.0
 DEAD_LINK = frozenset({401, 403, 404, 410})
 
 
-class DeadLink(Exception):  # noqa: N818 - named after what is true
+class DeadLink(Exception):
     """The provider's link no longer gives the video."""
 
 
@@ -112,7 +112,9 @@ class Store:
             except DeadLink:
                 return await self._bring(item, await self._fresh_link(item))
         except (DeadLink, TransportError, ProviderError, UnknownStatus) as error:
-            return self._failed(item, str(error) or "the provider's link is dead", "result_unavailable")
+            return self._failed(
+                item, str(error) or "the provider's link is dead", "result_unavailable"
+            )
         except TooBig as error:
             return Brought(
                 id=item.id,
@@ -157,8 +159,12 @@ class Store:
             now=time.time(),
         )
         update = updates.get(item.operation_id)
-        if update is None or update.phase is not Phase.SUCCEEDED or len(update.videos) <= item.number:
-            raise DeadLink("the provider's link is dead, and it gives no fresh one")  # noqa: TRY003, EM101
+        if (
+            update is None
+            or update.phase is not Phase.SUCCEEDED
+            or len(update.videos) <= item.number
+        ):
+            raise DeadLink("the provider's link is dead, and it gives no fresh one")
         return update.videos[item.number]
 
     def _failed(self, item: StoreItem, message: str, code: str) -> Brought:
@@ -184,7 +190,10 @@ class Store:
             "UPDATE output SET faults = faults + 1 WHERE id = ANY(%s)", ([one.id for one in again],)
         )
         await due.put_back(
-            connection, self.what, [one.id for one in again], after=[one.wait or 0.0 for one in again]
+            connection,
+            self.what,
+            [one.id for one in again],
+            after=[one.wait or 0.0 for one in again],
         )
         await settle(self.engine, connection, [one.job for one in results if one not in again])
 
@@ -226,9 +235,9 @@ async def _write_stored(connection: Connection, stored: Sequence[Brought]) -> No
 
 def _check(stream: Stream) -> None:
     if stream.status in DEAD_LINK:
-        raise DeadLink(f"the provider's link answers HTTP {stream.status}")  # noqa: TRY003, EM102
+        raise DeadLink(f"the provider's link answers HTTP {stream.status}")
     if stream.status != 200:  # noqa: PLR2004 - the one status that carries the whole video
-        raise TransportError(f"the provider's link answers HTTP {stream.status}")  # noqa: TRY003, EM102
+        raise TransportError(f"the provider's link answers HTTP {stream.status}")
 
 
 def _scratch(engine: Engine) -> Path:

@@ -39,7 +39,7 @@ RETRY_BASE, RETRY_CEILING = 1.0, 60.0
 FRESH_ENOUGH = 0.5
 
 
-class NotOurs(Exception):  # noqa: N818 - named after what is true
+class NotOurs(Exception):
     """The attempt is no longer ours to send: its lease, its plan or its job has gone."""
 
 
@@ -189,7 +189,9 @@ class Submit:
             await release_if_unwanted(connection, item.id)
 
         await self.engine.database.run(work)
-        log.info("submit.put_off", attempt=item.id, job=item.job, reason=reason, wait=round(wait, 1))
+        log.info(
+            "submit.put_off", attempt=item.id, job=item.job, reason=reason, wait=round(wait, 1)
+        )
 
     async def write(self, connection: Connection, results: Sequence[Any]) -> None:
         """Nothing: each answer was committed by itself."""
@@ -231,7 +233,7 @@ def payload_hash(request: Request) -> bytes:
 
 
 async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
-    """An operation id is evidence: it is recorded whatever has become of the lease and of the job."""
+    """An operation id is evidence: recorded whatever has become of the lease and of the job."""
 
     async def work(connection: Connection) -> None:
         cursor = await connection.execute(

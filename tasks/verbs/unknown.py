@@ -1,4 +1,4 @@
-"""What becomes of an attempt whose POST has no known answer: looked up, or ended by policy; never sent again."""
+"""An attempt whose POST has no known answer: looked up, or ended by policy; never sent again."""
 
 import structlog
 
@@ -51,7 +51,7 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
 
 
 async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
-    """No look-up can settle it: the job fails, or another attempt is planned if its policy says so."""
+    """No look-up can settle it: the job fails, or its policy has another attempt planned."""
     cursor = await connection.execute(
         """
         SELECT attempt.*, job.tenant, job.unknown_policy, job.state = ANY(%s) AS job_is_final

@@ -137,7 +137,8 @@ def test_a_misread_answer_is_a_bad_answer_that_quotes_no_value(
 
 def test_a_mistake_before_the_first_call_is_not_blamed_on_the_vendor() -> None:
     def flow() -> Flow[None]:
-        yield Call(method="POST", path={}["no such entry"])  # type: ignore[misc]
+        paths: Mapping[str, str] = {}
+        yield Call(method="POST", path=paths["no such entry"])
 
     with pytest.raises(KeyError):
         told(flow(), Scripted())

@@ -26,7 +26,8 @@ def test_a_status_nobody_documented_is_unknown_unless_the_server_is_in_trouble(s
 @given(st.binary(max_size=200))
 def test_an_error_body_of_any_bytes_is_read_without_a_crash(content: bytes) -> None:
     response = Response(status=500, headers={}, content=content)
-    assert failures.from_answer(response, title="X", words=failures.words_of(response, "e"))
+    failed = failures.from_answer(response, title="X", words=failures.words_of(response, "e"))
+    assert failed.message.startswith("X answered HTTP 500")
 
 
 def test_a_deep_or_odd_error_body_says_nothing() -> None:
