@@ -16,7 +16,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 #: The variables that vendors themselves use for credentials and base addresses.
 VENDOR_VARIABLES = frozenset(
@@ -93,6 +98,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".longtake")
     #: A catalogue (TOML) laid over the shipped one.
     catalog: Path | None = None
+    #: The address that the API listens on; 0.0.0.0 behind a proxy or in a container.
+    api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
     flower_port: int = Field(default=5555, ge=0, le=65535)
     sim_port: int = Field(default=8100, ge=0, le=65535)
@@ -115,6 +122,18 @@ class Settings(BaseSettings):
 
     #: Vendors' own variables, by name; see VENDOR_VARIABLES.
     vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What `load` was given and nothing else: it reads the environment, once."""
+        return (init_settings,)
 
     @field_validator("secret_keys", "allow_private_hosts", mode="before")
     @classmethod
@@ -232,10 +251,15 @@ def current() -> Settings:
     return load()
 
 
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for the processes that it starts."""
+    return dict(os.environ)
+
+
 def _running_stack(data_dir: Path) -> dict[str, Any]:
     try:
         stack = json.loads((data_dir / STACK_FILE).read_text())
-    except (FileNotFoundError, PermissionError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, json.JSONDecodeError):
         return {}
     return TypeAdapter(dict[str, Any]).validate_python(stack.get("settings", {}))
 

@@ -25,6 +25,10 @@ class Departure:
             self._clock.reschedule(asyncio.get_running_loop().time() + self._request.timeout)
 
     @property
+    def connect_timeout(self) -> float:
+        return self._request.connect_timeout
+
+    @property
     def deadline(self) -> float | None:
         """When the answer must be whole, by the loop's clock."""
         return self._clock.when()

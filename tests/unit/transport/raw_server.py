@@ -17,22 +17,34 @@ class RawServer:
         self.connections = 0
         self.behave: Behaviour = self.answer()
         self._closing = asyncio.Event()
-        self._conversations: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+        self._changed = asyncio.Condition()
+        self._talks: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def open(self, host: str = "127.0.0.1") -> None:
-        self._server = await asyncio.start_server(self._serve, host, 0)
+        self._server = await asyncio.start_server(self._talk, host, 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         self._closing.set()
         self._server.close()
-        for writer in self._conversations:
+        talks = [talk for talk in self._talks.values() if talk]
+        for writer in self._talks:
             writer.transport.abort()
-        await asyncio.gather(*filter(None, self._conversations.values()))
+        await asyncio.gather(*talks)
         await self._server.wait_closed()
 
     def url(self, path: str = "/v1/videos", *, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
+
+    async def has_read(self, count: int) -> None:
+        """Wait until that many requests are here."""
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: len(self.requests) >= count)
+
+    async def is_left(self) -> None:
+        """Wait until no client is connected."""
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: not self._talks)
 
     @staticmethod
     def answer(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "") -> Behaviour:
@@ -43,13 +55,19 @@ class RawServer:
 
         return behave
 
+    def answer_after(self, seconds: float) -> Behaviour:
+        async def behave(writer: asyncio.StreamWriter) -> None:
+            await self._pause(seconds)
+            await self.answer()(writer)
+
+        return behave
+
     def say(self, raw: bytes, *, then_close: bool) -> Behaviour:
         async def behave(writer: asyncio.StreamWriter) -> None:
             writer.write(raw)
             await writer.drain()
             if then_close:
                 raise ConnectionResetError
-            await self._closing.wait()
 
         return behave
 
@@ -78,25 +96,33 @@ class RawServer:
             while not self._closing.is_set():
                 writer.write(b"x")
                 await writer.drain()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.02):
-                        await self._closing.wait()
+                await self._pause(0.02)
 
         return behave
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._conversations[writer] = asyncio.current_task()
+        self._talks[writer] = asyncio.current_task()
         try:
             while True:
-                self.requests.append(await _whole_request(reader))
+                request = await _whole_request(reader)
+                async with self._changed:
+                    self.requests.append(request)
+                    self._changed.notify_all()
                 await self.behave(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # one of the two has gone, as it may at any time
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        async with self._changed:
+            del self._talks[writer]
+            self._changed.notify_all()
 
 
 async def _whole_request(reader: asyncio.StreamReader) -> bytes:

@@ -115,7 +115,7 @@ async def test_a_refused_connection_is_not_sent(client: Client, closed_port: int
 async def test_a_connection_that_never_stands_is_not_sent(client: Client, deaf_port: int) -> None:
     request = Request(method="POST", url=f"http://127.0.0.1:{deaf_port}/", connect_timeout=0.2)
 
-    with pytest.raises(TransportError, match=r"no connection within 0\.2 s") as told:
+    with pytest.raises(TransportError) as told:
         await send(client, request)
 
     assert type(told.value) is NotSent
@@ -144,9 +144,7 @@ async def test_a_request_that_waits_in_vain_for_a_free_connection_is_not_sent(
     first = asyncio.create_task(
         client.send(Request(method="POST", url=server.url("/first"), timeout=5))
     )
-    async with asyncio.timeout(5):
-        while not server.requests:
-            await asyncio.sleep(0)
+    await server.has_read(1)
 
     # When another is asked for
     with pytest.raises(TransportError) as told:
@@ -162,15 +160,11 @@ async def test_a_request_that_waits_in_vain_for_a_free_connection_is_not_sent(
 
 async def test_the_connect_timeout_is_not_the_answers(client: Client, server: RawServer) -> None:
     # Given an answer that takes longer than a connection may
-    async def late(writer: asyncio.StreamWriter) -> None:
-        await asyncio.wait_for(asyncio.shield(asyncio.sleep(0.3)), 1)
-        await server.answer(b"late")(writer)
-
-    server.behave = late
+    server.behave = server.answer_after(0.3)
 
     request = Request(method="POST", url=server.url(), connect_timeout=0.1, timeout=5)
 
-    assert (await send(client, request)).content == b"late"
+    assert (await send(client, request)).content == b"{}"
 
 
 async def test_a_kept_connection_that_was_dropped_does_not_put_a_paid_post_in_doubt(
@@ -189,23 +183,18 @@ async def test_a_kept_connection_that_was_dropped_does_not_put_a_paid_post_in_do
     await client.close()
 
 
-async def test_cancelling_a_request_closes_its_connection(
+async def test_a_cancelled_request_gives_its_connection_up(
     client: Client, server: RawServer
 ) -> None:
-    # Given a request under way
-    gone = asyncio.Event()
-
-    async def wait_for_the_end(writer: asyncio.StreamWriter) -> None:
-        await writer.wait_closed()
-        gone.set()
-
-    server.behave = wait_for_the_end
+    # Given a request that waits for its answer
+    server.behave = server.stay_silent()
     sending = asyncio.create_task(send(client, post(server.url())))
-    async with asyncio.timeout(5):
-        while not server.requests:
-            await asyncio.sleep(0)
+    await server.has_read(1)
 
     # When it is cancelled
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
+
+    # Then the server sees the client go
+    await server.is_left()
