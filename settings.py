@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, ge=1, le=600)
     #: How long one pump goes on claiming before its slot is given back, in seconds.
     pump_seconds: float = Field(default=15.0, ge=0.1, le=60)
+    #: Seconds in which a paid POST is answered, unless its provider needs longer; only after that
+    #: long can an attempt without an answer be called unknown.
+    submit_timeout_seconds: float = Field(default=60.0, ge=1, le=900)
+    #: How long an unknown attempt waits for its provider's callback, where nothing else can help.
+    callback_wait_seconds: float = Field(default=300.0, ge=0, le=86_400)
     #: Overrides every provider's own shortest wait between two polls, in seconds.
     poll_floor_seconds: float | None = Field(default=None, ge=0.05, le=600)
     #: A finished video larger than this is refused, in bytes.

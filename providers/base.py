@@ -161,6 +161,8 @@ class Found:
     operation_id: str | None
     #: Operations that look alike but carry no marker: for the operator, never adopted.
     look_alikes: tuple[str, ...] = ()
+    #: Whether finding none proves that there is none.
+    is_proof: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,8 @@ class Capabilities:
     look_up_delay: float = 0.0
     #: HTTP statuses that prove that a paid POST was not accepted.
     refusals: frozenset[int] = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+    #: Seconds in which a paid POST is answered or cut off; the operator's setting where None.
+    submit_timeout: float | None = None
     #: Operations that one poll may ask about.
     poll_many: int = 1
     #: Shortest and longest wait between two polls of one operation, in seconds.

@@ -1,6 +1,7 @@
 """Carries a provider's conversation over the wire: the same way for every verb of every vendor."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,11 +33,13 @@ async def converse(
     client: Client,
     now: float,
     before_paid: Callable[[Request], Awaitable[None]] | None = None,
+    paid_timeout: float | None = None,
 ) -> T:
     """Drive a verb to its result: send each call that it yields, give it the answer.
 
     `now` is Unix time, for credentials that expire. `before_paid` is awaited with the request that
     costs money, whole, just before it leaves: what it raises keeps the request from being sent.
+    `paid_timeout` replaces that call's own time-out, in seconds.
 
     Raises:
         ProviderError: the vendor answered with an error; `failure` says what it means.
@@ -48,8 +51,10 @@ async def converse(
         call = next(flow)
         while True:
             request = request_for(call, provider=provider, account=account, now=now)
-            if call.paid and before_paid is not None:
-                await before_paid(request)
+            if call.paid:
+                request = replace(request, timeout=paid_timeout or request.timeout)
+                if before_paid is not None:
+                    await before_paid(request)
             response = await client.send(request)
             if not (response.is_success or response.status in call.accept):
                 _refuse(response, call=call, provider=provider, account=account)

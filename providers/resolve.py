@@ -62,10 +62,9 @@ def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Accou
     _check_prompt(request, route)
     _check_pictures(request, route, scene)
     duration = _duration(request, route)
-    resolution, aspect_ratio = _frame(
-        request, route.frames_for(with_image=bool(scene.image)), route
-    )
-    width, height = route.frames_for(with_image=bool(scene.image))[resolution][aspect_ratio]
+    frames = route.frames_for(with_image=scene.image is not None)
+    resolution, aspect_ratio = _frame(request, frames, route=route)
+    width, height = frames[resolution][aspect_ratio]
     plan = Plan(
         model=model.name,
         asked_model=request.model,
@@ -193,7 +192,7 @@ def _duration(request: VideoRequest, route: Route) -> int:
     return asked
 
 
-def _frame(request: VideoRequest, frames: Frames, route: Route) -> tuple[str, str]:
+def _frame(request: VideoRequest, frames: Frames, *, route: Route) -> tuple[str, str]:
     """Resolution and aspect ratio, from `size` or from either of the two."""
     if request.size is not None:
         return _frame_of_size(request, frames)

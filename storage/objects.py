@@ -34,7 +34,7 @@ class ObjectStorage:
     A bucket's credentials, region and endpoint come from the vendor's own variables (`AWS_…`). A
     local folder is made when it is missing, and only there free space can be checked. Both kinds
     make an object visible whole or not at all: the local store writes `<name>#<n>` beside it and
-    renames (read in object_store, and watched by a test).
+    renames (obstore 0.12.1; a test watches it).
     """
 
     # obstore's runtime has threads, which a fork does not copy: a child that inherits a used one

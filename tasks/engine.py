@@ -56,6 +56,11 @@ class Engine:
     def provider(self, account: str) -> Provider:
         return PROVIDERS[self.accounts[account].provider]
 
+    def submit_timeout(self, account: str) -> float:
+        """Seconds in which a paid POST is answered or cut off."""
+        own = self.provider(account).capabilities.submit_timeout
+        return own or self.settings.submit_timeout_seconds
+
     def poll_floor(self, account: str) -> float:
         """The shortest wait between two polls on an account, in seconds."""
         chosen = self.settings.poll_floor_seconds

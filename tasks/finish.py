@@ -102,12 +102,14 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
 async def stop_operations(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
     """Cancel upstream what can be; the rest is polled on, to learn what it costs."""
     stoppable = [row for row in attempts if PROVIDERS[row["provider"]].capabilities.cancel]
+    running = [row for row in attempts if row not in stoppable]
     await due.drop(connection, What.POLL, [row["id"] for row in stoppable])
-    await due.put(
-        connection,
-        What.CANCEL,
-        [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in stoppable],
-    )
+    for what, rows in ((What.CANCEL, stoppable), (What.POLL, running)):
+        await due.put(
+            connection,
+            what,
+            [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in rows],
+        )
 
 
 async def _charge(connection: Connection, jobs: Sequence[str]) -> None:

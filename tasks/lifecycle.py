@@ -14,6 +14,7 @@ Each verb is one class in `tasks.verbs`; the pump runs them all the same way.
 
 import asyncio
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as StillRunning
 
@@ -28,6 +29,7 @@ from tasks.pump import Pump, Tally, Verb
 from tasks.verbs.cancel import Cancel
 from tasks.verbs.deliver import Deliver
 from tasks.verbs.expire import Expire
+from tasks.verbs.look_up import LookUpVerb
 from tasks.verbs.poll import Poll
 from tasks.verbs.store import Store
 from tasks.verbs.submit import Submit
@@ -44,23 +46,20 @@ _running: dict[tuple[What, str | None], Pump] = {}
 GRACE = 120.0
 
 
+VERBS: dict[What, Callable[..., Verb]] = {
+    What.SUBMIT: Submit,
+    What.LOOK_UP: LookUpVerb,
+    What.POLL: Poll,
+    What.STORE: Store,
+    What.DELIVER: Deliver,
+    What.CANCEL: Cancel,
+    What.EXPIRE: Expire,
+}
+
+
 def verb_for(what: What, engine: Engine) -> Verb:
     """The verb of a kind of due rows."""
-    match what:
-        case What.SUBMIT:
-            return Submit(engine=engine)
-        case What.POLL:
-            return Poll(engine=engine)
-        case What.STORE:
-            return Store(engine=engine)
-        case What.DELIVER:
-            return Deliver(engine=engine)
-        case What.CANCEL:
-            return Cancel(engine=engine)
-        case What.EXPIRE:
-            return Expire(engine=engine)
-        case What.LOOK_UP:
-            raise NotImplementedError
+    return VERBS[what](engine=engine)
 
 
 def pump(what: What, lane: str | None) -> str:

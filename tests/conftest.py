@@ -1,11 +1,15 @@
-"""What every test may ask for: a database of its own, a Valkey, and a folder for servers."""
+"""What every test may ask for: its own database, a Valkey, a simulator, and a folder for servers."""
 
 import secrets
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import hypothesis
 import psycopg
 import pytest
@@ -18,6 +22,11 @@ from worker.embedded.valkey import EmbeddedValkey
 # A deadline in wall-clock time fails on a shared core, and says nothing about the code.
 hypothesis.settings.register_profile("longtake", deadline=None)
 hypothesis.settings.load_profile("longtake")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: At this speed the simulator's operations take 0.24 to 0.8 s.
+SPEED = "100"
 
 
 @pytest.fixture
@@ -92,6 +101,58 @@ def valkey_url(valkey_server: EmbeddedValkey) -> str:
     with Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A running simulator: `url` is its address, `env` points a client at it."""
+
+    url: str
+    env: Mapping[str, str]
+
+    def bill(self) -> list[dict[str, object]]:
+        """One row for every paid POST that was accepted since the test began."""
+        return self._data("bill")
+
+    def polls(self) -> dict[str, int]:
+        """How often each operation has been polled, by operation id."""
+        return {str(row["operation_id"]): int(str(row["polls"])) for row in self._data("polls")}
+
+    def faults(self, faults: Sequence[Mapping[str, object]]) -> None:
+        """Strike coming requests: see `POST /_sim/faults`."""
+        answer = httpx.post(f"{self.url}/_sim/faults", json=list(faults), trust_env=False)
+        assert answer.status_code == 200, answer.text
+
+    def reset(self) -> None:
+        """Forget every operation, charge and fault."""
+        httpx.post(f"{self.url}/_sim/reset", trust_env=False).raise_for_status()
+
+    def _data(self, name: str) -> list[dict[str, object]]:
+        answer = httpx.get(f"{self.url}/_sim/{name}", trust_env=False).raise_for_status()
+        rows: list[dict[str, object]] = answer.json()["data"]
+        return rows
+
+
+@pytest.fixture(scope="session")
+def simulator_process() -> Iterator[Simulator]:
+    """The session's simulator, in a process of its own, as Longtake's users run it."""
+    command = [sys.executable, "-m", "simulator", "--port", "0", "--speed", SPEED]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            env = httpx.get(f"{url}/_sim/env", trust_env=False).raise_for_status().json()
+            yield Simulator(url, env)
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+@pytest.fixture
+def simulator(simulator_process: Simulator) -> Simulator:
+    """The simulator with nothing on its bill and no faults pending."""
+    simulator_process.reset()
+    return simulator_process
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Response:
     def is_success(self) -> bool:
         return 200 <= self.status < 300  # noqa: PLR2004 - the HTTP class of success
 
-    def json(self) -> Any:  # noqa: ANN401 - a body is whatever the far side made it
+    def json(self) -> Any:
         """The decoded body.
 
         Raises:

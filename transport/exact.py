@@ -4,7 +4,6 @@ It is httpx's transport without httpx's client. That leaves nothing to switch of
 cookies, proxies or netrc from the environment, and no log line with the whole address in it.
 """
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import httpx
 from transport.base import NotSent, Request, Response, Stream, TransportError
 from transport.body import Body, whole
 from transport.departure import Departure, departing
+from transport.loops import PerLoop
 from transport.redact import safe_url
 from transport.wire import Outgoing, prepare
 
@@ -27,8 +27,7 @@ class ExactClient:
 
     def __init__(self, *, connections: int = 100) -> None:
         self._connections = connections
-        self._transport: httpx.AsyncHTTPTransport | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._transports = PerLoop(self._open)
 
     async def send(self, request: Request) -> Response:
         """The whole answer; raises NotSent, Unanswered or BadAnswer."""
@@ -54,33 +53,27 @@ class ExactClient:
             await answer.aclose()
 
     async def close(self) -> None:
-        """Drop the connections; a later request opens new ones."""
-        transport, self._transport, self._loop = self._transport, None, None
-        if transport is not None:
+        """Drop the running loop's connections; a later request opens new ones."""
+        if transport := self._transports.forget():
             await transport.aclose()
 
     async def _head(self, outgoing: Outgoing, departure: Departure) -> httpx.Response:
         try:
-            return await self._opened().handle_async_request(_message(outgoing, departure))
+            return await self._transports.here().handle_async_request(_message(outgoing, departure))
         except httpx.TransportError as error:
             raise _truth(error, departure) from None  # its text may hold the address
 
-    def _opened(self) -> httpx.AsyncHTTPTransport:
-        """The running loop's transport: one made before a fork or for another loop can't be used.
+    def _open(self) -> httpx.AsyncHTTPTransport:
+        """A transport that gives each request a connection of its own.
 
-        Each request has a connection of its own. A kept one may just have been closed by the far
-        side, and the POST that finds out can't tell whether it was read: a handshake of some 100 ms
-        is cheaper than one attempt in doubt.
+        A kept one may just have been closed by the far side, and the POST that finds out can't tell
+        whether it was read: a handshake of some 100 ms is cheaper than one attempt in doubt.
         """
-        loop = asyncio.get_running_loop()
-        if self._transport is None or self._loop is not loop:
-            self._loop = loop
-            self._transport = httpx.AsyncHTTPTransport(
-                verify=ssl.create_default_context(),  # the system's roots, as the fast client
-                limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=0),
-                trust_env=False,
-            )
-        return self._transport
+        return httpx.AsyncHTTPTransport(
+            verify=ssl.create_default_context(),  # the system's roots, as the fast client
+            limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=0),
+            trust_env=False,
+        )
 
 
 def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:

@@ -1,6 +1,5 @@
 """The fast client: polls, downloads, webhooks, pictures; guarded where a user can aim it."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,13 +14,13 @@ from transport.base import Blocked, NotSent, Request, Response, Stream, Transpor
 from transport.body import Body, whole
 from transport.departure import Departure, departing
 from transport.guard import Guard
+from transport.loops import PerLoop
 from transport.names import Names
-from transport.redact import safe_url
 from transport.wire import Outgoing, prepare
 
-#: aiohttp's words for "still connecting". Their parent ClientOSError also tells of a connection
-#: that was reset after the request was read, so it is not among them.
-_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+#: aiohttp's words for "not even connected". ClientConnectorError's parent ClientOSError also tells
+#: of a connection that was reset after the request was read, so it is not among them.
+_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 class FastClient:
@@ -37,8 +36,7 @@ class FastClient:
         self._guard = guard
         self._connections = connections
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sessions = PerLoop(self._open)
 
     @classmethod
     def trusted(cls, *, connections: int = 256) -> Self:
@@ -76,40 +74,31 @@ class FastClient:
             answer.close()  # keeps the connection if all was read
 
     async def close(self) -> None:
-        """Drop the connections; a later request opens new ones."""
-        session, self._session, self._loop = self._session, None, None
-        if session is not None:
+        """Drop the running loop's connections; a later request opens new ones."""
+        if session := self._sessions.forget():
             await session.close()
 
     async def _head(self, outgoing: Outgoing, departure: Departure) -> aiohttp.ClientResponse:
-        try:
-            return await self._opened().request(
-                outgoing.method,
-                yarl.URL(outgoing.url, encoded=True),  # unquoting would break signed addresses
-                headers=outgoing.headers,
-                data=outgoing.content,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type",),
-                middlewares=(_once(departure),),
-                trace_request_ctx=departure,
-            )
-        except aiohttp.InvalidURL:
-            msg = f"{safe_url(outgoing.url)} is not an address that a request can be sent to"
-            raise NotSent(msg) from None
+        return await self._sessions.here().request(
+            outgoing.method,
+            # Quoting anew would break signed addresses; so only a "?" without a query gets lost.
+            yarl.URL(outgoing.url, encoded=True),
+            headers=outgoing.headers,
+            data=outgoing.content,
+            allow_redirects=False,
+            skip_auto_headers=("Content-Type",),
+            middlewares=(_once(departure),),
+            trace_request_ctx=departure,
+        )
 
-    def _opened(self) -> aiohttp.ClientSession:
-        """The running loop's session: one made before a fork or for another loop can't be used."""
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=self._connector(),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
-                trace_configs=[_watch()],
-                trust_env=False,
-            )
-        return self._session
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._connector(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
+            trace_configs=[_watch()],
+            trust_env=False,
+        )
 
     def _connector(self) -> aiohttp.TCPConnector:
         if self._guard is None:

@@ -18,7 +18,7 @@ from transport.redact import safe_url
 #: and no small answer unpacks into a large one.
 _DEFAULTS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "longtake"}
 
-_ADDRESS = re.compile(r"https?://(?P<authority>[^/?#@\\]+)(?P<target>[^#]*)", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?://[^/?#@\\]+(?P<target>(?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE)
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 #: RFC 9110, sections 5.1 and 5.5; without obs-text, which the two libraries encode differently.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -63,7 +63,7 @@ def _checked_address(text: str) -> tuple[str, str]:
     try:
         # An ASCII address may be signed, so not a byte is changed; others can't go as they are.
         url = text if text.isascii() else str(yarl.URL(text))
-        found = _ADDRESS.match(url)
+        found = _ADDRESS.fullmatch(url)
         if found and _VISIBLE.fullmatch(url) and _names_a_host(url):
             target = found["target"]
             return url, target if target.startswith("/") else f"/{target}"

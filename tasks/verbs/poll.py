@@ -19,6 +19,7 @@ from models.failure import Failure, Fault
 from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
 from providers.base import Phase, ProviderError, UnknownStatus, Update, Video
 from providers.exchange import converse
+from providers.failures import without_echoes
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff, estimated_progress, next_poll
 from scheduler.pace import Pace
@@ -186,6 +187,7 @@ class Poll:
             for id_, seen in by_id.items()
             if seen.update and seen.update.cost_micros is not None
         }
+        failures = await _without_prompts(connection, by_id, failures)
         moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
         await due.drop(connection, self.what, list(by_id))
         jobs = sorted({row["job"] for row in moved})
@@ -262,6 +264,22 @@ async def _live_jobs(connection: Connection, jobs: Sequence[str]) -> frozenset[s
         (list(jobs), list(FINAL_JOB_STATES)),
     )
     return frozenset(row["id"] for row in await cursor.fetchall())
+
+
+async def _without_prompts(
+    connection: Connection, seen: Mapping[str, Seen], failures: Mapping[str, Failure]
+) -> dict[str, Failure]:
+    """Vendors quote prompts in their errors; ours must not."""
+    if not failures:
+        return {}
+    cursor = await connection.execute(
+        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([seen[id_].job for id_ in failures],)
+    )
+    prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
+    return {
+        id_: without_echoes(failure, sent=prompts.get(seen[id_].job), secrets=())
+        for id_, failure in failures.items()
+    }
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:

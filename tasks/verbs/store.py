@@ -25,7 +25,15 @@ from providers.exchange import converse, request_for
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
 from scheduler.pace import Pace
-from storage.base import StorageError, TooBig, video_key
+from storage.base import (
+    NotAVideo,
+    StorageError,
+    StorageFull,
+    TooBig,
+    Truncated,
+    Unavailable,
+    video_key,
+)
 from storage.probe import Probe, probe
 from storage.receive import Received, announced_bytes, receive
 from tasks.engine import Engine
@@ -75,6 +83,8 @@ class Brought:
     failure: Failure | None = None
     #: Seconds until the next try; None gives the video up.
     wait: float | None = None
+    #: Whether this try is one of those that may fail.
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,7 @@ class Store:
         try:
             try:
                 return await self._bring(item, video)
-            except DeadLink:
+            except (DeadLink, NotAVideo, Truncated):  # an expired link may answer 200 with a page
                 return await self._bring(item, await self._fresh_link(item))
         except (DeadLink, TransportError, ProviderError, UnknownStatus) as error:
             return self._failed(
@@ -121,6 +131,9 @@ class Store:
                 job=item.job,
                 failure=Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error)),
             )
+        except (StorageFull, Unavailable) as error:
+            log.error("store.no_room", output=item.id, error=str(error))  # noqa: TRY400 - in words
+            return self._failed(item, str(error), "storage_unavailable", counts=False)
         except StorageError as error:
             return self._failed(item, str(error), "video_not_stored")
 
@@ -167,7 +180,8 @@ class Store:
             raise DeadLink("the provider's link is dead, and it gives no fresh one")
         return update.videos[item.number]
 
-    def _failed(self, item: StoreItem, message: str, code: str) -> Brought:
+    def _failed(self, item: StoreItem, message: str, code: str, *, counts: bool = True) -> Brought:
+        """Try again later; our own store's trouble does not count against the video."""
         wait = backoff(
             tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
         )
@@ -176,7 +190,8 @@ class Store:
             id=item.id,
             job=item.job,
             failure=Failure(fault=Fault.TRANSIENT, code=code, message=message),
-            wait=wait if item.faults + 1 < TRIES else None,
+            wait=wait if not counts or item.faults + 1 < TRIES else None,
+            counts=counts,
         )
 
     async def write(self, connection: Connection, results: Sequence[Brought]) -> None:
@@ -187,7 +202,8 @@ class Store:
         await fail_outputs(connection, lost, of="id")
         await due.drop(connection, self.what, [one.id for one in stored] + list(lost))
         await connection.execute(
-            "UPDATE output SET faults = faults + 1 WHERE id = ANY(%s)", ([one.id for one in again],)
+            "UPDATE output SET faults = faults + 1 WHERE id = ANY(%s)",
+            ([one.id for one in again if one.counts],),
         )
         await due.put_back(
             connection,

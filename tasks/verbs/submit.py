@@ -15,19 +15,18 @@ from typing import Any
 import structlog
 
 from models import due
-from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.advance import advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import AttemptState, JobState, What
-from providers.base import Accepted, Ask, ProviderError
+from providers.base import Accepted, ProviderError
 from providers.exchange import converse
-from providers.plan import Plan
 from scheduler.claim import Claimed
-from scheduler.durations import expect
-from scheduler.intervals import backoff, first_poll
+from scheduler.intervals import backoff
 from scheduler.pace import Pace
 from tasks.engine import Engine
-from tasks.finish import settle, stop_operations
+from tasks.finish import settle
+from tasks.verbs.accepted import ask_of, record_accepted
 from tasks.verbs.unknown import mark_unknown
 from transport.base import NotSent, Request, Unanswered
 
@@ -35,6 +34,8 @@ log = structlog.get_logger()
 
 #: First and longest wait before an attempt that provably reached nobody is sent, in seconds.
 RETRY_BASE, RETRY_CEILING = 1.0, 60.0
+#: How long after its time-out a POST's answer may still be on its way to us, in seconds.
+ANSWER_MARGIN = 5.0
 #: A worker that was stopped for this share of its lease does not begin a POST any more.
 FRESH_ENOUGH = 0.5
 
@@ -59,6 +60,8 @@ class SubmitItem:
     scene: bytes = field(repr=False)
     #: Videos that earlier attempts of the job make.
     variation: int | None
+    #: Seconds since it was sent; None when it was not.
+    sent_ago: float | None
     claimed_at: float
 
 
@@ -79,7 +82,8 @@ class Submit:
             SELECT attempt.id, attempt.job, job.tenant, attempt.state, attempt.account,
                    attempt.marker, attempt.count, attempt.rejections, job.plan, job.scene,
                    (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
-                       AS variation
+                       AS variation,
+                   extract(epoch FROM now() - attempt.sent_at)::float8 AS sent_ago
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state IN ('planned', 'sent')
             """,
@@ -94,7 +98,7 @@ class Submit:
     async def act(self, item: SubmitItem, *, lease: str, pace: Pace) -> None:
         """Send one attempt and record what came of it; everything is committed here."""
         if item.state is AttemptState.SENT:
-            await mark_unknown(self.engine, item.id, "the worker that sent it left no answer")
+            await self._left_alone(item, lease)
             return
         if item.account not in self.engine.accounts:
             await self._wait(item, lease, f"no credentials for {item.account} on this worker")
@@ -130,7 +134,21 @@ class Submit:
             client=self.engine.exact,
             now=time.time(),
             before_paid=commit_sent,
+            paid_timeout=self.engine.submit_timeout(item.account),
         )
+
+    async def _left_alone(self, item: SubmitItem, lease: str) -> None:
+        """Its worker lost its lease, but may live and still get its answer: wait for that."""
+        wait = self.engine.submit_timeout(item.account) + ANSWER_MARGIN - (item.sent_ago or 0.0)
+        if wait <= 0:
+            await mark_unknown(self.engine, item.id, "the worker that sent it left no answer")
+            return
+
+        async def work(connection: Connection) -> None:
+            ours = await due.hold(connection, self.what, [item.id], lease=lease)
+            await due.put_back(connection, self.what, sorted(ours), after=[wait] * len(ours))
+
+        await self.engine.database.run(work)
 
     async def _mark_sent(self, item: SubmitItem, lease: str, request: Request) -> None:
         async def work(connection: Connection) -> bool:
@@ -212,70 +230,10 @@ class Submit:
         await due.put_back(connection, self.what, sorted(sent), after=[0.0] * len(sent))
 
 
-def ask_of(engine: Engine, item: SubmitItem) -> Ask:
-    """The attempt's request, rebuilt from its job's plan."""
-    provider = engine.provider(item.account)
-    callback = f"{engine.settings.api_url}/callbacks/{provider.name}/{item.marker}"
-    scene = engine.vault.open_json(item.scene)
-    return Plan.from_json({**item.plan, "scene": scene}).ask(
-        attempt_id=item.id,
-        marker=item.marker,
-        variation=item.variation or 0,
-        callback_url=callback if engine.settings.public_url else None,
-        count=item.count,
-    )
-
-
 def payload_hash(request: Request) -> bytes:
     """What was sent, in 32 bytes: to compare with what a provider lists."""
     head = f"{request.method} {request.url}\n".encode()
     return hashlib.sha256(head + (request.content or b"")).digest()
-
-
-async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
-    """An operation id is evidence: recorded whatever has become of the lease and of the job."""
-
-    async def work(connection: Connection) -> None:
-        cursor = await connection.execute(
-            """
-            UPDATE attempt SET state = 'accepted', operation_id = %(operation)s, accepted_at = now()
-            FROM job
-            WHERE attempt.id = %(attempt)s AND job.id = attempt.job
-              AND attempt.state IN ('sent', 'unknown')
-            RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, attempt.route,
-                      job.tenant, job.state AS job_state
-            """,
-            {"operation": accepted.operation_id, "attempt": attempt},
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            return
-        await due.drop(connection, What.SUBMIT, [attempt])
-        await due.drop(connection, What.LOOK_UP, [attempt])
-        if JobState(row["job_state"]).is_final:
-            await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
-            await stop_operations(connection, [row])
-            return
-        await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
-        learned = await expect(
-            connection,
-            row["job"],
-            route=row["route"],
-            reported=engine.provider(row["account"]).capabilities.progress,
-        )
-        wait = first_poll(
-            p10=learned, floor=engine.poll_floor(row["account"]), dice=random.random()
-        )
-        is_done = accepted.update is not None and accepted.update.phase.is_final
-        first = due.Row(
-            id=row["id"],
-            lane=row["account"],
-            tenant=row["tenant"],
-            after=0.0 if is_done else wait,
-        )
-        await due.put(connection, What.POLL, [first])
-
-    await engine.database.run(work)
 
 
 async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:

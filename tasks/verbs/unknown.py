@@ -1,5 +1,7 @@
 """An attempt whose POST has no known answer: looked up, or ended by policy; never sent again."""
 
+from typing import Any
+
 import structlog
 
 from models import due
@@ -15,9 +17,23 @@ from tasks.finish import settle
 
 log = structlog.get_logger()
 
-#: An accepted POST may still be working its way in for this long after it was sent, in seconds.
-POST_MAY_TAKE = 60.0
+#: How long after its time-out a POST may still be on its way in at the provider, in seconds.
+ARRIVAL_MARGIN = 10.0
+#: The first look-up comes so soon after the answer was lost, in seconds.
+FIRST_LOOK = 1.0
+#: Attempts of one job that may be planned one after another, whatever its policy.
+MOST_ATTEMPTS = 5
 
+ABSENT = Failure(
+    fault=Fault.TRANSIENT,
+    code="submit_lost",
+    message="the request never reached the provider, as a look-up proved",
+)
+TOO_MANY = Failure(
+    fault=Fault.TRANSIENT,
+    code="submit_lost",
+    message="the provider's answer was lost again and again",
+)
 SUBMIT_UNKNOWN = Failure(
     fault=Fault.UNKNOWN,
     code="submit_unknown",
@@ -38,39 +54,78 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
         await tell(
             connection, "attempt.unknown", [(row["job"], {"attempt": attempt, "reason": reason})]
         )
-        capabilities = PROVIDERS[row["provider"]].capabilities
-        if set(capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:
-            wait = POST_MAY_TAKE + capabilities.look_up_delay
-            row_due = due.Row(id=attempt, lane=row["account"], tenant=row["tenant"], after=wait)
-            await due.put(connection, What.LOOK_UP, [row_due])
-        else:
+        wait = _first_look(engine, row["provider"])
+        if wait is None:
             await end_by_policy(engine, connection, attempt)
+            return
+        look = due.Row(id=attempt, lane=row["account"], tenant=row["tenant"], after=wait)
+        await due.put(connection, What.LOOK_UP, [look])
 
     await engine.database.run(work)
     log.warning("attempt.unknown", attempt=attempt, reason=reason)
 
 
+def _first_look(engine: Engine, provider: str) -> float | None:
+    """Seconds until a look-up, or until its callback is given up; None where nothing helps."""
+    ways = set(PROVIDERS[provider].capabilities.look_up)
+    if ways & {LookUp.EXTERNAL_ID, LookUp.LIST}:
+        return FIRST_LOOK
+    if LookUp.CALLBACK in ways and engine.settings.public_url:
+        return engine.settings.callback_wait_seconds
+    return None
+
+
+def absence_counts_after(engine: Engine, account: str) -> float:
+    """Seconds after sending from which "there is none" is proof: nothing is on its way any more."""
+    capabilities = engine.provider(account).capabilities
+    return engine.submit_timeout(account) + ARRIVAL_MARGIN + capabilities.look_up_delay
+
+
+async def replace_absent(engine: Engine, connection: Connection, attempt: str) -> None:
+    """A look-up proved that the provider took nothing: the job may send another attempt."""
+    moved = await advance_attempts(
+        connection, AttemptState.REFUSED, [attempt], failures={attempt: ABSENT}
+    )
+    if not moved:
+        return
+    row = await _read(connection, attempt)
+    if row is not None and not row["job_is_final"]:
+        await plan_another(engine, connection, row)
+
+
 async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
     """No look-up can settle it: the job fails, or its policy has another attempt planned."""
-    cursor = await connection.execute(
-        """
-        SELECT attempt.*, job.tenant, job.unknown_policy, job.state = ANY(%s) AS job_is_final
-        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = %s
-        """,
-        (list(FINAL_JOB_STATES), attempt),
-    )
-    row = await cursor.fetchone()
+    row = await _read(connection, attempt)
     if row is None or row["job_is_final"]:
         return
     if row["unknown_policy"] == "at_least_once":
-        await plan_another(connection, row)
+        await plan_another(engine, connection, row)
         return
     await fail_outputs(connection, {attempt: SUBMIT_UNKNOWN}, of="attempt")
     await settle(engine, connection, [row["job"]])
 
 
-async def plan_another(connection: Connection, row: dict[str, object]) -> None:
+async def _read(connection: Connection, attempt: str) -> dict[str, Any] | None:
+    cursor = await connection.execute(
+        """
+        SELECT attempt.*, job.tenant, job.unknown_policy, job.state = ANY(%s) AS job_is_final,
+               (SELECT count(*) FROM attempt AS other
+                WHERE other.job = attempt.job AND other.route = attempt.route) AS attempts
+        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = %s
+        """,
+        (list(FINAL_JOB_STATES), attempt),
+    )
+    return await cursor.fetchone()
+
+
+async def plan_another(engine: Engine, connection: Connection, row: dict[str, Any]) -> None:
     """A fresh attempt, with a marker of its own, takes over the outputs of one that is given up."""
+    cursor = await connection.execute("SELECT count(*) FROM output WHERE job = %s", (row["job"],))
+    outputs = await cursor.fetchone()
+    if row["attempts"] >= MOST_ATTEMPTS + (outputs["count"] if outputs else 0):
+        await fail_outputs(connection, {row["id"]: TOO_MANY}, of="attempt")
+        await settle(engine, connection, [row["job"]])
+        return
     new = new_id("att")
     await connection.execute(
         """
@@ -88,8 +143,6 @@ async def plan_another(connection: Connection, row: dict[str, object]) -> None:
     await due.put(
         connection,
         What.SUBMIT,
-        [due.Row(id=new, lane=str(row["account"]), tenant=str(row["tenant"]))],
+        [due.Row(id=new, lane=row["account"], tenant=row["tenant"])],
     )
-    await tell(
-        connection, "attempt.repeated", [(str(row["job"]), {"attempt": new, "after": row["id"]})]
-    )
+    await tell(connection, "attempt.repeated", [(row["job"], {"attempt": new, "after": row["id"]})])

@@ -1,10 +1,9 @@
-"""A stack's data folder: who may use it, the secrets kept in it, and what it tells other processes."""
+"""A stack's data folder: who may use it, the secrets kept in it, what it tells other processes."""
 
 import fcntl
 import json
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
@@ -63,15 +62,12 @@ class Folder:
             finally:
                 self.forget()
 
-    def kept(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(36)) -> str:
-        """The secret in file `name`, readable by its owner only; made the first time."""
-        path = self.path / name
+    def kept(self, name: str) -> str | None:
+        """The secret in file `name`, if there is one."""
         try:
-            return path.read_text().strip()
+            return (self.path / name).read_text().strip() or None
         except FileNotFoundError:
-            value = make()
-            self.keep(name, value)
-            return value
+            return None
 
     def keep(self, name: str, value: str) -> None:
         """Writes a file (0600) whole or not at all."""

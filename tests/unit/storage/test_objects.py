@@ -205,7 +205,7 @@ def stored(tmp_path: Path) -> ObjectStorage:
 @settings(
     deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(start=st.integers(0, 1200), end=st.none() | st.integers(0, 1200))
+@given(start=st.integers(0, 1200), end=st.none() | st.integers(0, 1200) | st.just(9 * WINDOW))
 def test_a_range_is_read_as_a_slice_is(stored: ObjectStorage, start: int, end: int | None) -> None:
     assert asyncio.run(read(stored, KEY, start=start, end=end)) == CONTENT[:1000][start:end]
 

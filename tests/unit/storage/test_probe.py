@@ -1,5 +1,6 @@
 """Probing: real videos are measured, and whatever else came is told apart in words."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_an_mp4_that_is_cut_off_anywhere_is_never_taken_for_whole(
 def test_the_last_byte_counts(make_video: MakeVideo, tmp_path: Path, missing: int) -> None:
     video = make_video("sounding.mp4", movflags=FAST_START, sound=True)
 
-    with pytest.raises(Truncated, match="cut off"):
+    with pytest.raises(Truncated, match="inside a part that is longer"):
         probe(cut(video, tmp_path / "cut.mp4", keep=video.stat().st_size - missing))
 
 
@@ -127,18 +128,34 @@ def test_other_kinds_that_lost_their_second_half_are_cut_off_too(
         probe(cut(video, tmp_path / name, keep=video.stat().st_size // 2))
 
 
-def test_a_header_that_promises_more_frames_than_there_are_is_cut_off(
+def test_an_mp4_that_ends_where_its_index_should_begin_is_cut_off(
     make_video: MakeVideo, tmp_path: Path
 ) -> None:
-    # Given a video whose boxes all end inside the file, but whose frames lie beyond its end
-    video = make_video("frames.mp4", movflags=FAST_START).read_bytes()
-    body = video.index(b"mdat") - 4
-    shortened = video[: body + 20_000]
-    length = (len(shortened) - body).to_bytes(4)
-    file = tmp_path / "patched.mp4"
-    file.write_bytes(shortened[:body] + length + shortened[body + 4 :])
+    video = make_video("indexed.mp4")
+    index = video.read_bytes().index(b"moov") - 4
 
-    with pytest.raises(Truncated, match="cut off"):
+    with pytest.raises(Truncated, match=r"index \(moov\) is missing"):
+        probe(cut(video, tmp_path / "cut.mp4", keep=index))
+
+
+@pytest.mark.parametrize(
+    ("bytes_more", "words"), [(0, "10 of 36 frames"), (100, "cut off after 10 frames")]
+)
+def test_frames_beyond_the_end_are_missed_even_where_all_parts_end_in_time(
+    make_video: MakeVideo, tmp_path: Path, bytes_more: int, words: str
+) -> None:
+    # Given a video whose body was shortened after ten frames, and says so itself
+    video = make_video("frames.mp4", movflags=FAST_START)
+    with av.open(str(video)) as container:
+        ends = sorted((packet.pos or 0) + packet.size for packet in container.demux())
+    content = bytearray(video.read_bytes()[: ends[len(ends) - 36 + 9] + bytes_more])
+    body = content.index(b"mdat") - 4
+    content[body : body + 4] = (len(content) - body).to_bytes(4)
+    file = tmp_path / "shortened.mp4"
+    file.write_bytes(content)
+
+    # When it is probed, then the index still promises all of them
+    with pytest.raises(Truncated, match=words):
         probe(file)
 
 
@@ -176,6 +193,14 @@ def test_parts_without_end_are_refused(tmp_path: Path) -> None:
         probe(file)
 
 
-def test_trouble_with_our_own_disk_is_not_the_videos_fault(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        probe(tmp_path / "gone.mp4")
+def test_trouble_with_our_own_disk_is_not_the_videos_fault(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise av.error.PermissionError(errno.EACCES, "Permission denied")
+
+    video = make_video("unreadable.mp4")
+    monkeypatch.setattr(av, "open", fail)
+
+    with pytest.raises(PermissionError):
+        probe(video)

@@ -45,7 +45,7 @@ def deaf_port() -> Iterator[int]:
         listener.listen(0)
         callers = [socket.socket() for _ in range(3)]
         for caller in callers:
-            caller.setblocking(False)
+            caller.settimeout(0)
             caller.connect_ex(listener.getsockname())
         yield int(listener.getsockname()[1])
         for caller in callers:

@@ -20,8 +20,8 @@ class RawServer:
         self._changed = asyncio.Condition()
         self._talks: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
-    async def open(self, host: str = "127.0.0.1") -> None:
-        self._server = await asyncio.start_server(self._talk, host, 0)
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._talk, host, port)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

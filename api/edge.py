@@ -1,0 +1,89 @@
+"""The outermost layer: a request id on every answer, one log line a request, and no stray error."""
+
+import re
+import time
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import error_answer
+from models.failure import RequestRefused
+from models.ids import new_id
+
+log = structlog.get_logger()
+
+#: What a caller's own X-Request-ID may be; another is replaced by ours.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+#: A caller that went away before its answer, as nginx logs it.
+_GONE = 499
+#: Asked every few seconds by machines.
+_QUIET = frozenset({"/healthz", "/readyz"})
+
+
+class Edge:
+    """ASGI middleware: knows when an answer began, so that an error is answered once or not at all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def tagged(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, tagged)
+        except ClientDisconnect:
+            status = _GONE
+        except Exception:
+            log.exception("request.failed", route=_route(scope))
+            if status:
+                raise  # half an answer is out: the server closes the connection
+            await error_answer(_UNEXPECTED, scope)(scope, receive, tagged)
+        finally:
+            _tell(scope, status=status, began=began)
+
+
+_UNEXPECTED = RequestRefused(
+    "something went wrong on our side; the request_id finds it in the logs", type="internal_error"
+)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return new_id("req")
+
+
+def _tell(scope: Scope, *, status: int, began: float) -> None:
+    """Log the route's template, never the query, a body or a header: they hold keys and prompts."""
+    route = _route(scope)
+    level = "debug" if route in _QUIET and status < 500 else "info"  # noqa: PLR2004 - HTTP's own
+    getattr(log, level)(
+        "http.request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        ms=round((time.perf_counter() - began) * 1000, 1),
+    )
+
+
+def _route(scope: Scope) -> str | None:
+    route: Any = scope.get("route")
+    return getattr(route, "path", None)

@@ -1,0 +1,327 @@
+"""What must hold between the rows at every commit, as named SQL: what `longtake doctor` asks.
+
+Each query gives the ids of what breaks its sentence. All of them run as one statement, so they
+judge one snapshot and may be asked while workers run.
+"""
+
+from dataclasses import dataclass
+
+from models.database import Connection
+from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
+
+#: Violations of one kind that are told; more say nothing new.
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A row that contradicts another, or itself."""
+
+    kind: str
+    #: Of the job, attempt, output, delivery, or of the thing that a due row names.
+    id: str
+    #: The sentence that does not hold.
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Invariant:
+    kind: str
+    words: str
+    #: Selects the `id` of everything that breaks it.
+    sql: str
+
+
+async def violations(connection: Connection) -> list[Violation]:
+    """Everything that contradicts itself now, `MOST` of a kind; an empty list is health."""
+    cursor = await connection.execute(
+        _ALL,
+        {
+            "from": [state for state, after in JOB_NEXT.items() for _ in after],
+            "to": [state for after in JOB_NEXT.values() for state in after],
+            "states": list(JobState),
+            "final": sorted(FINAL_JOB_STATES),
+            "most": MOST,
+        },
+        prepare=True,
+    )
+    words = {invariant.kind: invariant.words for invariant in INVARIANTS}
+    return [
+        Violation(kind=row["kind"], id=row["id"], words=words[row["kind"]])
+        for row in await cursor.fetchall()
+    ]
+
+
+#: Everything unfinished, with the kinds of due rows of which it must have exactly one.
+_UNFINISHED = """
+    SELECT attempt.id, ARRAY['submit'] AS kinds, attempt.account AS lane, job.tenant
+    FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state IN ('planned', 'sent')
+    UNION ALL
+    SELECT attempt.id, CASE WHEN job.state = ANY(%(final)s) THEN ARRAY['poll', 'cancel']
+                            ELSE ARRAY['poll'] END, attempt.account, job.tenant
+    FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'accepted'
+    UNION ALL
+    SELECT output.id, ARRAY['store'], attempt.account, job.tenant
+    FROM output JOIN attempt ON attempt.id = output.attempt JOIN job ON job.id = output.job
+    WHERE output.state = 'ready'
+    UNION ALL
+    SELECT delivery.id, ARRAY['deliver'], delivery.host, delivery.tenant
+    FROM delivery WHERE delivery.state = 'pending'
+    UNION ALL
+    SELECT job.id, ARRAY['expire'], '-', job.tenant FROM job WHERE NOT job.state = ANY(%(final)s)
+"""
+
+INVARIANTS = (
+    # -- the due table: what is unfinished, and nothing else ------------------------------------
+    _Invariant(
+        "due_missing",
+        "an unfinished thing has exactly one due row, of its kind, on its lane, for its tenant",
+        f"""
+        SELECT unfinished.id FROM ({_UNFINISHED}) AS unfinished
+        LEFT JOIN due ON due.id = unfinished.id AND due.what = ANY(unfinished.kinds)
+             AND due.lane = unfinished.lane AND due.tenant = unfinished.tenant
+        GROUP BY unfinished.id HAVING count(due.id) <> 1
+        """,  # noqa: S608 - a constant
+    ),
+    _Invariant(
+        "due_left_over",
+        "a due row names something unfinished that waits for what the row says",
+        f"""
+        SELECT due.id FROM due
+        WHERE due.what <> 'look_up' AND NOT EXISTS (
+            SELECT 1 FROM ({_UNFINISHED}) AS unfinished
+            WHERE unfinished.id = due.id AND due.what = ANY(unfinished.kinds))
+        """,  # noqa: S608 - a constant
+    ),
+    _Invariant(
+        "look_up_of_known",
+        "only an unknown attempt is looked up",
+        """
+        SELECT due.id FROM due LEFT JOIN attempt ON attempt.id = due.id
+        WHERE due.what = 'look_up' AND attempt.state IS DISTINCT FROM 'unknown'
+        """,
+    ),
+    _Invariant(
+        "unknown_forgotten",
+        "an unknown attempt whose videos are still expected is looked up",
+        """
+        SELECT attempt.id FROM attempt
+        WHERE attempt.state = 'unknown'
+          AND EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id
+                      AND output.state IN ('expected', 'ready'))
+          AND NOT EXISTS (SELECT 1 FROM due WHERE due.what = 'look_up' AND due.id = attempt.id)
+        """,
+    ),
+    # -- jobs -----------------------------------------------------------------------------------
+    _Invariant(
+        "job_ending",
+        "a job has an end and a cost when it is final, and neither before",
+        """
+        SELECT id FROM job
+        WHERE (state = ANY(%(final)s)) <> (finished_at IS NOT NULL)
+           OR (state = ANY(%(final)s)) <> (cost_micros IS NOT NULL)
+        """,
+    ),
+    _Invariant(
+        "job_unexplained",
+        "a failed job says why, and a complete one has no error",
+        """
+        SELECT id FROM job
+        WHERE (state = 'failed' AND error IS NULL) OR (state = 'complete' AND error IS NOT NULL)
+        """,
+    ),
+    _Invariant(
+        "job_progress",
+        "progress is 100 when the job is complete, and only then",
+        "SELECT id FROM job WHERE (progress_percent = 100) <> (state = 'complete')",
+    ),
+    _Invariant(
+        "job_charge",
+        "a caller pays the share of the price that was stored, and nothing for a failed job",
+        """
+        SELECT job.id FROM job JOIN output ON output.job = job.id
+        WHERE job.state = ANY(%(final)s) GROUP BY job.id
+        HAVING job.cost_micros <> round(job.estimated_cost_micros
+                   * (count(*) FILTER (WHERE output.state = 'stored'))::numeric / count(*))
+            OR (job.state = 'failed' AND job.cost_micros <> 0)
+        """,
+    ),
+    _Invariant(
+        "job_overcharged",
+        "no job costs its caller more than was estimated",
+        "SELECT id FROM job WHERE cost_micros > estimated_cost_micros OR cost_micros < 0",
+    ),
+    _Invariant(
+        "job_ahead",
+        "a job is no further than its attempts: sent for submitting, accepted for processing",
+        """
+        SELECT job.id FROM job LEFT JOIN attempt ON attempt.job = job.id
+        WHERE job.state IN ('processing', 'storing', 'complete') GROUP BY job.id
+        HAVING count(attempt.operation_id) = 0
+        UNION ALL
+        SELECT job.id FROM job JOIN attempt ON attempt.job = job.id
+        WHERE job.state = 'pending' AND attempt.sent_at IS NOT NULL
+        """,
+    ),
+    # -- events ---------------------------------------------------------------------------------
+    _Invariant(
+        "events_illegal",
+        "a job's events begin with pending and each may follow the one before",
+        """
+        SELECT step.job AS id FROM (
+            SELECT job, kind, lag(kind) OVER (PARTITION BY job ORDER BY id) AS before
+            FROM event WHERE kind = ANY(%(states)s)) AS step
+        WHERE CASE WHEN step.before IS NULL THEN step.kind <> 'pending'
+                   ELSE (step.before, step.kind) NOT IN (
+                       SELECT * FROM unnest(%(from)s::text[], %(to)s::text[])) END
+        """,
+    ),
+    _Invariant(
+        "events_end_elsewhere",
+        "a job's last event is its state",
+        """
+        SELECT job.id FROM job LEFT JOIN LATERAL (
+            SELECT kind FROM event WHERE event.job = job.id AND kind = ANY(%(states)s)
+            ORDER BY event.id DESC LIMIT 1) AS latest ON true
+        WHERE latest.kind IS DISTINCT FROM job.state
+        """,
+    ),
+    # -- attempts -------------------------------------------------------------------------------
+    _Invariant(
+        "attempt_evidence",
+        "an attempt has sent_at and a payload hash from the moment it is sent, and not before",
+        """
+        SELECT id FROM attempt
+        WHERE (state IN ('sent', 'unknown', 'accepted', 'refused', 'succeeded')
+               AND (sent_at IS NULL OR payload_hash IS NULL))
+           OR (state = 'planned' AND (sent_at IS NOT NULL OR payload_hash IS NOT NULL))
+        """,
+    ),
+    _Invariant(
+        "attempt_operation",
+        "an attempt that was accepted has its operation's id, and no other has one",
+        """
+        SELECT id FROM attempt
+        WHERE (accepted_at IS NULL) <> (operation_id IS NULL)
+           OR (state IN ('accepted', 'succeeded') AND operation_id IS NULL)
+           OR (state IN ('planned', 'sent', 'unknown', 'refused') AND operation_id IS NOT NULL)
+        """,
+    ),
+    _Invariant(
+        "attempt_ending",
+        "an attempt has an end when it is final, and not before",
+        """
+        SELECT id FROM attempt
+        WHERE (state IN ('refused', 'succeeded', 'failed', 'cancelled'))
+              <> (finished_at IS NOT NULL)
+        """,
+    ),
+    _Invariant(
+        "attempt_unwanted",
+        "nothing is planned for a job that has ended",
+        """
+        SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
+        WHERE attempt.state = 'planned' AND job.state = ANY(%(final)s)
+        """,
+    ),
+    _Invariant(
+        "paid_twice",
+        "attempts that may be paid for make no more videos than were asked, "
+        "unless the job's policy is at_least_once",
+        """
+        SELECT job.id FROM job JOIN attempt ON attempt.job = job.id
+        WHERE job.unknown_policy <> 'at_least_once'
+          AND attempt.state <> 'refused' AND attempt.sent_at IS NOT NULL
+        GROUP BY job.id
+        HAVING sum(attempt.count) > (SELECT count(*) FROM output WHERE output.job = job.id)
+        """,
+    ),
+    # -- outputs --------------------------------------------------------------------------------
+    _Invariant(
+        "output_unfit",
+        "outputs fit their job: numbered from 0, all ended when it is final, one stored exactly "
+        "when it is complete or was cancelled late",
+        """
+        SELECT job.id FROM job LEFT JOIN output ON output.job = job.id GROUP BY job.id
+        HAVING count(output.id) = 0 OR max(output.position) <> count(*) - 1
+            OR (job.state = ANY(%(final)s) AND bool_or(output.state IN ('expected', 'ready')))
+            OR (job.state = 'complete' AND NOT bool_or(output.state = 'stored'))
+            OR (job.state = 'failed' AND bool_or(output.state = 'stored'))
+            OR (NOT job.state = ANY(%(final)s)
+                AND NOT bool_or(output.state IN ('expected', 'ready')))
+        """,
+    ),
+    _Invariant(
+        "output_orphaned",
+        "an expected video has an attempt that can still make it; a ready one has its maker",
+        """
+        SELECT output.id FROM output JOIN attempt ON attempt.id = output.attempt
+        WHERE attempt.job <> output.job
+           OR (output.state = 'expected'
+               AND attempt.state NOT IN ('planned', 'sent', 'unknown', 'accepted'))
+           OR (output.state IN ('ready', 'stored') AND attempt.state <> 'succeeded')
+        """,
+    ),
+    _Invariant(
+        "output_without_video",
+        "a stored video has key, hash, size and time; a link is kept while it is ready, no longer",
+        """
+        SELECT id FROM output
+        WHERE (state = 'stored' AND (key IS NULL OR sha256 IS NULL OR stored_at IS NULL
+                                     OR coalesce(bytes, 0) <= 0))
+           OR (state = 'ready') <> (source IS NOT NULL)
+           OR (state = 'failed' AND error IS NULL)
+        """,
+    ),
+    # -- deliveries -----------------------------------------------------------------------------
+    _Invariant(
+        "delivery_count",
+        "a job with a webhook has one event when it is final; no other job has any",
+        """
+        SELECT job.id FROM job LEFT JOIN delivery
+             ON delivery.job = job.id AND delivery.type LIKE 'video.%%'
+        GROUP BY job.id
+        HAVING count(delivery.id)
+            <> (job.webhook IS NOT NULL AND job.state = ANY(%(final)s))::int
+        """,
+    ),
+    _Invariant(
+        "delivery_untrue",
+        "an event tells its job's own final state, to its job's own tenant",
+        """
+        SELECT delivery.id FROM delivery JOIN job ON job.id = delivery.job
+        WHERE delivery.type LIKE 'video.%%'
+          AND (delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
+                  WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
+        """,
+    ),
+    _Invariant(
+        "delivery_tries",
+        "a delivery's tries are numbered 1, 2, … as many as it counts",
+        """
+        SELECT delivery.id FROM delivery LEFT JOIN delivery_try AS made
+             ON made.delivery = delivery.id
+        GROUP BY delivery.id
+        HAVING count(made.id) <> delivery.tries OR coalesce(max(made.number), 0) <> delivery.tries
+        """,
+    ),
+    _Invariant(
+        "delivery_ending",
+        "a delivery has an end when nobody tries it any more, and not before",
+        "SELECT id FROM delivery WHERE (state = 'pending') <> (finished_at IS NULL)",
+    ),
+    # -- tenants --------------------------------------------------------------------------------
+    _Invariant(
+        "key_of_another",
+        "an Idempotency-Key names a job of its own tenant",
+        """
+        SELECT job.id FROM idempotency JOIN job ON job.id = idempotency.job
+        WHERE job.tenant <> idempotency.tenant
+        """,
+    ),
+)
+
+_ALL = "\nUNION ALL\n".join(
+    f"(SELECT '{each.kind}' AS kind, broken.id FROM ({each.sql}) AS broken LIMIT %(most)s)"  # noqa: S608 - constants
+    for each in INVARIANTS
+)

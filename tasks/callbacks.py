@@ -1,0 +1,67 @@
+"""Callbacks in: what a provider tells us, which is only ever a hint that makes a look due.
+
+The address holds the attempt's marker, committed before its POST, so whoever knows it knows that
+attempt. A callback that comes before the operation id is known adopts it; the poll that follows
+fetches the truth.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from models.database import Connection
+from models.failure import RequestRefused
+from models.state import AttemptState, What
+from providers.base import Accepted
+from providers.registry import PROVIDERS
+from tasks.engine import Engine
+from tasks.verbs.accepted import record_accepted
+
+log = structlog.get_logger()
+
+_UNKNOWN_ADDRESS = "this callback address is not known"
+
+
+async def hear(
+    engine: Engine, provider: str, token: str, *, headers: Mapping[str, str], body: bytes
+) -> tuple[What, str]:
+    """Take a provider's callback; returns the kind and lane to hint at. Harmless to repeat.
+
+    Raises:
+        RequestRefused: no attempt has this address, or the provider's signature is wrong.
+    """
+    attempt = await _attempt(engine, provider, token)
+    speaker = PROVIDERS[provider]
+    secret = engine.callback_secret(provider)
+    if not speaker.callback_is_genuine(headers, body, secret=secret, now=time.time()):
+        log.warning("callback.not_genuine", provider=provider, attempt=attempt["id"])
+        raise RequestRefused(_UNKNOWN_ADDRESS, type="not_found")
+    operation = speaker.callback_operation(body)
+    if operation is not None and attempt["state"] in {AttemptState.SENT, AttemptState.UNKNOWN}:
+        log.info("callback.adopted", attempt=attempt["id"], operation=operation)
+        await record_accepted(engine, attempt["id"], Accepted(operation_id=operation))
+    await engine.database.run(lambda connection: _make_due(connection, attempt["id"]))
+    return What.POLL, attempt["account"]
+
+
+async def _attempt(engine: Engine, provider: str, token: str) -> dict[str, Any]:
+    rows = await engine.database.fetch(
+        "SELECT id, state, account FROM attempt WHERE marker = %s AND provider = %s",
+        (token, provider),
+    )
+    if not rows:
+        raise RequestRefused(_UNKNOWN_ADDRESS, type="not_found")
+    return rows[0]
+
+
+async def _make_due(connection: Connection, attempt: str) -> None:
+    """Poll, or look up, now; a row that somebody works on already is left to him."""
+    await connection.execute(
+        """
+        UPDATE due SET at = least(at, now())
+        WHERE what IN ('poll', 'look_up') AND id = %s AND lease IS NULL
+        """,
+        (attempt,),
+    )

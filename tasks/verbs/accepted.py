@@ -1,0 +1,120 @@
+"""An attempt that its provider took: its operation id is recorded as evidence."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import structlog
+
+from models import due
+from models.advance import advance_jobs, tell
+from models.database import Connection, DatabaseAway
+from models.state import JobState, What
+from providers.base import Accepted, Ask
+from providers.plan import Plan
+from scheduler.durations import expect
+from scheduler.intervals import backoff, first_poll
+from tasks.engine import Engine
+from tasks.finish import stop_operations
+
+log = structlog.get_logger()
+
+#: How long an answer that was paid for is held on to while PostgreSQL is away, in seconds.
+HOLD_ON = 600.0
+
+
+class Sendable(Protocol):
+    """What an attempt's request is rebuilt from."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def marker(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def plan(self) -> dict[str, Any]: ...
+    @property
+    def scene(self) -> bytes: ...
+    @property
+    def variation(self) -> int | None: ...
+
+
+def ask_of(engine: Engine, item: Sendable) -> Ask:
+    """The attempt's request, rebuilt from its job's plan."""
+    provider = engine.provider(item.account)
+    callback = f"{engine.settings.api_url}/callbacks/{provider.name}/{item.marker}"
+    scene = engine.vault.open_json(item.scene)
+    return Plan.from_json({**item.plan, "scene": scene}).ask(
+        attempt_id=item.id,
+        marker=item.marker,
+        variation=item.variation or 0,
+        callback_url=callback if engine.settings.public_url else None,
+        count=item.count,
+    )
+
+
+async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
+    """An operation id is evidence: recorded whatever has become of the lease and of the job."""
+
+    async def work(connection: Connection) -> None:
+        cursor = await connection.execute(
+            """
+            UPDATE attempt SET state = 'accepted', operation_id = %(operation)s, accepted_at = now()
+            FROM job
+            WHERE attempt.id = %(attempt)s AND job.id = attempt.job
+              AND attempt.state IN ('sent', 'unknown')
+            RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, attempt.route,
+                      job.tenant, job.state AS job_state
+            """,
+            {"operation": accepted.operation_id, "attempt": attempt},
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return
+        await due.drop(connection, What.SUBMIT, [attempt])
+        await due.drop(connection, What.LOOK_UP, [attempt])
+        if JobState(row["job_state"]).is_final:
+            await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
+            await stop_operations(connection, [row])
+            return
+        await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
+        learned = await expect(
+            connection,
+            row["job"],
+            route=row["route"],
+            reported=engine.provider(row["account"]).capabilities.progress,
+        )
+        wait = first_poll(
+            p10=learned, floor=engine.poll_floor(row["account"]), dice=random.random()
+        )
+        is_done = accepted.update is not None and accepted.update.phase.is_final
+        first = due.Row(
+            id=row["id"],
+            lane=row["account"],
+            tenant=row["tenant"],
+            after=0.0 if is_done else wait,
+        )
+        await due.put(connection, What.POLL, [first])
+
+    await _insist(engine, work, attempt)
+
+
+async def _insist(
+    engine: Engine, work: Callable[[Connection], Awaitable[None]], attempt: str
+) -> None:
+    """Commit what money was spent for, however long PostgreSQL is away, within reason."""
+    until, tries = time.monotonic() + HOLD_ON, 0
+    while True:
+        try:
+            return await engine.database.run(work)
+        except DatabaseAway:
+            if time.monotonic() > until:
+                raise
+            log.error("attempt.answer_held", attempt=attempt, tries=tries)  # noqa: TRY400 - told, and tried again
+            await asyncio.sleep(backoff(tries=tries, base=0.5, ceiling=10, dice=random.random()))
+            tries += 1

@@ -1,0 +1,178 @@
+"""A local stack's life, from the first server to the last: started in order, stopped in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.migrate import upgrade
+from settings import Settings, load
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.valkey import EmbeddedValkey
+from worker.stack import roles
+from worker.stack.child import Child, Role
+from worker.stack.environment import Told, inherited, simulated, simulator_variables, told
+from worker.stack.folder import MARK, Folder
+from worker.stack.keys import developer_key
+from worker.stack.ports import Ports, choose
+from worker.stack.threads import in_thread
+
+#: Where a line about what happens goes.
+Tell = Callable[[str], None]
+
+DEFAULT_FOLDER = Path(".longtake")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A stack that works."""
+
+    data_dir: Path
+    logs: Path
+    settings: Settings
+    api_url: str
+    flower_url: str
+    simulator_url: str | None
+    #: Of the tenant "default", for the commands of this machine.
+    api_key: str = field(repr=False)
+    crew: "Crew" = field(repr=False)
+
+
+@asynccontextmanager
+async def running(
+    environment: Mapping[str, str], *, simulate: bool, tell: Tell
+) -> AsyncIterator[Stack]:
+    """A stack of its own servers and processes, for as long as the block lasts.
+
+    `environment` is what its processes inherit; LONGTAKE_DATA_DIR in it says where it keeps its
+    data, LONGTAKE_DATABASE_URL and LONGTAKE_BROKER_URL replace the embedded servers.
+
+    Raises:
+        StackError: it can't run here; the message says why and what to do.
+        EmbeddedServerError: the same of PostgreSQL or Valkey.
+        SettingsError: a variable has a wrong value.
+    """
+    folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
+    async with AsyncExitStack() as exits:
+        exits.enter_context(folder.claimed())
+        for stray in await in_thread(folder.end_strays):
+            tell(f"Ended {stray}, left by a stack that was killed")
+        folder.forget()
+        settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
+        ports = choose(settings, simulate=simulate)
+        known = await _serve(settings, folder, ports=ports, exits=exits, tell=tell)
+        crew = Crew(folder, tell)
+        exits.push_async_callback(crew.stop)
+        if simulate:
+            await crew.launch([roles.simulator(ports)], environment)
+            known = simulated(known, settings, await simulator_variables(_simulator_url(ports)))
+        settings = load({**environment, **known.variables()})
+        api_key = await developer_key(folder, settings)
+        crew.publish(known)
+        await crew.launch(
+            roles.ours(settings, ports, simulate=simulate),
+            inherited(environment, known, simulate=simulate),
+        )
+        crew.watch()
+        yield Stack(
+            data_dir=folder.path,
+            logs=folder.logs,
+            settings=settings,
+            api_url=settings.api_url,
+            flower_url=f"http://127.0.0.1:{ports.flower}",
+            simulator_url=_simulator_url(ports) if simulate else None,
+            api_key=api_key,
+            crew=crew,
+        )
+
+
+async def _serve(
+    settings: Settings, folder: Folder, *, ports: Ports, exits: AsyncExitStack, tell: Tell
+) -> Told:
+    """The database, migrated, and the broker: the operator's own, or embedded ones."""
+    postgres, valkey = EmbeddedPostgres(folder.path), EmbeddedValkey(folder.path)
+    database_url, broker_url = settings.database_url, settings.broker_url
+    # Each stop is promised before its start, which may be interrupted half way.
+    if database_url is None:
+        exits.push_async_callback(in_thread, postgres.stop)
+        database_url = (await in_thread(postgres.start)).url
+        tell("PostgreSQL is up")
+    if broker_url is None:
+        exits.push_async_callback(in_thread, valkey.stop)
+        broker_url = (await in_thread(valkey.start)).url
+        tell("Valkey is up")
+    migrated = database_url
+    await in_thread(lambda: upgrade(migrated))
+    tell("The database has the newest schema")
+    return told(settings, folder, ports=ports, database_url=database_url, broker_url=broker_url)
+
+
+def _simulator_url(ports: Ports) -> str:
+    return f"http://127.0.0.1:{ports.simulator}"
+
+
+class Crew:
+    """The processes of one stack."""
+
+    def __init__(self, folder: Folder, tell: Tell) -> None:
+        self._folder = folder
+        self._tell = tell
+        self._children: list[Child] = []
+        self._known: Told | None = None
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def launch(self, wanted: Sequence[Role], environment: Mapping[str, str]) -> None:
+        """Start processes together and wait until all of them do their work; raises StackError."""
+        children = [
+            Child(
+                role,
+                environment={**environment, MARK: self._folder.mark},
+                logs=self._folder.logs,
+                tell=self._tell,
+            )
+            for role in wanted
+        ]
+        for child in children:
+            self._children.append(child)
+            child.start()
+        self._publish()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in children:
+                    group.create_task(self._until_ready(child))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # the others only followed
+
+    def publish(self, known: Told) -> None:
+        """From now on, other commands find the stack by its file."""
+        self._known = known
+        self._publish()
+
+    def watch(self) -> None:
+        """From now on, a process that dies is started again."""
+        self._watching = [
+            asyncio.create_task(child.supervise(self._publish)) for child in self._children
+        ]
+
+    async def forever(self) -> None:
+        """Returns never, unless supervision itself fails."""
+        await asyncio.gather(*self._watching)
+
+    async def stop(self) -> None:
+        """Stop all, the last started first."""
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        self._folder.forget()
+        for child in reversed(self._children):
+            await child.stop()
+
+    async def _until_ready(self, child: Child) -> None:
+        await child.ready()
+        self._tell(f"{child.role.name} is up")
+
+    def _publish(self) -> None:
+        if self._known is not None:
+            pids = {child.role.name: child.pid for child in self._children if child.pid}
+            self._folder.publish(self._known.for_file(), pids=pids)
