@@ -125,6 +125,13 @@ class Settings(BaseSettings):
     #: Connections to PostgreSQL that one process may hold.
     database_connections: int = Field(default=8, ge=2, le=100)
 
+    #: Events and webhook tries are kept for so many days.
+    keep_events_days: int = Field(default=90, ge=1)
+    #: Finished jobs with all that belongs to them are kept for so many days; unset: for ever.
+    keep_jobs_days: int | None = Field(default=None, ge=1)
+    #: Videos are kept for so many days after they were stored; unset: as long as their jobs.
+    keep_videos_days: int | None = Field(default=None, ge=1)
+
     #: Vendors' own variables, by name; see VENDOR_VARIABLES.
     vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
 

@@ -18,9 +18,7 @@ def encode(value: Any) -> bytes:
         ).encode()
 
 
-def answer(
-    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
+def answer(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`value` as a JSON answer."""
     return Response(
         encode(value), status, headers=dict(headers or {}), media_type="application/json"

@@ -17,9 +17,7 @@ _MOST = 10_000
 class Keyring:
     """The keys that one process has lately seen to be good; bad ones are asked about each time."""
 
-    def __init__(
-        self, database: Database, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
         self._good: dict[bytes, tuple[Key, float]] = {}

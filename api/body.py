@@ -96,13 +96,17 @@ async def read_json(request: Request) -> Any:
     Raises:
         RequestRefused: it did not arrive in time, or is no JSON that we could store and give back.
     """
+    return parse_json(await read_body(request))
+
+
+async def read_body(request: Request) -> bytes:
+    """The body's bytes, or RequestRefused when they did not arrive in time."""
     try:
         async with asyncio.timeout(ARRIVES_WITHIN):
-            content = await request.body()
+            return await request.body()
     except TimeoutError:
         msg = f"the request body did not arrive within {ARRIVES_WITHIN:.0f} s"
         raise RequestRefused(msg, code="body_timeout") from None
-    return parse_json(content)
 
 
 def parse_json(content: bytes) -> Any:
@@ -147,8 +151,7 @@ def _check_values(value: Any) -> None:
             case dict() | list():
                 if depth > MAX_DEPTH:
                     _refuse(_TOO_DEEP)
-                for child in _children(current):
-                    waiting.append((child, depth + 1))
+                waiting.extend((child, depth + 1) for child in _children(current))
             case _:
                 pass
 

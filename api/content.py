@@ -1,4 +1,4 @@
-"""The videos themselves: streamed from storage, with ranges, to a key's owner or a link's bearer."""
+"""The videos themselves, streamed with ranges to their owner or to the bearer of a link."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 router = APIRouter(tags=["Video generations"])
 
-#: Seconds in which a client must take a piece of up to 2 MiB; past that it holds memory for nothing.
+#: Seconds in which a client must take a piece of up to 2 MiB: a stalled one holds memory.
 TAKES_WITHIN = 60.0
 #: Seconds in which storage must give its first piece.
 BEGINS_WITHIN = 30.0
@@ -46,15 +46,27 @@ class VideoAnswer(Response):
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
         start = {"type": "http.response.start", "status": self.status_code}
         await send(start | {"headers": self.raw_headers})
-        async for piece in self._pieces:
-            try:
+        # The server drops what is sent to a client that left: nothing but `receive` tells.
+        left = asyncio.create_task(_until_left(receive))
+        try:
+            async for piece in self._pieces:
+                if left.done():
+                    raise ClientDisconnect
                 async with asyncio.timeout(TAKES_WITHIN):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except TimeoutError:
-                raise ClientDisconnect from None
+        except TimeoutError:
+            raise ClientDisconnect from None
+        finally:
+            left.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @router.get(
@@ -76,9 +88,7 @@ async def content(request: Request, job_id: str, index: str) -> Response:
     """The video at `index` of the job's outputs: what `video_url` and `outputs[].url` point to."""
     if not _INDEX.fullmatch(index):
         raise not_found("Video")
-    return await _content(
-        request, f"{content_path(job_id)}/{index}", job_id, position=int(index)
-    )
+    return await _content(request, f"{content_path(job_id)}/{index}", job_id, position=int(index))
 
 
 for _path, _endpoint in (
@@ -88,9 +98,7 @@ for _path, _endpoint in (
     router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-async def _content(
-    request: Request, path: str, job_id: str, *, position: int | None
-) -> Response:
+async def _content(request: Request, path: str, job_id: str, *, position: int | None) -> Response:
     tenant = await _tenant(request, path)
     front = front_of(request)
 
@@ -185,9 +193,7 @@ def _unsatisfiable(request: Request, size: int) -> Response:
         type="range_not_satisfiable",
         param="Range",
     )
-    return error_answer(
-        refusal, request.scope, headers={"Content-Range": f"bytes */{size}"}
-    )
+    return error_answer(refusal, request.scope, headers={"Content-Range": f"bytes */{size}"})
 
 
 async def _begun(storage: Storage, key: str, span: Span) -> AsyncIterator[bytes]:

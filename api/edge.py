@@ -23,7 +23,7 @@ _QUIET = frozenset({"/healthz", "/readyz"})
 
 
 class Edge:
-    """ASGI middleware: knows when an answer began, so that an error is answered once or not at all."""
+    """ASGI middleware: it knows whether an answer began, so an error is answered once at most."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Errors in one shape, whatever went wrong: `{"error":{"type","code","message","param","request_id"}}`."""
+"""Errors in one shape, whatever went wrong: type, code, message, param and request_id."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -45,9 +45,7 @@ def not_found(what: str = "Video generation job") -> RequestRefused:
 
 def unavailable(message: str, *, code: str, retry_after: float | None = None) -> RequestRefused:
     """We can't answer for the moment; later is fine."""
-    return RequestRefused(
-        message, type="service_unavailable", code=code, retry_after=retry_after
-    )
+    return RequestRefused(message, type="service_unavailable", code=code, retry_after=retry_after)
 
 
 def error_answer(
@@ -110,6 +108,4 @@ async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     fault = error.errors()[0]
     param = str(fault["loc"][-1])
-    return error_answer(
-        RequestRefused(f"{param}: {fault['msg']}", param=param), request.scope
-    )
+    return error_answer(RequestRefused(f"{param}: {fault['msg']}", param=param), request.scope)

@@ -14,7 +14,7 @@ from api.body import read_json
 from api.errors import not_found
 from api.front import Front, TenantRoute, front_of, in_time, key_of
 from api.listing import Row, checked_text, read_page
-from api.openapi import PAGE_PARAMETERS, SUBMIT, failures, parameter
+from api.openapi import PAGE_PARAMETERS, SUBMIT, parameter, responses
 from api.schemas import Job, JobList
 from models.database import Connection
 from models.failure import Failure, Fault, RequestRefused
@@ -40,8 +40,9 @@ _CANCELLED = Failure(
     "/v1/video/generations",
     status_code=202,
     summary="Submit a video generation",
-    responses={202: {"model": Job, "description": "Durable: the job will reach a final state"}}
-    | failures(400, 402, 413, 422, 429, 503),
+    responses=responses(
+        202, Job, "Durable: the job will reach a final state", 400, 402, 413, 422, 429
+    ),
     openapi_extra=SUBMIT,
 )
 async def submit(request: Request) -> Response:
@@ -98,7 +99,7 @@ def _milliseconds_since(began: float) -> int:
 @router.get(
     "/v1/video/generations",
     summary="List video generations",
-    responses={200: {"model": JobList, "description": "Newest first"}} | failures(400),
+    responses=responses(200, JobList, "Newest first", 400),
     openapi_extra={
         "parameters": [
             parameter("status", "Only these", {"enum": list(_STATES)}),
@@ -135,7 +136,7 @@ async def list_generations(request: Request) -> Response:
 @router.get(
     "/v1/video/generations/{job_id}",
     summary="Read a video generation",
-    responses={200: {"model": Job, "description": "The job as it is now"}} | failures(404),
+    responses=responses(200, Job, "The job as it is now", 404),
 )
 async def read(request: Request, job_id: str) -> Response:
     """The job with its status, its progress and, once final, its outputs under fresh links."""
@@ -150,8 +151,7 @@ async def read(request: Request, job_id: str) -> Response:
 @router.post(
     "/v1/video/generations/{job_id}/cancel",
     summary="Cancel a video generation",
-    responses={200: {"model": Job, "description": "The job; a final one is unchanged"}}
-    | failures(404),
+    responses=responses(200, Job, "The job; a final one is unchanged", 404),
 )
 async def cancel(request: Request, job_id: str) -> Response:
     """End the job now: what was not sent is released, what a provider works on is stopped there."""

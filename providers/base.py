@@ -116,6 +116,8 @@ class Video:
 
     url: str | None = field(default=None, repr=False)
     content: bytes | None = field(default=None, repr=False)
+    #: The bytes came once and can't be had again by polling.
+    only_here: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

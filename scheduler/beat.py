@@ -11,6 +11,8 @@ _STALE = 5
 SCHEDULE: dict[str, dict[str, Any]] = {
     # Finds what is due and sends one hint for each kind and lane.
     "tick": {"task": "video.tick", "schedule": 1.0, "options": {"expires": _STALE}},
+    # Deletes what is older than it is to be kept, a small batch at a time.
+    "prune": {"task": "video.prune", "schedule": 600.0, "options": {"expires": 300}},
     # Learns how long operations take.
     "learn": {"task": "video.learn", "schedule": 30.0, "options": {"expires": 30}},
 }

@@ -47,11 +47,16 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_store_errors_even_if_ignored": False,
         "task_default_queue": Queue.CONTROL,
         "task_create_missing_queues": True,
+        # RabbitMQ: replicated queues; their delivery limit may drop a message, which is a hint.
+        "task_default_queue_type": "quorum" if broker.startswith("amqp") else "classic",
+        "task_create_missing_queue_type": "quorum" if broker.startswith("amqp") else "classic",
+        "worker_detect_quorum_queues": True,
         "task_routes": {
             **{name: {"queue": queue} for name, queue in PUMPS.values()},
             "video.enqueue": {"queue": Queue.INTAKE},
             "video.tick": {"queue": Queue.CONTROL},
             "video.learn": {"queue": Queue.CONTROL},
+            "video.prune": {"queue": Queue.CONTROL},
         },
         # A message is a hint: acknowledged early, since the lease brings lost work back.
         "task_acks_late": False,

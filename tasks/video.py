@@ -12,6 +12,7 @@ from tasks.intake import accept
 from tasks.lifecycle import pump
 from tasks.loop import runtime
 from tasks.queue import app
+from tasks.retention import PRUNE_BOUND, prune_once
 
 #: Seconds in which a short task must have its answer from the database.
 _SHORT = 30.0
@@ -78,6 +79,13 @@ def learn() -> str:
     ours = runtime()
     routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
     return f"routes={routes}"
+
+
+@app.task(name="video.prune")
+def prune() -> str:
+    """Delete what is too old. Twice is harmless: what is gone is gone."""
+    ours = runtime()
+    return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
 
 
 @app.task(name="video.enqueue", acks_late=True)

@@ -1,4 +1,4 @@
-"""What every test may ask for: its own database, a Valkey, a simulator, and a folder for servers."""
+"""What every test may ask for: its own database, a Valkey, a simulator, folders for servers."""
 
 import secrets
 import subprocess

@@ -18,6 +18,7 @@ from scheduler.durations import expect
 from scheduler.intervals import backoff, first_poll
 from tasks.engine import Engine
 from tasks.finish import stop_operations
+from tasks.verbs.ended import Ended, record_ended
 
 log = structlog.get_logger()
 
@@ -92,13 +93,17 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
         wait = first_poll(
             p10=learned, floor=engine.poll_floor(row["account"]), dice=random.random()
         )
-        is_done = accepted.update is not None and accepted.update.phase.is_final
-        first = due.Row(
-            id=row["id"],
-            lane=row["account"],
-            tenant=row["tenant"],
-            after=0.0 if is_done else wait,
-        )
+        if accepted.update is not None and accepted.update.phase.is_final:
+            ended = Ended(
+                id=row["id"],
+                job=row["job"],
+                tenant=row["tenant"],
+                account=row["account"],
+                update=accepted.update,
+            )
+            await record_ended(engine, connection, [ended])
+            return
+        first = due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"], after=wait)
         await due.put(connection, What.POLL, [first])
 
     await _insist(engine, work, attempt)

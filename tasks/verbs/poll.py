@@ -4,28 +4,29 @@ Running twice is harmless: a poll costs nothing, progress only grows, and a fina
 attempt only out of `accepted`.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from models import due
-from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
-from providers.base import Phase, ProviderError, UnknownStatus, Update, Video
+from models.state import AttemptState, What
+from providers.base import Phase, ProviderError, UnknownStatus, Update
 from providers.exchange import converse
-from providers.failures import without_echoes
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff, estimated_progress, next_poll
 from scheduler.pace import Pace
 from tasks.engine import Engine
 from tasks.finish import settle
-from transport.base import TransportError
+from tasks.verbs.ended import Ended, record_ended
+from tasks.verbs.gather import Gatherer
+from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
 
@@ -69,6 +70,7 @@ class Poll:
     """The verb; `engine` is what it works with."""
 
     engine: Engine
+    _gatherers: dict[str, Gatherer] = field(default_factory=dict)
     what: What = What.POLL
     concurrency: int = 64
     each: int = 500
@@ -92,17 +94,10 @@ class Poll:
         del lease
         if item.account not in self.engine.accounts:
             return self._faulty(item, _failure(f"no credentials for {item.account} here"))
-        provider = self.engine.provider(item.account)
         try:
-            updates = await converse(
-                provider.poll([item.operation_id]),
-                provider=provider,
-                account=self.engine.accounts[item.account],
-                client=self.engine.fast,
-                now=time.time(),
-            )
+            update = await self._look(item)
         except UnknownStatus as error:
-            log.error("poll.undocumented_status", provider=provider.name, word=error.word)  # noqa: TRY400 - the word is all there is to tell
+            log.error("poll.undocumented_status", account=item.account, word=error.word)  # noqa: TRY400 - the word is all there is to tell
             return self._faulty(item, _failure(str(error), code="status.undocumented"))
         except ProviderError as error:
             if error.failure.fault is Fault.RATE:
@@ -111,8 +106,30 @@ class Poll:
         except TransportError as error:
             return self._faulty(item, _failure(str(error)))
         pace.went_well()
-        update = updates.get(item.operation_id)
         return self._seen(item, update) if update else self._faulty(item, _DENIED)
+
+    async def _look(self, item: PollItem) -> Update | None:
+        """Alone, or with others in one call; who spoils a common answer is asked about alone."""
+        most = self.engine.provider(item.account).capabilities.poll_many
+        if most > 1:
+            gatherer = self._gatherers.setdefault(
+                item.account, Gatherer(most, partial(self._ask, item.account))
+            )
+            try:
+                return await gatherer.look(item.operation_id)
+            except (UnknownStatus, BadAnswer):
+                pass  # somebody's answer can't be read: whose, the single question tells
+        return (await self._ask(item.account, [item.operation_id])).get(item.operation_id)
+
+    async def _ask(self, account: str, operation_ids: Sequence[str]) -> Mapping[str, Update]:
+        provider = self.engine.provider(account)
+        return await converse(
+            provider.poll(operation_ids),
+            provider=provider,
+            account=self.engine.accounts[account],
+            client=self.engine.fast,
+            now=time.time(),
+        )
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
         elapsed = item.elapsed + time.monotonic() - item.read_at
@@ -167,86 +184,20 @@ class Poll:
         faulty = [seen for seen in results if seen.update is None]
         await _write_running(connection, running)
         await _write_faulty(connection, faulty)
-        for phase, to in _ENDS.items():
-            ended = [seen for seen in results if seen.update and seen.update.phase is phase]
-            await self._write_ended(connection, to, ended)
-
-    async def _write_ended(
-        self, connection: Connection, to: AttemptState, ended: Sequence[Seen]
-    ) -> None:
-        if not ended:
-            return
-        by_id = {seen.id: seen for seen in ended}
-        failures = {
-            id_: seen.update.failure or _NO_VIDEO
-            for id_, seen in by_id.items()
-            if seen.update and to is not AttemptState.SUCCEEDED
-        }
-        costs = {
-            id_: seen.update.cost_micros
-            for id_, seen in by_id.items()
-            if seen.update and seen.update.cost_micros is not None
-        }
-        failures = await _without_prompts(connection, by_id, failures)
-        moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
-        await due.drop(connection, self.what, list(by_id))
-        jobs = sorted({row["job"] for row in moved})
-        if to is AttemptState.SUCCEEDED:
-            await self._write_videos(connection, [by_id[row["id"]] for row in moved])
-        else:
-            lost = {row["id"]: failures[row["id"]] for row in moved}
-            await fail_outputs(connection, lost, of="attempt")
-        await settle(self.engine, connection, jobs)
-
-    async def _write_videos(self, connection: Connection, seen: Sequence[Seen]) -> None:
-        """Links become outputs that are due to be stored; a video that is missing has failed."""
-        if not seen:
-            return
-        live = await _live_jobs(connection, sorted({one.job for one in seen}))
-        await advance_jobs(connection, JobState.STORING, sorted(live))
-        wanted = {one.id: one for one in seen if one.job in live}
-        cursor = await connection.execute(
-            """
-            SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
-            ORDER BY attempt, position FOR UPDATE
-            """,
-            (list(wanted),),
-        )
-        sources: dict[str, Video] = {}
-        missing: dict[str, Failure] = {}
-        remaining = {
-            id_: list(one.update.videos) if one.update else [] for id_, one in wanted.items()
-        }
-        owners: dict[str, Seen] = {}
-        for row in await cursor.fetchall():
-            videos = remaining[row["attempt"]]
-            if videos:
-                sources[row["id"]] = videos.pop(0)
-                owners[row["id"]] = wanted[row["attempt"]]
-            else:
-                missing[row["id"]] = _NO_VIDEO
-        await self._write_sources(connection, sources)
-        await fail_outputs(connection, missing, of="id")
-        await due.put(
+        await record_ended(
+            self.engine,
             connection,
-            What.STORE,
             [
-                due.Row(id=output, lane=one.account, tenant=one.tenant)
-                for output, one in owners.items()
+                Ended(
+                    id=seen.id,
+                    job=seen.job,
+                    tenant=seen.tenant,
+                    account=seen.account,
+                    update=seen.update,
+                )
+                for seen in results
+                if seen.update and seen.update.phase.is_final
             ],
-        )
-
-    async def _write_sources(self, connection: Connection, sources: Mapping[str, Video]) -> None:
-        sealed = await asyncio.to_thread(
-            lambda: [self.engine.vault.seal_json({"url": v.url}) for v in sources.values()]
-        )
-        await connection.execute(
-            """
-            UPDATE output SET state = 'ready', source = new.source
-            FROM unnest(%s::text[], %s::bytea[]) AS new(id, source)
-            WHERE output.id = new.id AND output.state = 'expected'
-            """,
-            (list(sources), sealed),
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
@@ -256,30 +207,6 @@ class Poll:
         await due.drop(connection, self.what, ids)
         await fail_outputs(connection, {row["id"]: _POISON for row in rows}, of="attempt")
         await settle(self.engine, connection, [row["job"] for row in rows])
-
-
-async def _live_jobs(connection: Connection, jobs: Sequence[str]) -> frozenset[str]:
-    cursor = await connection.execute(
-        "SELECT id FROM job WHERE id = ANY(%s) AND NOT state = ANY(%s) ORDER BY id FOR UPDATE",
-        (list(jobs), list(FINAL_JOB_STATES)),
-    )
-    return frozenset(row["id"] for row in await cursor.fetchall())
-
-
-async def _without_prompts(
-    connection: Connection, seen: Mapping[str, Seen], failures: Mapping[str, Failure]
-) -> dict[str, Failure]:
-    """Vendors quote prompts in their errors; ours must not."""
-    if not failures:
-        return {}
-    cursor = await connection.execute(
-        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([seen[id_].job for id_ in failures],)
-    )
-    prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
-    return {
-        id_: without_echoes(failure, sent=prompts.get(seen[id_].job), secrets=())
-        for id_, failure in failures.items()
-    }
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
@@ -346,18 +273,12 @@ def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:
     return Failure(fault=Fault.TRANSIENT, code=code, message=message)
 
 
-_ENDS = {
-    Phase.SUCCEEDED: AttemptState.SUCCEEDED,
-    Phase.FAILED: AttemptState.FAILED,
-    Phase.CANCELLED: AttemptState.CANCELLED,
-}
 _DENIED = Failure(
     fault=Fault.GONE, code="operation_denied", message="the provider knows no such operation"
 )
 _LOST = Failure(
     fault=Fault.GONE, code="operation_lost", message="the provider no longer knows the operation"
 )
-_NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
 _POISON = Failure(
     fault=Fault.UNKNOWN, code="internal_error", message="the operation's answers could not be used"
 )

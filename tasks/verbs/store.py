@@ -7,11 +7,13 @@ the first byte for byte, and an output moves to `stored` once.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import structlog
 
@@ -20,7 +22,7 @@ from models.advance import fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import What
-from providers.base import Phase, ProviderError, UnknownStatus, Video
+from providers.base import NotOffered, Phase, ProviderError, UnknownStatus, Video
 from providers.exchange import converse, request_for
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
@@ -38,6 +40,7 @@ from storage.probe import Probe, probe
 from storage.receive import Received, announced_bytes, receive
 from tasks.engine import Engine
 from tasks.finish import settle
+from tasks.verbs.ended import video_from
 from transport.base import Stream, TransportError
 
 log = structlog.get_logger()
@@ -50,6 +53,11 @@ RETRY_BASE, RETRY_CEILING = 2.0, 300.0
 DOWNLOAD_TIMEOUT = 900.0
 #: A link that answers so is dead: the provider is asked for a fresh one.
 DEAD_LINK = frozenset({401, 403, 404, 410})
+
+
+#: How a provider's link may point on, and how often.
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 3
 
 
 class DeadLink(Exception):
@@ -115,13 +123,15 @@ class Store:
     async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought:
         """Download, look into it, store it; a dead link is asked for afresh, once a try."""
         del lease, pace
-        video = Video(url=self.engine.vault.open_json(item.source)["url"])
         try:
+            video = video_from(self.engine.vault.open_json(item.source))
+            if video is None:
+                return await self._bring(item, await self._fresh_link(item))
             try:
                 return await self._bring(item, video)
             except (DeadLink, NotAVideo, Truncated):  # an expired link may answer 200 with a page
                 return await self._bring(item, await self._fresh_link(item))
-        except (DeadLink, TransportError, ProviderError, UnknownStatus) as error:
+        except (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered) as error:
             return self._failed(
                 item, str(error) or "the provider's link is dead", "result_unavailable"
             )
@@ -138,29 +148,45 @@ class Store:
             return self._failed(item, str(error), "video_not_stored")
 
     async def _bring(self, item: StoreItem, video: Video) -> Brought:
+        async with AsyncExitStack() as stack:
+            if video.content is not None:
+                chunks, announced = _pieces(video.content), len(video.content)
+            else:
+                stream = await self._open(stack, item, video)
+                chunks, announced = stream.chunks(), announced_bytes(stream.headers)
+            received = await stack.enter_async_context(
+                receive(
+                    chunks,
+                    into=_scratch(self.engine),
+                    max_bytes=self.engine.settings.max_video_bytes,
+                    expected_bytes=announced,
+                )
+            )
+            measures = await asyncio.to_thread(probe, received.path)
+            key = video_key(item.job, item.id, item.created_at)
+            await self.engine.storage.put_file(
+                key, received.path, content_type=measures.content_type
+            )
+        return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
+
+    async def _open(self, stack: AsyncExitStack, item: StoreItem, video: Video) -> Stream:
+        """The download's answer; a few redirects are followed, our key only to the vendor's host."""
         engine = self.engine
         account = engine.accounts[item.account]
         provider = engine.provider(item.account)
         call = provider.fetch(video)
-        request = replace(
-            request_for(call, provider=provider, account=account, now=time.time()),
-            timeout=DOWNLOAD_TIMEOUT,
-            max_bytes=engine.settings.max_video_bytes + 1,
-        )
-        async with engine.guarded.stream(request) as stream:
-            _check(stream)
-            async with receive(
-                stream.chunks(),
-                into=_scratch(engine),
-                max_bytes=engine.settings.max_video_bytes,
-                expected_bytes=announced_bytes(stream.headers),
-            ) as received:
-                measures = await asyncio.to_thread(probe, received.path)
-                key = video_key(item.job, item.id, item.created_at)
-                await engine.storage.put_file(
-                    key, received.path, content_type=measures.content_type
-                )
-        return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
+        for _ in range(MOST_REDIRECTS + 1):
+            request = replace(
+                request_for(call, provider=provider, account=account, now=time.time()),
+                timeout=DOWNLOAD_TIMEOUT,
+                max_bytes=engine.settings.max_video_bytes + 1,
+            )
+            stream = await stack.enter_async_context(engine.guarded.stream(request))
+            if stream.status not in REDIRECTS or "location" not in stream.headers:
+                _check(stream)
+                return stream
+            call = replace(call, path=urljoin(request.url, stream.headers["location"]), query={})
+        raise DeadLink(f"the provider's link redirects more than {MOST_REDIRECTS} times")
 
     async def _fresh_link(self, item: StoreItem) -> Video:
         provider = self.engine.provider(item.account)
@@ -254,6 +280,10 @@ def _check(stream: Stream) -> None:
         raise DeadLink(f"the provider's link answers HTTP {stream.status}")
     if stream.status != 200:  # noqa: PLR2004 - the one status that carries the whole video
         raise TransportError(f"the provider's link answers HTTP {stream.status}")
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _scratch(engine: Engine) -> Path:

@@ -32,7 +32,7 @@ class Role:
     name: str
     command: tuple[str, ...]
     check: Check
-    #: How long it may take to end its work after SIGTERM, in seconds.
+    #: How long it may take to end its work after SIGTERM, in seconds; 0: it is killed at once.
     grace: float
 
 
@@ -113,7 +113,7 @@ class Child:
         if self._process is None:
             return
         self._signal(Signals.SIGTERM)
-        if not await self._ended(self.role.grace):
+        if not await self._ended(self.role.grace) and self.role.grace:
             self._tell(f"{self.role.name} did not stop within {self.role.grace:.0f} s: killing it")
         # Whatever it started goes with it.
         self._signal(Signals.SIGKILL)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,6 +86,16 @@ class Folder:
     def forget(self) -> None:
         """Takes back what `publish` told."""
         self._stack_file.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Removes it with everything in it, and what PostgreSQL keeps elsewhere for it.
+
+        See `worker.embedded.account.reachable_home`; nothing may run on it any more.
+        """
+        postgres = self.path / "postgres"
+        if postgres.is_symlink():
+            shutil.rmtree(postgres.resolve(), ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def strays(self) -> list[psutil.Process]:
         """What a stack of this folder left running when it was killed."""

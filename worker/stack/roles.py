@@ -10,8 +10,10 @@ from worker.stack.checks import answers, pinged
 from worker.stack.child import Role
 from worker.stack.ports import Ports
 
-#: How long the workers may take to finish a POST in flight, and the others to end, in seconds.
-WORKER_GRACE, GRACE = 40.0, 10.0
+#: How long workers may take to finish a POST in flight, the API to drain, others to end: seconds.
+WORKER_GRACE, API_GRACE, GRACE = 40.0, 25.0, 10.0
+#: Flower keeps nothing, and its threads hold it for longer than anybody wants to wait.
+NOTHING_TO_LOSE = 0.0
 
 #: Queues and threads of each worker; submit has slots of its own, so no pump delays a fresh job.
 WORKERS = {
@@ -73,7 +75,7 @@ def _api(settings: Settings, ports: Ports) -> Role:
         name="api",
         command=(*_PYTHON, "api"),
         check=answers(f"http://{_local(settings.api_host)}:{ports.api}/readyz"),
-        grace=GRACE,
+        grace=API_GRACE,
     )
 
 
@@ -85,7 +87,7 @@ def _flower(ports: Ports, *, simulate: bool) -> Role:
         name="flower",
         command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
-        grace=GRACE,
+        grace=NOTHING_TO_LOSE,
     )
 
 

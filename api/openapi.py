@@ -1,0 +1,176 @@
+"""What /openapi.json says beyond what the framework sees: bodies, headers, errors, the key."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from api.schemas import ErrorAnswer
+from models.request import VideoRequest
+
+_FAILURES: Final[Mapping[int, str]] = {
+    400: "`invalid_request`: the message names the field, its value and what is allowed",
+    401: "`authentication_error`: no key, or one that is not good",
+    402: "`insufficient_balance`: nothing was sent",
+    404: "`not_found`: it does not exist, or is another tenant's",
+    409: "`conflict`: it is in a state that forbids this",
+    413: "`payload_too_large`: more than 25 MB",
+    416: "`range_not_satisfiable`: the range begins past the last byte",
+    422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
+    429: "`rate_limited`: see Retry-After",
+    503: "`model_unavailable`: its provider has no credentials; or `service_unavailable`: see "
+    "Retry-After",
+}
+#: What any route may answer.
+_ALWAYS = (401, 503)
+
+_EXAMPLE_ERROR = {
+    "error": {
+        "type": "invalid_request",
+        "code": "invalid_request",
+        "message": "duration_seconds exceeds maximum of 10 for runway-gen3 model",
+        "param": "duration_seconds",
+        "request_id": "req_01kagw2r5v9m3c8n1x4z7b6t0q",
+    }
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, for its `responses`."""
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": _FAILURES[status],
+            **(
+                {"content": {"application/json": {"example": _EXAMPLE_ERROR}}}
+                if status == 400  # noqa: PLR2004 - the example is one
+                else {}
+            ),
+        }
+        for status in sorted({*statuses, *_ALWAYS})
+    }
+
+
+def responses(
+    status: int, model: type[BaseModel], description: str, *others: int
+) -> dict[int | str, dict[str, Any]]:
+    """A route's answer, and the errors that it may give instead."""
+    return {status: {"model": model, "description": description}, **failures(*others)}
+
+
+def parameter(
+    name: str, description: str, schema: Mapping[str, Any] | None = None, *, place: str = "query"
+) -> dict[str, Any]:
+    """One optional parameter, documented for a route that reads it itself."""
+    return {
+        "name": name,
+        "in": place,
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", **(schema or {})},
+    }
+
+
+PAGE_PARAMETERS: Final = (
+    parameter("after", "The `next` of the page before"),
+    parameter(
+        "limit",
+        "Entries a page",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    ),
+)
+
+_LENGTH = {"minLength": 1, "maxLength": 255}
+
+#: The submission's body and headers, which its handler parses itself.
+SUBMIT: Final[dict[str, Any]] = {
+    "parameters": [
+        parameter(
+            "Idempotency-Key",
+            "Unique for your tenant: the same request under the same key is accepted once",
+            _LENGTH,
+            place="header",
+        ),
+        parameter(
+            "X-App-ID", "Which of your apps it is for; lists filter by it", _LENGTH, place="header"
+        ),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/VideoRequest"},
+                "examples": {
+                    "least": {"summary": "A prompt", "value": {"prompt": "a fox in fresh snow"}},
+                    "more": {
+                        "summary": "With a webhook",
+                        "value": {
+                            "prompt": "a lighthouse at dusk, waves below, slow aerial shot",
+                            "model": "runway-gen3",
+                            "duration_seconds": 5,
+                            "aspect_ratio": "16:9",
+                            "resolution": "720p",
+                            "metadata": {"order": 1042},
+                            "webhook_url": "https://example.com/hooks/video",
+                            "webhook_secret": "whsec_bG9uZ3Rha2UtZXhhbXBsZS1zZWNyZXQ=",
+                        },
+                    },
+                },
+            }
+        },
+    },
+}
+
+_BYTES = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+
+#: The answers that are a video.
+VIDEO: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The whole video", "content": _BYTES},
+    206: {"description": "The range that was asked for", "content": _BYTES},
+    304: {"description": "If-None-Match names this video"},
+}
+
+_LINK = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "signature",
+    "description": "A `video_url` carries `expires` and `signature`: it needs no key.",
+}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "lt_…",
+    "description": "An API key, made with `longtake keys create --tenant NAME`.",
+}
+_OPEN = frozenset({"/healthz", "/readyz"})
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document: the framework's, corrected where our routes do its work themselves."""
+    schema = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    request = VideoRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= request.pop("$defs", {}) | {"VideoRequest": request}
+    components["securitySchemes"] = {"key": _BEARER, "link": _LINK}
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            _correct(path, operation)
+    return schema
+
+
+def _correct(path: str, operation: dict[str, Any]) -> None:
+    wrong = operation["responses"].get("422", {})
+    if "HTTPValidationError" in str(wrong):
+        del operation["responses"]["422"]
+    if path in _OPEN:
+        return
+    operation["security"] = [{"key": []}]
+    if "/content" in path:
+        operation["security"].append({"link": []})

@@ -1,0 +1,99 @@
+"""What a benchmark found: readings, ratios of the same round, and whether a target was met."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: Bytes of a megabyte, microseconds of a second.
+_MB, _MICROS = 10**6, 10**6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One run of one contender."""
+
+    done: int
+    seconds: float
+    #: CPU of the contender's processes, and of the database's, in seconds.
+    cpu_seconds: float
+    database_seconds: float
+    #: Bytes.
+    peak_memory: int
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way of doing the work, and its readings round by round."""
+
+    name: str
+    readings: Sequence[Reading]
+
+    def against(self, other: "Contender") -> list[float]:
+        """The ratio of the rates, each of two neighbours in time."""
+        pairs = zip(self.readings, other.readings, strict=True)
+        return [ours.rate / theirs.rate for ours, theirs in pairs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What DESIGN promises of a ratio."""
+
+    words: str
+    at_least: float
+    ratios: Sequence[float]
+
+    @property
+    def is_met(self) -> bool:
+        return median(self.ratios) >= self.at_least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One benchmark's outcome; `unit` is what is counted."""
+
+    name: str
+    unit: str
+    contenders: Sequence[Contender]
+    targets: Sequence[Target]
+
+    def show(self, console: Console) -> None:
+        table = Table(title=self.name, title_justify="left", caption_justify="left")
+        table.add_column("")
+        for heading in (f"{self.unit}/s", "range", "CPU µs each", "database µs each", "peak MB"):
+            table.add_column(heading, justify="right")
+        for contender in self.contenders:
+            table.add_row(contender.name, *_cells(contender.readings))
+        console.print(table)
+        for target in self.targets:
+            verdict = "met" if target.is_met else "NOT MET"
+            console.print(
+                f"{target.words}: {_spread(target.ratios)}, "
+                f"target at least {target.at_least:g}: {verdict}",
+                highlight=False,
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"met": [target.is_met for target in self.targets]}
+
+
+def _cells(readings: Sequence[Reading]) -> list[str]:
+    rates = [reading.rate for reading in readings]
+    return [
+        f"{median(rates):,.0f}",
+        f"{min(rates):,.0f} to {max(rates):,.0f}",
+        f"{median(r.cpu_seconds / r.done * _MICROS for r in readings):,.0f}",
+        f"{median(r.database_seconds / r.done * _MICROS for r in readings):,.0f}",
+        f"{max(r.peak_memory for r in readings) / _MB:,.0f}",
+    ]
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

@@ -1,0 +1,75 @@
+"""The rows that a run works on: accepted operations of which every poll is due."""
+
+from collections.abc import Iterator
+
+import psycopg
+
+#: The account, and so the lane, of every operation.
+LANE = "runway"
+
+_JOBS = """
+INSERT INTO job (id, tenant, request_id, state, model, prompt, request, plan, scene,
+                 progress_source, typical_seconds, estimated_cost_micros, unknown_policy,
+                 deadline_at, accepted_at)
+SELECT 'job_' || %(prefix)s || to_char(n, 'FM000000'), 'default', 'req_' || n, 'processing',
+       'runway-gen3', 'a prompt of ordinary length about a boat on a lake at dawn', '{}', '{}', '',
+       'reported', %(typical)s, 250000, 'at_most_once', now() + interval '1 day', now()
+FROM generate_series(0, %(count)s - 1) AS n
+"""
+_ATTEMPTS = """
+INSERT INTO attempt (id, job, provider, account, route, state, marker, count, operation_id,
+                     accepted_at)
+SELECT 'att_' || %(prefix)s || to_char(n, 'FM000000'),
+       'job_' || %(prefix)s || to_char(n, 'FM000000'), %(lane)s, %(lane)s, 'runway/gen3/5s',
+       'accepted', 'mark_' || %(prefix)s || n, 1,
+       'op-' || %(prefix)s || to_char(n, 'FM000000'), now()
+FROM generate_series(0, %(count)s - 1) AS n
+"""
+_DUE = """
+INSERT INTO due (what, id, lane, tenant, at)
+SELECT 'poll', id, account, 'default', now() FROM attempt
+"""
+
+
+def fresh_operations(database: str, prefix: str, *, count: int, typical: float) -> None:
+    """Replace everything by `count` accepted operations that usually take `typical` seconds.
+
+    Every run begins so: with no dead row, fresh statistics and an empty journal.
+    """
+    given = {"prefix": prefix, "count": count, "typical": typical, "lane": LANE}
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("TRUNCATE due, job CASCADE")
+        for statement in (_JOBS, _ATTEMPTS, _DUE):
+            connection.execute(statement, given)
+        connection.execute("VACUUM (ANALYZE) due, job, attempt")
+        connection.execute("CHECKPOINT")
+
+
+def ids_of(prefix: str, count: int) -> Iterator[tuple[str, str]]:
+    """Attempt and operation of each of them, by id."""
+    return ((f"att_{prefix}{n:06}", f"op-{prefix}{n:06}") for n in range(count))
+
+
+def polls_written(database: str) -> int:
+    """Polls that the database knows of."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute("SELECT sum(polls) FROM attempt").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def polls_misread(database: str) -> int:
+    """Operations whose progress is not what the vendor said at the last of their polls.
+
+    The vendor goes one percent further at each look, so that a failed look, or one whose answer was
+    not written, shows.
+    """
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            """
+            SELECT count(*) FROM attempt
+            WHERE round(coalesce(progress, 0) * 100) <> least(polls, 99)
+            """
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

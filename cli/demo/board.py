@@ -1,0 +1,72 @@
+"""The demo's live picture: a line for each model, a bar for all; text where nothing can move."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cli.api import Json
+from cli.demo.shots import Shot
+from cli.show import err
+from cli.waiting import FINAL
+
+
+class Board(Protocol):
+    def show(self, jobs: Sequence[Json]) -> None: ...
+
+
+@contextmanager
+def board(shots: Sequence[Shot]) -> Iterator[Board]:
+    if not err.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=err, refresh_per_second=4) as live:
+        yield _Picture(live, [shot.model for shot in shots])
+
+
+class _Picture:
+    def __init__(self, live: Live, models: Sequence[str]) -> None:
+        self._live = live
+        self._submitted = {model: models.count(model) for model in dict.fromkeys(models)}
+
+    def show(self, jobs: Sequence[Json]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("model", "submitted", "pending", "processing", "done", "failed", ""):
+            table.add_column(name, justify="left" if name in {"model", ""} else "right")
+        for model, submitted in self._submitted.items():
+            ours = [job for job in jobs if job["model"] == model]
+            table.add_row(model, str(submitted), *_counts(ours), _bar(ours, submitted, width=20))
+        total = sum(self._submitted.values())
+        done = Text(f"{sum(job['status'] in FINAL for job in jobs)} of {total} finished")
+        self._live.update(Group(table, Text(), _bar(jobs, total, width=60), done))
+
+
+class _Lines:
+    """One line whenever the numbers change."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def show(self, jobs: Sequence[Json]) -> None:
+        pending, processing, done, failed = _counts(jobs)
+        line = f"{pending} pending, {processing} processing, {done} done, {failed} failed"
+        if line != self._said:
+            self._said = line
+            err.print(line)
+
+
+def _counts(jobs: Sequence[Json]) -> tuple[str, str, str, str]:
+    statuses = [job["status"] for job in jobs]
+    lost = statuses.count("failed") + statuses.count("cancelled")
+    first = (str(statuses.count(each)) for each in ("pending", "processing", "complete"))
+    return (*first, str(lost))  # type: ignore[return-value]
+
+
+def _bar(jobs: Sequence[Json], total: int, *, width: int) -> ProgressBar:
+    percent = sum(job["progress_percent"] for job in jobs)
+    return ProgressBar(total=100 * total, completed=percent, width=width)

@@ -1,0 +1,196 @@
+"""The demo's story: a stack of its own, prompts in, videos out, and a verdict on all of it."""
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.table import Table
+
+from cli import show
+from cli.api import Api, Json
+from cli.demo.board import board
+from cli.demo.films import bring
+from cli.demo.receiver import receiving
+from cli.demo.shots import Shot, plan
+from cli.demo.verdict import Claim, Outcome, claims, total
+from cli.errors import CommandError, ExitCode, JobFailed, Refused
+from cli.stopping import stopped_by_signals
+from cli.waiting import FINAL, LOOK
+from settings import VENDOR_VARIABLES, environment
+from transport.base import TransportError
+from worker.embedded.server import tail
+from worker.stack.errors import StackError
+from worker.stack.folder import Folder
+from worker.stack.stack import Stack, running
+
+#: How long everything may take after the stack is up, and word of the last job, in seconds.
+BOUND, WEBHOOK_BOUND = 150.0, 20.0
+#: Jobs on one page of the API's list, so the most that the demo runs.
+MOST_JOBS = 96
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Local stack")(demo)
+
+
+def demo(
+    jobs: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="How many prompts.")] = 24,
+) -> None:
+    """Run real prompts through every model, start to finish, and check every promise.
+
+    Everything is started for it and stopped after it: servers, workers, API and a simulator of the
+    vendors. Nothing is paid and nothing leaves this machine. Exits 0 only if all of it held.
+    """
+    place = Place.make()
+    try:
+        held = asyncio.run(_demo(place, jobs))
+    except (CommandError, StackError, TransportError, TimeoutError) as error:
+        place.tell_logs()
+        if isinstance(error, TimeoutError):
+            raise JobFailed(f"the demo did not end within {BOUND:.0f} s") from error
+        raise
+    except asyncio.CancelledError:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        place.clear()
+    if not held:
+        place.tell_logs()
+        raise typer.Exit(ExitCode.JOB_FAILED)
+
+
+async def _demo(place: "Place", wanted: int) -> bool:
+    secret = f"whsec_{secrets.token_hex(16)}"
+    with stopped_by_signals(lambda: _tell("Stopping …")):
+        async with (
+            receiving(secret) as receiver,
+            running(_own_environment(place), simulate=True, tell=_tell) as stack,
+        ):
+            _greet(stack)
+            began = time.monotonic()
+            async with asyncio.timeout(BOUND):
+                with Api(stack.api_url, stack.api_key) as api:
+                    models = await asyncio.to_thread(api.models)
+                    shots = plan(
+                        models, wanted=wanted, webhook_url=receiver.url, webhook_secret=secret
+                    )
+                    jobs = await _until_final(api, shots, await _submit(api, shots))
+                    took = time.monotonic() - began
+                    await receiver.heard_of((job["id"] for job in jobs), bound=WEBHOOK_BOUND)
+                    films = await bring(api, shots, jobs, place.folder)
+                bill = await _bill(stack)
+        seen = Outcome(shots=shots, jobs=jobs, films=films, receipts=receiver.receipts, bill=bill)
+        return _sum_up(seen, claims(seen), took=took, folder=place.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One demo's folder: its videos and logs stay, its servers' files go."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls) -> "Place":
+        """A new folder beside the stack's data; raises Refused when none can be made."""
+        parent = Path(environment().get("LONGTAKE_DATA_DIR") or ".longtake").resolve()
+        for number in range(1, 10_000):
+            try:
+                (parent / f"demo-{number}").mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise Refused(f"{parent} can't be used: {error.strerror}") from error
+            return cls(parent / f"demo-{number}")
+        raise Refused(f"{parent} holds too many demos: remove some")
+
+    @property
+    def stack(self) -> Path:
+        return self.folder / "stack"
+
+    def clear(self) -> None:
+        """Keeps the logs; removes the stack's data."""
+        if (self.stack / "logs").exists():
+            shutil.move(self.stack / "logs", self.folder / "logs")
+        Folder(self.stack).discard()
+
+    def tell_logs(self) -> None:
+        logs = self.folder / "logs" if (self.folder / "logs").exists() else self.stack / "logs"
+        for log in sorted(logs.glob("*.log")):
+            show.err.print(f"\n[bold]{log}[/]")
+            show.err.print(tail(log), markup=False)
+
+
+def _own_environment(place: Place) -> dict[str, str]:
+    """Ours without the operator's settings and credentials: the demo must cost nothing."""
+    kept = {
+        name: value
+        for name, value in environment().items()
+        if not name.startswith("LONGTAKE_") and name not in VENDOR_VARIABLES
+    }
+    ports = ("LONGTAKE_API_PORT", "LONGTAKE_FLOWER_PORT", "LONGTAKE_SIM_PORT")
+    return {**kept, **dict.fromkeys(ports, "0"), "LONGTAKE_DATA_DIR": str(place.stack)}
+
+
+async def _submit(api: Api, shots: Sequence[Shot]) -> list[str]:
+    """The jobs' ids, in the order of the shots."""
+    accepted = await asyncio.gather(
+        *(asyncio.to_thread(api.submit, shot.body, app_id="demo") for shot in shots)
+    )
+    return [job["id"] for job in accepted]
+
+
+async def _until_final(api: Api, shots: Sequence[Shot], ids: Sequence[str]) -> list[Json]:
+    """The jobs in the order of the shots, all final; shows them meanwhile."""
+    with board(shots) as shown:
+        while True:
+            page = await asyncio.to_thread(lambda: api.jobs(app_id="demo", limit=100))
+            jobs = {job["id"]: job for job in page["data"]}
+            found = [jobs[job_id] for job_id in ids]
+            shown.show(found)
+            if all(job["status"] in FINAL for job in found):
+                return found
+            await asyncio.sleep(LOOK)
+
+
+async def _bill(stack: Stack) -> list[Json]:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        answer = await client.get(f"{stack.simulator_url}/_sim/bill")
+    rows: list[Json] = answer.raise_for_status().json()["data"]
+    return rows
+
+
+def _greet(stack: Stack) -> None:
+    show.err.print(f"\n  API       {stack.api_url}")
+    show.err.print(f"  Flower    {stack.flower_url}")
+    show.err.print(f"  Simulator {stack.simulator_url}\n")
+
+
+def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path) -> bool:
+    table = Table(title="What was made", box=None, header_style="bold", title_justify="left")
+    for name in ("model", "jobs", "complete", "video", "cost"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for model in dict.fromkeys(shot.model for shot in seen.shots):
+        ours = [job for job in seen.jobs if job["model"] == model]
+        done = [job for job in ours if job["status"] == "complete"]
+        length = sum(job["duration_seconds"] for job in done)
+        cost = show.money(total(ours))
+        table.add_row(model, str(len(ours)), str(len(done)), f"{length} s", cost)
+    show.out.print()
+    show.out.print(table)
+    show.out.print()
+    for claim in verdict:
+        show.out.print("[green]✓[/] " if claim.holds else "[bold red]✗[/] ", end="")
+        show.out.print(claim.text, markup=False)
+    show.out.print(f"\n{took:.0f} s from the first submission to the last finished job.")
+    show.out.print(f"Videos: {folder}\n")
+    return all(claim.holds for claim in verdict)
+
+
+def _tell(line: str) -> None:
+    show.err.print(line, markup=False)

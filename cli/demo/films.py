@@ -1,0 +1,71 @@
+"""The finished videos: brought over HTTP as a user would, opened, measured and counted."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from cli.api import Api, Json
+from cli.demo.shots import Shot
+from cli.errors import CommandError
+
+#: How far a video's length may be from what was asked, in seconds: one frame, rounded up.
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """One downloaded video, and what is wrong with it, if anything."""
+
+    path: Path
+    frames: int
+    seconds: float
+    complaint: str | None
+
+
+async def bring(api: Api, shots: Sequence[Shot], jobs: Sequence[Json], to: Path) -> list[Film]:
+    """Download and measure every complete job's video, a few at a time."""
+    slots = asyncio.Semaphore(4)
+
+    async def one(shot: Shot, job: Json) -> Film:
+        async with slots:
+            return await asyncio.to_thread(_bring, api, job, to / shot.file)
+
+    pairs = zip(shots, jobs, strict=True)
+    return await asyncio.gather(
+        *(one(shot, job) for shot, job in pairs if job["status"] == "complete")
+    )
+
+
+def _bring(api: Api, job: Json, path: Path) -> Film:
+    try:
+        api.download(job["video_url"], path)
+        frames, seconds, size = _measure(path)
+    except (CommandError, av.FFmpegError, OSError) as error:
+        return Film(path=path, frames=0, seconds=0, complaint=f"{path.name}: {error}")
+    complaint = _complaint(job, path, frames=frames, seconds=seconds, size=size)
+    return Film(path=path, frames=frames, seconds=seconds, complaint=complaint)
+
+
+def _measure(path: Path) -> tuple[int, float, str]:
+    """Frames that decode, length in seconds, and "WIDTHxHEIGHT"."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        rate = stream.average_rate
+        return frames, float(frames / rate) if rate else 0.0, f"{stream.width}x{stream.height}"
+
+
+def _complaint(job: Json, path: Path, *, frames: int, seconds: float, size: str) -> str | None:
+    told = job["outputs"][0]
+    content = path.read_bytes()
+    if abs(seconds - job["duration_seconds"]) > TOLERANCE:
+        return f"{path.name} lasts {seconds:.2f} s, not {job['duration_seconds']} s"
+    if size != job["size"]:
+        return f"{path.name} is {size}, not {job['size']}"
+    if hashlib.sha256(content).hexdigest() != told["sha256"] or len(content) != told["bytes"]:
+        return f"{path.name} is not the file that the job describes"
+    return None if frames else f"{path.name} has no frame"

@@ -1,0 +1,91 @@
+"""What the demo asks for: a prompt, a model and the request that suits both."""
+
+import base64
+import itertools
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.api import Json
+from cli.errors import Refused
+
+#: VBench's; see PROMPTS.md.
+PROMPTS = Path(__file__).with_name("prompts.jsonl")
+#: Clips are this long, in seconds, and of this resolution, or what a model has nearest below.
+DURATION, RESOLUTION = 5, "720p"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One job of the demo."""
+
+    number: int
+    model: str
+    prompt: str
+    body: Json
+
+    @property
+    def file(self) -> str:
+        words = "".join(letter if letter.isalnum() else " " for letter in self.prompt.lower())
+        return f"{self.number:02d}-{self.model}-{'-'.join(words.split()[:6])}.mp4"
+
+
+def read_prompts() -> list[str]:
+    return [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()]
+
+
+def plan(
+    models: Sequence[Json], *, wanted: int, webhook_url: str, webhook_secret: str
+) -> list[Shot]:
+    """At least one shot for each available model, and `wanted` in all, each prompt once.
+
+    Raises:
+        Refused: there are fewer prompts than shots.
+    """
+    available = [model for model in models if model["available"]]
+    prompts = read_prompts()
+    count = max(wanted, len(available))
+    if count > len(prompts) or not available:
+        raise Refused(
+            f"the demo has {len(prompts)} prompts for {count} jobs on {len(available)} models"
+        )
+    webhook = {"webhook_url": webhook_url, "webhook_secret": webhook_secret}
+    turns = zip(prompts[:count], itertools.cycle(available), strict=False)
+    return [
+        Shot(
+            number=number,
+            model=model["id"],
+            prompt=prompt,
+            body={"prompt": prompt, "model": model["id"], **settings_for(model), **webhook},
+        )
+        for number, (prompt, model) in enumerate(turns, start=1)
+    ]
+
+
+def settings_for(model: Json) -> Json:
+    """The short, small request that a model can carry."""
+    limits = model["limits"]
+    short = [seconds for seconds in limits["durations"] if seconds <= DURATION]
+    chosen: Json = {"duration_seconds": max(short) if short else min(limits["durations"])}
+    if RESOLUTION in limits["resolutions"]:
+        chosen["resolution"] = RESOLUTION
+    if limits["image"] == "required":
+        chosen["image"] = picture(640, 360)
+    return chosen
+
+
+def picture(width: int, height: int) -> str:
+    """A still of a dusk over the sea, as the data URI of a PNG (8-bit RGB, ISO 15948)."""
+    sky = [bytes((40 + 180 * y // height, 60 + 90 * y // height, 140)) for y in range(height)]
+    lines = b"".join(b"\x00" + colour * width for colour in sky)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -1,0 +1,116 @@
+"""Whether everything held: each claim checked against those who must know, and said in a line."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cli.api import Json
+from cli.demo.films import Film
+from cli.demo.receiver import Receipt
+from cli.demo.shots import Shot
+
+#: At most so many complaints of one kind are told.
+MOST_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence, and whether it is true."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything that the demo saw; `jobs` in the order of `shots`."""
+
+    shots: Sequence[Shot]
+    jobs: Sequence[Json]
+    films: Sequence[Film]
+    receipts: Sequence[Receipt]
+    #: Rows of the simulator's bill.
+    bill: Sequence[Json]
+
+
+def claims(seen: Outcome) -> list[Claim]:
+    return [_complete(seen), _playable(seen), _told_once(seen), _paid_once(seen), _priced(seen)]
+
+
+def _complete(seen: Outcome) -> Claim:
+    lost = [job for job in seen.jobs if job["status"] != "complete"]
+    text = f"{len(seen.jobs) - len(lost)} of {len(seen.shots)} jobs are complete"
+    reasons = [f"{job['id']} {job['status']}: {job.get('error_message', '')}" for job in lost]
+    return Claim(text=_with(text, reasons), holds=not lost and len(seen.jobs) == len(seen.shots))
+
+
+def _playable(seen: Outcome) -> Claim:
+    complaints = [film.complaint for film in seen.films if film.complaint]
+    good = len(seen.films) - len(complaints)
+    frames = sum(film.frames for film in seen.films)
+    text = f"{good} videos downloaded and played: right length, size and hash, {frames:,} frames"
+    return Claim(text=_with(text, complaints), holds=good == len(seen.shots))
+
+
+def _told_once(seen: Outcome) -> Claim:
+    """One event for each job; a repeated try of the same event has the same id and does no harm."""
+    unsigned = sum(not receipt.is_signed for receipt in seen.receipts)
+    events = {(receipt.job_id, receipt.id) for receipt in seen.receipts if receipt.is_signed}
+    per_job = Counter(job_id for job_id, _ in events)
+    wrong = [
+        f"{job['id']} has {per_job[job['id']]} events"
+        for job in seen.jobs
+        if per_job[job["id"]] != 1
+    ]
+    wrong += [
+        f"{receipt.job_id} was told as {receipt.type}"
+        for receipt in seen.receipts
+        if receipt.type != "video.completed"
+    ]
+    text = f"{len(events)} webhooks, one for each job, {unsigned} with a wrong signature"
+    return Claim(
+        text=_with(text, wrong), holds=not wrong and not unsigned and len(events) == len(seen.shots)
+    )
+
+
+def _paid_once(seen: Outcome) -> Claim:
+    paid = {shot.prompt: 0 for shot in seen.shots}
+    for row in seen.bill:
+        said = set(_texts(row["body"]))
+        for prompt in paid:
+            paid[prompt] += any(prompt in text for text in said)
+    twice = [f"{count} x {prompt!r}" for prompt, count in paid.items() if count != 1]
+    double = sum(count > 1 for count in paid.values())
+    text = f"{len(seen.bill)} paid requests at the providers, double-billed: {double}"
+    return Claim(text=_with(text, twice), holds=not twice and len(seen.bill) == len(seen.shots))
+
+
+def _priced(seen: Outcome) -> Claim:
+    free = [job["id"] for job in seen.jobs if not job.get("cost_usd")]
+    over = [job["id"] for job in seen.jobs if job.get("cost_usd", 0) > job["estimated_cost_usd"]]
+    text = f"every job has its cost, none above its estimate: ${total(seen.jobs):.2f} in all"
+    return Claim(text=_with(text, [*free, *over]), holds=not free and not over)
+
+
+def total(jobs: Sequence[Json]) -> float:
+    """What they cost, in US dollars of the vendors' list prices."""
+    return sum(float(job.get("cost_usd", 0)) for job in jobs)
+
+
+def _texts(body: Any) -> Iterator[str]:
+    match body:
+        case str():
+            yield body
+        case dict():
+            for value in body.values():
+                yield from _texts(value)
+        case list():
+            for value in body:
+                yield from _texts(value)
+
+
+def _with(text: str, complaints: Sequence[str]) -> str:
+    told = complaints[:MOST_TOLD]
+    more = [f"and {len(complaints) - len(told)} more"] if len(complaints) > len(told) else []
+    return "\n    ".join((text, *told, *more))

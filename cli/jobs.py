@@ -1,0 +1,194 @@
+"""The commands about jobs: submit, get, wait, list, cancel."""
+
+import base64
+import mimetypes
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import show
+from cli.api import Api, Json
+from cli.errors import JobFailed, Refused
+from cli.options import ApiKey, ApiUrl, AsJson, connect
+from cli.waiting import wait_for
+
+PANEL = "Jobs"
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job, as submit prints it.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID…", help="Jobs, as submit prints them.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Save the video there; implies --wait."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(submit)
+    app.command(rich_help_panel=PANEL)(get)
+    app.command(rich_help_panel=PANEL)(wait)
+    app.command("list", rich_help_panel=PANEL)(list_)
+    app.command(rich_help_panel=PANEL)(cancel)
+
+
+def submit(
+    prompt: Annotated[str, typer.Argument(help="What the video shows; - reads standard input.")],
+    *,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="See `models`.")] = None,
+    duration: Annotated[int | None, typer.Option("--duration", "-d", help="Seconds.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Such as 720p.")] = None,
+    aspect_ratio: Annotated[str | None, typer.Option(help="Such as 16:9.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, a similar video.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to leave out.")] = None,
+    count: Annotated[int | None, typer.Option(help="How many videos.")] = None,
+    image: Annotated[str | None, typer.Option(help="The first frame: a file or a URL.")] = None,
+    audio: Annotated[bool | None, typer.Option(help="With sound or without.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Refuse above this, in dollars.")] = None,
+    webhook_url: Annotated[str | None, typer.Option(help="Told when the job ends.")] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(envvar="LONGTAKE_WEBHOOK_SECRET", help="Signs the webhook."),
+    ] = None,
+    app_id: Annotated[str | None, typer.Option(help="Which app asks, for usage reports.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Repeats give one job.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Until the job ends.")] = False,
+    out: Out = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a video; prints the job's id.
+
+    For example: [cyan]longtake submit "A lighthouse in a storm" --wait[/]
+
+    or: [cyan]longtake submit "A paper boat" -m veo-3 -d 4 --out boat.mp4[/]
+    """
+    body = _body(
+        prompt=_typed(prompt),
+        model=model,
+        duration_seconds=duration,
+        resolution=resolution,
+        aspect_ratio=aspect_ratio,
+        seed=seed,
+        negative_prompt=negative_prompt,
+        count=count,
+        image=_picture(image),
+        audio=audio,
+        max_cost_usd=max_cost,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+    )
+    with connect(api_url, api_key) as api:
+        job = api.submit(body, app_id=app_id, idempotency_key=idempotency_key)
+        if wait or out:
+            if not as_json:
+                show.err.print(job["id"])
+            _see_to_the_end(api, [job["id"]], out=out, as_json=as_json)
+        elif as_json:
+            show.as_json(job)
+        else:
+            show.out.print(job["id"])
+
+
+def get(
+    job_id: JobId, *, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Show a job as it is now."""
+    with connect(api_url, api_key) as api:
+        found = api.job(job_id)
+    _show(found, as_json=as_json)
+
+
+def wait(
+    job_ids: JobIds,
+    *,
+    out: Out = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until jobs have ended; exits 1 when one ended without a video."""
+    if out and len(job_ids) > 1:
+        raise Refused("--out takes one job")
+    with connect(api_url, api_key) as api:
+        _see_to_the_end(api, job_ids, out=out, as_json=as_json)
+
+
+def list_(
+    *,
+    status: Annotated[str | None, typer.Option(help="pending, processing, complete, …")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's.")] = None,
+    app_id: Annotated[str | None, typer.Option(help="Only this app's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Older than this job.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, the newest first."""
+    with connect(api_url, api_key) as api:
+        page = api.jobs(status=status, model=model, app_id=app_id, limit=limit, after=after)
+    if as_json:
+        show.as_json(page)
+        return
+    show.jobs(page["data"])
+    if page["has_more"]:
+        show.err.print(f"More: --after {page['next']}")
+
+
+def cancel(
+    job_id: JobId, *, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Cancel a job; one that has ended stays as it is."""
+    with connect(api_url, api_key) as api:
+        found = api.cancel(job_id)
+    _show(found, as_json=as_json)
+
+
+def _show(found: Json, *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(found)
+    else:
+        show.job(found)
+
+
+def _see_to_the_end(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
+    """Wait, save, print; raises JobFailed when one ended without a video."""
+    ended = wait_for(api, job_ids)
+    if out and ended[0]["status"] == "complete":
+        size = api.download(ended[0]["video_url"], out)
+        show.err.print(f"{out} ({size:,} bytes)")
+    if as_json:
+        show.as_json(ended[0] if len(ended) == 1 else ended)
+    elif len(ended) == 1:
+        show.job(ended[0])
+    else:
+        show.jobs(ended)
+    if lost := [job for job in ended if job["status"] != "complete"]:
+        raise JobFailed("; ".join(_why(job) for job in lost))
+
+
+def _why(job: Json) -> str:
+    reason = job.get("error_message")
+    return f"{job['id']} {job['status']}" + (f": {reason}" if reason else "")
+
+
+def _body(**fields: object) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _typed(prompt: str) -> str:
+    return sys.stdin.read().strip() if prompt == "-" else prompt
+
+
+def _picture(given: str | None) -> str | None:
+    """A URL as it is, a file as a data URI."""
+    if given is None or given.startswith(("https://", "http://", "data:")):
+        return given
+    try:
+        content = Path(given).read_bytes()
+    except OSError as error:
+        raise Refused(f"--image {given} can't be read: {error.strerror}") from error
+    kind = mimetypes.guess_type(given)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,90 @@
+"""`longtake keys`: who may use the API; asks the database, not the API."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from cli import show
+from cli.errors import Refused
+from cli.options import AsJson
+from models.database import Connection, Database
+from models.keys import ListedKey, create_key, list_keys, revoke_key
+from settings import load
+
+T = TypeVar("T")
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    *,
+    tenant: Annotated[str, typer.Option(help="Whose key it is; made when it is new.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May do what an operator may.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; it is shown this once and kept as a hash only.
+
+    For example: [cyan]longtake keys create --tenant acme[/]
+    """
+    try:
+        key_id, plain = _ask(lambda c: create_key(c, tenant, is_admin=admin))
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if as_json:
+        show.as_json({"id": key_id, "key": plain, "tenant": tenant, "admin": admin})
+    else:
+        show.out.print(plain)
+        show.err.print(f"{key_id}, tenant {tenant}: keep it, nothing can show it again.")
+
+
+@app.command("list")
+def list_(
+    *,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List keys; never in full."""
+    found = _ask(lambda c: list_keys(c, tenant))
+    if as_json:
+        show.as_json([_json(key) for key in found])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "tenant", "begins", "admin", "made", "revoked"):
+        table.add_column(name, no_wrap=True)
+    for key in found:
+        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+        admin = "yes" if key.is_admin else ""
+        made = f"{key.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(key.id, key.tenant, f"{key.prefix}…", admin, made, revoked)
+    show.out.print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
+    """End a key; running servers notice within seconds."""
+    if not _ask(lambda c: revoke_key(c, key_id)):
+        raise Refused(f"there is no key {key_id}, or it is revoked already")
+    show.err.print(f"{key_id} is revoked.")
+
+
+def _json(key: ListedKey) -> dict[str, object]:
+    times = {"created_at": key.created_at, "revoked_at": key.revoked_at}
+    return asdict(key) | {name: at and at.isoformat() for name, at in times.items()}
+
+
+def _ask(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """`work` in a transaction of the database that the settings name."""
+
+    async def ask() -> T:
+        database = Database(load().require_database(), connections=2, timeout=2)
+        try:
+            return await database.run(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(ask())

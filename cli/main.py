@@ -1,0 +1,43 @@
+"""The `longtake` command: its groups of commands, and how every failure ends."""
+
+import sys
+
+import typer
+
+from cli import jobs, keys, models, up
+from cli.demo import command as demo
+from cli.errors import CommandError, ExitCode
+from cli.show import err
+from models.database import DatabaseAway
+from settings import SettingsError
+from worker.embedded.server import EmbeddedServerError
+from worker.stack.errors import StackError
+
+app = typer.Typer(
+    help="Longtake makes AI videos: submit a prompt once, pay once, get a video.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (up, demo, jobs, models):
+    group.register(app)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """The process's entry: exits 0, or with one of `ExitCode` and a sentence on standard error."""
+    try:
+        app()
+    except CommandError as error:
+        _end(str(error), error.exit_code)
+    except (StackError, EmbeddedServerError, SettingsError) as error:
+        _end(str(error), ExitCode.REFUSED)
+    except DatabaseAway as error:
+        _end(f"no answer from the database: {error}", ExitCode.NOT_REACHED)
+
+
+def _end(message: str, code: ExitCode) -> None:
+    err.print("[bold red]error:[/] ", end="")
+    err.print(message, markup=False)
+    sys.exit(code)

@@ -1,0 +1,42 @@
+"""`longtake models`: what can be asked for, and at what price."""
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cli import show
+from cli.api import Json
+from cli.options import ApiKey, ApiUrl, AsJson, connect
+
+
+def register(app: typer.Typer) -> None:
+    app.command("models", rich_help_panel="Jobs")(models)
+
+
+def models(*, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """List the models: what each can make, what a second costs, and whether it is available."""
+    with connect(api_url, api_key) as api:
+        found = api.models()
+    if as_json:
+        show.as_json(found)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "available", "seconds", "resolutions", "price a second", "also called"):
+        table.add_column(name, overflow="fold")
+    for model in found:
+        table.add_row(*_row(model))
+    show.out.print(table)
+
+
+def _row(model: Json) -> tuple[Text | str, ...]:
+    limits = model["limits"]
+    missing = Text(f"set {model['set_to_use']}", style="yellow")
+    prices = model["price"]["per_second"].values()
+    return (
+        Text(model["id"], style="bold"),
+        Text("yes", style="green") if model["available"] else missing,
+        ", ".join(map(str, limits["durations"])),
+        ", ".join(limits["resolutions"]),
+        " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
+        ", ".join(model["aliases"]),
+    )

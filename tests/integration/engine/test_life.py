@@ -1,0 +1,271 @@
+"""Whatever is asked and answered in whatever order, every commit leaves the rows true."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from models import due
+from models.database import Connection
+from models.invariants import violations
+from models.request import VideoRequest
+from models.state import JobState, What
+from scheduler.claim import Turn, claim
+from scheduler.pace import Pace
+from tasks.engine import Engine
+from tasks.finish import finish
+from tasks.intake import accept
+from tasks.lifecycle import verb_for
+from tasks.pump import Verb
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.far_side import (
+    IN_DOUBT,
+    Desk,
+    FarSide,
+    answers_to,
+    facing,
+    kind_of,
+)
+
+T = TypeVar("T")
+
+#: Kinds with work of their own; no provider offers a look-up yet.
+KINDS = [What.SUBMIT, What.POLL, What.STORE, What.DELIVER, What.CANCEL, What.EXPIRE]
+pick = st.integers(0, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """A claimed thing in the hands of a worker, which may be slow."""
+
+    verb: Verb
+    item: Any
+    lease: str
+
+
+class Life(RuleBasedStateMachine):
+    """Workers, callers and providers, one step at a time: nobody waits for anybody."""
+
+    engine: Engine
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Desk()
+        self.far = facing(self.engine, FarSide(self.desk.hold))
+        self.hands: list[Hand] = []
+        self.flights: list[tuple[Hand, asyncio.Task[Any]]] = []
+        self.results: list[tuple[Hand, Any]] = []
+        self.in_doubt: set[str] = set()
+        self.asked = 0
+        self.run(self.engine.database.fetch("DELETE FROM job"))
+        self.run(self.engine.database.fetch("DELETE FROM due"))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    # -- callers --------------------------------------------------------------------------------
+
+    @rule(
+        model=st.sampled_from(["gen4.5", "ray-3.2"]),
+        count=st.integers(1, 3),
+        webhook=st.booleans(),
+        policy=st.sampled_from(["at_most_once", "at_least_once"]),
+    )
+    def somebody_asks(self, model: str, count: int, webhook: bool, policy: str) -> None:
+        body = {"prompt": "a quiet sea", "model": model, "count": count, "unknown_policy": policy}
+        hook = {"webhook_url": "http://127.0.0.1/hook", "webhook_secret": "s3cret"}
+        request = VideoRequest.from_json(body | (hook if webhook else {}))
+        self.asked += 1
+        self.run(accept(self.far, request, tenant="default", job_id=f"job_{self.asked}"))
+
+    @precondition(lambda self: self.asked)
+    @rule(which=pick)
+    def somebody_cancels(self, which: int) -> None:
+        job = f"job_{1 + which % self.asked}"
+
+        async def work(connection: Connection) -> None:
+            await finish(self.far, connection, JobState.CANCELLED, [job])
+
+        self.run(self.far.database.run(work))
+
+    # -- workers --------------------------------------------------------------------------------
+
+    @rule(what=st.sampled_from(KINDS[:-1]))
+    def somebody_claims(self, what: What) -> None:
+        """All that is due of a kind, as if its time had come."""
+        self._make_due(what)
+        self.run(self._claim(what))
+
+    @rule()
+    def every_lease_ends(self) -> None:
+        """The workers live on, and do not know it."""
+        self.run(self.far.database.fetch("UPDATE due SET at = now() - interval '1 s'"))
+
+    @rule()
+    def many_tries_have_failed(self) -> None:
+        self.run(self.far.database.fetch("UPDATE attempt SET poll_faults = 5"))
+        self.run(self.far.database.fetch("UPDATE output SET faults = 7"))
+
+    @rule()
+    def the_deadline_comes(self) -> None:
+        self._make_due(What.EXPIRE)
+        self._finish_all(What.EXPIRE)
+
+    @precondition(lambda self: self.hands)
+    @rule(which=pick)
+    def one_begins(self, which: int) -> None:
+        self._begin(self.hands.pop(which % len(self.hands)))
+
+    @precondition(lambda self: self.flights)
+    @rule(which=pick, outcome=st.integers(0, 8))
+    def one_is_answered(self, which: int, outcome: int) -> None:
+        hand, task = self.flights.pop(which % len(self.flights))
+        self._answer(hand, task, outcome)
+
+    @precondition(lambda self: self.results)
+    @rule(which=pick, keeps=st.booleans())
+    def one_is_written(self, which: int, keeps: bool) -> None:
+        """Or written twice, when the commit's answer was lost."""
+        at = which % len(self.results)
+        hand, result = self.results[at] if keeps else self.results.pop(at)
+        self.run(self._write(hand, result))
+
+    @precondition(lambda self: self.hands)
+    @rule(which=pick)
+    def one_is_poison(self, which: int) -> None:
+        hand = self.hands.pop(which % len(self.hands))
+
+        async def work(connection: Connection) -> None:
+            ours = await due.hold(connection, hand.verb.what, [hand.item.id], lease=hand.lease)
+            await hand.verb.give_up(connection, sorted(ours))
+
+        self.run(self.far.database.run(work))
+
+    @rule(what=st.sampled_from(KINDS[:-1]), outcome=st.integers(0, 8))
+    def all_of_a_kind_goes_through(self, what: What, outcome: int) -> None:
+        self._make_due(what)
+        self._finish_all(what, outcome)
+
+    # -- what must hold -------------------------------------------------------------------------
+
+    @invariant()
+    def the_rows_are_true(self) -> None:
+        assert self.run(self.far.database.run(violations)) == []
+
+    def teardown(self) -> None:
+        """Whatever has happened, everything can still come to its end, and does."""
+        for hand, task in self.flights:
+            self._answer(hand, task, 0)
+        for _ in range(12):
+            for what in KINDS[:-1]:
+                self._make_due(what)
+                self._finish_all(what)
+        self.the_rows_are_true()
+        left = self.run(self.far.database.fetch("SELECT what, id FROM due"))
+        assert left == []
+        states = self.run(self.far.database.fetch("SELECT DISTINCT state FROM job"))
+        assert all(JobState(row["state"]).is_final for row in states)
+
+    # -- how ------------------------------------------------------------------------------------
+
+    def _make_due(self, what: What) -> None:
+        sql = "UPDATE due SET at = now() - interval '1 s' WHERE what = %s AND lease IS NULL"
+        self.run(self.far.database.fetch(sql, (what,)))
+
+    async def _claim(self, what: What) -> None:
+        verb, lease = verb_for(what, self.far), str(uuid4())
+
+        async def work(connection: Connection) -> list[Any]:
+            claimed, _ = await claim(
+                *(connection, what), lane=None, turn=Turn(), most=500, each=500, lease=lease,
+                seconds=30,
+            )  # fmt: skip
+            return claimed
+
+        claimed = await self.far.database.run(work)
+        items = await verb.load(claimed)
+        unknown = {row.id for row in claimed} - {item.id for item in items}
+        assert not unknown, f"{what} rows of finished things"
+        self.hands += [Hand(verb, item, lease) for item in items]
+
+    def _begin(self, hand: Hand) -> None:
+        work = hand.verb.act(hand.item, lease=hand.lease, pace=Pace(8))
+        task = self.loop.create_task(work)  # type: ignore[arg-type]
+        self._follow(hand, task)
+
+    def _follow(self, hand: Hand, task: asyncio.Task[Any]) -> None:
+        """Put the work where it is now: on its way, or done."""
+        request = self.run(self.desk.until_it_asks(task))
+        if request is None:
+            if (result := task.result()) is not None:
+                self.results.append((hand, result))
+            return
+        if kind_of(request) == "submit":
+            assert hand.item.id not in self.in_doubt, "paid twice"
+            self.in_doubt.add(hand.item.id)
+        self.flights.append((hand, task))
+
+    def _answer(self, hand: Hand, task: asyncio.Task[Any], outcome: int) -> None:
+        request, _ = self.desk.calls[task]
+        self.asked_for = getattr(self, "asked_for", 0) + 1
+        answers = answers_to(request, self.asked_for)
+        word = list(answers)[outcome % len(answers)]
+        hypothesis.event(f"{kind_of(request)}: {word}")
+        if kind_of(request) == "submit" and word not in (*IN_DOUBT, "accepted"):
+            self.in_doubt.discard(hand.item.id)
+        self.run(self.desk.answer(task, answers[word]))
+        self._follow(hand, task)
+
+    async def _write(self, hand: Hand, result: Any) -> None:
+        async def work(connection: Connection) -> None:
+            if await due.hold(connection, hand.verb.what, [result.id], lease=hand.lease):
+                await hand.verb.write(connection, [result])
+
+        await self.far.database.run(work)
+
+    def _finish_all(self, what: What, outcome: int = 0) -> None:
+        """Claim, do and write all of a kind, as a worker that is not disturbed."""
+        hands, self.hands = self.hands, []
+        flights, self.flights = self.flights, []
+        results, self.results = self.results, []
+        self.run(self._claim(what))
+        while self.hands:
+            self._begin(self.hands.pop())
+        while self.flights:
+            self._answer(*self.flights.pop(), outcome)
+        for done in self.results:
+            self.run(self._write(*done))
+        self.hands, self.flights, self.results = hands, flights, results
+
+
+@pytest.fixture
+def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
+    loop = asyncio.new_event_loop()
+    engine = make_engine()
+
+    class Here(Life):
+        pass
+
+    Here.engine, Here.loop = engine, loop
+    yield Here
+    loop.run_until_complete(engine.close())
+    loop.close()
+
+
+def test_whatever_happens_in_whatever_order_the_rows_stay_true(life: type[Life]) -> None:
+    run_state_machine_as_test(
+        life, settings=hypothesis.settings(max_examples=40, stateful_step_count=40, deadline=None)
+    )
