@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     #: Videos are kept for so many days after they were stored; unset: as long as their jobs.
     keep_videos_days: int | None = Field(default=None, ge=1)
 
+    #: For fault tests: the point of `tasks.crash` at which a worker dies.
+    crash_at: str | None = None
+
     #: Vendors' own variables, by name; see VENDOR_VARIABLES.
     vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
 

@@ -62,8 +62,7 @@ def status(found: Json) -> Text:
 
 def cost(found: Json) -> float:
     """What it cost, or what it is estimated to cost while it runs; in US dollars."""
-    cost: float = found.get("cost_usd", found["estimated_cost_usd"])
-    return cost
+    return float(found["cost_usd"] if "cost_usd" in found else found["estimated_cost_usd"])
 
 
 def money(usd: float) -> str:

@@ -78,6 +78,15 @@ def optional_number(answer: object, field: str) -> float | None:
     return float(value)
 
 
+def record(answer: object, field: str) -> object:
+    """A field that must be an object of its own."""
+    value = optional(answer, field)
+    if not isinstance(value, dict):
+        msg = f"its {field!r} is not an object"
+        raise Undocumented(msg)
+    return value
+
+
 def items(answer: object, field: str) -> Sequence[object]:
     value = optional(answer, field)
     if not isinstance(value, list):

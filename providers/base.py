@@ -210,6 +210,8 @@ class Provider(Protocol):
     base_variable: ClassVar[str]
     default_base: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    #: The variable that holds the secret of the vendor's callbacks; None where it signs none.
+    callback_secret: ClassVar[str | None] = None
 
     def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
         """Headers that carry the credentials; `now` is Unix time, for tokens that expire."""
@@ -221,6 +223,8 @@ class Provider(Protocol):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """Look at up to `poll_many` operations; one that is missing from the result is gone.
+
+        One answer that can't be read fails the whole call: each is then to be asked for alone.
 
         Raises:
             UnknownStatus: the vendor used a status word that is not documented.
@@ -242,6 +246,24 @@ class Provider(Protocol):
     def explain(self, response: Response) -> Failure:
         """What an error answer means, in the one tree."""
         ...
+
+    def callback_operation(self, body: bytes) -> str | None:  # noqa: ARG002 - for those that call
+        """The operation that a callback speaks of, or None where its body doesn't say.
+
+        Whatever a stranger may send is None, never an error.
+        """
+        return None
+
+    def callback_is_genuine(
+        self,
+        headers: Mapping[str, str],  # noqa: ARG002 - for those that sign
+        body: bytes,  # noqa: ARG002
+        *,
+        secret: str | None,  # noqa: ARG002
+        now: float,  # noqa: ARG002
+    ) -> bool:
+        """Whether the vendor sent it; without a signature its unguessable address is the proof."""
+        return True
 
 
 class ProviderError(Exception):

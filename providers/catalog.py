@@ -129,8 +129,8 @@ class Route(_Table):
     #: Whether sound is made when the request does not say; only where `carries` has audio.
     audio: bool | None = None
     prompt_limit: PromptLimit | None = None
-    #: The longest data URI, in bytes.
-    data_uri_bytes: int | None = Field(default=None, ge=1)
+    #: The longest data URI, in bytes; 0 where pictures are taken by address only.
+    data_uri_bytes: int | None = Field(default=None, ge=0)
     price: Price
     typical: Typical
     #: Fact to source.

@@ -15,6 +15,7 @@ from providers.base import (
     Found,
     NotOffered,
     Phase,
+    Provider,
     Update,
     Video,
 )
@@ -52,7 +53,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 
 
-class LumaAgents:
+class LumaAgents(Provider):
     """Text and image to video with Ray: no progress, no cancel, no seed."""
 
     name: ClassVar[str] = "luma_agents"

@@ -172,10 +172,11 @@ def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
         _refuse("reference_images", f"{most} (there are {given})")
     pictures = {"image": scene.image, "last_image": scene.last_image}
     pictures |= {f"reference_images.{at}": one for at, one in enumerate(scene.reference_images)}
+    longest = route.data_uri_bytes
     for name, picture in pictures.items():
         inline = isinstance(picture, str) and picture.startswith("data:")
-        if inline and route.data_uri_bytes and len(picture or "") > route.data_uri_bytes:
-            most = f"exceeds maximum of {route.data_uri_bytes} bytes as a data URI"
+        if inline and longest is not None and len(picture or "") > longest:
+            most = f"exceeds maximum of {longest} bytes as a data URI"
             _refuse(name, f"{most} for {request.model} model (it has {len(picture or '')})")
 
 

@@ -15,6 +15,7 @@ from providers.base import (
     Found,
     NotOffered,
     Phase,
+    Provider,
     Update,
     Video,
 )
@@ -51,7 +52,7 @@ FAILURE_FAMILIES: Final[tuple[tuple[str, Fault], ...]] = (
 )
 
 
-class Runway:
+class Runway(Provider):
     """Text and image to video; the only vendor here that reports progress and what it charged."""
 
     name: ClassVar[str] = "runway"

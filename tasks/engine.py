@@ -56,6 +56,12 @@ class Engine:
     def provider(self, account: str) -> Provider:
         return PROVIDERS[self.accounts[account].provider]
 
+    def callback_secret(self, provider: str) -> str | None:
+        """What a vendor signs its callbacks with, where that is set."""
+        variable = PROVIDERS[provider].callback_secret
+        secret = self.settings.vendor.get(variable) if variable else None
+        return secret.get_secret_value() if secret else None
+
     def submit_timeout(self, account: str) -> float:
         """Seconds in which a paid POST is answered or cut off."""
         own = self.provider(account).capabilities.submit_timeout

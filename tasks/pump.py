@@ -21,6 +21,7 @@ from models.database import Connection, Database, DatabaseAway
 from models.state import What
 from scheduler.claim import Claimed, Turn, claim, release, renew
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 
 log = structlog.get_logger()
 
@@ -220,6 +221,8 @@ class Pump:
         if poisoned:
             await self._give_up(poisoned)
             fresh = [row for row in fresh if row.tries <= POISON_TRIES]
+        if fresh:
+            crash_point(f"{self.verb.what}.claimed")
         await self._load(fresh)
         return claimed
 
@@ -376,7 +379,7 @@ class Pump:
                 self._changed.set()
 
     async def _write(self, batch: list[Any]) -> None:
-        """Write a batch; one that fails is halved down to the row that breaks it: that is parked."""
+        """Write a batch; one that fails is halved down to the row that breaks it: parked."""
 
         async def work(connection: Connection) -> int:
             ids = [result.id for result in batch]
@@ -402,6 +405,7 @@ class Pump:
             self.tally.failed += 1
             await self._park(batch[0].id)
         else:
+            crash_point(f"{self.verb.what}.written")
             self.tally.written += written
             self.tally.lost += len(batch) - written
 

@@ -90,7 +90,7 @@ def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
         return httpx.Request(
             outgoing.method,
             outgoing.url,
-            headers=outgoing.headers | {"connection": "close"},
+            headers=outgoing.headers,
             content=outgoing.content,
             extensions={
                 "trace": watch,

@@ -20,6 +20,7 @@ from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from transport.base import TransportError
 
@@ -99,6 +100,7 @@ class Cancel:
             return stopped if error.failure.fault is Fault.GONE else self._failed(item, str(error))
         except TransportError as error:
             return self._failed(item, str(error))
+        crash_point("cancel.posted")
         return stopped
 
     def _failed(self, item: CancelItem, reason: str) -> Stopped:

@@ -13,6 +13,7 @@ from models.database import Connection
 from models.state import DeliveryState, What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from webhooks.schedule import next_try
 from webhooks.send import Message, Outcome, TryResult, send
@@ -78,6 +79,7 @@ class Deliver:
             body=self.engine.vault.open(item.body),
         )
         result = await send(message, client=self.engine.guarded, now=int(time.time()))
+        crash_point("deliver.posted")
         return Tried(id=item.id, number=item.tries + 1, result=result)
 
     async def write(self, connection: Connection, results: Sequence[Tried]) -> None:

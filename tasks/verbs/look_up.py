@@ -21,6 +21,7 @@ from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.verbs.accepted import ask_of, record_accepted
 from tasks.verbs.unknown import absence_counts_after, end_by_policy, replace_absent
@@ -105,6 +106,7 @@ class LookUpVerb:
             log.warning("look_up.failed", attempt=item.id, error=str(error))
             return Looked(id=item.id, job=item.job, wait=self._wait(item))
         if found.operation_id is not None:
+            crash_point("look_up.found")
             log.info("look_up.found", attempt=item.id, operation=found.operation_id)
             await record_accepted(self.engine, item.id, Accepted(operation_id=found.operation_id))
             return None

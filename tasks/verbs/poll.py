@@ -22,6 +22,7 @@ from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff, estimated_progress, next_poll
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.finish import settle
 from tasks.verbs.ended import Ended, record_ended
@@ -106,6 +107,7 @@ class Poll:
         except TransportError as error:
             return self._faulty(item, _failure(str(error)))
         pace.went_well()
+        crash_point("poll.answered")
         return self._seen(item, update) if update else self._faulty(item, _DENIED)
 
     async def _look(self, item: PollItem) -> Update | None:

@@ -38,6 +38,7 @@ from storage.base import (
 )
 from storage.probe import Probe, probe
 from storage.receive import Received, announced_bytes, receive
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.finish import settle
 from tasks.verbs.ended import video_from
@@ -62,6 +63,9 @@ MOST_REDIRECTS = 3
 
 class DeadLink(Exception):
     """The provider's link no longer gives the video."""
+
+
+_PROVIDER_TROUBLE = (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,34 +125,26 @@ class Store:
         return [StoreItem(**row) for row in rows]
 
     async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought:
-        """Download, look into it, store it; a dead link is asked for afresh, once a try."""
+        """Download, look into it, store it; whatever goes wrong is an outcome."""
         del lease, pace
         try:
-            video = video_from(self.engine.vault.open_json(item.source))
-            if video is None:
-                return await self._bring(item, await self._fresh_link(item))
+            return await self._bring_somehow(item)
+        except (*_PROVIDER_TROUBLE, StorageError) as error:
+            return self._failed(item, error)
+
+    async def _bring_somehow(self, item: StoreItem) -> Brought:
+        """By the link that we have, else by a fresh one: a dead link is asked for afresh once."""
+        video = video_from(self.engine.vault.open_json(item.source))
+        if video is not None:
             try:
                 return await self._bring(item, video)
-            except (DeadLink, NotAVideo, Truncated):  # an expired link may answer 200 with a page
-                return await self._bring(item, await self._fresh_link(item))
-        except (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered) as error:
-            return self._failed(
-                item, str(error) or "the provider's link is dead", "result_unavailable"
-            )
-        except TooBig as error:
-            return Brought(
-                id=item.id,
-                job=item.job,
-                failure=Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error)),
-            )
-        except (StorageFull, Unavailable) as error:
-            log.error("store.no_room", output=item.id, error=str(error))  # noqa: TRY400 - in words
-            return self._failed(item, str(error), "storage_unavailable", counts=False)
-        except StorageError as error:
-            return self._failed(item, str(error), "video_not_stored")
+            except (DeadLink, NotAVideo, Truncated):
+                pass  # an expired link may answer 200 with a page that is no video
+        return await self._bring(item, await self._fresh_link(item))
 
     async def _bring(self, item: StoreItem, video: Video) -> Brought:
         async with AsyncExitStack() as stack:
+            announced: int | None
             if video.content is not None:
                 chunks, announced = _pieces(video.content), len(video.content)
             else:
@@ -162,15 +158,17 @@ class Store:
                     expected_bytes=announced,
                 )
             )
+            crash_point("store.downloaded")
             measures = await asyncio.to_thread(probe, received.path)
             key = video_key(item.job, item.id, item.created_at)
             await self.engine.storage.put_file(
                 key, received.path, content_type=measures.content_type
             )
+            crash_point("store.put")
         return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
 
     async def _open(self, stack: AsyncExitStack, item: StoreItem, video: Video) -> Stream:
-        """The download's answer; a few redirects are followed, our key only to the vendor's host."""
+        """The download's answer; a few redirects are followed, with our key to its own host."""
         engine = self.engine
         account = engine.accounts[item.account]
         provider = engine.provider(item.account)
@@ -206,12 +204,25 @@ class Store:
             raise DeadLink("the provider's link is dead, and it gives no fresh one")
         return update.videos[item.number]
 
-    def _failed(self, item: StoreItem, message: str, code: str, *, counts: bool = True) -> Brought:
+    def _failed(self, item: StoreItem, error: Exception) -> Brought:
         """Try again later; our own store's trouble does not count against the video."""
+        code, counts = "video_not_stored", True
+        match error:
+            case TooBig():
+                failure = Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error))
+                return Brought(id=item.id, job=item.job, failure=failure)
+            case StorageFull() | Unavailable():
+                code, counts = "storage_unavailable", False
+                log.error("store.no_room", output=item.id, error=str(error))
+            case StorageError():
+                pass
+            case _:
+                code = "result_unavailable"
+        message = str(error) or "the provider's link is dead"
+        log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
         wait = backoff(
             tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
         )
-        log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
         return Brought(
             id=item.id,
             job=item.job,

@@ -24,6 +24,7 @@ from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
 from scheduler.pace import Pace
+from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.finish import settle
 from tasks.verbs.accepted import ask_of, record_accepted
@@ -115,7 +116,9 @@ class Submit:
             await self._answered_with_error(item, lease, error, pace)
         else:
             pace.went_well()
+            crash_point("submit.posted")
             await record_accepted(self.engine, item.id, accepted)
+            crash_point("submit.answer_committed")
 
     async def _post(self, item: SubmitItem, lease: str) -> Accepted:
         provider = self.engine.provider(item.account)
@@ -126,6 +129,7 @@ class Submit:
             if fresh > FRESH_ENOUGH * self.engine.settings.lease_seconds:
                 raise NotOurs
             await self._mark_sent(item, lease, request)
+            crash_point("submit.sent_committed")
 
         return await converse(
             provider.submit(ask),

@@ -267,5 +267,5 @@ def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
 
 def test_whatever_happens_in_whatever_order_the_rows_stay_true(life: type[Life]) -> None:
     run_state_machine_as_test(
-        life, settings=hypothesis.settings(max_examples=40, stateful_step_count=40, deadline=None)
+        life, settings=hypothesis.settings(max_examples=4, stateful_step_count=30, deadline=None)
     )

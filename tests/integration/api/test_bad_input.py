@@ -1,0 +1,187 @@
+"""What can't be carried out is refused in words, in one shape, and leaves no row."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import TABLES, Api
+
+pytestmark = pytest.mark.anyio
+PATH = "/v1/video/generations"
+EMPTY = dict.fromkeys(TABLES, 0)
+
+#: Body, the field that is named, and words of the message.
+WRONG_FIELDS: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "prompt", "prompt is required"),
+    ({"prompt": ""}, "prompt", "prompt is required"),
+    ({"prompt": "   "}, "prompt", "prompt is required"),
+    ({"prompt": None}, "prompt", "prompt must be a valid string, or prompt is required"),
+    ({"prompt": 7}, "prompt", "prompt"),
+    ({"prompt": "x" * 20_001}, "prompt", "prompt"),
+    ({"prompt": "x" * 1_001}, "prompt", "exceeds maximum of 1000 UTF-16 code units"),
+    ({"prompt": "a\x00b"}, "", "NUL"),
+    ({"prompt": "a", "negative_prompt": "\x00"}, "", "NUL"),
+    ({"prompt": "a", "metadata": {"\x00": 1}}, "", "NUL"),
+    ({"prompt": "a", "metadata": {"deep": ["\ud800"]}}, "", "surrogate"),
+    ({"prompt": "a", "metadata": "text"}, "metadata", "metadata"),
+    ({"prompt": "a", "model": "no-such-model"}, "model", "model must be one of"),
+    ({"prompt": "a", "model": ""}, "model", "model"),
+    (
+        {"prompt": "a", "duration_seconds": 11},
+        "duration_seconds",
+        "duration_seconds exceeds maximum of 10 for runway-gen3 model",
+    ),
+    ({"prompt": "a", "duration_seconds": 0}, "duration_seconds", "duration_seconds"),
+    ({"prompt": "a", "duration_seconds": "5"}, "duration_seconds", "duration_seconds"),
+    ({"prompt": "a", "duration_seconds": 5.5}, "duration_seconds", "duration_seconds"),
+    ({"prompt": "a", "duration_seconds": True}, "duration_seconds", "duration_seconds"),
+    ({"prompt": "a", "duration_seconds": 10**300}, "duration_seconds", "duration_seconds"),
+    (
+        {"prompt": "a", "model": "veo-3", "duration_seconds": 5},
+        "duration_seconds",
+        "one of 4, 6, 8",
+    ),
+    ({"prompt": "a", "resolution": "8k"}, "resolution", "must be one of 720p"),
+    ({"prompt": "a", "aspect_ratio": "2:1"}, "aspect_ratio", "must be one of 16:9, 9:16"),
+    ({"prompt": "a", "size": "10x10"}, "size", "must be one of 1280x720"),
+    ({"prompt": "a", "size": "1280x720", "resolution": "720p"}, "size", "can't be combined"),
+    ({"prompt": "a", "seed": -1}, "seed", "seed"),
+    ({"prompt": "a", "seed": "7"}, "seed", "seed"),
+    ({"prompt": "a", "count": 11}, "count", "count"),
+    ({"prompt": "a", "cfg_scale": 7}, "cfg_scale", "cfg_scale"),
+    ({"prompt": "a", "image": "ftp://example.com/a.png"}, "image", "must be an http(s) URL"),
+    ({"prompt": "a", "model": "gen4_turbo"}, "image", "image is required"),
+    ({"prompt": "a", "colour": "red"}, "colour", "colour is not a known field"),
+    ({"prompt": "a", "priority": "urgent"}, "priority", "priority"),
+    ({"prompt": "a", "run_at": "tomorrow"}, "run_at", "run_at"),
+    ({"prompt": "a", "run_at": "2027-01-31T12:00:00"}, "run_at", "needs an offset"),
+    ({"prompt": "a", "max_cost_usd": 0.01}, "max_cost_usd", "must be at least 0.6"),
+    ({"prompt": "a", "webhook_secret": "s" * 24}, "webhook_secret", "needs webhook_url"),
+    ({"prompt": "a", "webhook_url": "gopher://example.com"}, "webhook_url", "webhook_url"),
+    (
+        {"prompt": "a", "webhook_url": "http://127.0.0.1/hook"},
+        "webhook_url",
+        "not a public address",
+    ),
+    ({"prompt": "a", "webhook_url": "http://[::1]/hook"}, "webhook_url", "not a public address"),
+    ({"prompt": "a", "webhook_url": "http://10.1.2.3/hook"}, "webhook_url", "not a public address"),
+    (
+        {"prompt": "a", "webhook_url": "http://169.254.169.254/"},
+        "webhook_url",
+        "not a public address",
+    ),
+    ({"prompt": "a", "webhook_url": "http://2130706433/"}, "webhook_url", "not a public address"),
+    ({"prompt": "a", "webhook_url": "http://localhost/"}, "webhook_url", "not a public address"),
+]
+
+#: Bodies that are not the JSON we can take, and words of the message.
+BROKEN_BODIES = [
+    (b"", "is required"),
+    (b"   ", "is required"),
+    (b"{", "is not JSON"),
+    (b'{"prompt": "a",}', "is not JSON"),
+    (b'{"prompt": "a"} x', "is not JSON"),
+    (b"prompt=a", "is not JSON"),
+    (b'\xef\xbb\xbf{"prompt": "a"}', "is not JSON"),
+    (b'{"prompt": "\xff"}', "is not UTF-8"),
+    ('{"prompt": "a"}'.encode("utf-16"), "is not UTF-8"),
+    (b'{"prompt": "a", "prompt": "b"}', "has the key 'prompt' twice"),
+    (b'{"prompt": "a", "metadata": {"x": 1, "x": 1}}', "has the key 'x' twice"),
+    (b'{"prompt": "a", "cfg_scale": NaN}', "has NaN"),
+    (b'{"prompt": "a", "max_cost_usd": Infinity}', "has Infinity"),
+    (b'{"prompt": "a", "metadata": {"x": 1e999}}', "out of range"),
+    (b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", "too many digits"),
+    (b'{"prompt": "a", "metadata": ' + b'{"x":' * 80 + b"1" + b"}" * 81, "nested deeper"),
+    (b"[" * 100_000, "nested deeper"),
+    (b'{"a":' * 100_000, "nested deeper"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b'"a fox"', "must be a JSON object"),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"), WRONG_FIELDS, ids=[str(body)[:60] for body, *_ in WRONG_FIELDS]
+)
+async def test_a_wrong_field_is_named_and_nothing_is_written(
+    api: Api, body: dict[str, Any], param: str, words: str
+) -> None:
+    answer = await api.http.post(PATH, content=json.dumps(body))
+
+    error = answer.json()["error"]
+    assert answer.status_code == 400, answer.text
+    assert error["type"] == "invalid_request"
+    assert error["param"] == (param or None)
+    if words != "prompt must be a valid string, or prompt is required":
+        assert words in error["message"]
+    assert error["request_id"] == answer.headers["X-Request-ID"]
+    assert await api.counts() == EMPTY
+    assert api.hints.sent == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), BROKEN_BODIES, ids=[str(body[:40]) for body, _ in BROKEN_BODIES]
+)
+async def test_a_body_that_is_no_json_object_is_400(api: Api, body: bytes, words: str) -> None:
+    answer = await api.http.post(PATH, content=body)
+
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+    assert await api.counts() == EMPTY
+
+
+async def test_a_model_without_credentials_says_which_variable_to_set(api: Api) -> None:
+    answer = await api.http.post(PATH, json={"prompt": "a", "model": "ray-3.2"})
+
+    error = answer.json()["error"]
+    assert answer.status_code == 503
+    assert error["type"] == "model_unavailable"
+    assert "LUMA_AGENTS_API_KEY" in error["message"]
+    assert await api.counts() == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("headers", "param"),
+    [
+        ([("Idempotency-Key", "")], "Idempotency-Key"),
+        ([("Idempotency-Key", "x" * 256)], "Idempotency-Key"),
+        ([("Idempotency-Key", "a\tb")], "Idempotency-Key"),
+        ([("Idempotency-Key", "a"), ("Idempotency-Key", "b")], "Idempotency-Key"),
+        ([("X-App-ID", "")], "X-App-ID"),
+        ([("X-App-ID", "x" * 256)], "X-App-ID"),
+    ],
+    ids=["empty key", "long key", "tab in key", "two keys", "empty app", "long app"],
+)
+async def test_a_wrong_header_is_named(
+    api: Api, headers: list[tuple[str, str]], param: str
+) -> None:
+    key = ("Authorization", f"Bearer {api.key}")
+    answer = await api.http.post(PATH, json={"prompt": "a"}, headers=[*headers, key])
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    assert await api.counts() == EMPTY
+
+
+async def test_a_body_above_the_cap_is_413_by_its_length_or_by_its_bytes(api: Api) -> None:
+    async def pieces() -> Any:
+        for _ in range(50):
+            yield b" " * 2**20
+
+    for content in (b" " * (50 * 2**20), pieces()):
+        answer = await api.http.post(PATH, content=content)
+
+        assert answer.status_code == 413
+        assert answer.json()["error"]["type"] == "payload_too_large"
+        assert "25 MB" in answer.json()["error"]["message"]
+        assert answer.headers["Connection"] == "close"
+    assert await api.counts() == EMPTY
+
+
+async def test_a_body_just_under_the_cap_is_read(api: Api) -> None:
+    padded = json.dumps({"prompt": "a"}).encode().ljust(25 * 2**20)
+
+    answer = await api.http.post(PATH, content=padded)
+
+    assert answer.status_code == 202
