@@ -25,6 +25,10 @@ status and progress true, brings the video into its own storage and sends a sign
 """
 
 
+#: Every route there is.
+ROUTERS = tuple(module.router for module in (jobs, content, catalog, deliveries, health, callbacks))
+
+
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -46,8 +50,8 @@ def create_app(settings: Settings, *, hinter: Callable[[], Nudger] | None = None
         redirect_slashes=False,
         lifespan=partial(_lifespan, settings=settings, hinter=hinter or _broker_hinter),
     )
-    for module in (jobs, content, catalog, deliveries, health, callbacks):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     install(app)
     app.add_middleware(CappedBody)
     app.add_middleware(Edge)  # added last, so it is the outermost
@@ -78,4 +82,4 @@ async def _lifespan(
     finally:
         front.is_draining = True
         await asyncio.to_thread(front.hinter.close)
-        await engine.close()
+        await front.engine.close()

@@ -1,4 +1,4 @@
-"""Providers' callbacks: hints from outside, at an address that only one attempt's provider knows."""
+"""Providers' callbacks: hints, at an address that only one attempt's provider knows."""
 
 from fastapi import APIRouter
 from starlette.requests import Request

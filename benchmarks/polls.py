@@ -21,6 +21,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery import Celery
 from redis import Redis
@@ -39,6 +40,8 @@ RUN_BOUND = 60.0
 
 _PUMP_DONE = '"event": "pump.done"'
 _READY = "worker.ready"
+#: The baseline worker's name: it alone is told of the baseline's queue.
+_BASELINE = "baseline@stand"
 
 
 def measure(stand: Stand, *, rounds: int) -> Report:
@@ -85,7 +88,9 @@ def _contenders(stand: Stand) -> Iterator[dict[str, Callable[[], Reading]]]:
         }
         bench = Bench(stand)
         pump = start("pump", *_worker("worker", "-Q", "poll"), **pointed)
-        baseline = start("baseline", *_worker("benchmarks.baseline_tasks"), **pointed)
+        baseline = start(
+            "baseline", *_worker("benchmarks.baseline_tasks", "-n", _BASELINE), **pointed
+        )
         seam = start("seam", "benchmarks.bare_loop", "seam", **pointed)
         aiohttp = start("aiohttp", "benchmarks.bare_loop", "aiohttp", **pointed)
         pump.wait_for(_READY, times=1, within=START_BOUND)
@@ -122,13 +127,19 @@ class Bench:
     def baseline(self, worker: Process) -> Reading:
         """A full queue, of which the worker is told as the clock starts; over when it is done."""
         prefix = queue = self._fresh()
+        told: dict[str, Any] = {
+            "destination": [_BASELINE],
+            "reply": True,
+            "timeout": START_BOUND,
+            "limit": 1,
+        }
         with Celery(broker=self.stand.broker_url) as celery:
             for attempt, operation in itertools.islice(ids_of(prefix, OPERATIONS), MESSAGES):
                 celery.send_task("baseline.poll", args=(attempt, operation), queue=queue)
             with self._metered(worker) as meter:
-                celery.control.add_consumer(queue, reply=True, timeout=START_BOUND, limit=1)
+                celery.control.add_consumer(queue, **told)
                 self._wait_for_messages(worker, queue)
-            celery.control.cancel_consumer(queue, reply=True, timeout=START_BOUND, limit=1)
+            celery.control.cancel_consumer(queue, **told)
         return self._reading(meter)
 
     def loop(self, process: Process) -> Reading:

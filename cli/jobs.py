@@ -83,12 +83,12 @@ def submit(
         job = api.submit(body, app_id=app_id, idempotency_key=idempotency_key)
         if wait or out:
             if not as_json:
-                show.err.print(job["id"])
+                show.say(job["id"])
             _see_to_the_end(api, [job["id"]], out=out, as_json=as_json)
         elif as_json:
             show.as_json(job)
         else:
-            show.out.print(job["id"])
+            show.result(job["id"])
 
 
 def get(
@@ -134,7 +134,7 @@ def list_(
         return
     show.jobs(page["data"])
     if page["has_more"]:
-        show.err.print(f"More: --after {page['next']}")
+        show.say(f"More: --after {page['next']}")
 
 
 def cancel(
@@ -158,7 +158,7 @@ def _see_to_the_end(api: Api, job_ids: list[str], *, out: Path | None, as_json: 
     ended = wait_for(api, job_ids)
     if out and ended[0]["status"] == "complete":
         size = api.download(ended[0]["video_url"], out)
-        show.err.print(f"{out} ({size:,} bytes)")
+        show.say(f"{out} ({size:,} bytes)")
     if as_json:
         show.as_json(ended[0] if len(ended) == 1 else ended)
     elif len(ended) == 1:

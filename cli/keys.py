@@ -38,8 +38,8 @@ def create(
     if as_json:
         show.as_json({"id": key_id, "key": plain, "tenant": tenant, "admin": admin})
     else:
-        show.out.print(plain)
-        show.err.print(f"{key_id}, tenant {tenant}: keep it, nothing can show it again.")
+        show.result(plain)
+        show.say(f"{key_id}, tenant {tenant}: keep it, nothing can show it again.")
 
 
 @app.command("list")
@@ -54,13 +54,12 @@ def list_(
         show.as_json([_json(key) for key in found])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "tenant", "begins", "admin", "made", "revoked"):
+    for name in ("id", "tenant", "begins", "made", "revoked"):
         table.add_column(name, no_wrap=True)
     for key in found:
-        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-        admin = "yes" if key.is_admin else ""
-        made = f"{key.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(key.id, key.tenant, f"{key.prefix}…", admin, made, revoked)
+        tenant_or_admin = f"{key.tenant} (admin)" if key.is_admin else key.tenant
+        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        table.add_row(key.id, tenant_or_admin, key.prefix, f"{key.created_at:%Y-%m-%d}", revoked)
     show.out.print(table)
 
 
@@ -69,7 +68,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it."
     """End a key; running servers notice within seconds."""
     if not _ask(lambda c: revoke_key(c, key_id)):
         raise Refused(f"there is no key {key_id}, or it is revoked already")
-    show.err.print(f"{key_id} is revoked.")
+    show.say(f"{key_id} is revoked.")
 
 
 def _json(key: ListedKey) -> dict[str, object]:

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from cli import jobs, keys, models, up
+from cli import jobs, keys, migrate, models, up
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
-from cli.show import err
+from cli.show import err, say
 from models.database import DatabaseAway
 from settings import SettingsError
 from worker.embedded.server import EmbeddedServerError
@@ -20,15 +20,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, demo, jobs, models):
+for group in (up, demo, jobs, models, migrate):
     group.register(app)
-app.add_typer(keys.app, name="keys")
+app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 
 
 def main() -> None:
     """The process's entry: exits 0, or with one of `ExitCode` and a sentence on standard error."""
     try:
-        app()
+        app(prog_name="longtake")
     except CommandError as error:
         _end(str(error), error.exit_code)
     except (StackError, EmbeddedServerError, SettingsError) as error:
@@ -39,5 +39,5 @@ def main() -> None:
 
 def _end(message: str, code: ExitCode) -> None:
     err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False)
+    say(message)
     sys.exit(code)

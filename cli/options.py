@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.api import Api
-from settings import load
+from settings import environment, load
 from worker.stack.keys import DEV_API_KEY
 
 ApiUrl = Annotated[
@@ -33,7 +33,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def connect(url: str | None, key: str | None) -> Api:
     """The API that the options mean; raises SettingsError for a wrong variable."""
-    settings = load()
+    # Port 0 asks a stack to choose one; the one that it chose is in its file.
+    ours = environment()
+    if ours.get("LONGTAKE_API_PORT") == "0":
+        del ours["LONGTAKE_API_PORT"]
+    settings = load(ours)
     # The development key goes to this machine's stack and to nobody else.
     return Api(url or settings.api_url, key or (None if url else _kept_key(settings.data_dir)))
 

@@ -1,6 +1,7 @@
 """How answers look at a terminal: results on standard output, everything else on standard error."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,11 @@ from rich.text import Text
 
 from cli.api import Json
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+#: Columns of a table that no terminal shows: nothing is cut that a program might read.
+WIDE = 240
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
 #: Colours of the public states.
 STYLES = {
@@ -25,25 +29,32 @@ STYLES = {
 SHORT = 48
 
 
+def say(line: str) -> None:
+    """A line for the person at the terminal, as it is: it may hold a path or somebody's words."""
+    err.print(line, markup=False, soft_wrap=True)
+
+
+def result(line: str) -> None:
+    """A line for whoever asked, as it is."""
+    out.print(line, markup=False, soft_wrap=True)
+
+
 def as_json(value: Any) -> None:
-    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+    result(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def job(found: Json) -> None:
     """One job, a field a line."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
     for name, value in _facts(found):
-        table.add_row(name, value)
-    out.print(table)
+        out.print(f"[dim]{name:<11}[/]", end="")
+        out.print(value, markup=False, soft_wrap=True)  # an address is copied as one line
 
 
 def jobs(found: Sequence[Json]) -> None:
     """Many jobs, one a line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("id", "status", "%", "model", "cost", "prompt"):
-        table.add_column(name, no_wrap=name != "prompt", justify="right" if name == "%" else "left")
+        table.add_column(name, no_wrap=True, justify="right" if name == "%" else "left")
     for each in found:
         table.add_row(
             each["id"],

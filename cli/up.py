@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.show import err
+from cli.show import err, say
 from cli.stopping import stopped_by_signals
 from settings import environment
 from worker.stack.stack import Stack, running
@@ -48,15 +48,15 @@ def up(
 
 
 async def _up(inherited: Mapping[str, str], *, simulate: bool) -> None:
-    with stopped_by_signals(lambda: _tell("Stopping …")) as stop:
+    with stopped_by_signals(lambda: say("Stopping …")) as stop:
         try:
-            async with running(inherited, simulate=simulate, tell=_tell) as stack:
+            async with running(inherited, simulate=simulate, tell=say) as stack:
                 _greet(stack)
                 await stack.crew.forever()
         except asyncio.CancelledError:
             if not stop.asked:
                 raise
-    _tell("Stopped. Nothing is left running.")
+    say("Stopped. Nothing is left running.")
 
 
 def _greet(stack: Stack) -> None:
@@ -64,7 +64,7 @@ def _greet(stack: Stack) -> None:
     for name, url in _addresses(stack):
         err.print(f"  {name:<11}[cyan]{url}[/]")
     err.print(f"  {'API key':<11}[green]{stack.api_key}[/]  (tenant default)")
-    err.print(f"  {'Logs':<11}{stack.logs}")
+    say(f"  {'Logs':<11}{stack.logs}")
     err.print("\n  Try: [cyan]longtake submit 'A lighthouse in a storm' --wait[/]")
     err.print("  Ctrl-C stops everything.\n")
 
@@ -72,7 +72,3 @@ def _greet(stack: Stack) -> None:
 def _addresses(stack: Stack) -> list[tuple[str, str]]:
     found = [("API", stack.api_url), ("Flower", stack.flower_url)]
     return [*found, ("Simulator", stack.simulator_url)] if stack.simulator_url else found
-
-
-def _tell(line: str) -> None:
-    err.print(line, markup=False)

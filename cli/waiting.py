@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cli.api import Api, Json
 from cli.errors import NotReached
-from cli.show import err, short
+from cli.show import err, say, short
 
 #: Between two looks at a job, in seconds.
 LOOK = 0.5
@@ -92,4 +92,4 @@ class _Lines:
     def update(self, job: Json) -> None:
         if self._said.get(job["id"]) != job["status"]:
             self._said[job["id"]] = job["status"]
-            err.print(f"{job['id']} {job['status']}", markup=False)
+            say(f"{job['id']} {job['status']}")

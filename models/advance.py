@@ -94,7 +94,8 @@ async def advance_attempts(
         """
         UPDATE attempt SET
             state = %(to)s,
-            error = coalesce(wanted.error, attempt.error),
+            error = CASE WHEN %(finishes)s THEN wanted.error
+                         ELSE coalesce(wanted.error, attempt.error) END,
             cost_micros = coalesce(wanted.cost, attempt.cost_micros),
             finished_at = CASE WHEN %(finishes)s THEN now() END
         FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[])

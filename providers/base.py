@@ -191,6 +191,8 @@ class Capabilities:
     poll_ceiling: float = 30.0
     #: Videos that one operation can make.
     max_count: int = 1
+    #: Takes pictures as data URIs only; it fetches no links.
+    inline_pictures: bool = False
     #: Seconds for which a result's link lives.
     result_lives: float | None = None
     #: The link needs our credentials.
@@ -209,9 +211,28 @@ class Provider(Protocol):
     credentials: ClassVar[tuple[tuple[str, ...], ...]]
     base_variable: ClassVar[str]
     default_base: ClassVar[str]
+    #: The default base no longer speaks this contract: only an address of the operator's does.
+    needs_base: ClassVar[bool] = False
     capabilities: ClassVar[Capabilities]
     #: The variable that holds the secret of the vendor's callbacks; None where it signs none.
     callback_secret: ClassVar[str | None] = None
+
+    def account(self, variables: Mapping[str, str], *, base_url: str | None) -> Account:
+        """The account that the vendor's variables give; what they point at is read here, once.
+
+        Raises:
+            SettingsError: a variable's value can't be used; the message names it.
+        """
+        return Account(
+            name=self.name,
+            provider=self.name,
+            base_url=base_url or self.default_base,
+            credentials=variables,
+        )
+
+    def root(self, account: Account) -> str:  # noqa: ARG002 - for those whose paths need it
+        """What stands before every relative path because of the account, such as its project."""
+        return ""
 
     def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
         """Headers that carry the credentials; `now` is Unix time, for tokens that expire."""

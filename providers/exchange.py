@@ -70,7 +70,7 @@ def request_for(call: Call, *, provider: Provider, account: Account, now: float)
     """The call as it leaves: absolute, with content type, and with credentials if it goes home."""
     target = call.target
     absolute = target.startswith(("https://", "http://"))
-    url = target if absolute else account.base_url.rstrip("/") + "/" + target.lstrip("/")
+    url = target if absolute else _at_home(target, provider=provider, account=account)
     content = call.content
     headers = {"accept": "application/json"}
     if content is not None:
@@ -87,6 +87,11 @@ def request_for(call: Call, *, provider: Provider, account: Account, now: float)
         timeout=call.timeout,
         max_bytes=call.max_bytes,
     )
+
+
+def _at_home(target: str, *, provider: Provider, account: Account) -> str:
+    """The absolute address of a relative path: base address, the account's own root, path."""
+    return account.base_url.rstrip("/") + provider.root(account) + "/" + target.lstrip("/")
 
 
 def _refuse(response: Response, *, call: Call, provider: Provider, account: Account) -> NoReturn:

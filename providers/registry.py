@@ -5,12 +5,32 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from providers.base import Account, Provider
+from providers.fal import Fal
+from providers.gemini import Gemini
+from providers.gemini_veo import GeminiVeo
+from providers.kling import Kling
+from providers.kling_legacy import KlingLegacy
 from providers.luma_agents import LumaAgents
+from providers.luma_dream_machine import LumaDreamMachine
+from providers.replicate import Replicate
 from providers.runway import Runway
+from providers.veo import Veo
 from settings import Settings, SettingsError
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
-    provider.name: provider for provider in (Runway(), LumaAgents())
+    provider.name: provider
+    for provider in (
+        Runway(),
+        LumaAgents(),
+        LumaDreamMachine(),
+        Kling(),
+        KlingLegacy(),
+        Fal(),
+        Replicate(),
+        Veo(),
+        GeminiVeo(),
+        Gemini(),
+    )
 }
 
 
@@ -26,25 +46,28 @@ def accounts(settings: Settings) -> Mapping[str, Account]:
 
 def missing_variables(provider: str) -> str:
     """What to set for a provider, in words: "A", or "A, or B and C"."""
-    return ", or ".join(" and ".join(names) for names in PROVIDERS[provider].credentials)
+    wanted = PROVIDERS[provider]
+    base = (wanted.base_variable,) if wanted.needs_base else ()
+    return ", or ".join(" and ".join((*names, *base)) for names in wanted.credentials)
 
 
 def _account(provider: Provider, settings: Settings) -> Account | None:
     vendor = settings.vendor
+    if provider.needs_base and provider.base_variable not in vendor:
+        return None
     for names in provider.credentials:
         if all(name in vendor for name in names):
-            return Account(
-                name=provider.name,
-                provider=provider.name,
-                base_url=_base_url(provider, settings),
-                credentials={name: vendor[name].get_secret_value() for name in names},
-            )
+            given = {name: vendor[name].get_secret_value() for name in names}
+            return provider.account(given, base_url=_base_url(provider, settings))
     return None
 
 
-def _base_url(provider: Provider, settings: Settings) -> str:
+def _base_url(provider: Provider, settings: Settings) -> str | None:
+    """The address that the operator gave; None where the vendor's own is meant."""
     given = settings.vendor.get(provider.base_variable)
-    url = given.get_secret_value() if given else provider.default_base
+    if given is None:
+        return None
+    url = given.get_secret_value()
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         msg = f"{provider.base_variable}: must be an http:// or https:// address without a query"

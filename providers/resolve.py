@@ -172,12 +172,19 @@ def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
         _refuse("reference_images", f"{most} (there are {given})")
     pictures = {"image": scene.image, "last_image": scene.last_image}
     pictures |= {f"reference_images.{at}": one for at, one in enumerate(scene.reference_images)}
-    longest = route.data_uri_bytes
     for name, picture in pictures.items():
-        inline = isinstance(picture, str) and picture.startswith("data:")
-        if inline and longest is not None and len(picture or "") > longest:
-            most = f"exceeds maximum of {longest} bytes as a data URI"
-            _refuse(name, f"{most} for {request.model} model (it has {len(picture or '')})")
+        if picture is not None:
+            _check_picture(request, route, name, picture)
+
+
+def _check_picture(request: VideoRequest, route: Route, name: str, picture: PictureValue) -> None:
+    longest = route.data_uri_bytes
+    if not (isinstance(picture, str) and picture.startswith("data:")):
+        if PROVIDERS[route.provider].capabilities.inline_pictures:
+            _refuse(name, f"must be a data URI for {request.model} model (it is a link)")
+    elif longest is not None and len(picture) > longest:
+        most = f"exceeds maximum of {longest} bytes as a data URI"
+        _refuse(name, f"{most} for {request.model} model (it has {len(picture)})")
 
 
 def _duration(request: VideoRequest, route: Route) -> int:

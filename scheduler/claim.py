@@ -6,8 +6,10 @@ their cost follows the number of lanes and tenants, not of rows. Measured: 2 ms 
 200,000 of one tenant and 50 others, where a window function took 139 ms.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from models.database import Connection
 from models.state import What
@@ -25,6 +27,8 @@ class Claimed:
     tenant: str
     #: Claims since it was last written back, this one included.
     tries: int
+    #: When it came up.
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,8 @@ WITH RECURSIVE turn AS (
 ), turns AS MATERIALIZED (
     SELECT lane, tenant FROM turn LIMIT %(turns)s
 ), picked AS (
-    SELECT row.what, row.id FROM turns, LATERAL (
-        SELECT what, id FROM due
+    SELECT row.what, row.id, row.at FROM turns, LATERAL (
+        SELECT what, id, at FROM due
         WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant AND at <= now()
         ORDER BY at
         LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
@@ -59,7 +63,7 @@ WITH RECURSIVE turn AS (
 UPDATE due
 SET lease = %(lease)s::uuid, at = now() + %(seconds)s * interval '1 second', tries = tries + 1
 FROM picked WHERE due.what = picked.what AND due.id = picked.id
-RETURNING due.id, due.lane, due.tenant, due.tries
+RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since
 """
 _ONE_LANE = _CLAIM.format(lane="lane = %(lane)s")
 _OPEN_LANES = _CLAIM.format(lane="lane <> ALL(%(closed)s)")
@@ -79,8 +83,9 @@ async def claim(
 ) -> tuple[list[Claimed], Turn]:
     """Claim up to `most` due rows, at most `each` of a lane's tenant; also says whose turn is next.
 
-    Of one `lane`, or of all lanes but the `closed` ones. The caller starts over from `Turn()` when
-    a round has come to its end.
+    Of one `lane`, or of all lanes but the `closed` ones, in the order in which they should start:
+    tenants take turns, each with what came up first. The caller starts over from `Turn()` when a
+    round has come to its end.
     """
     cursor = await connection.execute(
         _OPEN_LANES if lane is None else _ONE_LANE,
@@ -99,7 +104,17 @@ async def claim(
     )
     rows = [Claimed(**row) for row in await cursor.fetchall()]
     last = max(((row.lane, row.tenant) for row in rows), default=("", ""))
-    return rows, Turn(*last)
+    return _in_turns(rows), Turn(*last)
+
+
+def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
+    """The first row of every tenant, then the second: PostgreSQL returns rows in no order."""
+    seen: Counter[tuple[str, str]] = Counter()
+    ranked: list[tuple[int, Claimed]] = []
+    for row in sorted(rows, key=lambda row: (row.since, row.id)):
+        seen[row.lane, row.tenant] += 1
+        ranked.append((seen[row.lane, row.tenant], row))
+    return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
 
 
 async def renew(

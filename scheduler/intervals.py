@@ -2,6 +2,9 @@
 
 import math
 
+#: A worker without an account's credentials leaves its rows to others for so long, in seconds.
+ELSEWHERE = 30.0
+
 
 def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
     """Seconds from acceptance to the first poll: the learned p10, never below the floor.

@@ -21,6 +21,7 @@ GRACE = 0.5
 def build_app(world: World) -> web.Application:
     """The application that serves `world`."""
     app = web.Application(client_max_size=LARGEST_BODY)
+    app.cleanup_ctx.append(world.callbacks.running)
     upstreams = [upstream(world) for upstream in UPSTREAMS]
     app.add_routes(Control(world, upstreams).routes())
     for upstream in upstreams:

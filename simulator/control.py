@@ -24,6 +24,7 @@ class Control:
             web.get("/_sim/env", self.env),
             web.get("/_sim/bill", self.bill),
             web.get("/_sim/polls", self.polls),
+            web.get("/_sim/callbacks", self.callbacks),
             web.get("/_sim/faults", self.faults),
             web.post("/_sim/faults", self.install_faults),
             web.delete("/_sim/faults", self.clear_faults),
@@ -56,6 +57,10 @@ class Control:
             for operation in self._world.operations
         ]
         return reply({"data": rows})
+
+    async def callbacks(self, _request: web.Request) -> web.Response:
+        """Every callback that was sent, and what each of its tries was answered."""
+        return reply({"data": [asdict(each) for each in self._world.callbacks.deliveries()]})
 
     async def faults(self, _request: web.Request) -> web.Response:
         return reply({"data": [_row(fault, left) for fault, left in self._world.faults.pending()]})

@@ -167,6 +167,16 @@ class Operation:
             return Phase.UNDOCUMENTED if mumbles else Phase.RUNNING
         return Phase.FAILED if self.scripts & {Script.FAIL, Script.MODERATE} else Phase.SUCCEEDED
 
+    def next_change(self, now: float) -> float:
+        """When its phase changes next, on the store's clock: `now` if nobody can tell yet."""
+        if self.admitted_at is None:
+            return now
+        begins = self.admitted_at + self.pace.queue
+        speaks_up = begins + self.pace.run * _MUMBLES_UNTIL
+        is_vague = Script.UNKNOWN_STATUS in self.scripts
+        changes = (begins, speaks_up if is_vague else begins, self.finishes_at)
+        return next((at for at in changes if at > now), math.inf)
+
     def progress(self, now: float) -> float:
         """The part of the run that is done, 0 to 1."""
         if self.admitted_at is None:

@@ -109,8 +109,12 @@ class Upstream(ABC):
 
     def link(self, request: web.Request, operation: Operation) -> str:
         """A fresh result link, on the host by which the client knows us."""
+        return self.link_from(origin_of(request), operation)
+
+    def link_from(self, origin: str, operation: Operation) -> str:
+        """The same, where there is no request to answer."""
         path = f"{self.prefix}/download/{operation.id}"
-        return self.world.links.mint(path, origin=origin_of(request), lifetime=self.link_lifetime)
+        return self.world.links.mint(path, origin=origin, lifetime=self.link_lifetime)
 
     def download_endpoint(self) -> Endpoint:
         """The route of `link`, for vendors whose links carry their own signature."""

@@ -1,4 +1,4 @@
-"""One simulator's whole state: its options, clocks, operations, bill, faults, links and studio."""
+"""One simulator's whole state, from its options and clocks to its bill and its callbacks."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from simulator.bill import Bill, abridged
+from simulator.callbacks import Callbacks
 from simulator.downloads import Links
 from simulator.faults import Chaos, Faults
 from simulator.operations import Operation, Operations, Order
@@ -23,7 +24,7 @@ class Options:
     seed: int = 0
     #: Places per model at vendors that hold what is beyond them (Runway). None: no limit.
     concurrency: int | None = 20
-    #: Unfinished operations at vendors that refuse more with 429 (Luma Agents). None: no limit.
+    #: Unfinished operations at vendors that refuse more with 429 (Luma, Kling). None: no limit.
     cap: int | None = 100
     #: Serve one small fixed clip instead of filming, for benchmarks.
     tiny: bool = False
@@ -40,12 +41,14 @@ class World:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.options = options
+        self.wall_clock = wall_clock
         self.operations = Operations(clock=clock, speed=options.speed, seed=options.seed)
         self.bill = Bill()
         self.faults = Faults()
         self.chaos: Chaos | None = None
         self.links = Links(clock=wall_clock)
         self.studio = Studio(tiny=options.tiny)
+        self.callbacks = Callbacks(clock=clock)
 
     def accept(self, request: web.Request, order: Order) -> Operation:
         """Start the operation and bill it, together. Raises UnknownScript before either."""
@@ -64,4 +67,5 @@ class World:
         self.operations.reset()
         self.bill.reset()
         self.faults.clear()
+        self.callbacks.reset()
         self.chaos = None

@@ -64,14 +64,17 @@ async def finish(
     *,
     failures: Mapping[str, Failure] | None = None,
 ) -> list[Moved]:
-    """Move jobs to a final state with all that belongs to it; returns those that did move."""
-    moved = await advance_jobs(connection, to, sorted(jobs), failures=failures)
+    """Move jobs to a final state with all that belongs to it; returns those that did move.
+
+    `failures` says why by job; of a job that is complete, why it lacks the videos it lacks.
+    """
+    reasons = None if to is JobState.COMPLETE else failures
+    moved = await advance_jobs(connection, to, sorted(jobs), failures=reasons)
     ids = [job.id for job in moved]
     if not ids:
         return []
     await due.drop(connection, What.EXPIRE, ids)
-    if to is not JobState.COMPLETE:
-        await _release(connection, {id_: (failures or {}).get(id_) or _UNWANTED for id_ in ids})
+    await _release(connection, {id_: (failures or {}).get(id_) or _UNWANTED for id_ in ids})
     await _charge(connection, ids)
     await _announce(engine, connection, to, ids)
     return moved

@@ -82,7 +82,11 @@ class Hinter:
             log.warning("hint.dropped", what=what, lane=lane)
 
     def close(self) -> None:
-        self._waiting.put(None, timeout=1)
+        try:
+            self._waiting.put(None, timeout=1)
+        except queue.Full:
+            log.warning("hint.publisher_left_behind")  # a daemon: it ends with the process
+            return
         self._thread.join(timeout=2 * BROKER_TIMEOUT)
 
     def _run(self) -> None:

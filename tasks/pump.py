@@ -133,6 +133,8 @@ class Pump:
     _ready: deque[_Held] = field(default_factory=deque)
     _held: dict[str, _Held] = field(default_factory=dict)
     _results: list[Any] = field(default_factory=list)
+    #: Claimed again while they were held: due anew, before their write-back was noticed here.
+    _reclaimed: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
@@ -167,6 +169,7 @@ class Pump:
                     self._claiming = False
                 await self._hand_back()
                 while self._held:
+                    self._changed.clear()
                     await self._settled()
                 renewer.cancel()
                 writer.cancel()
@@ -179,12 +182,15 @@ class Pump:
 
     async def _claim_and_start(self, until: float) -> None:
         while not self.stop() and time.monotonic() < until:
+            # Before the look, so that what changes while it is under way makes us look again.
             self._woken = False
+            self._changed.clear()
             if len(self._ready) < self.verb.concurrency and self._pace.limit:
                 if await self._claim():
                     self._start()
                     continue
-                if not self._held and not await self._hint_within(LINGER):
+                linger = min(LINGER, until - time.monotonic())
+                if not (self._held or self._changed.is_set() or await self._hint_within(linger)):
                     return
             self._start()
             await self._settled()
@@ -216,6 +222,7 @@ class Pump:
         claimed, self._turn = await self.database.run(work)
         self.tally.claims += 1
         fresh = [row for row in claimed if row.id not in self._held]
+        self._reclaimed.update(row.id for row in claimed if row.id in self._held)
         self.tally.claimed += len(fresh)
         poisoned = [row.id for row in fresh if row.tries > POISON_TRIES]
         if poisoned:
@@ -287,14 +294,11 @@ class Pump:
 
     async def _settled(self) -> None:
         """Wait until something changed: an answer, a hint, a pause that ends; a second at most."""
-        self._changed.clear()
         await self._changed_within(min(1.0, self._pace.paused_for or 1.0))
         self._start()
 
     async def _hint_within(self, seconds: float) -> bool:
-        if not self._woken:
-            self._changed.clear()
-            await self._changed_within(seconds)
+        await self._changed_within(seconds)
         return self._woken
 
     async def _changed_within(self, seconds: float) -> None:
@@ -377,6 +381,17 @@ class Pump:
                 for result in batch:
                     self._held.pop(result.id, None)
                 self._changed.set()
+            await self._release_reclaimed()
+
+    async def _release_reclaimed(self) -> None:
+        """Nobody works on a row that was claimed between its commit and its leaving `_held`."""
+        ids = sorted(self._reclaimed - self._held.keys())
+        self._reclaimed.difference_update(ids)
+        if ids:
+            await self.database.run(
+                lambda connection: release(connection, self.verb.what, ids, lease=self._lease)
+            )
+            self.wake()
 
     async def _write(self, batch: list[Any]) -> None:
         """Write a batch; one that fails is halved down to the row that breaks it: parked."""

@@ -69,7 +69,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_timeout": BROKER_TIMEOUT,
-        "broker_pool_limit": 4,
         "broker_transport_options": _transport_options(broker),
         "task_publish_retry": False,
         "beat_schedule": SCHEDULE,

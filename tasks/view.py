@@ -124,8 +124,9 @@ def usd(micros: int) -> float:
 def progress_percent(row: Mapping[str, Any]) -> int:
     """What was last written, or the estimate for now when that is further along."""
     written: int = row["progress_percent"]
-    if row["progress_source"] == "reported" or row["state"] != JobState.PROCESSING:
+    if row["progress_source"] == "reported" or written == 100:  # noqa: PLR2004 - complete
         return written
+    # On after the last poll, and up to the end of a failed job: what was once shown is never less.
     estimate = estimated_progress(elapsed=_elapsed(row), typical=row["typical_seconds"])
     return max(written, estimate)
 
@@ -136,7 +137,7 @@ def content_path(job_id: str) -> str:
 
 def _elapsed(row: Mapping[str, Any]) -> float:
     accepted: datetime | None = row["accepted_at"]
-    return (row["now"] - accepted).total_seconds() if accepted else 0.0
+    return ((row["finished_at"] or row["now"]) - accepted).total_seconds() if accepted else 0.0
 
 
 def _remaining(row: Mapping[str, Any]) -> int:

@@ -1,20 +1,40 @@
 """Whether a request has left: the one rule that tells NotSent from Unanswered, and its clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
 
 from transport.base import BadAnswer, NotSent, Request, TransportError, Unanswered
 from transport.redact import redact, safe_url
 
 
 class Departure:
-    """One request on its way; a client calls `leave` before the first byte may go out."""
+    """One exchange under its clock, entered with `async with`.
 
-    def __init__(self, request: Request, clock: asyncio.Timeout) -> None:
-        self._request = request
-        self._clock = clock
+    A client calls `leave` before the first byte may go out and `arrive` when an answer has begun;
+    what runs out of time in between becomes NotSent, Unanswered or BadAnswer.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._clock = asyncio.timeout(request.connect_timeout)
         self._has_left = False
+        self._has_begun = False
+
+    async def __aenter__(self) -> Self:
+        await self._clock.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._clock.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise self._timed_out() from None
 
     def leave(self) -> None:
         """The connection stands: from here on nothing is NotSent, and `timeout` begins to run."""
@@ -22,16 +42,16 @@ class Departure:
             return
         self._has_left = True
         if not self._clock.expired():
-            self._clock.reschedule(asyncio.get_running_loop().time() + self._request.timeout)
+            self._clock.reschedule(asyncio.get_running_loop().time() + self.request.timeout)
+
+    def arrive(self) -> None:
+        """An answer's head is there: what goes wrong now is a BadAnswer."""
+        self._has_begun = True
 
     @property
-    def connect_timeout(self) -> float:
-        return self._request.connect_timeout
-
-    @property
-    def deadline(self) -> float | None:
+    def deadline(self) -> float:
         """When the answer must be whole, by the loop's clock."""
-        return self._clock.when()
+        return self._clock.when() or 0.0
 
     def failed(self, why: str, *, connecting: bool) -> TransportError:
         """The error to raise, given whether the HTTP library says that it was still connecting.
@@ -47,27 +67,12 @@ class Departure:
         """An answer began, and this is what is wrong with it."""
         return BadAnswer(self._line(why))
 
-    def timed_out(self) -> TransportError:
-        if self._has_left:
-            return Unanswered(self._line(f"no answer within {self._request.timeout:g} s"))
-        return NotSent(self._line(f"no connection within {self._request.connect_timeout:g} s"))
+    def _timed_out(self) -> TransportError:
+        if not self._has_left:
+            return NotSent(self._line(f"no connection within {self.request.connect_timeout:g} s"))
+        if not self._has_begun:
+            return Unanswered(self._line(f"no answer within {self.request.timeout:g} s"))
+        return self.spoiled(f"no whole answer within {self.request.timeout:g} s")
 
     def _line(self, why: str) -> str:
-        return f"{self._request.method} {safe_url(self._request.url)}: {redact(why)}"
-
-
-@asynccontextmanager
-async def departing(request: Request) -> AsyncIterator[Departure]:
-    """The time from asking for a connection to the answer's head.
-
-    Raises:
-        NotSent: no connection stood within `connect_timeout`.
-        Unanswered: one did, but no answer began within `timeout`.
-    """
-    clock = asyncio.timeout(request.connect_timeout)
-    departure = Departure(request, clock)
-    try:
-        async with clock:
-            yield departure
-    except TimeoutError:
-        raise departure.timed_out() from None
+        return f"{self.request.method} {safe_url(self.request.url)}: {redact(why)}"

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import httpx
 
 from transport.base import NotSent, Request, Response, Stream, TransportError
-from transport.body import Body, whole
-from transport.departure import Departure, departing
+from transport.body import Body
+from transport.departure import Departure
 from transport.loops import PerLoop
 from transport.redact import safe_url
 from transport.wire import Outgoing, prepare
@@ -31,24 +31,22 @@ class ExactClient:
 
     async def send(self, request: Request) -> Response:
         """The whole answer; raises NotSent, Unanswered or BadAnswer."""
-        async with self.stream(request) as answer:
-            return await whole(answer)
+        outgoing, transport = prepare(request), self._transports.here()
+        async with Departure(request) as departure:
+            answer = await _head(transport, _message(outgoing, departure), departure)
+            try:
+                return await _body(answer, departure).whole()
+            finally:
+                await answer.aclose()
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer as it comes; raises as `send`."""
-        outgoing = prepare(request)
-        async with departing(request) as departure:
-            answer = await self._head(outgoing, departure)
+        outgoing, transport = prepare(request), self._transports.here()
+        async with Departure(request) as departure:
+            answer = await _head(transport, _message(outgoing, departure), departure)
         try:
-            yield Body(
-                answer.aiter_bytes(),
-                status=answer.status_code,
-                headers=dict(answer.headers.items()),
-                request=request,
-                departure=departure,
-                foreign=(httpx.RequestError,),
-            )
+            yield _body(answer, departure)
         finally:
             await answer.aclose()
 
@@ -56,12 +54,6 @@ class ExactClient:
         """Drop the running loop's connections; a later request opens new ones."""
         if transport := self._transports.forget():
             await transport.aclose()
-
-    async def _head(self, outgoing: Outgoing, departure: Departure) -> httpx.Response:
-        try:
-            return await self._transports.here().handle_async_request(_message(outgoing, departure))
-        except httpx.TransportError as error:
-            raise _truth(error, departure) from None  # its text may hold the address
 
     def _open(self) -> httpx.AsyncHTTPTransport:
         """A transport that gives each request a connection of its own.
@@ -76,6 +68,17 @@ class ExactClient:
         )
 
 
+async def _head(
+    transport: httpx.AsyncHTTPTransport, message: httpx.Request, departure: Departure
+) -> httpx.Response:
+    try:
+        answer = await transport.handle_async_request(message)
+    except httpx.TransportError as error:
+        raise _truth(error, departure) from None  # its text may hold the address
+    departure.arrive()
+    return answer
+
+
 def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
     async def watch(event: str, _info: object) -> None:
         # httpcore tells of "connection.connect_tcp" and "connection.start_tls" until the connection
@@ -85,7 +88,7 @@ def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
 
     # The clock is ours, but httpcore 1.0 leaks a socket that is cancelled during its handshake: so
     # connecting and shaking hands, half of the time each, end before our clock does.
-    half = departure.connect_timeout / 2
+    half = departure.request.connect_timeout / 2
     try:
         return httpx.Request(
             outgoing.method,
@@ -101,6 +104,16 @@ def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
     except httpx.InvalidURL as error:
         msg = f"{safe_url(outgoing.url)}: {error}"
         raise NotSent(msg) from None
+
+
+def _body(answer: httpx.Response, departure: Departure) -> Body:
+    return Body(
+        answer.aiter_bytes(),
+        status=answer.status_code,
+        headers=dict(answer.headers.items()),
+        departure=departure,
+        foreign=(httpx.RequestError,),
+    )
 
 
 def _truth(error: httpx.TransportError, departure: Departure) -> TransportError:

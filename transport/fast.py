@@ -3,16 +3,18 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from contextvars import ContextVar
 from typing import Self
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from transport.base import Blocked, NotSent, Request, Response, Stream, TransportError
-from transport.body import Body, whole
-from transport.departure import Departure, departing
+from transport.body import Body
+from transport.departure import Departure
 from transport.guard import Guard
 from transport.loops import PerLoop
 from transport.names import Names
@@ -52,26 +54,25 @@ class FastClient:
 
     async def send(self, request: Request) -> Response:
         """The whole answer; raises NotSent, Blocked, Unanswered or BadAnswer."""
-        async with self.stream(request) as answer:
-            return await whole(answer)
+        outgoing = prepare(request)
+        async with Departure(request) as departure:
+            answer = await self._head(outgoing, departure)
+            try:
+                return await _body(answer, departure).whole()
+            finally:
+                if not answer.closed:  # once all is read, the connection is back in the pool
+                    answer.close()
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer as it comes; raises as `send`."""
         outgoing = prepare(request)
-        async with departing(request) as departure:
+        async with Departure(request) as departure:
             answer = await self._head(outgoing, departure)
         try:
-            yield Body(
-                answer.content.iter_any(),
-                status=answer.status,
-                headers=_headers(answer),
-                request=request,
-                departure=departure,
-                foreign=(aiohttp.ClientError, OSError),
-            )
+            yield _body(answer, departure)
         finally:
-            answer.close()  # keeps the connection if all was read
+            answer.close()
 
     async def close(self) -> None:
         """Drop the running loop's connections; a later request opens new ones."""
@@ -79,7 +80,8 @@ class FastClient:
             await session.close()
 
     async def _head(self, outgoing: Outgoing, departure: Departure) -> aiohttp.ClientResponse:
-        return await self._sessions.here().request(
+        _underway.set(departure)
+        answer = await self._sessions.here().request(
             outgoing.method,
             # Quoting anew would break signed addresses; so only a "?" without a query gets lost.
             yarl.URL(outgoing.url, encoded=True),
@@ -88,22 +90,22 @@ class FastClient:
             allow_redirects=False,
             skip_auto_headers=("Content-Type",),
             middlewares=(_once(departure),),
-            trace_request_ctx=departure,
         )
+        departure.arrive()
+        return answer
 
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
-            trace_configs=[_watch()],
             trust_env=False,
         )
 
     def _connector(self) -> aiohttp.TCPConnector:
         if self._guard is None:
-            return aiohttp.TCPConnector(limit=self._connections)
-        return aiohttp.TCPConnector(
+            return _Connector(limit=self._connections)
+        return _Connector(
             limit=self._connections,
             socket_factory=_sockets_within(self._guard),
             resolver=self._resolver or Names(),
@@ -111,6 +113,25 @@ class FastClient:
             use_dns_cache=False,
             force_close=True,
         )
+
+
+#: The exchange that the running task is in: aiohttp has no place for it on the way to its connector
+#: but tracing, which costs a sixth of a poll.
+_underway: ContextVar[Departure] = ContextVar("_underway")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells the exchange, as soon as its connection stands, that bytes may go out."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own word
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _underway.get().leave()
+        return connection
 
 
 class _NotPublic(OSError):
@@ -130,21 +151,6 @@ def _sockets_within(guard: Guard) -> aiohttp.SocketFactoryType:
         return socket.socket(family, kind, protocol)
 
     return make
-
-
-def _watch() -> aiohttp.TraceConfig:
-    """Tells the departure, as soon as a connection stands, that bytes may go out."""
-
-    async def stands(
-        _session: aiohttp.ClientSession, context: SimpleNamespace, _params: object
-    ) -> None:
-        departure: Departure = context.trace_request_ctx
-        departure.leave()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(stands)
-    trace.on_connection_reuseconn.append(stands)
-    return trace
 
 
 def _once(departure: Departure) -> aiohttp.ClientMiddlewareType:
@@ -169,6 +175,16 @@ def _truth(error: Exception, departure: Departure) -> TransportError:
     if isinstance(error, aiohttp.ClientResponseError):
         return departure.spoiled("the answer is not HTTP")
     return departure.failed(type(error).__name__, connecting=isinstance(error, _CONNECTING))
+
+
+def _body(answer: aiohttp.ClientResponse, departure: Departure) -> Body:
+    return Body(
+        answer.content.iter_any(),
+        status=answer.status,
+        headers=_headers(answer),
+        departure=departure,
+        foreign=(aiohttp.ClientError, OSError),
+    )
 
 
 def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:

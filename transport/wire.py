@@ -6,7 +6,6 @@ with a stray newline would fail half-way into a paid POST, and its fate would co
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import yarl
 
@@ -18,13 +17,20 @@ from transport.redact import safe_url
 #: and no small answer unpacks into a large one.
 _DEFAULTS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "longtake"}
 
-_ADDRESS = re.compile(r"https?://[^/?#@\\]+(?P<target>(?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE)
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
+#: Scheme, host, port, path with query, fragment: RFC 3986, less the credentials. A label of a wrong
+#: length would make the resolver raise UnicodeError (RFC 1035, section 2.3.4).
+_ADDRESS = re.compile(
+    r"https?://"
+    r"(?:\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|(?:[\w~%+!$&'()*,;=-]{1,63}\.)*[\w~%+!$&'()*,;=-]{1,63}\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>(?:[/?][!-\"$-~]*)?)"
+    r"(?:#[!-~]*)?",
+    re.IGNORECASE | re.ASCII,
+)
 #: RFC 9110, sections 5.1 and 5.5; without obs-text, which the two libraries encode differently.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
-#: RFC 1035, section 2.3.4, in characters.
-_LONGEST_LABEL = 63
+_LARGEST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +69,14 @@ def _checked_address(text: str) -> tuple[str, str]:
     try:
         # An ASCII address may be signed, so not a byte is changed; others can't go as they are.
         url = text if text.isascii() else str(yarl.URL(text))
-        found = _ADDRESS.fullmatch(url)
-        if found and _VISIBLE.fullmatch(url) and _names_a_host(url):
-            target = found["target"]
-            return url, target if target.startswith("/") else f"/{target}"
-    except ValueError:  # urlsplit and yarl: a bad port, bracket or label
-        pass
-    msg = f"{safe_url(text)} is not an address that a request can be sent to"
-    raise NotSent(msg)
-
-
-def _names_a_host(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    labels = host.removesuffix(".").split(".")
-    # Reading the port checks it; a label of a wrong length makes the resolver raise UnicodeError.
-    return parts.port != 0 and all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+    except ValueError:
+        url = ""
+    found = _ADDRESS.fullmatch(url)
+    if not found or int(found["port"] or 80) not in range(1, _LARGEST_PORT + 1):
+        msg = f"{safe_url(text)} is not an address that a request can be sent to"
+        raise NotSent(msg)
+    target = found["target"]
+    return url, target if target.startswith("/") else f"/{target}"
 
 
 def _check_headers(headers: dict[str, str], request: Request) -> None:

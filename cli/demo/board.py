@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.api import Json
 from cli.demo.shots import Shot
-from cli.show import err
+from cli.show import err, say
 from cli.waiting import FINAL
 
 
@@ -57,7 +57,7 @@ class _Lines:
         line = f"{pending} pending, {processing} processing, {done} done, {failed} failed"
         if line != self._said:
             self._said = line
-            err.print(line)
+            say(line)
 
 
 def _counts(jobs: Sequence[Json]) -> tuple[str, str, str, str]:

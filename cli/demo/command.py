@@ -67,10 +67,10 @@ def demo(
 
 async def _demo(place: "Place", wanted: int) -> bool:
     secret = f"whsec_{secrets.token_hex(16)}"
-    with stopped_by_signals(lambda: _tell("Stopping …")):
+    with stopped_by_signals(lambda: show.say("Stopping …")):
         async with (
             receiving(secret) as receiver,
-            running(_own_environment(place), simulate=True, tell=_tell) as stack,
+            running(_own_environment(place), simulate=True, tell=show.say) as stack,
         ):
             _greet(stack)
             began = time.monotonic()
@@ -122,8 +122,7 @@ class Place:
     def tell_logs(self) -> None:
         logs = self.folder / "logs" if (self.folder / "logs").exists() else self.stack / "logs"
         for log in sorted(logs.glob("*.log")):
-            show.err.print(f"\n[bold]{log}[/]")
-            show.err.print(tail(log), markup=False)
+            show.say(f"\n{log}\n{tail(log)}")
 
 
 def _own_environment(place: Place) -> dict[str, str]:
@@ -166,9 +165,9 @@ async def _bill(stack: Stack) -> list[Json]:
 
 
 def _greet(stack: Stack) -> None:
-    show.err.print(f"\n  API       {stack.api_url}")
-    show.err.print(f"  Flower    {stack.flower_url}")
-    show.err.print(f"  Simulator {stack.simulator_url}\n")
+    show.say(f"\n  API       {stack.api_url}")
+    show.say(f"  Flower    {stack.flower_url}")
+    show.say(f"  Simulator {stack.simulator_url}\n")
 
 
 def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path) -> bool:
@@ -186,11 +185,7 @@ def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Pat
     show.out.print()
     for claim in verdict:
         show.out.print("[green]✓[/] " if claim.holds else "[bold red]✗[/] ", end="")
-        show.out.print(claim.text, markup=False)
-    show.out.print(f"\n{took:.0f} s from the first submission to the last finished job.")
-    show.out.print(f"Videos: {folder}\n")
+        show.result(claim.text)
+    show.result(f"\n{took:.0f} s from the first submission to the last finished job.")
+    show.result(f"Videos: {folder}\n")
     return all(claim.holds for claim in verdict)
-
-
-def _tell(line: str) -> None:
-    show.err.print(line, markup=False)

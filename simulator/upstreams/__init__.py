@@ -3,7 +3,28 @@
 from typing import Final
 
 from simulator.upstream import Upstream
+from simulator.upstreams.fal import Fal
+from simulator.upstreams.gemini import Gemini
+from simulator.upstreams.gemini_veo import GeminiVeo
+from simulator.upstreams.kling import Kling
+from simulator.upstreams.kling_legacy import KlingLegacy
 from simulator.upstreams.luma_agents import LumaAgents
+from simulator.upstreams.luma_dream_machine import LumaDreamMachine
+from simulator.upstreams.replicate import Replicate
 from simulator.upstreams.runway import Runway
+from simulator.upstreams.veo import Veo
 
-UPSTREAMS: Final[tuple[type[Upstream], ...]] = (Runway, LumaAgents)
+#: KlingLegacy lies below Kling's address, GeminiVeo below Gemini's: the "nothing here" of either
+#: would answer if it came first.
+UPSTREAMS: Final[tuple[type[Upstream], ...]] = (
+    Runway,
+    LumaAgents,
+    LumaDreamMachine,
+    KlingLegacy,
+    Kling,
+    Fal,
+    Replicate,
+    Veo,
+    GeminiVeo,
+    Gemini,
+)

@@ -18,7 +18,7 @@ from models.state import AttemptState, What
 from providers.base import ProviderError
 from providers.exchange import converse
 from scheduler.claim import Claimed
-from scheduler.intervals import backoff
+from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
@@ -54,6 +54,8 @@ class Stopped:
     cost_micros: int = 0
     #: None hands the operation back to polling.
     wait: float | None = None
+    #: Whether this try is one of those that may fail.
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,11 @@ class Cancel:
         rows = await self.engine.database.fetch(
             """
             SELECT attempt.id, job.tenant, attempt.account, attempt.operation_id,
-                   job.estimated_cost_micros AS estimate, attempt.poll_faults AS faults
-            FROM attempt JOIN job ON job.id = attempt.job
+                   round(job.estimated_cost_micros * attempt.count / asked.videos)::bigint
+                       AS estimate, attempt.poll_faults AS faults
+            FROM attempt JOIN job ON job.id = attempt.job, LATERAL (
+                SELECT greatest(count(*), 1)::numeric AS videos
+                FROM output WHERE output.job = job.id) AS asked
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
             """,
             ([row.id for row in claimed],),
@@ -80,6 +85,9 @@ class Cancel:
 
     async def act(self, item: CancelItem, *, lease: str, pace: Pace) -> Stopped:
         del lease, pace
+        if item.account not in self.engine.accounts:
+            log.warning("cancel.no_credentials", attempt=item.id, account=item.account)
+            return self._later(item, ELSEWHERE, counts=False)
         provider = self.engine.provider(item.account)
         stopped = Stopped(
             id=item.id,
@@ -108,12 +116,16 @@ class Cancel:
         wait = backoff(
             tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
         )
+        return self._later(item, wait if item.faults + 1 < TRIES else None)
+
+    def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:
         return Stopped(
             id=item.id,
             tenant=item.tenant,
             account=item.account,
             done=False,
-            wait=wait if item.faults + 1 < TRIES else None,
+            wait=wait,
+            counts=counts,
         )
 
     async def write(self, connection: Connection, results: Sequence[Stopped]) -> None:
@@ -123,7 +135,7 @@ class Cancel:
         await advance_attempts(connection, AttemptState.CANCELLED, list(done), costs=done)
         await connection.execute(
             "UPDATE attempt SET poll_faults = poll_faults + 1 WHERE id = ANY(%s)",
-            ([one.id for one in results if not one.done],),
+            ([one.id for one in results if not one.done and one.counts],),
         )
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
         await due.drop(connection, self.what, [*done, *(one.id for one in left)])

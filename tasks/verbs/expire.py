@@ -48,10 +48,25 @@ class Expire:
 
     async def write(self, connection: Connection, results: Sequence[Expired]) -> None:
         ids = [one.id for one in results]
-        await finish(
-            self.engine, connection, JobState.FAILED, ids, failures=dict.fromkeys(ids, EXPIRED)
-        )
+        have_video = await _with_a_video(connection, ids)
+        for to, ended in (
+            (JobState.COMPLETE, sorted(have_video)),
+            (JobState.FAILED, sorted(set(ids) - have_video)),
+        ):
+            failures = dict.fromkeys(ended, EXPIRED)
+            await finish(self.engine, connection, to, ended, failures=failures)
         await due.drop(connection, self.what, ids)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         await self.write(connection, [Expired(id=id_) for id_ in ids])
+
+
+async def _with_a_video(connection: Connection, jobs: Sequence[str]) -> frozenset[str]:
+    """Jobs that have something to show for their time: they are complete, without the rest."""
+    await connection.execute(
+        "SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (list(jobs),)
+    )
+    cursor = await connection.execute(
+        "SELECT DISTINCT job FROM output WHERE job = ANY(%s) AND state = 'stored'", (list(jobs),)
+    )
+    return frozenset(row["job"] for row in await cursor.fetchall())

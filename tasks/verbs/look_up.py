@@ -19,7 +19,7 @@ from models.state import What
 from providers.base import Accepted, Found, LookUp, ProviderError
 from providers.exchange import converse
 from scheduler.claim import Claimed
-from scheduler.intervals import backoff
+from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
@@ -91,6 +91,9 @@ class LookUpVerb:
     async def act(self, item: LookUpItem, *, lease: str, pace: Pace) -> Looked | None:
         """Ask the provider once; an operation that is found is recorded at once."""
         del lease, pace
+        if item.account not in self.engine.accounts:
+            log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
+            return Looked(id=item.id, job=item.job, wait=ELSEWHERE)
         provider = self.engine.provider(item.account)
         if not set(provider.capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:
             return Looked(id=item.id, job=item.job)  # its callback did not come

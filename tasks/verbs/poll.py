@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from psycopg.types.json import Jsonb
 
 from models import due
 from models.advance import advance_attempts, fail_outputs, tell
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 
 #: An operation that its provider denies this many times in a row is lost.
 GONE_AFTER = 5
+#: The code of a look, and the kind of an event, that tells of a status no document has.
+STRANGE = "status.undocumented"
 #: First and longest wait after a poll that brought no readable answer, in seconds.
 FAULT_BASE, FAULT_CEILING = 2.0, 60.0
 
@@ -49,6 +52,8 @@ class PollItem:
     elapsed: float
     typical: float
     poll_faults: int
+    #: The fault and the code that the last look brought, if it brought no update.
+    last_fault: dict[str, str] | None
     read_at: float = field(default_factory=time.monotonic)
 
 
@@ -64,6 +69,10 @@ class Seen:
     percent: int = 0
     update: Update | None = None
     fault: Failure | None = None
+    #: Looks in a row that brought such a fault, this one included.
+    faults: int = 0
+    #: Whether it says something else than the look before.
+    is_news: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +91,8 @@ class Poll:
             """
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
-                   job.typical_seconds AS typical, attempt.poll_faults
+                   job.typical_seconds AS typical, attempt.poll_faults,
+                   attempt.error AS last_fault
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
             """,
@@ -99,7 +109,7 @@ class Poll:
             update = await self._look(item)
         except UnknownStatus as error:
             log.error("poll.undocumented_status", account=item.account, word=error.word)  # noqa: TRY400 - the word is all there is to tell
-            return self._faulty(item, _failure(str(error), code="status.undocumented"))
+            return self._faulty(item, _failure(str(error), code=STRANGE))
         except ProviderError as error:
             if error.failure.fault is Fault.RATE:
                 pace.was_limited(error.failure.retry_after)
@@ -159,25 +169,22 @@ class Poll:
         )
 
     def _faulty(self, item: PollItem, fault: Failure) -> Seen:
-        wait = max(
-            fault.retry_after or 0.0,
-            backoff(
-                tries=item.poll_faults,
-                base=FAULT_BASE,
-                ceiling=FAULT_CEILING,
-                dice=random.random(),
-            ),
-        )
-        is_gone = fault.fault is Fault.GONE and item.poll_faults + 1 >= GONE_AFTER
-        update = Update(phase=Phase.FAILED, failure=_LOST) if is_gone else None
+        # Only denials in a row lose an operation: one after an outage is the first of its kind.
+        last = item.last_fault or {}
+        is_denial = fault.fault is Fault.GONE
+        before = item.poll_faults if (last.get("fault") == Fault.GONE) is is_denial else 0
+        pause = backoff(tries=before, base=FAULT_BASE, ceiling=FAULT_CEILING, dice=random.random())
+        is_lost = is_denial and before + 1 >= GONE_AFTER
         return Seen(
             id=item.id,
             job=item.job,
             tenant=item.tenant,
             account=item.account,
-            wait=wait,
-            update=update,
+            wait=max(fault.retry_after or 0.0, pause),
+            update=Update(phase=Phase.FAILED, failure=_LOST) if is_lost else None,
             fault=fault,
+            faults=before + 1,
+            is_news=last.get("code") != fault.code,
         )
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
@@ -222,7 +229,7 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
                                  %(waits)s::float8[]) AS seen(id, progress, percent, wait)
         ), looked AS (
             UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
-                               polls = polls + 1, poll_faults = 0
+                               polls = polls + 1, poll_faults = 0, error = NULL
             FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
             RETURNING attempt.job, seen.percent
         ), grown AS (
@@ -248,27 +255,38 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
     """Nothing was learned: look again later; what nobody documented is told as an event, once."""
     if not faulty:
         return
-    ids = [seen.id for seen in faulty]
     await connection.execute(
-        "UPDATE attempt SET polls = polls + 1, poll_faults = poll_faults + 1 WHERE id = ANY(%s)",
-        (ids,),
+        """
+        UPDATE attempt SET polls = polls + 1, poll_faults = new.faults, error = new.error
+        FROM unnest(%s::text[], %s::int[], %s::jsonb[]) AS new(id, faults, error)
+        WHERE attempt.id = new.id AND attempt.state = 'accepted'
+        """,
+        (
+            [seen.id for seen in faulty],
+            [seen.faults for seen in faulty],
+            [Jsonb(_kind_of(seen.fault)) for seen in faulty],
+        ),
     )
-    await due.put_back(connection, What.POLL, ids, after=[seen.wait for seen in faulty])
-    strange = [seen for seen in faulty if seen.fault and seen.fault.code == "status.undocumented"]
-    cursor = await connection.execute(
-        "SELECT id FROM attempt WHERE id = ANY(%s) AND poll_faults = 1",
-        ([seen.id for seen in strange],),
+    await due.put_back(
+        connection,
+        What.POLL,
+        [seen.id for seen in faulty],
+        after=[seen.wait for seen in faulty],
     )
-    first = {row["id"] for row in await cursor.fetchall()}
     await tell(
         connection,
-        "status.undocumented",
+        STRANGE,
         [
             (seen.job, {"attempt": seen.id, "said": seen.fault.message})
-            for seen in strange
-            if seen.fault and seen.id in first
+            for seen in faulty
+            if seen.fault and seen.fault.code == STRANGE and seen.is_news
         ],
     )
+
+
+def _kind_of(fault: Failure | None) -> dict[str, str]:
+    """What is kept of a passing fault: not its words, in which vendors quote prompts."""
+    return {"fault": fault.fault, "code": fault.code} if fault else {}
 
 
 def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:

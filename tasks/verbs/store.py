@@ -25,7 +25,7 @@ from models.state import What
 from providers.base import NotOffered, Phase, ProviderError, UnknownStatus, Video
 from providers.exchange import converse, request_for
 from scheduler.claim import Claimed
-from scheduler.intervals import backoff
+from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from storage.base import (
     NotAVideo,
@@ -127,6 +127,9 @@ class Store:
     async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought:
         """Download, look into it, store it; whatever goes wrong is an outcome."""
         del lease, pace
+        if item.account not in self.engine.accounts:
+            log.warning("store.no_credentials", output=item.id, account=item.account)
+            return Brought(id=item.id, job=item.job, wait=ELSEWHERE, counts=False)
         try:
             return await self._bring_somehow(item)
         except (*_PROVIDER_TROUBLE, StorageError) as error:

@@ -198,7 +198,8 @@ class Submit:
         )
 
         async def work(connection: Connection) -> None:
-            await due.hold(connection, self.what, [item.id], lease=lease)
+            if not await due.hold(connection, self.what, [item.id], lease=lease):
+                return  # another worker may be sending it by now: planned again, it would be twice
             await connection.execute(
                 """
                 UPDATE attempt SET state = 'planned', sent_at = NULL, payload_hash = NULL,

@@ -1,5 +1,6 @@
 """An attempt whose POST has no known answer: looked up, or ended by policy; never sent again."""
 
+import random
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from models.ids import new_id, new_marker
 from models.state import FINAL_JOB_STATES, AttemptState, What
 from providers.base import LookUp
 from providers.registry import PROVIDERS
+from scheduler.intervals import backoff
 from tasks.engine import Engine
 from tasks.finish import settle
 
@@ -21,6 +23,8 @@ log = structlog.get_logger()
 ARRIVAL_MARGIN = 10.0
 #: The first look-up comes so soon after the answer was lost, in seconds.
 FIRST_LOOK = 1.0
+#: First and longest wait before the next attempt, which may be the next to be paid, in seconds.
+RETRY_BASE, RETRY_CEILING = 1.0, 60.0
 #: Attempts of one job that may be planned one after another, whatever its policy.
 MOST_ATTEMPTS = 5
 
@@ -126,6 +130,9 @@ async def plan_another(engine: Engine, connection: Connection, row: dict[str, An
         await fail_outputs(connection, {row["id"]: TOO_MANY}, of="attempt")
         await settle(engine, connection, [row["job"]])
         return
+    wait = backoff(
+        tries=row["attempts"], base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
+    )
     new = new_id("att")
     await connection.execute(
         """
@@ -143,6 +150,6 @@ async def plan_another(engine: Engine, connection: Connection, row: dict[str, An
     await due.put(
         connection,
         What.SUBMIT,
-        [due.Row(id=new, lane=row["account"], tenant=row["tenant"])],
+        [due.Row(id=new, lane=row["account"], tenant=row["tenant"], after=wait)],
     )
     await tell(connection, "attempt.repeated", [(row["job"], {"attempt": new, "after": row["id"]})])

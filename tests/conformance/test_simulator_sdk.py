@@ -1,13 +1,9 @@
 """The vendors' own SDKs finish whole jobs against the simulator, so that it speaks as they do."""
 
-import io
-import time
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, TypeVar, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from typing import get_args, get_origin
 
-import av
-import httpx
 import luma_agents
 import pytest
 import runwayml
@@ -21,20 +17,7 @@ from runwayml.types import (
 )
 
 from simulator.upstreams.runway_models import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, VIDEO_TO_VIDEO, Rule
-
-T = TypeVar("T")
-
-#: Seconds in which an operation of the fixture's simulator has certainly ended.
-SOON = 15.0
-
-
-class Simulator(Protocol):
-    url: str
-    env: Mapping[str, str]
-
-    def bill(self) -> list[dict[str, object]]: ...
-    def polls(self) -> dict[str, int]: ...
-    def faults(self, faults: list[dict[str, object]]) -> None: ...
+from tests.conformance.watching import Simulator, poll_until, watched
 
 
 @pytest.fixture
@@ -57,28 +40,6 @@ def luma(simulator: Simulator) -> Iterator[Luma]:
         timeout=10,
     ) as client:
         yield client
-
-
-def poll_until(look: Callable[[], T], done: Callable[[T], bool]) -> list[T]:
-    """Everything seen, the last of it `done`."""
-    end = time.monotonic() + SOON
-    seen = [look()]
-    while not done(seen[-1]):
-        assert time.monotonic() < end, f"still {seen[-1]!r}"
-        seen.append(look())
-    return seen
-
-
-def watched(url: str) -> tuple[int, int, float, int]:
-    """Width, height, seconds and frames per second of the video at `url`."""
-    answer = httpx.get(url, timeout=10, trust_env=False).raise_for_status()
-    assert answer.headers["Content-Type"] == "video/mp4"
-    with av.open(io.BytesIO(answer.content), "r") as container:
-        stream = container.streams.video[0]
-        frames = len(list(container.decode(stream)))
-        assert stream.average_rate is not None
-        fps = int(stream.average_rate)
-        return stream.width, stream.height, frames / fps, fps
 
 
 def finish(runway: RunwayML, task: str) -> list[runwayml.types.TaskRetrieveResponse]:

@@ -1,6 +1,6 @@
 """Engines on a database of the test's own, whose far side is a script or a bare socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def make_engine(database_url: str, tmp_path: Path) -> Iterator[MakeEngine]:
+def make_engine(database_url: str, tmp_path: Path) -> MakeEngine:
     def make(**environment: Any) -> Engine:
         given = {name: str(value) for name, value in environment.items()}
         base = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
         return Engine.build(load(ENVIRONMENT | base | given))
 
-    yield make
+    return make

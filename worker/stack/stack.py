@@ -118,7 +118,8 @@ class Crew:
     def __init__(self, folder: Folder, tell: Tell) -> None:
         self._folder = folder
         self._tell = tell
-        self._children: list[Child] = []
+        #: Those launched together, in the order of launching.
+        self._groups: list[list[Child]] = []
         self._known: Told | None = None
         self._watching: list[asyncio.Task[None]] = []
 
@@ -133,8 +134,8 @@ class Crew:
             )
             for role in wanted
         ]
+        self._groups.append(children)
         for child in children:
-            self._children.append(child)
             child.start()
         self._publish()
         try:
@@ -152,7 +153,7 @@ class Crew:
     def watch(self) -> None:
         """From now on, a process that dies is started again."""
         self._watching = [
-            asyncio.create_task(child.supervise(self._publish)) for child in self._children
+            asyncio.create_task(child.supervise(self._publish)) for child in self._children()
         ]
 
     async def forever(self) -> None:
@@ -160,13 +161,16 @@ class Crew:
         await asyncio.gather(*self._watching)
 
     async def stop(self) -> None:
-        """Stop all, the last started first."""
+        """Stop all, the last launched first; those launched together stop together."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
         self._folder.forget()
-        for child in reversed(self._children):
-            await child.stop()
+        for group in reversed(self._groups):
+            await asyncio.gather(*(child.stop() for child in group))
+
+    def _children(self) -> list[Child]:
+        return [child for group in self._groups for child in group]
 
     async def _until_ready(self, child: Child) -> None:
         await child.ready()
@@ -174,5 +178,5 @@ class Crew:
 
     def _publish(self) -> None:
         if self._known is not None:
-            pids = {child.role.name: child.pid for child in self._children if child.pid}
+            pids = {child.role.name: child.pid for child in self._children() if child.pid}
             self._folder.publish(self._known.for_file(), pids=pids)

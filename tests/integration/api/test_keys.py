@@ -3,6 +3,7 @@
 import pytest
 from fastapi.routing import APIRoute
 
+from api.app import ROUTERS
 from api.auth import REMEMBERED, Keyring
 from models.failure import RequestRefused
 from models.keys import create_key, find_key, list_keys, new_plain_key, revoke_key
@@ -29,9 +30,9 @@ OPEN = {"/healthz", "/readyz", "/callbacks/{provider}/{token}"}
 )
 async def test_a_bad_key_is_401_in_our_shape(api: Api, authorization: str | None) -> None:
     del api.http.headers["Authorization"]
-    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+    given = [] if authorization is None else [(b"Authorization", authorization.encode("latin-1"))]
 
-    answer = await api.http.post(PATH, json={"prompt": "a"}, headers=headers)
+    answer = await api.http.post(PATH, json={"prompt": "a"}, headers=given)
 
     assert answer.status_code == 401
     assert answer.json()["error"]["type"] == "authentication_error"
@@ -41,19 +42,14 @@ async def test_a_bad_key_is_401_in_our_shape(api: Api, authorization: str | None
 
 async def test_every_route_but_the_open_ones_wants_a_key(api: Api) -> None:
     del api.http.headers["Authorization"]
-    documented = api.app.openapi()["paths"]
-    asked = 0
-    for path, operations in documented.items():
-        for method in operations.keys() - OPEN:
-            address = path.format(job_id="job_vid_x", index="0", delivery_id="evt_x")
+    routes = [route for router in ROUTERS for route in router.routes]
+    closed = [route for route in routes if isinstance(route, APIRoute) and route.path not in OPEN]
+    assert len(closed) == len(routes) - len(OPEN)
+    for route in closed:
+        for method in route.methods or ():
+            address = route.path.format(job_id="job_vid_x", index="0", delivery_id="evt_x")
             answer = await api.http.request(method, address)
-            if path in OPEN:
-                continue
-            asked += 1
-            assert answer.status_code == 401, f"{method} {path}"
-    assert asked >= 9
-    hidden = {route.path for route in api.app.routes if isinstance(route, APIRoute)}
-    assert hidden - documented.keys() <= OPEN
+            assert answer.status_code == 401, f"{method} {route.path}"
 
 
 async def test_the_scheme_is_read_in_any_case(api: Api) -> None:

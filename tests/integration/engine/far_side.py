@@ -9,6 +9,7 @@ from functools import cache
 
 from simulator.video import TINY, encode
 from tasks.engine import Engine
+from tests.integration.engine.waiting import until
 from transport.base import NotSent, Request, Response, Unanswered
 
 Reply = Callable[[Request], Awaitable[Response]]
@@ -99,9 +100,7 @@ class Desk:
             waiting.set_exception(outcome)
         else:
             waiting.set_result(outcome)
-        async with asyncio.timeout(20):
-            while task in self.calls and self.calls[task][1] is waiting:
-                await asyncio.sleep(0)
+        await until(lambda: self.calls.get(task, (None, None))[1] is not waiting)
         await self.until_it_asks(task)
 
 
@@ -118,20 +117,27 @@ def answers_to(request: Request, number: int) -> dict[str, Response | Exception]
     """Everything that may become of a request, the best first; `number` makes new ids."""
     match kind_of(request):
         case "submit":
-            fine = {"accepted": said(200, {"id": f"op-{number}"})}
-            refused = {"refused": said(400, {"error": "no"}), "limited": LIMITED}
-            return fine | refused | {"busy": said(503, {}), "away": NotSent("refused")} | _TROUBLE
+            known: dict[str, Response | Exception] = {
+                "accepted": said(200, {"id": f"op-{number}"}),
+                "refused": said(400, {"error": "no"}),
+                "limited": LIMITED,
+                "busy": said(503, {}),
+                "away": NotSent("refused"),
+            }
+            return known | _TROUBLE
         case "poll":
-            seen = {word: _operation(request, word) for word in ("SUCCEEDED", "RUNNING", "FAILED")}
-            return seen | {"strange": _operation(request, "REHEARSING")} | _GONE | _TROUBLE
+            words = {"SUCCEEDED": "done", "RUNNING": "running", "FAILED": "failed"}
+            seen = {name: _operation(request, word) for word, name in words.items()}
+            strange = {"strange": _operation(request, "REHEARSING")}
+            return {**seen, **strange, **_GONE, **_TROUBLE}
         case "cancel":
-            return {"stopped": Response(status=204, headers={}, content=b"")} | _GONE | _TROUBLE
+            return {"stopped": Response(status=204, headers={}, content=b""), **_GONE, **_TROUBLE}
         case "download":
             film = Response(status=200, headers={}, content=video())
-            return {"film": film, "not a film": said(200, {})} | _GONE | _TROUBLE
+            return {"film": film, "not a film": said(200, {}), **_GONE, **_TROUBLE}
         case _:
-            taken = {"taken": said(200, {}), "unwanted": said(410, {})}
-            return taken | {"refused": said(302, {})} | _TROUBLE
+            taken = {"taken": said(200, {}), "unwanted": said(410, {}), "moved": said(302, {})}
+            return {**taken, **_TROUBLE}
 
 
 def said(status: int, body: object, **headers: str) -> Response:

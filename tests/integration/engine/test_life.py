@@ -69,7 +69,7 @@ class Life(RuleBasedStateMachine):
         self.flights: list[tuple[Hand, asyncio.Task[Any]]] = []
         self.results: list[tuple[Hand, Any]] = []
         self.in_doubt: set[str] = set()
-        self.asked = 0
+        self.asked = self.answered = 0
         self.run(self.engine.database.fetch("DELETE FROM job"))
         self.run(self.engine.database.fetch("DELETE FROM due"))
 
@@ -84,7 +84,7 @@ class Life(RuleBasedStateMachine):
         webhook=st.booleans(),
         policy=st.sampled_from(["at_most_once", "at_least_once"]),
     )
-    def somebody_asks(self, model: str, count: int, webhook: bool, policy: str) -> None:
+    def somebody_asks(self, *, model: str, count: int, webhook: bool, policy: str) -> None:
         body = {"prompt": "a quiet sea", "model": model, "count": count, "unknown_policy": policy}
         hook = {"webhook_url": "http://127.0.0.1/hook", "webhook_secret": "s3cret"}
         request = VideoRequest.from_json(body | (hook if webhook else {}))
@@ -111,8 +111,13 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def every_lease_ends(self) -> None:
-        """The workers live on, and do not know it."""
+        """The workers live on, and do not know it; what was sent was sent an hour ago."""
         self.run(self.far.database.fetch("UPDATE due SET at = now() - interval '1 s'"))
+        self.run(
+            self.far.database.fetch(
+                "UPDATE attempt SET sent_at = now() - interval '1 h' WHERE sent_at IS NOT NULL"
+            )
+        )
 
     @rule()
     def many_tries_have_failed(self) -> None:
@@ -137,7 +142,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.results)
     @rule(which=pick, keeps=st.booleans())
-    def one_is_written(self, which: int, keeps: bool) -> None:
+    def one_is_written(self, *, which: int, keeps: bool) -> None:
         """Or written twice, when the commit's answer was lost."""
         at = which % len(self.results)
         hand, result = self.results[at] if keeps else self.results.pop(at)
@@ -167,8 +172,9 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever has happened, everything can still come to its end, and does."""
-        for hand, task in self.flights:
-            self._answer(hand, task, 0)
+        while self.flights:
+            self._answer(*self.flights.pop(), 0)
+        self.every_lease_ends()
         for _ in range(12):
             for what in KINDS[:-1]:
                 self._make_due(what)
@@ -203,7 +209,7 @@ class Life(RuleBasedStateMachine):
 
     def _begin(self, hand: Hand) -> None:
         work = hand.verb.act(hand.item, lease=hand.lease, pace=Pace(8))
-        task = self.loop.create_task(work)  # type: ignore[arg-type]
+        task = self.loop.create_task(work)
         self._follow(hand, task)
 
     def _follow(self, hand: Hand, task: asyncio.Task[Any]) -> None:
@@ -220,8 +226,8 @@ class Life(RuleBasedStateMachine):
 
     def _answer(self, hand: Hand, task: asyncio.Task[Any], outcome: int) -> None:
         request, _ = self.desk.calls[task]
-        self.asked_for = getattr(self, "asked_for", 0) + 1
-        answers = answers_to(request, self.asked_for)
+        self.answered += 1
+        answers = answers_to(request, self.answered)
         word = list(answers)[outcome % len(answers)]
         hypothesis.event(f"{kind_of(request)}: {word}")
         if kind_of(request) == "submit" and word not in (*IN_DOUBT, "accepted"):
@@ -267,5 +273,5 @@ def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
 
 def test_whatever_happens_in_whatever_order_the_rows_stay_true(life: type[Life]) -> None:
     run_state_machine_as_test(
-        life, settings=hypothesis.settings(max_examples=4, stateful_step_count=30, deadline=None)
+        life, settings=hypothesis.settings(max_examples=30, stateful_step_count=30, deadline=None)
     )

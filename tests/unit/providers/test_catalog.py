@@ -48,7 +48,9 @@ def test_every_frame_of_a_shipped_route_has_a_price_and_a_true_shape(route: Rout
         ("gen4.5", "gen4.5"),
         ("luma", "ray-3.2"),
         ("luma-ray", "ray-3.2"),
-        ("luma-dream-machine", "ray-3.2"),
+        ("luma-dream-machine", "ray-2"),
+        ("kling", "kling-3.0"),
+        ("pika", "pika-2.2"),
         ("veo-3", "veo3.1"),
     ],
 )
@@ -61,7 +63,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
         SHIPPED.find("sora-2")
     assert (caught.value.type, caught.value.param) == ("invalid_request", "model")
     assert caught.value.message == (
-        "model must be one of gen4.5, gen4_turbo, veo3.1, veo3.1_fast, ray-3.2 (it is 'sora-2')"
+        f"model must be one of {', '.join(SHIPPED.by_name)} (it is 'sora-2')"
     )
 
 
@@ -106,7 +108,7 @@ ROUTE = f"{PATH}.routes.runway"
     ("text", "words"),
     [
         (f"[{ROUTE}]\nfps = 0", ["model gen4.5: routes.runway.fps", "greater than or equal to 1"]),
-        (f"[{ROUTE}]\nprovider = 'sora'", ["routes.runway.provider", "luma_agents, runway"]),
+        (f"[{ROUTE}]\nprovider = 'sora'", ["routes.runway.provider", "replicate, runway"]),
         (f"[{ROUTE}]\nduration = 60", ["model gen4.5: routes.runway", "one of durations"]),
         (f"[{ROUTE}]\nspeed = 1", ["model gen4.5: routes.runway.speed", "not permitted"]),
         (f"[{ROUTE}]\ncarries = ['sed']", ["model gen4.5: routes.runway.carries.0", "'seed'"]),

@@ -92,7 +92,7 @@ class RawServer:
         """A body that never pauses for long and never ends."""
 
         async def behave(writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n")
             while not self._closing.is_set():
                 writer.write(b"x")
                 await writer.drain()

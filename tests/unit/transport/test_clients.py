@@ -283,7 +283,7 @@ async def test_the_time_that_a_reader_takes_is_not_the_far_sides(
 
     # When its reader does something else for longer
     async with client.stream(request) as answer:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # its own work
         content = b"".join([piece async for piece in answer.chunks()])
 
     assert content == b"x" * 10

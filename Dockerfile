@@ -1,0 +1,33 @@
+# Longtake's one image: every service of docker-compose.yml is this, with another command.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS build
+WORKDIR /build
+COPY pyproject.toml requirements.lock ./
+# uv first, by its own pin and hashes; then what pyproject.toml asks for, at the lock's versions. The
+# development group is left out, and what has no matching hash is refused.
+RUN sed -n '/^uv==/,/# via/p' requirements.lock > uv.txt \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt \
+    && uv venv /opt/venv --python "$(command -v python)" \
+    && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes \
+        --compile-bytecode -r pyproject.toml -c requirements.lock
+
+FROM python:${PYTHON}-slim-bookworm
+RUN groupadd --gid 10001 longtake \
+    && useradd --uid 10001 --gid longtake --no-create-home --shell /usr/sbin/nologin longtake \
+    && install -d -o longtake -g longtake -m 0750 /data \
+    && printf '#!/bin/sh\nexec python -m cli "$@"\n' > /usr/local/bin/longtake \
+    && chmod 0755 /usr/local/bin/longtake
+COPY --from=build /opt/venv /opt/venv
+COPY . /app
+# PYTHONPATH: our root packages win over whatever a dependency may ship under the same names.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    LONGTAKE_DATA_DIR=/data
+# Not /app: whatever lies in the current folder is importable to Celery.
+WORKDIR /data
+USER longtake
+VOLUME /data
+CMD ["longtake", "--help"]

@@ -1,0 +1,30 @@
+"""`longtake migrate`: the database's schema, brought up to date before anything else starts."""
+
+import typer
+from sqlalchemy.exc import OperationalError
+
+from cli.errors import NotReached
+from cli.show import say
+from models import migrate as schema
+from settings import load
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operation")(migrate)
+
+
+def migrate() -> None:
+    """Bring the database of LONGTAKE_DATABASE_URL to the newest schema; harmless to repeat.
+
+    A local stack does it by itself.
+    """
+    url = load().require_database()
+    try:
+        schema.upgrade(url)
+    except OperationalError as error:
+        raise NotReached(f"no answer from the database: {_first_line(error)}") from error
+    say(f"The database is at {schema.newest()}.")
+
+
+def _first_line(error: OperationalError) -> str:
+    return str(error.orig).strip().partition("\n")[0]

@@ -1,0 +1,162 @@
+"""Veo on Google Cloud (Vertex AI, now Agent Platform), as google-genai 3.4.0 speaks it.
+
+https://docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/veo-video-generation
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from models.failure import Failure
+from providers import answers, google, predictions, service_account
+from providers.base import (
+    Accepted,
+    Account,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    Found,
+    NotOffered,
+    Provider,
+    Update,
+    Video,
+)
+from settings import SettingsError
+from transport.base import Response
+
+VERSION: Final = "v1beta1"
+#: For whom a service account's tokens are, whatever the region: the API's name, not its host.
+AUDIENCE: Final = "https://aiplatform.googleapis.com/"
+#: Locations that are several regions have hosts of their own form (google-genai 3.4.0).
+MULTI_REGIONS: Final = frozenset({"us", "eu"})
+
+#: A finished operation's answer holds up to four videos in base64; our own limits, in seconds and
+#: bytes, since the vendor names none.
+POLL_TIMEOUT: Final = 180.0
+POLL_BYTES: Final = 512 * 2**20
+
+SAMPLES: Final = predictions.Samples(
+    title="Veo", path=(), videos="videos", video=(), data="bytesBase64Encoded"
+)
+
+_KEY_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_PLACE: Final = ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION")
+_NAME: Final = re.compile(
+    r"projects/[^/]+/locations/[^/]+/publishers/google/models/[^/]+/operations/[^/]+"
+)
+
+
+class Veo(Provider):
+    """Text and image to video; the videos' bytes come with the last poll, no bucket is needed."""
+
+    name: ClassVar[str] = "veo"
+    credentials: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("GOOGLE_ACCESS_TOKEN", *_PLACE),
+        (_KEY_FILE, *_PLACE),
+    )
+    base_variable: ClassVar[str] = "GOOGLE_VERTEX_BASE_URL"
+    default_base: ClassVar[str] = "https://aiplatform.googleapis.com"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        max_count=4,
+        inline_pictures=True,
+        poll_floor=10.0,
+        sources={
+            "cancel": "no verb for these operations in google-genai 3.4.0 or the API's reference",
+            "inline_pictures": "the API's reference: bytesBase64Encoded, or gcsUri in a bucket",
+            "look_up": "no listing of operations, no external id in google-genai 3.4.0",
+            "max_count": "the API's reference: sampleCount is 1 to 4",
+            "poll_floor": "the vendor's samples wait 10 seconds; 11 s is the least a video takes",
+            "refusals": "google.rpc: 429 RESOURCE_EXHAUSTED; 5xx say nothing of acceptance",
+            "result_lives": "without storageUri the bytes are in the operation; how long: unknown",
+        },
+    )
+
+    def account(self, variables: Mapping[str, str], *, base_url: str | None) -> Account:
+        """The project's account: the key file's contents instead of its name, the region's host."""
+        credentials = dict(variables)
+        if _KEY_FILE in variables:
+            credentials[_KEY_FILE] = service_account.read_key(
+                variables[_KEY_FILE], variable=_KEY_FILE
+            )
+        return Account(
+            name=self.name,
+            provider=self.name,
+            base_url=base_url or _host(variables["GOOGLE_CLOUD_LOCATION"]),
+            credentials=credentials,
+        )
+
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
+        """The access token as given, or one that the service account signs for itself."""
+        keys = account.credentials
+        bearer = keys.get("GOOGLE_ACCESS_TOKEN") or service_account.token(
+            keys[_KEY_FILE], audience=AUDIENCE, now=now
+        )
+        return {"authorization": f"Bearer {bearer}"}
+
+    def root(self, account: Account) -> str:
+        """The project and location that every model's path begins with."""
+        project, location = (answers.segment(account.credentials[name]) for name in _PLACE)
+        return f"/{VERSION}/projects/{project}/locations/{location}"
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """POST …:predictLongRunning; without a storageUri the result is the bytes themselves."""
+        response = yield Call(
+            method="POST",
+            path=f"{_model(ask.upstream)}:predictLongRunning",
+            json=predictions.body(ask, seed=ask.seed, generateAudio=ask.audio, fps=ask.fps),
+            paid=True,
+            timeout=google.SUBMIT_TIMEOUT,
+        )
+        name = answers.identifier(response.json(), "name")
+        if not _NAME.fullmatch(name):
+            msg = "its 'name' can't be an id: it is no operation's name"
+            raise answers.Undocumented(msg)
+        return Accepted(operation_id=name)
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """POST …:fetchPredictOperation; an unknown operation is 404, so missing from the result."""
+        updates = {}
+        for operation_id in operation_ids:
+            model = operation_id.rpartition("/operations/")[0].rpartition("/models/")[2]
+            response = yield Call(
+                method="POST",
+                path=f"{_model(model)}:fetchPredictOperation",
+                json={"operationName": operation_id},
+                accept=frozenset({google.NOT_FOUND}),
+                timeout=POLL_TIMEOUT,
+                max_bytes=POLL_BYTES,
+            )
+            if response.status != google.NOT_FOUND:
+                updates[operation_id] = predictions.update_of(response.json(), SAMPLES)
+        return updates
+
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
+        raise NotOffered(self.name, "cancel")
+
+    def fetch(self, video: Video) -> Call:
+        """Never needed, since the bytes come with the poll; a link would be a plain GET."""
+        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+
+    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
+        raise NotOffered(self.name, "look-up")
+
+    def explain(self, response: Response) -> Failure:
+        """`{"error": {"code", "message", "status", "details"}}` in words."""
+        return google.explain(response, title="Vertex AI")
+
+
+def _model(name: str) -> str:
+    return f"/publishers/google/models/{answers.segment(name)}"
+
+
+def _host(location: str) -> str:
+    """The host of a location, as google-genai 3.4.0 makes it."""
+    if not re.fullmatch(r"[a-z0-9-]{1,63}", location):
+        msg = f"GOOGLE_CLOUD_LOCATION: must be a location such as us-central1 (it is {location!r})"
+        raise SettingsError(msg)
+    if location == "global":
+        return Veo.default_base
+    if location in MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"

@@ -1,0 +1,135 @@
+"""Every service of docker-compose.yml, as a process, comes up and passes its own health check."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from models.migrate import current, newest
+from tests.unit.compose_file import REQUIRED, ROOT, read
+from worker.embedded.postgres import EmbeddedPostgres
+
+#: How long a service may take until it is healthy, and a stopped one to end, in seconds.
+START, STOP = 60, 30
+LONG_RUNNING = ("worker-submit", "worker", "beat", "api", "flower")
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+class Service:
+    """One service as a process: its command, environment and health check, as the file has them.
+
+    Only what a container brings is exchanged: servers' addresses, ports, and the image's variables.
+    """
+
+    def __init__(self, name: str, *, database_url: str, valkey_url: str, folder: Path) -> None:
+        service: dict[str, Any] = read(REQUIRED)["services"][name]
+        self._ports = {"8000": free_port(), "5555": free_port()}
+        self.command = [self._moved(each) for each in service["command"]]
+        self.check = [self._moved(each) for each in service.get("healthcheck", {}).get("test", [])]
+        given = {key: self._moved(str(value)) for key, value in service["environment"].items()}
+        scripts = folder / "bin"
+        scripts.mkdir(exist_ok=True)
+        (scripts / "longtake").write_text('#!/bin/sh\nexec python -m cli "$@"\n')
+        (scripts / "longtake").chmod(0o755)
+        self.folder = folder
+        self.environment = {
+            **given,
+            "LONGTAKE_DATABASE_URL": database_url,
+            "LONGTAKE_BROKER_URL": valkey_url,
+            "LONGTAKE_STORAGE_URL": (folder / "videos").as_uri(),
+            "LONGTAKE_DATA_DIR": str(folder),
+            "PATH": f"{scripts}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def _moved(self, text: str) -> str:
+        for usual, other in self._ports.items():
+            text = text.replace(usual, other)
+        return text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - loopback only
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        program = shutil.which(self.command[0], path=self.environment["PATH"])
+        assert program is not None
+        command = [program, *self.command[1:]]
+        with (
+            (self.folder / "log").open("wb") as log,
+            subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def is_healthy(self) -> bool:
+        kind, *command = self.check
+        if kind == "CMD-SHELL":
+            command = ["sh", "-c", *command]
+        program = shutil.which(command[0], path=self.environment["PATH"])
+        assert program is not None
+        answer = subprocess.run(
+            [program, *command[1:]],
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            timeout=20,
+        )
+        return answer.returncode == 0
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_a_service_starts_and_becomes_healthy(
+    name: str, database_url: str, valkey_url: str, data_dir: Path
+) -> None:
+    # Given a migrated database and a broker
+    service = Service(name, database_url=database_url, valkey_url=valkey_url, folder=data_dir)
+
+    # When its command runs
+    with service.running() as process:
+        # Then it passes its own health check
+        deadline = time.monotonic() + START
+        while not service.is_healthy():
+            log = (data_dir / "log").read_text()
+            assert process.poll() is None, log
+            assert time.monotonic() < deadline, log
+
+        # And ends when it is asked to; Flower takes its time, which its grace period cuts short
+        process.terminate()
+        if name != "flower":
+            process.wait(STOP)
+
+
+def test_migrate_ends_well_on_an_empty_database_and_again(
+    postgres_server: EmbeddedPostgres, valkey_url: str, data_dir: Path
+) -> None:
+    # Given an empty database
+    name = f"empty_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    url = postgres_server.url(name)
+    service = Service("migrate", database_url=url, valkey_url=valkey_url, folder=data_dir)
+
+    # Then the service ends well, and does no harm when it is repeated
+    for _ in range(2):
+        with service.running() as process:
+            assert process.wait(START) == 0, (data_dir / "log").read_text()
+    assert current(url) == newest()

@@ -1,0 +1,51 @@
+"""A judge: what a vendor's own client is asked to do, and what our adapter is asked to do alike."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.base import Ask, Flow, Provider
+
+IMAGE = "https://pictures.example.com/first.png?size=1%2F2&name=été"
+LAST = "https://pictures.example.com/last.png"
+DATA = "data:image/png;base64,aGVsbG8="
+PROMPT = 'A fox — "quick" 🦊\nacross <snow> & ice'
+
+
+@dataclass(frozen=True)
+class Case:
+    """One ask, told to the SDK and to our adapter."""
+
+    name: str
+    sdk: Callable[[Any], object]
+    ours: Callable[[Provider], Flow[Any]]
+    answer: Any = None
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A vendor's SDK and what it is asked to do."""
+
+    credentials: Mapping[str, str]
+    #: What the SDK calls its base URL, after the server's origin.
+    base_path: str
+    client: Callable[[str], AbstractContextManager[Any]]
+    cases: tuple[Case, ...] = field(default=())
+
+
+def ask(**changes: object) -> Ask:
+    values: dict[str, Any] = {
+        "attempt_id": "a1",
+        "marker": "m1",
+        "upstream": "gen4.5",
+        "prompt": PROMPT,
+        "duration_seconds": 5,
+        "resolution": "720p",
+        "aspect_ratio": "16:9",
+        "width": 1280,
+        "height": 720,
+    }
+    values.update(changes)
+    return Ask(**values)

@@ -1,0 +1,259 @@
+"""Our adapters finish whole jobs against the simulator, lose answers and find them again."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import pytest
+
+from models.failure import Fault
+from models.request import VideoRequest
+from providers.base import (
+    Account,
+    Ask,
+    Flow,
+    Found,
+    LookUp,
+    Phase,
+    ProviderError,
+    Update,
+)
+from providers.catalog import Catalog, Model, Route
+from providers.exchange import converse
+from providers.registry import PROVIDERS, accounts
+from providers.resolve import plan_on
+from settings import Settings, load
+from tests.conformance.watching import SOON, Simulator
+from transport.base import Unanswered
+from transport.exact import ExactClient
+
+T = TypeVar("T")
+
+CATALOG = Catalog.load(Settings())
+MARKER = "0marker0of0one0attempt0000"
+LINK, INLINE = "https://pictures.example/a.png", "data:image/png;base64,aGVsbG8="
+
+ALL = pytest.mark.parametrize("name", PROVIDERS)
+FINDABLE = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, one in PROVIDERS.items()
+        if set(one.capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}
+    ],
+)
+
+
+class Desk:
+    """One provider's account at the simulator, and the client that speaks for us."""
+
+    def __init__(self, name: str, env: Mapping[str, str]) -> None:
+        self.provider = PROVIDERS[name]
+        self._account = accounts(load({**env, "LONGTAKE_DATA_DIR": "/nonexistent"}))[name]
+        self._client = ExactClient()
+
+    async def told(self, flow: Flow[T]) -> T:
+        return await converse(
+            flow,
+            provider=self.provider,
+            account=self._account,
+            client=self._client,
+            now=time.time(),
+        )
+
+    async def submitted(self, ask: Ask) -> str:
+        return (await self.told(self.provider.submit(ask))).operation_id
+
+    async def settled(self, operation_ids: Sequence[str]) -> Mapping[str, Update]:
+        """All of them asked about together, as often as it takes."""
+        async with asyncio.timeout(SOON):
+            while True:
+                updates = await self.told(self.provider.poll(operation_ids))
+                if all(update.phase.is_final for update in updates.values()):
+                    return updates
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def at_desk(name: str, env: Mapping[str, str], work: Callable[[Desk], Awaitable[T]]) -> T:
+    async def run() -> T:
+        desk = Desk(name, env)
+        try:
+            return await work(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(run())
+
+
+def ask(
+    name: str,
+    *,
+    prompt: str = "a cat",
+    picture: bool = False,
+    marker: str = MARKER,
+    has_address: bool = True,
+) -> Ask:
+    """What an attempt on the provider's first fitting route asks for."""
+    model, route = route_of(name, picture=picture)
+    image = INLINE if PROVIDERS[name].capabilities.inline_pictures else LINK
+    body = {"model": model.name, "prompt": prompt, **({"image": image} if picture else {})}
+    account = Account(name=name, provider=name, base_url="", credentials={})
+    plan = plan_on(VideoRequest.from_json(body), model=model, route=route, account=account)
+    address = f"http://127.0.0.1:9/callbacks/{name}/{marker}"
+    return plan.ask(attempt_id="a1", marker=marker, callback_url=address if has_address else None)
+
+
+def route_of(name: str, *, picture: bool) -> tuple[Model, Route]:
+    wrong = "none" if picture else "required"
+    return next(
+        (model, route)
+        for model in CATALOG.models()
+        for route in model.routes.values()
+        if route.provider == name and route.image != wrong
+    )
+
+
+@ALL
+def test_a_video_is_made_from_text_and_from_a_picture(simulator: Simulator, name: str) -> None:
+    async def make_both(desk: Desk) -> Mapping[str, Update]:
+        operations = [
+            await desk.submitted(ask(name)),
+            await desk.submitted(ask(name, marker="another", picture=True)),
+        ]
+        return await desk.settled(operations)
+
+    updates = at_desk(name, simulator.env, make_both)
+
+    assert [update.phase for update in updates.values()] == [Phase.SUCCEEDED] * 2
+    assert all(len(update.videos) == 1 for update in updates.values())
+    assert len(simulator.bill()) == 2
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in PROVIDERS.items() if one.capabilities.poll_many > 1]
+)
+def test_one_question_tells_of_as_many_operations_as_the_capabilities_say(
+    simulator: Simulator, name: str
+) -> None:
+    most = PROVIDERS[name].capabilities.poll_many
+
+    async def make_many(desk: Desk) -> tuple[list[str], Mapping[str, Update]]:
+        asks = [ask(name, marker=f"m{number}", has_address=False) for number in range(most)]
+        operations = [await desk.submitted(each) for each in asks]
+        return operations, await desk.settled(operations)
+
+    operations, updates = at_desk(name, simulator.env, make_many)
+
+    assert list(updates) == operations
+    assert {update.phase for update in updates.values()} == {Phase.SUCCEEDED}
+
+
+@FINDABLE
+@pytest.mark.parametrize("fault", ["drop_after_accept", "garbage"])
+def test_an_operation_whose_answer_was_lost_is_found_again(
+    simulator: Simulator, name: str, fault: str
+) -> None:
+    # Given another operation of the same account, and a POST whose answer is lost
+    async def lose_and_look(desk: Desk) -> Found:
+        await desk.submitted(ask(name, marker="another"))
+        simulator.faults([{"provider": name, "on": "submit", "do": fault}])
+        with pytest.raises(Unanswered):
+            await desk.submitted(ask(name))
+        # When it is looked up
+        return await desk.told(desk.provider.look_up(ask(name)))
+
+    found = at_desk(name, simulator.env, lose_and_look)
+
+    # Then it is the one that was paid for last, and nothing was paid again
+    bill = [row["operation_id"] for row in simulator.bill()]
+    assert len(bill) == 2
+    assert str(found.operation_id).rpartition("/")[2] == bill[1]
+
+
+@FINDABLE
+def test_what_was_never_accepted_is_proven_absent(simulator: Simulator, name: str) -> None:
+    async def drop_and_look(desk: Desk) -> Found:
+        simulator.faults([{"provider": name, "on": "submit", "do": "drop_before_accept"}])
+        with pytest.raises(Unanswered):
+            await desk.submitted(ask(name))
+        return await desk.told(desk.provider.look_up(ask(name)))
+
+    found = at_desk(name, simulator.env, drop_and_look)
+
+    assert found == Found(operation_id=None, is_proof=True)
+    assert simulator.bill() == []
+
+
+def test_luma_without_an_address_of_ours_proves_nothing(simulator: Simulator) -> None:
+    name = "luma_dream_machine"
+    unaddressed = ask(name, has_address=False)
+
+    async def submit_and_look(desk: Desk) -> tuple[str, Found]:
+        operation = await desk.submitted(unaddressed)
+        return operation, await desk.told(desk.provider.look_up(unaddressed))
+
+    operation, found = at_desk(name, simulator.env, submit_and_look)
+
+    assert found == Found(operation_id=None, look_alikes=(operation,), is_proof=False)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in PROVIDERS.items() if one.capabilities.cancel]
+)
+def test_a_cancelled_operation_runs_no_longer(simulator: Simulator, name: str) -> None:
+    async def cancel(desk: Desk) -> Mapping[str, Update]:
+        operation = await desk.submitted(ask(name, prompt="[sim:never] a cat"))
+        await desk.told(desk.provider.cancel(operation))
+        return await desk.told(desk.provider.poll([operation]))
+
+    updates = at_desk(name, simulator.env, cancel)
+
+    assert all(update.phase is Phase.CANCELLED for update in updates.values())
+
+
+@ALL
+@pytest.mark.parametrize(("script", "fault"), [("moderate", Fault.MODERATED), ("fail", None)])
+def test_a_failure_says_whether_it_was_moderation(
+    simulator: Simulator, name: str, script: str, fault: Fault | None
+) -> None:
+    async def fail(desk: Desk) -> Update:
+        operation = await desk.submitted(ask(name, prompt=f"[sim:{script}] a cat"))
+        return (await desk.settled([operation]))[operation]
+
+    failure = at_desk(name, simulator.env, fail).failure
+
+    assert failure is not None
+    assert failure.fault is fault or (fault is None and failure.fault is not Fault.MODERATED)
+
+
+@pytest.mark.parametrize("name", ["kling", "kling_legacy"])
+def test_klings_refusal_of_a_used_id_is_no_reason_to_try_again(
+    simulator: Simulator, name: str
+) -> None:
+    async def submit_twice(desk: Desk) -> None:
+        await desk.submitted(ask(name))
+        await desk.submitted(ask(name))
+
+    with pytest.raises(ProviderError, match="1201") as caught:
+        at_desk(name, simulator.env, submit_twice)
+
+    assert caught.value.failure.fault is Fault.REFUSED
+    assert len(simulator.bill()) == 1
+
+
+def test_a_pair_of_klings_keys_signs_every_request(simulator: Simulator) -> None:
+    env = {key: value for key, value in simulator.env.items() if key != "KLING_API_KEY"}
+
+    async def make(desk: Desk) -> Mapping[str, Update]:
+        return await desk.settled([await desk.submitted(ask("kling_legacy"))])
+
+    (update,) = at_desk("kling_legacy", env, make).values()
+
+    assert update.phase is Phase.SUCCEEDED
+    wrong = env | {"KLING_SECRET_KEY": "another"}
+    with pytest.raises(ProviderError, match="1002") as caught:
+        at_desk("kling_legacy", wrong, make)
+    assert caught.value.failure.fault is Fault.AUTH

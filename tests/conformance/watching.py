@@ -1,0 +1,45 @@
+"""What a vendor's SDK needs beside it to finish a job: patience, and an eye for the video."""
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+import av
+import httpx
+
+T = TypeVar("T")
+
+#: Seconds in which an operation of the fixture's simulator has certainly ended.
+SOON = 15.0
+
+
+class Simulator(Protocol):
+    url: str
+    env: Mapping[str, str]
+
+    def bill(self) -> list[dict[str, object]]: ...
+    def polls(self) -> dict[str, int]: ...
+    def faults(self, faults: list[dict[str, object]]) -> None: ...
+
+
+def poll_until(look: Callable[[], T], done: Callable[[T], bool]) -> list[T]:
+    """Everything seen, the last of it `done`."""
+    end = time.monotonic() + SOON
+    seen = [look()]
+    while not done(seen[-1]):
+        assert time.monotonic() < end, f"still {seen[-1]!r}"
+        seen.append(look())
+    return seen
+
+
+def watched(url: str) -> tuple[int, int, float, int]:
+    """Width, height, seconds and frames per second of the video at `url`."""
+    answer = httpx.get(url, timeout=10, trust_env=False).raise_for_status()
+    assert answer.headers["Content-Type"] == "video/mp4"
+    with av.open(io.BytesIO(answer.content), "r") as container:
+        stream = container.streams.video[0]
+        frames = len(list(container.decode(stream)))
+        assert stream.average_rate is not None
+        fps = int(stream.average_rate)
+        return stream.width, stream.height, frames / fps, fps

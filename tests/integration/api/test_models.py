@@ -1,0 +1,61 @@
+"""GET /v1/models: what can be asked for, what it costs and what is missing."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import Api
+
+pytestmark = pytest.mark.anyio
+
+
+async def _models(api: Api) -> dict[str, dict[str, Any]]:
+    answer = await api.http.get("/v1/models")
+    assert answer.status_code == 200
+    assert (answer.json()["has_more"], answer.json()["next"]) == (False, None)
+    return {model["id"]: model for model in answer.json()["data"]}
+
+
+async def test_every_model_of_the_catalogue_is_listed(api: Api) -> None:
+    models = await _models(api)
+
+    assert models.keys() == {model.name for model in api.front.engine.catalog.models()}
+    assert "runway-gen3" in models["gen4.5"]["aliases"]
+    for model in models.values():
+        assert model["price"]["date"]
+        assert model["price"]["source"]
+
+
+async def test_a_model_without_credentials_says_which_variable_to_set(api: Api) -> None:
+    models = await _models(api)
+
+    assert (models["gen4.5"]["available"], models["gen4.5"]["set_to_use"]) == (True, None)
+    assert models["ray-3.2"]["available"] is False
+    assert "LUMA_AGENTS_API_KEY" in models["ray-3.2"]["set_to_use"]
+
+
+async def test_limits_and_prices_are_those_that_a_submission_meets(api: Api) -> None:
+    for name, model in (await _models(api)).items():
+        if not model["available"] or model["limits"]["image"] == "required":
+            continue
+        limits, price = model["limits"], model["price"]
+        longest = max(limits["durations"])
+
+        job = await api.submit(model=name, duration_seconds=longest, size=limits["sizes"][0])
+
+        prices = price["per_second_with_audio"] or price["per_second"]
+        assert job["estimated_cost_usd"] == pytest.approx(longest * prices[job["resolution"]])
+        refused = await api.http.post(
+            "/v1/video/generations",
+            json={"prompt": "a", "model": name, "duration_seconds": longest + 1},
+        )
+        assert refused.status_code == 400
+
+
+async def test_capabilities_say_what_the_provider_can_do(api: Api) -> None:
+    runway = (await _models(api))["gen4.5"]["capabilities"]
+
+    assert runway["progress"] == "reported"
+    assert runway["cancel"] is True
+    assert runway["look_up"] is not None
+    assert runway["sources"]

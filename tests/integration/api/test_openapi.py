@@ -1,0 +1,130 @@
+"""/openapi.json is true: what it says is what the routes take and answer."""
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+from models.request import VideoRequest
+from tests.integration.api.conftest import Api
+
+pytestmark = pytest.mark.anyio
+PATH = "/v1/video/generations"
+
+
+async def _document(api: Api) -> dict[str, Any]:
+    answer = await api.http.get("/openapi.json", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def _validator(document: dict[str, Any], name: str) -> Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return Draft202012Validator(schema, format_checker=FormatChecker())
+
+
+def _undocumented(document: dict[str, Any], value: Any, schema: dict[str, Any]) -> list[str]:
+    """Fields of an answer that its schema does not have."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    if options := schema.get("anyOf"):
+        each = [_undocumented(document, value, option) for option in options]
+        return min(each, key=len)
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [name for one in value for name in _undocumented(document, one, items)]
+    if not isinstance(value, dict) or schema.get("additionalProperties"):
+        return []
+    known = schema.get("properties", {})
+    inner = [
+        name
+        for key in value.keys() & known
+        for name in _undocumented(document, value[key], known[key])
+    ]
+    return [*(value.keys() - known.keys()), *inner]
+
+
+async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
+    document = await _document(api)
+    full = await api.submit(
+        seed=7,
+        negative_prompt="rain",
+        metadata={"a": 1},
+        count=2,
+        fps=24,
+        priority="high",
+        run_at="2031-01-31T12:00:00Z",
+        unsupported="ignore",
+        webhook_url="https://203.0.114.1/hook",
+    )
+    cancelled = (await api.http.post(f"{PATH}/{full['id']}/cancel")).json()
+    running = await api.submit(model="veo-3", audio=False)
+    await api.fetch(
+        "UPDATE job SET state = 'processing', accepted_at = now() WHERE finished_at IS NULL"
+    )
+    deliveries = (await api.http.get("/v1/webhooks/deliveries")).json()
+
+    for name, value in (
+        ("Job", full),
+        ("Job", cancelled),
+        ("Job", (await api.http.get(f"{PATH}/{running['id']}")).json()),
+        ("JobList", (await api.http.get(PATH)).json()),
+        ("ModelList", (await api.http.get("/v1/models")).json()),
+        ("DeliveryList", deliveries),
+        ("ErrorAnswer", (await api.http.get(f"{PATH}/nope")).json()),
+        ("Health", (await api.http.get("/readyz")).json()),
+    ):
+        _validator(document, name).validate(value)
+        reference = {"$ref": f"#/components/schemas/{name}"}
+        assert not _undocumented(document, value, reference), name
+    assert deliveries["data"]
+
+
+async def test_the_examples_are_requests_that_are_accepted(api: Api) -> None:
+    document = await _document(api)
+    content = document["paths"][PATH]["post"]["requestBody"]["content"]["application/json"]
+
+    for example in content["examples"].values():
+        _validator(document, "VideoRequest").validate(example["value"])
+        VideoRequest.from_json(example["value"])
+        await api.submit(**example["value"])
+
+
+async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks_422(
+    api: Api,
+) -> None:
+    document = await _document(api)
+
+    assert "HTTPValidationError" not in str(document)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            if path in {"/healthz", "/readyz"}:
+                continue
+            assert {"key": []} in operation["security"], path
+            assert {"401", "503"} <= responses.keys(), path
+            assert ("422" in responses) == ((path, method) == (PATH, "post"))
+            for status, response in responses.items():
+                if int(status) >= 400:
+                    schema = response["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+
+
+async def test_references_all_lead_somewhere(api: Api) -> None:
+    document = await _document(api)
+    schemas = document["components"]["schemas"]
+
+    def references(value: Any) -> list[str]:
+        if isinstance(value, list):
+            return [each for one in value for each in references(one)]
+        if not isinstance(value, dict):
+            return []
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [each for one in value.values() for each in references(one)]
+
+    found = references(document)
+    assert found
+    assert {
+        reference.removeprefix("#/components/schemas/") for reference in found
+    } <= schemas.keys()

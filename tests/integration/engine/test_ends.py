@@ -1,0 +1,249 @@
+"""How jobs end when some of their videos do and others don't, and what that costs whom."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from models.database import Connection
+from models.invariants import violations
+from models.request import VideoRequest
+from models.state import JobState, What
+from tasks.engine import Engine
+from tasks.finish import finish
+from tasks.intake import accept
+from tasks.lifecycle import verb_for
+from tasks.pump import Pump
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from transport.base import Request, Response
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(slots=True)
+class Script:
+    """Answers each kind of request with the word that is set for it, else with the best."""
+
+    words: dict[str, str] = field(default_factory=dict)
+    numbered: int = 0
+
+    async def reply(self, request: Request) -> Response:
+        self.numbered += 1
+        answers = answers_to(request, self.numbered)
+        word = self.words.get(kind_of(request))
+        answer = answers[word] if word else next(iter(answers.values()))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def far_side(script: Script) -> FarSide:
+    return FarSide(script.reply)
+
+
+@pytest.fixture
+async def engine(make_engine: MakeEngine, far_side: FarSide) -> AsyncIterator[Engine]:
+    engine = facing(make_engine(), far_side)
+    yield engine
+    assert await engine.database.run(violations) == []
+    await engine.close()
+
+
+async def submitted(engine: Engine, **fields: Any) -> str:
+    request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5", **fields})
+    return (await accept(engine, request, tenant="default")).job_id
+
+
+async def run(engine: Engine, *kinds: What, most: int = 500) -> None:
+    """Do what is due of these kinds, `most` of each, as if its time had come."""
+    for what in kinds:
+        await engine.database.fetch(
+            "UPDATE due SET at = now() + interval '1 h' WHERE what = %s", (what,)
+        )
+        await engine.database.fetch(
+            """
+            UPDATE due SET at = now() - interval '1 s', lease = NULL WHERE what = %s AND id IN
+            (SELECT id FROM due WHERE what = %s ORDER BY id LIMIT %s)
+            """,
+            (what, what, most),
+        )
+        await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
+
+
+async def job_of(engine: Engine, job: str) -> dict[str, Any]:
+    (row,) = await engine.database.fetch("SELECT * FROM job WHERE id = %s", (job,))
+    return row
+
+
+async def states(engine: Engine, table: str, job: str) -> list[str]:
+    sql = {
+        "output": "SELECT state FROM output WHERE job = %s ORDER BY position",
+        "attempt": "SELECT state FROM attempt WHERE job = %s ORDER BY id",
+    }[table]
+    return [row["state"] for row in await engine.database.fetch(sql, (job,))]
+
+
+async def test_a_job_of_two_videos_of_which_one_fails_is_complete_at_half_the_price(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine, count=2)
+    await run(engine, What.SUBMIT)
+    await run(engine, What.POLL, most=1)
+    script.words["poll"] = "failed"
+    await run(engine, What.POLL, What.STORE)
+
+    ended = await job_of(engine, job)
+    assert sorted(await states(engine, "output", job)) == ["failed", "stored"]
+    assert ended["state"] == "complete"
+    assert ended["cost_micros"] * 2 == ended["estimated_cost_micros"]
+
+
+async def test_a_deadline_keeps_the_videos_that_are_there(engine: Engine, script: Script) -> None:
+    """One of two is stored: that is what was asked for, in part, and not a failure."""
+    job = await submitted(engine, count=2, webhook_url="http://127.0.0.1/hook")
+    await run(engine, What.SUBMIT)
+    await run(engine, What.POLL, most=1)
+    await run(engine, What.STORE, What.EXPIRE)
+
+    ended = await job_of(engine, job)
+    assert (ended["state"], ended["error"]) == ("complete", None)
+    assert ended["cost_micros"] * 2 == ended["estimated_cost_micros"]
+    assert sorted(await states(engine, "output", job)) == ["failed", "stored"]
+    # The other operation is stopped
+    await run(engine, What.CANCEL)
+    assert sorted(await states(engine, "attempt", job)) == ["cancelled", "succeeded"]
+    (told,) = await engine.database.fetch("SELECT type FROM delivery")
+    assert told["type"] == "video.completed"
+
+
+async def test_a_deadline_without_any_video_costs_nothing(engine: Engine) -> None:
+    job = await submitted(engine, count=2)
+    await run(engine, What.SUBMIT, What.EXPIRE)
+
+    ended = await job_of(engine, job)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "deadline_exceeded")
+    assert ended["cost_micros"] == 0
+
+
+async def test_what_a_cancelled_operation_costs_is_its_share_of_the_job(engine: Engine) -> None:
+    job = await submitted(engine, count=2)
+    await run(engine, What.SUBMIT)
+
+    async def work(connection: Connection) -> None:
+        await finish(engine, connection, JobState.CANCELLED, [job])
+
+    await engine.database.run(work)
+    await run(engine, What.CANCEL)
+
+    (spent,) = await engine.database.fetch("SELECT sum(cost_micros)::bigint AS micros FROM attempt")
+    assert spent["micros"] == (await job_of(engine, job))["estimated_cost_micros"]
+    assert (await job_of(engine, job))["cost_micros"] == 0
+
+
+async def test_an_answer_that_comes_after_another_attempt_was_planned_is_kept_and_used_up(
+    engine: Engine, script: Script, far_side: FarSide
+) -> None:
+    """Whoever chose at_least_once may pay twice, yet gets each video once."""
+    job = await submitted(engine, unknown_policy="at_least_once")
+    script.words["submit"] = "lost"
+    await run(engine, What.SUBMIT)
+    del script.words["submit"]
+    await run(engine, What.SUBMIT, What.POLL, What.STORE)
+
+    assert (await job_of(engine, job))["state"] == "complete"
+    assert await states(engine, "attempt", job) == ["unknown", "succeeded"]
+    assert await states(engine, "output", job) == ["stored"]
+    assert far_side.posts() == 2
+
+
+async def test_an_operation_is_not_lost_by_one_denial_after_an_outage(
+    engine: Engine, script: Script
+) -> None:
+    """Five denials in a row lose it; troubles of another kind are none."""
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    script.words["poll"] = "broken"
+    await run(engine, *[What.POLL] * 6)
+    script.words["poll"] = "gone"
+    await run(engine, What.POLL)
+    assert await states(engine, "attempt", job) == ["accepted"]
+
+    del script.words["poll"]
+    await run(engine, What.POLL, What.STORE)
+    assert (await job_of(engine, job))["state"] == "complete"
+
+
+async def test_an_operation_that_is_denied_again_and_again_is_lost(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    script.words["poll"] = "gone"
+    await run(engine, *[What.POLL] * 5)
+
+    ended = await job_of(engine, job)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "operation_lost")
+
+
+async def test_an_undocumented_status_is_told_once_and_polled_on(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    script.words["poll"] = "strange"
+    await run(engine, *[What.POLL] * 3)
+    told = await engine.database.fetch("SELECT * FROM event WHERE kind = 'status.undocumented'")
+    assert len(told) == 1
+    assert "REHEARSING" in told[0]["detail"]["said"]
+
+    del script.words["poll"]
+    await run(engine, What.POLL, What.STORE)
+    assert (await job_of(engine, job))["state"] == "complete"
+
+
+@pytest.mark.parametrize("kind", [What.POLL, What.STORE, What.CANCEL])
+async def test_a_worker_without_the_account_leaves_the_work_to_others(
+    make_engine: MakeEngine, engine: Engine, far_side: FarSide, kind: What
+) -> None:
+    """Credentials are renewed on one worker after the other: no video is lost meanwhile."""
+    bare = facing(make_engine(RUNWAYML_API_SECRET=""), far_side)
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    if kind is What.STORE:
+        await run(engine, What.POLL)
+    if kind is What.CANCEL:
+
+        async def work(connection: Connection) -> None:
+            await finish(engine, connection, JobState.CANCELLED, [job])
+
+        await engine.database.run(work)
+
+    await run(bare, *[kind] * 12)
+    (left,) = await engine.database.fetch("SELECT what, tries FROM due WHERE what <> 'expire'")
+    assert left["what"] == kind
+    assert left["tries"] <= 1
+    await bare.close()
+
+
+async def test_a_video_that_is_too_late_is_not_kept_for_a_job_that_was_cancelled(
+    engine: Engine,
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT, What.POLL)
+
+    async def work(connection: Connection) -> None:
+        await finish(engine, connection, JobState.CANCELLED, [job])
+
+    await engine.database.run(work)
+    await run(engine, What.STORE)
+
+    assert await states(engine, "output", job) == ["failed"]
+    assert (await job_of(engine, job))["cost_micros"] == 0

@@ -1,0 +1,481 @@
+"""The pump, over real due rows and with work that the test holds in its hands."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from models import due
+from models.database import Connection, Database, DatabaseAway
+from models.state import What
+from scheduler.claim import Claimed
+from scheduler.pace import Pace
+from tasks.pump import PARKED, POISON_TRIES, Pump
+from tests.integration.engine.waiting import until
+from worker.embedded.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.anyio
+
+LANE = "lane"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A claimed row's item, and what became of it."""
+
+    id: str
+    tenant: str = ""
+
+
+@dataclass(slots=True)
+class Work:
+    """A verb whose requests hang where the test says so, and whose writes are rows of `written`."""
+
+    database: Database
+    name: str = "worker"
+    what: What = What.POLL
+    concurrency: int = 8
+    each: int = 500
+    abandons: bool = True
+    #: Hang until released.
+    hanging: set[str] = field(default_factory=set)
+    #: Break the statement that writes them.
+    breaking: set[str] = field(default_factory=set)
+    started: list[Thing] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def load(self, claimed: Sequence[Claimed]) -> list[Thing]:
+        return [Thing(row.id, row.tenant) for row in claimed]
+
+    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
+        self.started.append(item)
+        try:
+            async with self._changed:
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: item.id not in self.hanging)
+        except asyncio.CancelledError:
+            self.cancelled.append(item.id)
+            raise
+        return item
+
+    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+        ids = [result.id for result in results]
+        if self.breaking & set(ids):
+            await connection.execute("SELECT 1 / 0")
+        await connection.execute(
+            "INSERT INTO written (id, worker) SELECT unnest(%s::text[]), %s", (ids, self.name)
+        )
+        await due.drop(connection, self.what, ids)
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        self.given_up += ids
+        await due.drop(connection, self.what, ids)
+
+    async def release(self, *ids: str) -> None:
+        async with self._changed:
+            self.hanging -= set(ids)
+            self._changed.notify_all()
+
+    async def has_started(self, count: int) -> None:
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: len(self.started) >= count)
+
+    def pump(self, *, lane: str | None = LANE, seconds: float = 10.0, **options: Any) -> Pump:
+        return Pump(self, self.database, lane, seconds=seconds, **options)
+
+
+@pytest.fixture
+async def database(database_url: str, anyio_backend: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
+    await database.fetch("CREATE TABLE written (id text, worker text)")
+    yield database
+    await database.close()
+
+
+async def put(
+    database: Database,
+    count: int,
+    *,
+    lane: str = LANE,
+    tenant: str = "tenant",
+    what: What = What.POLL,
+) -> list[str]:
+    rows = [due.Row(id=f"{lane}-{tenant}-{n:04}", lane=lane, tenant=tenant) for n in range(count)]
+    await database.run(lambda connection: due.put(connection, what, rows))
+    return [row.id for row in rows]
+
+
+async def written(database: Database) -> Counter[str]:
+    rows = await database.fetch("SELECT id, count(*)::int AS times FROM written GROUP BY id")
+    return Counter({row["id"]: row["times"] for row in rows})
+
+
+async def until_written(database: Database, ids: Sequence[str]) -> None:
+    async def all_are() -> bool:
+        return not set(ids) - set(await written(database))
+
+    await until(all_are)
+
+
+async def end_leases(database: Database) -> None:
+    await database.fetch("UPDATE due SET at = now() - interval '1 s'")
+
+
+# -- sharing --------------------------------------------------------------------------------------
+
+
+async def test_two_pumps_on_one_lane_never_work_on_the_same_row(database: Database) -> None:
+    ids = await put(database, 1200)
+    one, other = Work(database, "one"), Work(database, "other")
+
+    tallies = await asyncio.gather(one.pump().run(), other.pump().run())
+
+    started = [thing.id for thing in (*one.started, *other.started)]
+    assert sorted(started) == sorted(ids)
+    assert await written(database) == Counter(ids)
+    assert sum(tally.written for tally in tallies) == len(ids)
+    assert one.started
+    assert other.started
+
+
+async def test_a_pump_that_was_paused_past_its_lease_writes_nothing(database: Database) -> None:
+    # Given a worker whose request takes longer than its lease, since the machine stood still
+    (id_,) = await put(database, 1)
+    slow, quick = Work(database, "slow", hanging={id_}), Work(database, "quick")
+    paused = asyncio.create_task(slow.pump().run())
+    await slow.has_started(1)
+    await end_leases(database)
+
+    # When another has done its row meanwhile, and then it answers
+    await quick.pump().run()
+    await slow.release(id_)
+    tally = await paused
+
+    # Then its answer is dropped
+    assert (tally.written, tally.lost) == (0, 1)
+    rows = await database.fetch("SELECT id, worker FROM written")
+    assert rows == [{"id": id_, "worker": "quick"}]
+
+
+async def test_a_late_worker_cannot_touch_a_row_that_was_put_anew(database: Database) -> None:
+    """Whoever makes a row due again, such as a callback, takes it from its holder."""
+    (id_,) = await put(database, 1)
+    work = Work(database, hanging={id_})
+    running = asyncio.create_task(work.pump(seconds=0.1).run())
+    await work.has_started(1)
+
+    row = due.Row(id=id_, lane=LANE, tenant="tenant", after=60.0)
+    await database.run(lambda connection: due.put(connection, What.POLL, [row]))
+    await work.release(id_)
+
+    assert (await running).lost == 1
+    assert not await written(database)
+    (left,) = await database.fetch("SELECT at > now() + interval '30 s' AS later FROM due")
+    assert left["later"]
+
+
+# -- rolling --------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_hangs_holds_nobody_else(database: Database) -> None:
+    hanging, *others = await put(database, 300)
+    work = Work(database, hanging={hanging}, concurrency=2)
+    running = asyncio.create_task(work.pump().run())
+
+    await until_written(database, others)
+
+    assert hanging not in await written(database)
+    await work.release(hanging)
+    assert (await running).written == 300
+
+
+async def test_a_hint_wakes_a_pump_that_has_nothing_to_do(database: Database) -> None:
+    # Given a pump that looked once, found nothing, and is about to give its slot back
+    work = Work(database)
+    pump = work.pump()
+    running = asyncio.create_task(pump.run())
+    await until(lambda: pump.tally.claims > 0)
+
+    # When something becomes due and a hint says so
+    (id_,) = await put(database, 1)
+    assert pump.is_claiming
+    pump.wake()
+
+    # Then it goes on
+    assert (await running).written == 1
+    assert id_ in await written(database)
+    assert not pump.is_claiming
+
+
+async def test_a_hint_wakes_a_pump_that_waits_for_answers(database: Database) -> None:
+    (first,) = await put(database, 1)
+    work = Work(database, hanging={first})
+    pump = work.pump()
+    running = asyncio.create_task(pump.run())
+    await work.has_started(1)
+
+    (second,) = await put(database, 1, tenant="another")
+    pump.wake()
+    await until_written(database, [second])
+
+    assert first not in await written(database)
+    await work.release(first)
+    await running
+
+
+async def test_a_row_that_is_put_back_at_once_is_done_again_by_the_same_pump(
+    database: Database,
+) -> None:
+    """A poll's next look may come while its pump still runs."""
+    (id_,) = await put(database, 1)
+
+    class Again(Work):
+        async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+            if len(self.started) < 3:
+                await due.put_back(connection, self.what, [id_], after=[0.0])
+            else:
+                await super().write(connection, results)
+
+    work = Again(database)
+    await work.pump().run()
+    assert [thing.id for thing in work.started] == [id_] * 3
+
+
+# -- fairness -------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_one_tenant_does_not_delay_another(database: Database) -> None:
+    await put(database, 2000, tenant="flood")
+    few = await put(database, 10, tenant="quiet")
+    work = Work(database, concurrency=16)
+
+    await work.pump().run()
+
+    order = [thing.id for thing in work.started]
+    assert len(order) == 2010
+    assert max(order.index(id_) for id_ in few) < 2 * len(few)
+
+
+async def test_more_tenants_than_one_claim_has_rows_all_get_their_turn(database: Database) -> None:
+    """The next claim goes on where the last one ended."""
+    tenants = [f"tenant-{n:03}" for n in range(600)]
+    rows = [
+        due.Row(id=f"{tenant}-{n}", lane=LANE, tenant=tenant) for tenant in tenants for n in (1, 2)
+    ]
+    await database.run(lambda connection: due.put(connection, What.POLL, rows))
+    work = Work(database)
+
+    await work.pump().run()
+
+    turns = [thing.tenant for thing in work.started]
+    assert len(set(turns[:500])) == 500
+    assert set(turns[:700]) == set(tenants)
+
+
+async def test_a_host_that_hangs_holds_only_what_one_host_may(database: Database) -> None:
+    dead = await put(database, 300, lane="dead.test", what=What.DELIVER)
+    healthy = [
+        id_
+        for host in ("a.test", "b.test", "z.test")
+        for id_ in await put(database, 150, lane=host, what=What.DELIVER)
+    ]
+    work = Work(database, what=What.DELIVER, each=16, concurrency=64, hanging=set(dead))
+    running = asyncio.create_task(work.pump(lane=None).run())
+
+    await until_written(database, healthy)
+
+    stuck = [thing for thing in work.started if thing.id.startswith("dead.test")]
+    assert len(stuck) <= 16
+    await work.release(*dead)
+    assert (await running).written == 750
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+async def test_a_row_that_breaks_a_write_is_parked_and_the_others_are_written(
+    database: Database,
+) -> None:
+    ids = await put(database, 50)
+    broken, *fine = ids
+    work = Work(database, breaking={broken})
+
+    tally = await work.pump(seconds=0.5).run()
+
+    assert set(await written(database)) == set(fine)
+    assert (tally.written, tally.failed) == (49, 1)
+    (row,) = await database.fetch(
+        "SELECT id, lease, extract(epoch FROM at - now())::float8 AS wait FROM due"
+    )
+    assert row["id"] == broken
+    assert row["lease"] is None
+    assert PARKED - 30 < row["wait"] <= PARKED
+
+
+async def test_a_row_that_never_comes_back_is_given_up(database: Database) -> None:
+    poison, healthy = await put(database, 2)
+    await database.fetch("UPDATE due SET tries = %s WHERE id = %s", (POISON_TRIES, poison))
+    work = Work(database)
+
+    tally = await work.pump().run()
+
+    assert work.given_up == [poison]
+    assert [thing.id for thing in work.started] == [healthy]
+    assert tally.failed == 1
+    assert not await database.fetch("SELECT id FROM due")
+
+
+async def test_work_that_raises_is_counted_until_it_is_poison(database: Database) -> None:
+    """Our own mistake in one row neither stops the others nor comes back for ever."""
+    bad, good = await put(database, 2)
+
+    class Faulty(Work):
+        async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
+            if item.id == bad:
+                raise ZeroDivisionError
+            return await super().act(item, lease=lease, pace=pace)
+
+    work = Faulty(database)
+    for _ in range(POISON_TRIES + 1):
+        await end_leases(database)
+        await work.pump(seconds=0.01).run()
+
+    assert set(await written(database)) == {good}
+    assert work.given_up == [bad]
+
+
+@pytest.mark.parametrize("abandons", [True, False], ids=["poll", "POST"])
+async def test_a_lost_lease_cancels_what_may_be_cancelled(
+    database: Database, *, abandons: bool
+) -> None:
+    # Given a request in flight
+    (id_,) = await put(database, 1)
+    work = Work(database, hanging={id_}, abandons=abandons)
+    pump = work.pump(seconds=0.1, lease_seconds=0.3)
+    running = asyncio.create_task(pump.run())
+    await work.has_started(1)
+
+    # When the row is taken by another worker, which the next renewal finds out
+    thief = str(uuid4())
+    await database.fetch("UPDATE due SET lease = %s, at = now() + interval '1 h'", (thief,))
+    await until(lambda: pump.tally.lost > 0)
+
+    # Then a poll is cut off, while a POST goes on to its answer
+    if abandons:
+        await running
+        assert work.cancelled == [id_]
+    else:
+        assert not running.done()
+        await work.release(id_)
+        await running
+        assert not work.cancelled
+    assert not await written(database)
+
+
+async def test_a_lease_is_renewed_for_as_long_as_the_request_takes(database: Database) -> None:
+    (id_,) = await put(database, 1)
+    work, other = Work(database, "first", hanging={id_}), Work(database, "second")
+    running = asyncio.create_task(work.pump(seconds=0.1, lease_seconds=0.3).run())
+    await work.has_started(1)
+
+    for _ in range(3):  # each of these lingers for longer than the lease
+        assert (await other.pump().run()).claimed == 0
+
+    await work.release(id_)
+    assert (await running).written == 1
+
+
+async def test_a_stop_hands_back_what_was_not_started_and_finishes_what_was(
+    database: Database,
+) -> None:
+    # Given two requests under way and eight rows that wait for them
+    ids = await put(database, 10)
+    work = Work(database, concurrency=2, hanging=set(ids))
+    stop = asyncio.Event()
+    running = asyncio.create_task(work.pump(stop=stop.is_set).run())
+    await work.has_started(2)
+
+    # When the process is asked to stop
+    stop.set()
+    await until(lambda: _two_are_leased(database))
+
+    # Then the eight are due at once, as if they had never been claimed
+    (free,) = await database.fetch(
+        "SELECT count(*)::int AS rows, max(tries) AS tries, bool_and(at <= now()) AS due "
+        "FROM due WHERE lease IS NULL"
+    )
+    assert free == {"rows": 8, "tries": 0, "due": True}
+    assert not running.done()
+    await work.release(*ids)
+    assert (await running).written == 2
+    assert len(work.started) == 2
+
+
+async def _two_are_leased(database: Database) -> bool:
+    rows = await database.fetch("SELECT id FROM due WHERE lease IS NOT NULL")
+    return len(rows) == 2
+
+
+# -- the database goes away -----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def away(server: EmbeddedPostgres, url: str) -> AsyncIterator[None]:
+    """The test's own database, out of reach for as long as the block lasts."""
+    name = urlsplit(url).path.removeprefix("/")
+    can_connect = sql.SQL("alter database {} allow_connections {}").format
+    admin = await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True)
+    async with admin:
+        await admin.execute(can_connect(sql.Identifier(name), sql.SQL("false")))
+        await admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
+        )
+        yield
+        await admin.execute(can_connect(sql.Identifier(name), sql.SQL("true")))
+
+
+async def test_connections_that_break_cost_nothing(
+    database: Database, database_url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    ids = await put(database, 200)
+    last = ids[-1]
+    work = Work(database, hanging={last})
+    running = asyncio.create_task(work.pump().run())
+    await until_written(database, ids[:-1])
+
+    async with away(postgres_server, database_url):
+        await work.release(last)
+
+    assert (await running).failed == 0
+    assert await written(database) == Counter(ids)
+
+
+async def test_a_pump_whose_database_is_gone_ends_and_its_rows_are_found_later(
+    database: Database, database_url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    ids = await put(database, 5)
+    impatient = Database(database_url, timeout=0.1)
+    work = Work(impatient, hanging=set(ids))
+    running = asyncio.create_task(work.pump().run())
+    await work.has_started(5)
+
+    async with away(postgres_server, database_url):
+        await work.release(*ids)
+        with pytest.raises(BaseExceptionGroup) as raised:
+            await running
+    await impatient.close()
+
+    assert raised.group_contains(DatabaseAway)
+    await end_leases(database)
+    assert (await Work(database).pump().run()).written == 5
+    assert await written(database) == Counter(ids)

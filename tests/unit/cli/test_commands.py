@@ -1,0 +1,188 @@
+"""What the commands ask, print and exit with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.scripted import FakeApi, Run
+
+ALL = ("up", "demo", "submit", "get", "wait", "list", "cancel", "models", "keys")
+PENDING = {
+    "id": "job_vid_1",
+    "status": "pending",
+    "model": "m",
+    "prompt": "A fox",
+    "progress_percent": 0,
+}
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    help_ = run(command, "--help")
+
+    assert help_.code == 0
+    assert "Usage: longtake" in help_.out
+    assert command in run("--help").out
+
+
+def test_submit_prints_the_id_alone(run: Run, api: FakeApi) -> None:
+    ended = run("submit", "A fox", "--api-url", api.url)
+
+    assert (ended.code, ended.out, ended.err) == (0, "job_vid_1\n", "")
+
+
+def test_submit_sends_only_what_was_given(run: Run, api: FakeApi) -> None:
+    run(
+        *("submit", "A fox", "-m", "veo-3", "-d", "4", "--aspect-ratio", "9:16", "--no-audio"),
+        *("--app-id", "shop", "--api-key", "lt_key", "--api-url", api.url),
+    )
+
+    (asked,) = api.asked
+    assert asked.body == {
+        "prompt": "A fox",
+        "model": "veo-3",
+        "duration_seconds": 4,
+        "aspect_ratio": "9:16",
+        "audio": False,
+    }
+    assert asked.headers["Authorization"] == "Bearer lt_key"
+    assert asked.headers["X-App-ID"] == "shop"
+
+
+def test_a_submit_without_an_answer_is_repeated_under_the_same_key(run: Run, api: FakeApi) -> None:
+    # Given an API that is away for a moment
+    api.answers = [(502, b"bad gateway"), (202, PENDING)]
+
+    # Then the job is asked for twice, and made once
+    assert run("submit", "A fox", "--api-url", api.url).code == 0
+    assert len(api.asked) == 2
+    assert len({asked.headers["Idempotency-Key"] for asked in api.asked}) == 1
+
+
+def test_a_picture_in_a_file_is_sent_along(run: Run, api: FakeApi, tmp_path: Path) -> None:
+    still = tmp_path / "still.png"
+    still.write_bytes(b"png")
+
+    run("submit", "A fox", "--image", str(still), "--api-url", api.url)
+
+    assert api.asked[0].body["image"] == "data:image/png;base64,cG5n"
+
+
+def test_waiting_ends_with_the_job(run: Run, api: FakeApi) -> None:
+    api.answers = [(202, PENDING), (200, PENDING), *api.answers]
+
+    ended = run("submit", "A fox", "--wait", "--api-url", api.url)
+
+    assert ended.code == 0
+    assert "job_vid_1 pending\njob_vid_1 complete\n" in ended.err
+
+
+def test_waiting_survives_an_api_that_restarts(run: Run, api: FakeApi) -> None:
+    api.answers = [(200, PENDING), (503, b"restarting"), *api.answers]
+
+    assert run("wait", "job_vid_1", "--api-url", api.url).code == 0
+
+
+def test_a_failed_job_exits_with_1_and_says_why(run: Run, api: FakeApi) -> None:
+    failed = api.answers[0][1] | {"status": "failed", "error_message": "too dark"}
+    api.answers = [(200, failed)]
+
+    ended = run("wait", "job_vid_1", "--api-url", api.url)
+
+    assert ended.code == 1
+    assert "error: job_vid_1 failed: too dark" in ended.err
+
+
+def test_a_video_is_saved_whole_or_not_at_all(run: Run, api: FakeApi, tmp_path: Path) -> None:
+    # Given a complete job whose video can't be had at first
+    film = tmp_path / "film.mp4"
+    job = api.answers[0][1] | {"video_url": f"{api.url}/film"}
+    wait = ("wait", "job_vid_1", "--out", str(film), "--api-url", api.url)
+    api.answers = [(200, job), (404, {"error": {"message": "not stored"}})]
+
+    assert run(*wait).code == 2
+    assert not film.exists()
+
+    # When it is there
+    api.answers = [(200, job), (200, b"mp4")]
+
+    # Then it is saved
+    assert run(*wait).code == 0
+    assert film.read_bytes() == b"mp4"
+
+
+def test_a_refusal_is_the_apis_own_sentence(run: Run, api: FakeApi) -> None:
+    api.refuse(400, "duration_seconds exceeds maximum of 10 for [m] model")
+
+    ended = run("submit", "A fox", "--api-url", api.url)
+
+    assert ended.code == 2
+    assert ended.err == "error: duration_seconds exceeds maximum of 10 for [m] model\n"
+
+
+def test_a_wrong_key_says_where_keys_come_from(run: Run, api: FakeApi) -> None:
+    api.refuse(401, "the API key is not known", kind="authentication_error")
+
+    assert "LONGTAKE_API_KEY" in run("list", "--api-url", api.url).err
+
+
+def test_a_model_without_credentials_is_a_refusal(run: Run, api: FakeApi) -> None:
+    api.refuse(503, "model pika needs FAL_KEY to be set", kind="model_unavailable")
+
+    assert run("submit", "A fox", "--api-url", api.url).code == 2
+
+
+def test_an_api_that_is_not_there_exits_with_3(run: Run) -> None:
+    ended = run("list", "--api-url", "http://127.0.0.1:9")
+
+    assert ended.code == 3
+    assert "longtake up --simulate" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["submit"], ["get", "../keys"], ["list", "--limit", "0"]])
+def test_a_wrong_use_exits_with_2(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments).code == 2
+
+
+def test_words_of_users_are_never_markup(run: Run, api: FakeApi) -> None:
+    job = api.answers[0][1]
+    api.answers = [(200, job)]
+    assert "A [bold] fox" in run("get", "job_vid_1", "--api-url", api.url).out
+
+    api.answers = [(200, {"data": [job], "has_more": True, "next": "job_vid_1"})]
+    listed = run("list", "--status", "complete", "--api-url", api.url)
+    assert "A [bold] fox" in listed.out
+    assert listed.err == "More: --after job_vid_1\n"
+    assert api.asked[-1].path == "/v1/video/generations?status=complete&limit=20"
+
+
+def test_json_is_the_apis_own(run: Run, api: FakeApi) -> None:
+    for command in ("get", "cancel"):
+        assert (
+            json.loads(run(command, "job_vid_1", "--json", "--api-url", api.url).out)
+            == (api.answers[0][1])
+        )
+
+
+def test_the_development_key_goes_to_this_machines_stack_only(
+    run: Run, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a kept key
+    (tmp_path / "dev-api-key").write_text("lt_kept\n")
+
+    # Then a stack of this machine gets it
+    monkeypatch.setenv("LONGTAKE_API_PORT", api.url.rpartition(":")[2])
+    run("get", "job_vid_1")
+    assert api.asked[-1].headers["Authorization"] == "Bearer lt_kept"
+
+    # And nobody who is named
+    run("get", "job_vid_1", "--api-url", api.url)
+    assert "Authorization" not in api.asked[-1].headers
+
+
+def test_keys_without_a_database_say_what_to_start(run: Run) -> None:
+    ended = run("keys", "list")
+
+    assert ended.code == 2
+    assert "longtake up" in ended.err

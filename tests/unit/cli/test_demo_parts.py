@@ -1,0 +1,200 @@
+"""What the demo asks for, and that its verdict notices every way in which it can go wrong."""
+
+import base64
+import dataclasses
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import av
+import pytest
+
+from api.catalog import model_view
+from cli.demo.films import Film
+from cli.demo.receiver import Receipt, receiving
+from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
+from cli.demo.verdict import Outcome, claims
+from models.request import VideoRequest
+from providers.base import Account
+from providers.catalog import Catalog
+from providers.registry import PROVIDERS
+from providers.resolve import resolve
+from settings import Settings
+from webhooks.signing import headers
+
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
+#: Accounts at every provider, so that every model is available.
+ACCOUNTS = {
+    name: Account(name=name, provider=name, base_url="https://vendor.example", credentials={})
+    for name in PROVIDERS
+}
+CATALOG = Catalog.load(Settings())
+
+
+def shots(wanted: int = 24) -> list[Shot]:
+    models = [model_view(model, ACCOUNTS) for model in CATALOG.models()]
+    return plan(models, wanted=wanted, webhook_url="http://127.0.0.1:1/", webhook_secret=SECRET)
+
+
+def test_every_model_gets_a_shot_that_it_accepts() -> None:
+    asked = shots()
+
+    assert {shot.model for shot in asked} == {model.name for model in CATALOG.models()}
+    for shot in asked:
+        made = resolve(VideoRequest.from_json(shot.body), CATALOG, ACCOUNTS)
+        shortest = min(next(iter(CATALOG.find(shot.model).routes.values())).durations)
+        assert made.duration_seconds <= max(5, shortest)
+
+
+def test_few_prompts_still_reach_every_model() -> None:
+    assert {shot.model for shot in shots(1)} == {model.name for model in CATALOG.models()}
+
+
+def test_prompts_can_be_told_apart_on_a_bill_and_name_their_source() -> None:
+    prompts = read_prompts()
+
+    assert len(prompts) >= 24
+    assert not [one for one in prompts for other in prompts if one != other and one in other]
+    assert len(set(prompts)) == len(prompts)
+    note = PROMPTS.with_name("PROMPTS.md").read_text()
+    assert "VBench" in note
+    assert "Apache License 2.0" in note
+
+
+def test_files_are_named_for_what_they_show() -> None:
+    shot = Shot(number=3, model="veo", prompt="A fox, at 5 o'clock / noon, runs on", body={})
+
+    assert shot.file == "03-veo-a-fox-at-5-o-clock.mp4"
+
+
+def test_the_still_is_a_picture() -> None:
+    head, _, content = picture(64, 48).partition(",")
+
+    assert head == "data:image/png;base64"
+    with av.open(io.BytesIO(base64.b64decode(content)), mode="r") as image:
+        frame = next(image.decode(video=0))
+        assert (frame.width, frame.height) == (64, 48)
+
+
+# --- the verdict
+
+
+def job(shot: Shot, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"job_{shot.number}",
+        "status": "complete",
+        "model": shot.model,
+        "estimated_cost_usd": 0.5,
+        "cost_usd": 0.5,
+    } | more
+
+
+def good() -> Outcome:
+    asked = shots(2)
+    return Outcome(
+        shots=asked,
+        jobs=[job(shot) for shot in asked],
+        films=[Film(path=Path(s.file), frames=120, seconds=5, complaint=None) for s in asked],
+        receipts=[
+            Receipt(
+                id=f"evt_{shot.number}",
+                is_signed=True,
+                type="video.completed",
+                job_id=f"job_{shot.number}",
+                status="complete",
+            )
+            for shot in asked
+        ],
+        bill=[{"body": {"input": [{"text": f"{shot.prompt}!"}]}} for shot in asked],
+    )
+
+
+def broken(seen: Outcome) -> list[str]:
+    return [claim.text.splitlines()[0] for claim in claims(seen) if not claim.holds]
+
+
+def test_a_run_in_which_all_held_has_no_broken_claim() -> None:
+    assert broken(good()) == []
+
+
+def test_a_repeated_try_of_one_event_is_no_second_event() -> None:
+    seen = good()
+
+    assert broken(dataclasses.replace(seen, receipts=[*seen.receipts, seen.receipts[0]])) == []
+
+
+def test_a_failed_job_breaks_the_verdict() -> None:
+    seen = good()
+    failed = job(seen.shots[0], status="failed", error_message="why", cost_usd=0)
+
+    assert len(broken(dataclasses.replace(seen, jobs=[failed, *seen.jobs[1:]]))) == 2
+
+
+def test_a_bad_or_missing_film_breaks_it() -> None:
+    seen = good()
+    bad = dataclasses.replace(seen.films[0], complaint="too short")
+
+    assert broken(dataclasses.replace(seen, films=[bad, *seen.films[1:]]))
+    assert broken(dataclasses.replace(seen, films=seen.films[1:]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"is_signed": False}, {"id": "evt_2nd"}, {"type": "video.failed"}, {"job_id": "job_other"}],
+)
+def test_a_wrong_webhook_breaks_it(change: dict[str, Any]) -> None:
+    seen = good()
+    wrong = dataclasses.replace(seen.receipts[0], **change)
+
+    assert broken(dataclasses.replace(seen, receipts=[*seen.receipts, wrong]))
+
+
+def test_a_missing_webhook_breaks_it() -> None:
+    seen = good()
+
+    assert broken(dataclasses.replace(seen, receipts=seen.receipts[1:]))
+
+
+def test_a_second_bill_for_one_job_breaks_it() -> None:
+    seen = good()
+    (text,) = broken(dataclasses.replace(seen, bill=[*seen.bill, seen.bill[0]]))
+
+    assert "double-billed: 1" in text
+
+
+def test_a_missing_bill_breaks_it() -> None:
+    seen = good()
+
+    assert broken(dataclasses.replace(seen, bill=seen.bill[1:]))
+
+
+@pytest.mark.parametrize("cost", [0, 0.6])
+def test_a_cost_that_is_nothing_or_above_its_estimate_breaks_it(cost: float) -> None:
+    seen = good()
+    odd = job(seen.shots[0], cost_usd=cost)
+
+    assert broken(dataclasses.replace(seen, jobs=[odd, *seen.jobs[1:]]))
+
+
+# --- the receiver
+
+
+@pytest.mark.anyio
+async def test_the_receiver_tells_signed_from_unsigned() -> None:
+    body = json.dumps({"type": "video.completed", "data": {"id": "j", "status": "complete"}})
+    async with receiving(SECRET) as receiver, aiohttp.ClientSession() as client:
+        signed = _signed(body.encode())
+        assert (await client.post(receiver.url, data=body, headers=signed)).status == 204
+        forged = signed | {"webhook-signature": "v1,Zm9yZ2Vk"}
+        assert (await client.post(receiver.url, data=body, headers=forged)).status == 401
+        await receiver.heard_of(["j"], bound=1)
+        await receiver.heard_of(["never"], bound=0.01)
+
+    assert [receipt.is_signed for receipt in receiver.receipts] == [True, False]
+
+
+def _signed(body: bytes) -> dict[str, str]:
+    return headers(SECRET, message_id="evt_1", timestamp=int(time.time()), body=body)

@@ -1,0 +1,98 @@
+"""docker-compose.yml obeys the specification, has no default password and runs the same set."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from settings import load
+from tests.unit.compose_file import REQUIRED, ROOT, MissingVariable, read
+from worker.stack.roles import WORKERS
+
+COMPOSE = read(REQUIRED)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: each for name, each in SERVICES.items() if each["image"].startswith("longtake:")}
+
+
+def test_the_file_obeys_the_compose_specification() -> None:
+    schema = json.loads((ROOT / "tests/unit/compose_spec/compose-spec.json").read_text())
+
+    jsonschema.Draft7Validator(schema).validate(COMPOSE)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_nothing_starts_without_the_variables_that_have_no_default(name: str) -> None:
+    without = {key: value for key, value in REQUIRED.items() if key != name}
+
+    with pytest.raises(MissingVariable, match=name):
+        read(without)
+
+
+def test_what_the_processes_are_given_are_settings_that_load() -> None:
+    settings = load(OURS["api"]["environment"])
+
+    assert settings.api_host == "0.0.0.0"  # noqa: S104 - inside its container
+    assert settings.api_url == REQUIRED["LONGTAKE_PUBLIC_URL"]
+    assert settings.limits_url == settings.broker_url
+
+
+def test_the_containers_are_the_processes_of_the_local_stack() -> None:
+    queues = {
+        option.removeprefix("--queues=")
+        for each in OURS.values()
+        for option in each["command"]
+        if option.startswith("--queues=")
+    }
+
+    assert queues == {listened for listened, _ in WORKERS.values()}
+    assert {*OURS} == {"migrate", "worker-submit", "worker", "beat", "api", "flower"}
+
+
+def test_somebody_listens_to_every_queue() -> None:
+    listened = ",".join(queues for queues, _ in WORKERS.values()).split(",")
+
+    assert sorted(listened) == ["control", "deliver", "intake", "poll", "store", "submit"]
+
+
+@pytest.mark.parametrize("name", sorted({*SERVICES} - {"migrate"}))
+def test_every_service_is_checked_and_comes_back(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", sorted({*OURS} - {"migrate"}))
+def test_our_services_wait_for_the_schema_and_have_an_init(name: str) -> None:
+    service = OURS[name]
+
+    assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+
+
+def test_only_api_and_flower_can_be_reached_and_only_from_this_machine() -> None:
+    published = {name: each["ports"] for name, each in SERVICES.items() if "ports" in each}
+
+    assert published == {"api": ["127.0.0.1:8000:8000"], "flower": ["127.0.0.1:5555:5555"]}
+
+
+def test_the_image_is_pinned_by_hash_and_runs_as_nobody_special() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+
+    assert text.count("--require-hashes") == 2
+    assert "PYTHONPATH=/app" in text
+    assert text.index("\nUSER longtake") < text.index("\nCMD")
+
+
+def test_the_image_gets_every_package_that_production_needs() -> None:
+    shipped = {
+        line.removeprefix("!").strip()
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+
+    assert packages - {"benchmarks", "client"} <= shipped
+    assert all((ROOT / name).exists() for name in shipped)
