@@ -58,7 +58,7 @@ class GeminiVeo(google.GeminiApi):
             timeout=google.SUBMIT_TIMEOUT,
         )
         name = answers.identifier(response.json(), "name")
-        if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
+        if not _NAME.fullmatch(name):
             msg = "its 'name' can't be an id: it is no operation's name"
             raise answers.Undocumented(msg)
         return Accepted(operation_id=name)
@@ -67,10 +67,11 @@ class GeminiVeo(google.GeminiApi):
         """GET /v1beta/{name}; an unknown operation is 404 and so missing from the result."""
         updates = {}
         for operation_id in operation_ids:
-            name = "/".join(answers.segment(part) for part in operation_id.split("/"))
+            models, _, operation = operation_id.partition("/operations/")
+            model = answers.segment(models.removeprefix("models/"))
             response = yield Call(
                 method="GET",
-                path=f"/{VERSION}/{name}",
+                path=f"/{VERSION}/models/{model}/operations/{answers.segment(operation)}",
                 accept=frozenset({google.NOT_FOUND}),
                 timeout=POLL_TIMEOUT,
                 max_bytes=POLL_BYTES,

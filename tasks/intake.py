@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
 from models import due
@@ -14,7 +14,7 @@ from models.database import Connection
 from models.failure import RequestRefused
 from models.ids import new_id, new_marker
 from models.request import VideoRequest
-from models.state import AttemptState, JobState, OutputState, What
+from models.state import JobState
 from providers.plan import Plan
 from providers.resolve import resolve
 from tasks.engine import Engine
@@ -75,22 +75,27 @@ async def accept(
     check_webhook(engine, request)
     plan = resolve(request, engine.catalog, engine.accounts)
     new = _rows(engine, request, plan, tenant=tenant, job_id=job_id or new_id("job_vid"))
-    caller = caller or Caller()
+    caller, started = caller or Caller(), time.monotonic()
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
             first := await _first_answer(engine, connection, tenant, caller)
         ):
             return first
-        if not await _insert(connection, new, caller):
+        times = await _insert(connection, new, caller)
+        if times is None:
             return await _existing(engine, connection, new, tenant)
-        row = (await read_jobs(connection, [new.job["id"]]))[0]
-        view = job_view(row, api_url=engine.settings.api_url, vault=engine.vault)
+        view = _first_view(engine, new, caller, times)
+        view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
             await _remember(engine, connection, tenant, caller, view)
         return Accepted(job_id=new.job["id"], lane=plan.account, view=view)
 
-    return await engine.database.run(work)
+    try:
+        return await engine.database.run(work)
+    except ForeignKeyViolation:
+        msg = f"tenant {tenant!r} is not known; `longtake keys create --tenant` makes one"
+        raise RequestRefused(msg, param="tenant") from None
 
 
 def check_webhook(engine: Engine, request: VideoRequest) -> None:
@@ -114,7 +119,9 @@ class _New:
     job: dict[str, Any]
     attempts: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
-    submit_at: Callable[[datetime], datetime]
+    #: What the first view is made of: the rows as they will be.
+    plan: Plan
+    stored_request: dict[str, Any]
 
 
 def _rows(engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job_id: str) -> _New:
@@ -143,15 +150,10 @@ def _rows(engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job
         "webhook": webhook,
         "run_at": request.run_at,
         "deadline_seconds": request.deadline_seconds or engine.settings.deadline_seconds,
+        "head_start": HEAD_START[request.priority],
     }
     attempts, outputs = _attempts_and_outputs(plan, job_id)
-    head_start = timedelta(seconds=HEAD_START[request.priority])
-    return _New(
-        job=job,
-        attempts=attempts,
-        outputs=outputs,
-        submit_at=lambda now: max(request.run_at, now) if request.run_at else now - head_start,
-    )
+    return _New(job=job, attempts=attempts, outputs=outputs, plan=plan, stored_request=stored)
 
 
 def _attempts_and_outputs(
@@ -162,74 +164,105 @@ def _attempts_and_outputs(
     for count in plan.attempt_counts:
         attempt = {
             "id": new_id("att"),
-            "job": job_id,
-            "provider": plan.provider,
-            "account": plan.account,
-            "route": f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s",
-            "state": AttemptState.PLANNED,
             "marker": new_marker(),
             "count": count,
         }
         attempts.append(attempt)
+        first = len(outputs)
         outputs.extend(
             {
                 "id": new_id("out"),
                 "job": job_id,
                 "attempt": attempt["id"],
-                "position": len(outputs) + number,
-                "state": OutputState.EXPECTED,
+                "position": first + number,
             }
             for number in range(count)
         )
     return attempts, outputs
 
 
-async def _insert(connection: Connection, new: _New, caller: Caller) -> bool:
-    """All rows of a job; False when a job of this id exists."""
+async def _insert(connection: Connection, new: _New, caller: Caller) -> dict[str, Any] | None:
+    """All rows of a job in one statement; returns its times, or None when its id is taken."""
     cursor = await connection.execute(
         """
-        INSERT INTO job (id, tenant, app_id, request_id, state, model, prompt, request, plan, scene,
-                         typical_seconds, estimated_cost_micros, unknown_policy, webhook, run_at,
-                         progress_source, deadline_at)
-        VALUES (%(id)s, %(tenant)s, %(app_id)s, %(request_id)s, %(state)s, %(model)s, %(prompt)s,
-                %(request)s, %(plan)s, %(scene)s, %(typical_seconds)s,
-                %(estimated_cost_micros)s, %(unknown_policy)s, %(webhook)s, %(run_at)s, 'estimated',
-                greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second')
-        ON CONFLICT (id) DO NOTHING
-        RETURNING now() AS now, deadline_at
-        """,
-        new.job | {"app_id": caller.app_id},
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        return False
-    job, tenant = new.job["id"], new.job["tenant"]
-    async with connection.cursor() as many:
-        await many.executemany(
-            """
+        WITH made AS (
+            INSERT INTO job (id, tenant, app_id, request_id, state, model, prompt, request, plan,
+                             scene, typical_seconds, estimated_cost_micros, unknown_policy, webhook,
+                             run_at, progress_source, deadline_at)
+            VALUES (%(id)s, %(tenant)s, %(app_id)s, %(request_id)s, %(state)s, %(model)s,
+                    %(prompt)s, %(request)s, %(plan)s, %(scene)s, %(typical_seconds)s,
+                    %(estimated_cost_micros)s, %(unknown_policy)s, %(webhook)s, %(run_at)s,
+                    'estimated',
+                    greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second')
+            ON CONFLICT (id) DO NOTHING
+            RETURNING id, tenant, created_at, deadline_at,
+                      CASE WHEN run_at > now() THEN run_at
+                           ELSE now() - %(head_start)s * interval '1 second' END AS submit_at
+        ), attempts AS (
             INSERT INTO attempt (id, job, provider, account, route, state, marker, count)
-            VALUES (%(id)s, %(job)s, %(provider)s, %(account)s, %(route)s, %(state)s, %(marker)s,
-                    %(count)s)
-            """,
-            new.attempts,
-        )
-        await many.executemany(
-            """
+            SELECT new.id, made.id, %(provider)s, %(account)s, %(route)s, 'planned', new.marker,
+                   new.count
+            FROM made, unnest(%(attempts)s::text[], %(markers)s::text[], %(counts)s::int[])
+                       AS new(id, marker, count)
+            RETURNING id, account
+        ), outputs AS (
             INSERT INTO output (id, job, attempt, position, state)
-            VALUES (%(id)s, %(job)s, %(attempt)s, %(position)s, %(state)s)
-            """,
-            new.outputs,
+            SELECT new.id, made.id, new.attempt, new.position, 'expected'
+            FROM made, unnest(%(outputs)s::text[], %(owners)s::text[], %(positions)s::int[])
+                       AS new(id, attempt, position)
+        ), told AS (
+            INSERT INTO event (job, kind) SELECT id, 'pending' FROM made
+        ), submits AS (
+            INSERT INTO due (what, id, lane, tenant, at)
+            SELECT 'submit', attempts.id, attempts.account, made.tenant, made.submit_at
+            FROM attempts, made
+        ), expiry AS (
+            INSERT INTO due (what, id, lane, tenant, at)
+            SELECT 'expire', id, %(no_lane)s, tenant, deadline_at FROM made
         )
-    await connection.execute("INSERT INTO event (job, kind) VALUES (%s, 'pending')", (job,))
-    start = new.submit_at(row["now"].astimezone(UTC))
-    submits = [
-        due.Row(id=attempt["id"], lane=attempt["account"], tenant=tenant, at=start)
-        for attempt in new.attempts
-    ]
-    await due.put(connection, What.SUBMIT, submits)
-    expiry = due.Row(id=job, lane=due.NO_LANE, tenant=tenant, at=row["deadline_at"])
-    await due.put(connection, What.EXPIRE, [expiry])
-    return True
+        SELECT created_at, deadline_at FROM made
+        """,
+        new.job
+        | {
+            "app_id": caller.app_id,
+            "provider": new.plan.provider,
+            "account": new.plan.account,
+            "route": route_of(new.plan),
+            "attempts": [attempt["id"] for attempt in new.attempts],
+            "markers": [attempt["marker"] for attempt in new.attempts],
+            "counts": [attempt["count"] for attempt in new.attempts],
+            "outputs": [output["id"] for output in new.outputs],
+            "owners": [output["attempt"] for output in new.outputs],
+            "positions": [output["position"] for output in new.outputs],
+            "no_lane": due.NO_LANE,
+        },
+    )
+    return await cursor.fetchone()
+
+
+def _first_view(engine: Engine, new: _New, caller: Caller, times: dict[str, Any]) -> dict[str, Any]:
+    """The view of a job that was just made, without reading it back."""
+    row = {
+        **new.job,
+        "app_id": caller.app_id,
+        "request": new.stored_request,
+        "plan": new.plan.to_json(),
+        "progress_percent": 0,
+        "progress_source": "estimated",
+        "error": None,
+        "cost_micros": None,
+        "accepted_at": None,
+        "finished_at": None,
+        "now": times["created_at"],
+        "outputs": [],
+        **times,
+    }
+    return job_view(row, api_url=engine.settings.api_url, vault=engine.vault)
+
+
+def route_of(plan: Plan) -> str:
+    """What durations are learned for: the upstream model and the length of its videos."""
+    return f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s"
 
 
 async def _first_answer(

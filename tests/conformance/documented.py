@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.failure import Fault
-from providers.base import Ask, Phase
+from providers.base import Ask, Phase, Video
 
 ID = "17f20503-6c24-4c16-946b-35dbbce2af2f"
 LINK = "https://cdn.example.com/v.mp4?sig=a%2Bb&x=%7e"
+MADE = Video(url=LINK)
 ASK = Ask(
     attempt_id="a1",
     marker="m1",
@@ -53,6 +54,10 @@ class Documented:
     #: The name that the operation's id has on the wire, and what ours has in front of it.
     id_field: str = "id"
     id_prefix: str = ""
+    #: The video that a success comes to.
+    video: Video = MADE
+    #: Whether the vendor has status words; Google's operations only say whether they are done.
+    has_words: bool = True
     #: A body that says that an operation is not there.
     missing: object = field(default_factory=lambda: {"error": "not found"})
 

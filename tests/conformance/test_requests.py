@@ -21,18 +21,21 @@ from providers.base import Account, LookUp
 from providers.exchange import converse
 from providers.registry import PROVIDERS
 from tests.conformance.judges.fal import FAL
+from tests.conformance.judges.gemini import GEMINI
+from tests.conformance.judges.gemini_veo import GEMINI_VEO
 from tests.conformance.judges.kling import KLING, KLING_LEGACY
 from tests.conformance.judges.luma_agents import LUMA_AGENTS
 from tests.conformance.judges.luma_dream_machine import LUMA_DREAM_MACHINE
 from tests.conformance.judges.replicate import REPLICATE
 from tests.conformance.judges.runway import RUNWAY
+from tests.conformance.judges.veo import VEO
 from tests.conformance.judging import Case, Judge
 from transport.base import Request, Response, Stream
 
 #: Headers of the connection and of the SDK's own telemetry: they say nothing to the vendor's API.
 UNTOLD = {
     *("host", "connection", "accept", "accept-encoding", "user-agent"),
-    *("content-length", "content-type", "transfer-encoding"),
+    *("content-length", "content-type", "transfer-encoding", "x-goog-api-client"),
 }
 
 
@@ -56,6 +59,9 @@ JUDGES: Mapping[str, Judge] = {
     "kling_legacy": KLING_LEGACY,
     "fal": FAL,
     "replicate": REPLICATE,
+    "veo": VEO,
+    "gemini_veo": GEMINI_VEO,
+    "gemini": GEMINI,
 }
 
 ALL_CASES = [

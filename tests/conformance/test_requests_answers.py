@@ -17,13 +17,15 @@ from models.failure import Fault
 from providers.base import Account, Flow, Phase, ProviderError, UnknownStatus, Update
 from providers.exchange import converse
 from providers.registry import PROVIDERS
-from tests.conformance.documented import ASK, LINK, Documented
+from tests.conformance.documented import ASK, Documented
 from tests.conformance.documents.fal import FAL
+from tests.conformance.documents.gemini import GEMINI
 from tests.conformance.documents.kling import KLING, KLING_LEGACY
 from tests.conformance.documents.luma_agents import LUMA_AGENTS
 from tests.conformance.documents.luma_dream_machine import LUMA_DREAM_MACHINE
 from tests.conformance.documents.replicate import REPLICATE
 from tests.conformance.documents.runway import RUNWAY
+from tests.conformance.documents.veo import GEMINI_VEO, VEO
 from transport.base import BadAnswer, Client, Request, Response, Stream
 
 T = TypeVar("T")
@@ -36,6 +38,9 @@ TABLES: Mapping[str, Documented] = {
     "kling_legacy": KLING_LEGACY,
     "fal": FAL,
     "replicate": REPLICATE,
+    "veo": VEO,
+    "gemini_veo": GEMINI_VEO,
+    "gemini": GEMINI,
 }
 ALL = pytest.mark.parametrize("name", TABLES)
 
@@ -123,14 +128,11 @@ def test_a_documented_word_comes_to_its_phase(name: str, given: str, expected: P
     update = looked(name, TABLES[name].answer(given))
     # Then it has the phase, a video if it is done, and a reason if it went wrong
     assert update.phase is expected
-    assert [video.url for video in update.videos] == ([LINK] if given in DONE else [])
+    assert update.videos == ((TABLES[name].video,) if expected is Phase.SUCCEEDED else ())
     assert (update.failure is not None) == (expected in {Phase.FAILED, Phase.CANCELLED})
 
 
-DONE = {"SUCCEEDED", "COMPLETED", "completed", "succeeded", "succeed"}
-
-
-@ALL
+@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table.has_words])
 def test_an_undocumented_word_is_loud(name: str) -> None:
     with pytest.raises(UnknownStatus, match="UPSCALING"):
         polled(name, TABLES[name].answer("UPSCALING"))
@@ -149,7 +151,7 @@ def test_an_error_answer_to_a_submit_comes_to_its_fault(
     name: str, given: int, expected: Fault
 ) -> None:
     # Given a vendor that refuses the POST and quotes the prompt, the key and a signed link
-    words = f"{ASK.prompt} {account(name).credentials} https://x.example/a?sig=secret no luck"
+    words = f"no luck: {ASK.prompt} {account(name).credentials} https://x.example/a?sig=secret"
     client = Answering(given, TABLES[name].error(words))
     # When it is submitted
     with pytest.raises(ProviderError) as caught:

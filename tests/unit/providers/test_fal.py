@@ -30,9 +30,7 @@ def response(
 
 def answered(flow: Flow[Any], *responses: Response) -> tuple[list[Call], Any]:
     """The flow's calls, and what it makes of the answers."""
-    calls = [next(flow)]
-    for each in responses[:-1]:
-        calls.append(flow.send(each))
+    calls = [next(flow), *(flow.send(each) for each in responses[:-1])]
     with pytest.raises(StopIteration) as done:
         flow.send(responses[-1])
     return calls, done.value.value
