@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import jobs, keys, migrate, models, up
+from cli import jobs, keys, migrate, models, operate, up
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
 from cli.show import err, say
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, demo, jobs, models, migrate):
+for group in (up, demo, jobs, models, migrate, operate):
     group.register(app)
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 

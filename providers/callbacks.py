@@ -37,7 +37,7 @@ def is_signed(headers: Mapping[str, str], body: bytes, *, secret: str, now: floa
     message_id, timestamp = sent.get("webhook-id", ""), sent.get("webhook-timestamp", "")
     if not (message_id and _UNIX_SECONDS.fullmatch(timestamp)):
         return False
-    if abs(now - int(timestamp)) > 9e9:
+    if abs(now - int(timestamp)) > TOLERANCE:
         return False
     content = b".".join((message_id.encode(errors="replace"), timestamp.encode(), body))
     digest = hmac.digest(key, content, hashlib.sha256)

@@ -44,7 +44,7 @@ _WORDS: Final[Mapping[Phase, str]] = {
 
 #: The phases of each event that a callback can be asked for; logs and outputs don't come piecemeal.
 _EVENTS: Final[Mapping[str, frozenset[Phase]]] = {
-    "start": frozenset((Phase.HELD, Phase.QUEUED)),
+    "start": frozenset((Phase.RUNNING,)),
     "output": frozenset(),
     "logs": frozenset(),
     "completed": frozenset((Phase.SUCCEEDED, Phase.FAILED)),

@@ -101,7 +101,7 @@ def error(words: str) -> dict[str, Any]:
     return {"error": {"message": words, "details": []}}
 
 
-FAULTS = {
+FAULTS: Mapping[str | None, Fault] = {
     **{name: fault for name, (_, fault) in CODES.items()},
     MODERATED: Fault.MODERATED,
     None: Fault.UNKNOWN,

@@ -18,6 +18,7 @@ from tests.conformance.judging import Case, Judge, ask
 KEY = "AIza-test-key"
 MODEL = "veo-3.1-generate-preview"
 NAME = f"models/{MODEL}/operations/17f205036c244c16946b35dbbce2af2f"
+OPERATION = GenerateVideosOperation.model_validate({"name": NAME})
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ GEMINI_VEO = Judge(
         ),
         Case(
             "poll",
-            sdk=lambda judges: judges.sdk.operations.get(GenerateVideosOperation(name=NAME)),
+            sdk=lambda judges: judges.sdk.operations.get(OPERATION),
             ours=lambda provider: provider.poll([NAME]),
             answer={"name": NAME},
         ),

@@ -25,6 +25,7 @@ NAME = (
     "projects/p-1/locations/europe-west4/publishers/google/models/"
     f"{MODEL}/operations/17f20503-6c24-4c16-946b-35dbbce2af2f"
 )
+OPERATION = GenerateVideosOperation.model_validate({"name": NAME})
 JPEG = "data:image/jpeg;base64,TEFTVA=="
 
 
@@ -121,7 +122,7 @@ VEO = Judge(
         ),
         Case(
             "poll",
-            sdk=lambda sdk: sdk.operations.get(GenerateVideosOperation(name=NAME)),
+            sdk=lambda sdk: sdk.operations.get(OPERATION),
             ours=lambda provider: provider.poll([NAME]),
             answer={"name": NAME},
         ),

@@ -1,0 +1,145 @@
+"""`longtake doctor`, `reconcile`, `prune`, `reseal`: what an operator asks the database itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from cli import show
+from cli.errors import ExitCode, Refused
+from cli.options import AsJson
+from models.failure import RequestRefused
+from models.invariants import Violation, violations
+from models.vault import VaultError
+from settings import load
+from tasks.engine import Engine
+from tasks.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
+from tasks.reseal import reseal as reseal_all
+from tasks.retention import prune_once
+
+T = TypeVar("T")
+PANEL = "Operation"
+
+reconcile = typer.Typer(
+    help="Attempts that may have cost money unknown to us: list, look up, settle.",
+    no_args_is_help=True,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(doctor)
+    app.command(rich_help_panel=PANEL)(prune)
+    app.command(rich_help_panel=PANEL)(reseal)
+    app.add_typer(reconcile, name="reconcile", rich_help_panel=PANEL)
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check every invariant against the live database and say what is wrong, in words.
+
+    Exits 0 when nothing is, 1 otherwise.
+    """
+    found: list[Violation] = _with_engine(lambda engine: engine.database.run(violations))
+    if as_json:
+        show.as_json([asdict(violation) for violation in found])
+    for violation in () if as_json else found:
+        show.result(f"{violation.kind}  {violation.id}\n    {violation.words}")
+    if found:
+        show.say(f"{len(found)} thing(s) contradict each other.")
+        raise typer.Exit(ExitCode.JOB_FAILED)
+    show.say("Every invariant holds.")
+
+
+def prune() -> None:
+    """Delete what is older than it is to be kept (LONGTAKE_KEEP_…_DAYS), once, now."""
+    show.say(f"deleted: {_with_engine(prune_once)}")
+
+
+def reseal() -> None:
+    """Seal every stored secret anew with the newest of LONGTAKE_SECRET_KEYS.
+
+    Afterwards the old keys may be removed from the variable.
+    """
+    try:
+        show.say(f"{_with_engine(reseal_all)} values are sealed with the newest key.")
+    except VaultError as error:
+        raise Refused(str(error)) from error
+
+
+@reconcile.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List attempts whose answer is unknown, and the money at risk."""
+    found: list[Doubtful] = _with_engine(lambda engine: engine.database.run(doubtful))
+    if as_json:
+        show.as_json([asdict(one) | {"sent_at": one.sent_at.isoformat()} for one in found])
+        return
+    if not found:
+        show.say("No attempt is in doubt.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("attempt", "account", "job", "job is", "sent", "at risk", "look-up"):
+        table.add_column(name, no_wrap=True)
+    for one in found:
+        look_up = "due" if one.is_looked_up else ", ".join(one.ways) or "none offered"
+        sent, risk = f"{one.sent_at:%Y-%m-%d %H:%M}", f"${one.at_risk_micros / 1_000_000:.2f}"
+        table.add_row(one.id, one.account, one.job, one.job_state, sent, risk, look_up)
+    show.out.print(table)
+    total = sum(one.at_risk_micros for one in found) / 1_000_000
+    show.say(f"{len(found)} attempt(s), ${total:.2f} at risk.")
+
+
+@reconcile.command("look-up")
+def look_up(
+    attempts: Annotated[list[str] | None, typer.Argument(help="Unset: every one.")] = None,
+) -> None:
+    """Have attempts looked up at their providers again, by the workers."""
+
+    async def work(engine: Engine) -> int:
+        found = await engine.database.run(doubtful)
+        ids = attempts or [one.id for one in found]
+        return await engine.database.run(lambda connection: look_up_again(connection, ids))
+
+    show.say(f"{_with_engine(work)} attempt(s) are due to be looked up.")
+
+
+@reconcile.command("settle")
+def settle(
+    attempt: Annotated[str, typer.Argument(help="As `reconcile list` shows it.")],
+    *,
+    operation: Annotated[
+        str | None, typer.Option(help="The operation id that you found at the provider.")
+    ] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="You found that the provider took nothing.")
+    ] = False,
+) -> None:
+    """Settle an unknown attempt by hand: adopt its operation, or state that there is none."""
+    if absent == (operation is not None):
+        raise Refused("say either --operation ID or --absent")
+
+    async def work(engine: Engine) -> None:
+        if operation is None:
+            await settle_absent(engine, attempt)
+        else:
+            await settle_accepted(engine, attempt, operation)
+
+    try:
+        _with_engine(work)
+    except RequestRefused as error:
+        raise Refused(error.message) from error
+    show.say(f"{attempt} is settled.")
+
+
+def _with_engine(work: Callable[[Engine], Awaitable[T]]) -> T:
+    """`work` with an engine of its own, on the database that the settings name."""
+
+    async def run() -> T:
+        engine = Engine.build(load())
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
