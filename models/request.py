@@ -1,5 +1,6 @@
 """What a caller may ask for: the native request, checked field by field before a row exists."""
 
+import math
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,10 @@ from models.failure import RequestRefused
 DEFAULT_MODEL = "runway-gen3"
 #: The most videos that one job may ask for.
 MAX_COUNT = 10
+#: Levels of objects and lists in `metadata`.
+MOST_NESTED = 32
+#: Years in which a job may begin: with its deadline it stays within what Python can name.
+_YEARS = range(1970, 9001)
 
 
 class JobReference(BaseModel):
@@ -78,9 +83,16 @@ class VideoRequest(BaseModel):
     def _iso_time(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
+        return datetime.fromisoformat(value)
+
+    @field_validator("run_at")
+    @classmethod
+    def _in_our_time(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment.tzinfo is None:
             msg = "needs an offset, as in 2026-01-31T12:00:00Z"
+            raise ValueError(msg)
+        if moment is not None and moment.year not in _YEARS:
+            msg = f"must be in the years {_YEARS.start} to {_YEARS.stop - 1}"
             raise ValueError(msg)
         return moment
 
@@ -95,10 +107,13 @@ class VideoRequest(BaseModel):
         if not prompt.strip():
             msg = "is required"
             raise ValueError(msg)
-        if "\x00" in prompt:
-            msg = "must not contain the NUL character"
-            raise ValueError(msg)
         return prompt
+
+    @field_validator("prompt", "negative_prompt", "model", "gate", "metadata")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        _check_storable(value)
+        return value
 
     @field_validator("image", "last_image")
     @classmethod
@@ -136,6 +151,27 @@ class VideoRequest(BaseModel):
             return cls.model_validate(body)
         except ValidationError as error:
             raise refused(error) from None
+
+
+def _check_storable(value: object, *, depth: int = 0) -> None:
+    """Refuse what JSON text allows and PostgreSQL can't hold, or what nobody could read back."""
+    match value:
+        case str() if "\x00" in value:
+            raise ValueError("must not contain the NUL character")
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("must not contain half of a surrogate pair")
+        case float() if not math.isfinite(value):
+            raise ValueError("must not contain NaN or an infinity")
+        case dict() | list() if depth == MOST_NESTED:
+            raise ValueError(f"must not be nested deeper than {MOST_NESTED} levels")
+        case dict():
+            for each in (*value.keys(), *value.values()):
+                _check_storable(each, depth=depth + 1)
+        case list():
+            for each in value:
+                _check_storable(each, depth=depth + 1)
+        case _:
+            pass  # numbers, booleans and null
 
 
 def _checked_picture(value: str) -> str:

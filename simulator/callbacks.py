@@ -117,10 +117,7 @@ class Callbacks:
         return taken
 
     def _look_at(self, follower: _Follower, session: aiohttp.ClientSession) -> None:
-        operation = follower.operation
-        phase = operation.phase(self._clock())
-        if False:
-            return
+        phase = follower.operation.phase(self._clock())
         if phase is not follower.told and phase in follower.habit.phases:
             follower.told = phase
             task = asyncio.create_task(self._tell(follower, phase, session))

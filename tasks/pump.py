@@ -236,13 +236,15 @@ class Pump:
     async def _load(self, claimed: list[Claimed]) -> None:
         if not claimed:
             return
-        lanes = {row.id: row.lane for row in claimed}
-        for item in await self.verb.load(claimed):
-            held = _Held(item=item, lane=lanes.pop(item.id))
-            self._held[item.id] = held
-            self._ready.append(held)
-        if lanes:  # their things are finished or gone: nobody needs these rows any more
-            await self.database.run(lambda connection: self._drop(connection, list(lanes)))
+        items = {item.id: item for item in await self.verb.load(claimed)}
+        for row in claimed:  # in their order: the database loads in none
+            if row.id in items:
+                held = _Held(item=items[row.id], lane=row.lane)
+                self._held[row.id] = held
+                self._ready.append(held)
+        gone = [row.id for row in claimed if row.id not in items]
+        if gone:  # their things are finished: nobody needs these rows any more
+            await self.database.run(lambda connection: self._drop(connection, gone))
 
     async def _drop(self, connection: Connection, ids: list[str]) -> None:
         ours = await due.hold(connection, self.verb.what, ids, lease=self._lease)

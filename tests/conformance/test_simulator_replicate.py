@@ -1,8 +1,10 @@
 """Replicate's SDK finishes whole jobs against the simulator, and so does our adapter."""
 
 from collections.abc import Iterator
+from operator import methodcaller
 from typing import Any
 
+import httpx
 import pytest
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
@@ -24,7 +26,7 @@ def replicate(simulator: Simulator) -> Iterator[Client]:
     client = Client(
         api_token=simulator.env["REPLICATE_API_TOKEN"],
         base_url=simulator.env["REPLICATE_BASE_URL"],
-        timeout=10,
+        timeout=httpx.Timeout(10),
     )
     client.poll_interval = 0.02
     yield client
@@ -183,7 +185,7 @@ def test_our_adapter_cancels_what_has_not_ended(simulator: Simulator) -> None:
     settled(simulator, "replicate", done)
 
     for operation in (never, done):
-        told(simulator, "replicate", lambda provider, one=operation: provider.cancel(one))
+        told(simulator, "replicate", methodcaller("cancel", operation))
 
     left = told(simulator, "replicate", lambda provider: provider.poll([never, done]))
     assert left[never].phase is Phase.CANCELLED

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from replicate.client import Client
 
 from tests.conformance.judging import DATA, IMAGE, LAST, PROMPT, Case, Judge, ask
@@ -30,7 +31,7 @@ PREDICTION = {
 
 @contextmanager
 def sdk(url: str) -> Iterator[Client]:
-    client = Client(api_token=TOKEN, base_url=url, timeout=10)
+    client = Client(api_token=TOKEN, base_url=url, timeout=httpx.Timeout(10))
     yield client
     client._client.close()  # noqa: SLF001 - the SDK has no other way to close it
 
@@ -89,6 +90,20 @@ REPLICATE = Judge(
             last_image=LAST,
             resolution="1080p",
             duration_seconds=10,
+        ),
+        submission(
+            "submit first and last image to Veo",
+            "google/veo-3.1-fast",
+            {
+                "image": IMAGE,
+                "last_frame": LAST,
+                "aspect_ratio": "16:9",
+                "resolution": "720p",
+                "duration": 8,
+            },
+            image=IMAGE,
+            last_image=LAST,
+            duration_seconds=8,
         ),
         submission(
             "submit text to Kling",

@@ -126,6 +126,10 @@ REFUSED = [
         ),
     ),
     (
+        {"model": "luma-dream-machine", "image": "data:image/png;base64,aGVsbG8="},
+        ("image exceeds maximum of 0 bytes as a data URI for luma-dream-machine model (it has 30)"),
+    ),
+    (
         {"max_cost_usd": 0.59},
         "max_cost_usd must be at least 0.6 for runway-gen3 model, 1 x 5 s at 720p (it is 0.59)",
     ),

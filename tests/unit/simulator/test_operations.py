@@ -74,6 +74,25 @@ def test_a_prompt_that_begins_with_a_script_follows_it(
     assert phases(operations.accept(order(prompt))) == expected
 
 
+@pytest.mark.parametrize("script", ["", "[sim:fail]", "[sim:never]", "[sim:unknown-status]"])
+def test_every_change_is_foreseen_to_the_moment(operations: Operations, script: str) -> None:
+    operation = operations.accept(order(f"{script} a cat"))
+
+    now, seen = 1_000.0, [operation.phase(1_000.0)]
+    while (change := operation.next_change(now)) < math.inf:
+        assert operation.phase(math.nextafter(change, now)) is seen[-1]
+        seen.append(operation.phase(change))
+        now = change
+
+    assert seen == phases(operation)
+
+
+def test_nobody_can_tell_when_a_held_operation_changes(operations: Operations) -> None:
+    _, held = operations.accept(order("a", limit=1)), operations.accept(order("b", limit=1))
+
+    assert held.next_change(1_234.5) == 1_234.5
+
+
 def test_a_script_nobody_knows_is_an_error_and_starts_nothing(operations: Operations) -> None:
     with pytest.raises(UnknownScript, match=r"\[sim:explode\] is not one of fail, moderate"):
         operations.accept(order("[sim:explode] a cat"))

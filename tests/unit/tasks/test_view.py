@@ -1,0 +1,158 @@
+"""A job as the outside sees it: never ahead of itself, never behind, never telling a secret."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from pydantic import SecretStr
+
+from models.state import JobState
+from models.vault import Vault
+from tasks.view import job_view, progress_percent
+
+VAULT = Vault((SecretStr("a-key-that-only-tests-use-0123456789"),))
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
+seconds = st.floats(0, 1e6)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A job's row as `read_jobs` gives it, at work since ten seconds."""
+    base = {
+        "id": "job_vid_1",
+        "state": JobState.PROCESSING,
+        "model": "gen4.5",
+        "prompt": "a quiet sea",
+        "plan": {
+            "model": "gen4.5",
+            "duration_seconds": 5,
+            "resolution": "720p",
+            "aspect_ratio": "16:9",
+            "width": 1280,
+            "height": 720,
+        },
+        "request": {"prompt": "a quiet sea", "count": 1},
+        "request_id": "req_vid_1",
+        "app_id": None,
+        "progress_percent": 0,
+        "progress_source": "estimated",
+        "typical_seconds": 90.0,
+        "progress": None,
+        "estimated_cost_micros": 600_000,
+        "cost_micros": None,
+        "error": None,
+        "webhook": None,
+        "outputs": [],
+        "created_at": BORN,
+        "accepted_at": BORN,
+        "finished_at": None,
+        "deadline_at": BORN + timedelta(days=1),
+        "now": BORN + timedelta(seconds=10),
+    }
+    return base | changes
+
+
+def view(**changes: Any) -> dict[str, Any]:
+    return job_view(row(**changes), api_url="https://video.test", vault=VAULT)
+
+
+def output(**changes: Any) -> dict[str, Any]:
+    base = {"position": 0, "state": "stored", "error": None, "sha256": "ab" * 32, "bytes": 9}
+    more = {"content_type": "video/mp4", "duration_seconds": 5.0, "fps": 24.0}
+    return base | more | {"width": 1280, "height": 720} | changes
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+@given(looks=st.lists(st.tuples(seconds, st.integers(0, 99)), min_size=2), typical=seconds)
+def test_estimated_progress_never_decreases_whenever_it_is_asked_for(
+    looks: list[tuple[float, int]], typical: float
+) -> None:
+    """Also not by the transitions: to storing after the last poll, and to a failure."""
+    elapsed, written, shown = 0.0, 0, 0
+    states = [JobState.PROCESSING] * (len(looks) - 1) + [JobState.STORING]
+    for (later, polled), state in zip(looks, states, strict=True):
+        elapsed += later
+        written = max(written, polled) if state is JobState.PROCESSING else written
+        now = BORN + timedelta(seconds=elapsed)
+        job = row(state=state, progress_percent=written, typical_seconds=typical, now=now)
+        assert shown <= progress_percent(job) <= 99
+        shown = progress_percent(job)
+    ended = job | {"state": JobState.FAILED, "finished_at": now, "now": now + timedelta(days=9)}
+    assert progress_percent(ended) == shown
+
+
+@given(elapsed=seconds, written=st.integers(0, 99))
+def test_reported_progress_is_shown_as_it_was_reported(elapsed: float, written: int) -> None:
+    now = BORN + timedelta(seconds=elapsed)
+    job = row(progress_source="reported", progress_percent=written, now=now)
+    assert progress_percent(job) == written
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.SUBMITTING])
+def test_a_job_that_no_provider_has_taken_makes_no_progress(state: JobState) -> None:
+    shown = view(state=state, accepted_at=None, now=BORN + timedelta(days=1))
+    assert shown["progress_percent"] == 0
+
+
+def test_a_complete_job_is_at_100() -> None:
+    done = view(state=JobState.COMPLETE, progress_percent=100, finished_at=BORN)
+    assert done["progress_percent"] == 100
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_remaining_seconds_are_told_only_while_they_mean_something(state: JobState) -> None:
+    finished = BORN if state.is_final else None
+    shown = view(state=state, finished_at=finished)
+    assert ("estimated_remaining_seconds" in shown) is (
+        state in {JobState.SUBMITTING, JobState.PROCESSING}
+    )
+
+
+# -- the rest -------------------------------------------------------------------------------------
+
+
+def test_a_complete_job_gives_each_output_a_link_of_its_own() -> None:
+    shown = view(
+        state=JobState.COMPLETE,
+        progress_percent=100,
+        finished_at=BORN,
+        cost_micros=300_000,
+        outputs=[
+            output(position=0, state="failed", error={"code": "no_video", "message": "none"}),
+            output(position=1),
+        ],
+    )
+    failed, stored = shown["outputs"]
+    assert failed == {
+        "index": 0,
+        "status": "failed",
+        "error": {"code": "no_video", "message": "none"},
+    }
+    assert stored["url"].startswith("https://video.test/v1/video/generations/job_vid_1/content/1?")
+    assert shown["video_url"] == stored["url"]
+    assert shown["cost_usd"] == 0.3
+
+
+def test_a_job_that_goes_on_shows_no_outputs_and_no_cost() -> None:
+    shown = view(outputs=[output(state="ready")])
+    assert not {"outputs", "video_url", "cost_usd", "error"} & set(shown)
+
+
+def test_secrets_are_in_no_view() -> None:
+    webhook = VAULT.seal_json({"url": "https://hooks.test/?token=t0ken", "secret": "s3cret"})
+    for state in JobState:
+        shown = str(
+            view(
+                state=state,
+                finished_at=BORN if state.is_final else None,
+                webhook=webhook,
+                scene=b"sealed scene",
+                outputs=[output(source="sealed-source", key="2026/01/secret-key.mp4")],
+                error={"fault": "unknown", "code": "c", "message": "m", "retry_after": 3},
+            )
+        )
+        for secret in ("t0ken", "s3cret", "sealed", "secret-key", "hooks.test", str(webhook)):
+            assert secret not in shown
