@@ -61,6 +61,8 @@ class VideoRequest(BaseModel):
     #: Not before this time (ISO 8601 with an offset).
     run_at: datetime | None = None
     deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    #: The part of the deadline in which a provider must have accepted the job.
+    start_within_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
     max_cost_usd: float | None = Field(default=None, gt=0)
     #: What to do with a parameter that the chosen model cannot carry.
     unsupported: Literal["refuse", "ignore"] = "refuse"
@@ -158,7 +160,7 @@ def _check_storable(value: object, *, depth: int = 0) -> None:
     match value:
         case str() if "\x00" in value:
             raise ValueError("must not contain the NUL character")
-        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+        case str() if not _is_unicode(value):
             raise ValueError("must not contain half of a surrogate pair")
         case float() if not math.isfinite(value):
             raise ValueError("must not contain NaN or an infinity")
@@ -172,6 +174,14 @@ def _check_storable(value: object, *, depth: int = 0) -> None:
                 _check_storable(each, depth=depth + 1)
         case _:
             pass  # numbers, booleans and null
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked_picture(value: str) -> str:

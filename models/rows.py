@@ -105,6 +105,8 @@ class Job(SQLModel, table=True):
     webhook: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     run_at: datetime | None = Field(default=None, sa_column=Column(_Time))
     deadline_at: datetime = Field(sa_column=Column(_Time, nullable=False))
+    #: When a provider must have accepted it, at the latest.
+    start_by: datetime | None = Field(default=None, sa_column=Column(_Time))
     created_at: datetime | None = Field(default=None, sa_column=_now_column())
     accepted_at: datetime | None = Field(default=None, sa_column=Column(_Time))
     finished_at: datetime | None = Field(default=None, sa_column=Column(_Time))

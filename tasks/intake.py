@@ -150,6 +150,7 @@ def _rows(engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job
         "webhook": webhook,
         "run_at": request.run_at,
         "deadline_seconds": request.deadline_seconds or engine.settings.deadline_seconds,
+        "start_within": request.start_within_seconds,
         "head_start": HEAD_START[request.priority],
     }
     attempts, outputs = _attempts_and_outputs(plan, job_id)
@@ -188,14 +189,15 @@ async def _insert(connection: Connection, new: _New, caller: Caller) -> dict[str
         WITH made AS (
             INSERT INTO job (id, tenant, app_id, request_id, state, model, prompt, request, plan,
                              scene, typical_seconds, estimated_cost_micros, unknown_policy, webhook,
-                             run_at, progress_source, deadline_at)
+                             run_at, progress_source, deadline_at, start_by)
             VALUES (%(id)s, %(tenant)s, %(app_id)s, %(request_id)s, %(state)s, %(model)s,
                     %(prompt)s, %(request)s, %(plan)s, %(scene)s, %(typical_seconds)s,
                     %(estimated_cost_micros)s, %(unknown_policy)s, %(webhook)s, %(run_at)s,
                     'estimated',
-                    greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second')
+                    greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second',
+                    greatest(now(), %(run_at)s) + %(start_within)s * interval '1 second')
             ON CONFLICT (id) DO NOTHING
-            RETURNING id, tenant, created_at, deadline_at,
+            RETURNING id, tenant, created_at, deadline_at, start_by,
                       CASE WHEN run_at > now() THEN run_at
                            ELSE now() - %(head_start)s * interval '1 second' END AS submit_at
         ), attempts AS (
@@ -218,7 +220,7 @@ async def _insert(connection: Connection, new: _New, caller: Caller) -> dict[str
             FROM attempts, made
         ), expiry AS (
             INSERT INTO due (what, id, lane, tenant, at)
-            SELECT 'expire', id, %(no_lane)s, tenant, deadline_at FROM made
+            SELECT 'expire', id, %(no_lane)s, tenant, least(start_by, deadline_at) FROM made
         )
         SELECT created_at, deadline_at FROM made
         """,

@@ -106,6 +106,7 @@ def upgrade() -> None:
         sa.Column("webhook", sa.LargeBinary(), nullable=True),
         sa.Column("run_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("start_by", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),

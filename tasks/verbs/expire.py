@@ -1,6 +1,6 @@
-"""Expire: end jobs whose deadline has passed, in whatever state they are.
+"""Expire: end jobs whose deadline has passed, or that no provider took in time.
 
-Running twice is harmless: a final job does not move.
+Running twice is harmless: a final job does not move, and a row that came early is put back.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,16 @@ EXPIRED = Failure(
     code="deadline_exceeded",
     message="the job was not done by its deadline",
 )
+NOT_STARTED = Failure(
+    fault=Fault.TRANSIENT,
+    code="start_deadline_exceeded",
+    message="no provider accepted the job in the time that it had to start",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expired:
-    """A job whose time is over."""
+class Expiring:
+    """A job one of whose times may be over."""
 
     id: str
 
@@ -39,34 +44,34 @@ class Expire:
     each: int = 500
     abandons: bool = True
 
-    async def load(self, claimed: Sequence[Claimed]) -> list[Expired]:
-        return [Expired(id=row.id) for row in claimed]
+    async def load(self, claimed: Sequence[Claimed]) -> list[Expiring]:
+        return [Expiring(id=row.id) for row in claimed]
 
-    async def act(self, item: Expired, *, lease: str, pace: Pace) -> Expired:
+    async def act(self, item: Expiring, *, lease: str, pace: Pace) -> Expiring:
         del lease, pace
         return item
 
-    async def write(self, connection: Connection, results: Sequence[Expired]) -> None:
-        ids = [one.id for one in results]
-        have_video = await _with_a_video(connection, ids)
-        for to, ended in (
-            (JobState.COMPLETE, sorted(have_video)),
-            (JobState.FAILED, sorted(set(ids) - have_video)),
-        ):
-            failures = dict.fromkeys(ended, EXPIRED)
-            await finish(self.engine, connection, to, ended, failures=failures)
-        await due.drop(connection, self.what, ids)
+    async def write(self, connection: Connection, results: Sequence[Expiring]) -> None:
+        """What is over is decided here, by the database's clock and under the rows' locks."""
+        cursor = await connection.execute(
+            """
+            SELECT id, deadline_at <= now() AS is_over,
+                   start_by <= now() AND accepted_at IS NULL AS is_late,
+                   extract(epoch FROM deadline_at - now())::float8 AS remaining
+            FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+            """,
+            ([one.id for one in results],),
+        )
+        jobs = await cursor.fetchall()
+        over = {row["id"]: EXPIRED for row in jobs if row["is_over"]}
+        late = {row["id"]: NOT_STARTED for row in jobs if row["is_late"] and not row["is_over"]}
+        failures = over | late
+        await finish(self.engine, connection, JobState.FAILED, list(failures), failures=failures)
+        await due.drop(connection, self.what, list(failures))
+        early = {row["id"]: row["remaining"] for row in jobs if row["id"] not in failures}
+        await due.put_back(connection, self.what, list(early), after=list(early.values()))
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        await self.write(connection, [Expired(id=id_) for id_ in ids])
-
-
-async def _with_a_video(connection: Connection, jobs: Sequence[str]) -> frozenset[str]:
-    """Jobs that have something to show for their time: they are complete, without the rest."""
-    await connection.execute(
-        "SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (list(jobs),)
-    )
-    cursor = await connection.execute(
-        "SELECT DISTINCT job FROM output WHERE job = ANY(%s) AND state = 'stored'", (list(jobs),)
-    )
-    return frozenset(row["job"] for row in await cursor.fetchall())
+        failures = dict.fromkeys(ids, EXPIRED)
+        await finish(self.engine, connection, JobState.FAILED, list(ids), failures=failures)
+        await due.drop(connection, self.what, ids)

@@ -64,10 +64,17 @@ def simulated(before: Told, settings: Settings, answer: Mapping[str, str]) -> To
         "poll_floor_seconds": str(settings.poll_floor_seconds or POLL_FLOOR),
     }
     vendor = dict(before.vendor)
+    real = {
+        provider.base_variable
+        for provider in PROVIDERS.values()
+        if any(all(name in before.vendor for name in names) for names in provider.credentials)
+    }
     for provider in PROVIDERS.values():
-        alternatives = provider.credentials
-        if any(all(name in before.vendor for name in names) for names in alternatives):
+        if (
+            provider.base_variable in real
+        ):  # two providers may share an address: keep real keys off it
             continue
+        alternatives = provider.credentials
         wanted = {provider.base_variable, *(name for names in alternatives for name in names)}
         vendor |= {name: value for name, value in answer.items() if name in wanted}
     return Told(own=own, vendor=vendor)

@@ -19,7 +19,7 @@ seconds = st.floats(0, 1e6)
 
 def row(**changes: Any) -> dict[str, Any]:
     """A job's row as `read_jobs` gives it, at work since ten seconds."""
-    base = {
+    base: dict[str, Any] = {
         "id": "job_vid_1",
         "state": JobState.PROCESSING,
         "model": "gen4.5",
@@ -58,7 +58,7 @@ def view(**changes: Any) -> dict[str, Any]:
 
 
 def output(**changes: Any) -> dict[str, Any]:
-    base = {"position": 0, "state": "stored", "error": None, "sha256": "ab" * 32, "bytes": 9}
+    base: dict[str, Any] = {"position": 0, "state": "stored", "error": None, "sha256": "ab" * 32, "bytes": 9}
     more = {"content_type": "video/mp4", "duration_seconds": 5.0, "fps": 24.0}
     return base | more | {"width": 1280, "height": 720} | changes
 

@@ -1,0 +1,71 @@
+"""A backend app that lives through our outages: it repeats what was not answered, by its key."""
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+#: How long it goes on asking, and how long it waits in between, in seconds.
+PATIENCE, PAUSE = 90.0, 0.2
+
+Json = dict[str, Any]
+
+
+class Client:
+    """The API's caller."""
+
+    def __init__(self, url: str, *, key: str) -> None:
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=20,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def submit(self, body: Json, *, key: str) -> str:
+        """The id of a job that was answered with 202; `key` makes repeats harmless."""
+        job: str = self._insist("POST", "/v1/video/generations", body, {"Idempotency-Key": key})[
+            "id"
+        ]
+        return job
+
+    def cancel(self, job: str) -> Json:
+        return self._insist("POST", f"/v1/video/generations/{job}/cancel")
+
+    def get(self, job: str) -> Json:
+        return self._insist("GET", f"/v1/video/generations/{job}")
+
+    def replay(self, delivery: str) -> Json:
+        return self._insist("POST", f"/v1/webhooks/deliveries/{delivery}/replay")
+
+    def _insist(
+        self, method: str, path: str, body: Json | None = None, headers: Json | None = None
+    ) -> Json:
+        """The answer to a request that is repeated while nobody answers, or with a 503."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            trouble: object
+            try:
+                answer = self._http.request(method, path, json=body, headers=headers)
+            except httpx.TransportError as error:
+                trouble = error
+            else:
+                if answer.is_success:
+                    told: Json = answer.json()
+                    return told
+                trouble = answer.text
+                assert answer.status_code >= 500, f"{method} {path}: {answer.text}"
+            assert time.monotonic() < until, f"{method} {path}: {trouble}"
+            time.sleep(PAUSE)
