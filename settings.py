@@ -30,6 +30,7 @@ VENDOR_VARIABLES = frozenset(
         "AIMLAPI_BASE_URL",
         "FAL_BASE_URL",
         "FAL_KEY",
+        "FAL_WEBHOOK_JWKS",
         "GEMINI_API_KEY",
         "GOOGLE_ACCESS_TOKEN",
         "GOOGLE_APPLICATION_CREDENTIALS",
