@@ -2,22 +2,28 @@
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
-WORKDIR /build
+WORKDIR /app
 COPY pyproject.toml requirements.lock ./
 # uv first, by its own pin and hashes; then what pyproject.toml asks for, at the lock's versions. The
 # development group is left out, and what has no matching hash is refused.
-RUN sed -n '/^uv==/,/# via/p' requirements.lock > uv.txt \
-    && python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt \
+RUN sed -n '/^uv==/,/# via/p' requirements.lock > /tmp/uv.txt \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /tmp/uv.txt \
     && uv venv /opt/venv --python "$(command -v python)" \
     && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes \
         --compile-bytecode -r pyproject.toml -c requirements.lock
+# Then ourselves: the `longtake` command and a path to /app, from a wheel made with a pinned builder.
+RUN sed -n '/^hatchling==/,/# via/p' requirements.lock > /tmp/build.txt \
+    && uv venv /opt/build --python "$(command -v python)" \
+    && uv pip install --no-cache --python /opt/build/bin/python --require-hashes \
+        -r /tmp/build.txt -c requirements.lock
+COPY . .
+RUN /opt/build/bin/python -m hatchling build -t wheel:editable -d /tmp/dist \
+    && uv pip install --no-cache --python /opt/venv/bin/python --no-deps /tmp/dist/*.whl
 
 FROM python:${PYTHON}-slim-bookworm
 RUN groupadd --gid 10001 longtake \
     && useradd --uid 10001 --gid longtake --no-create-home --shell /usr/sbin/nologin longtake \
-    && install -d -o longtake -g longtake -m 0750 /data \
-    && printf '#!/bin/sh\nexec python -m cli "$@"\n' > /usr/local/bin/longtake \
-    && chmod 0755 /usr/local/bin/longtake
+    && install -d -o longtake -g longtake -m 0750 /data
 COPY --from=build /opt/venv /opt/venv
 COPY . /app
 # PYTHONPATH: our root packages win over whatever a dependency may ship under the same names.

@@ -45,6 +45,7 @@ VENDOR_VARIABLES = frozenset(
         "KLING_WEBHOOK_SECRET",
         "LAYER_API_KEY",
         "LAYER_BASE_URL",
+        "LAYER_GATE_ID",
         "LUMAAI_API_KEY",
         "LUMAAI_BASE_URL",
         "LUMA_AGENTS_API_KEY",

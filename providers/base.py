@@ -234,6 +234,10 @@ class Provider(Protocol):
         """What stands before every relative path because of the account, such as its project."""
         return ""
 
+    def address(self, call: Call, account: Account) -> Call:  # noqa: ARG002 - for those who need it
+        """The call with what only the account knows, such as the gate that it goes through."""
+        return call
+
     def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
         """Headers that carry the credentials; `now` is Unix time, for tokens that expire."""
         ...

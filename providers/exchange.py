@@ -68,6 +68,7 @@ async def converse(
 
 def request_for(call: Call, *, provider: Provider, account: Account, now: float) -> Request:
     """The call as it leaves: absolute, with content type, and with credentials if it goes home."""
+    call = provider.address(call, account)
     target = call.target
     absolute = target.startswith(("https://", "http://"))
     url = target if absolute else _at_home(target, provider=provider, account=account)

@@ -5,13 +5,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from providers.base import Account, Provider
+from providers.aimlapi import Aimlapi
+from providers.aimlapi_legacy import AimlapiLegacy
 from providers.fal import Fal
 from providers.gemini import Gemini
 from providers.gemini_veo import GeminiVeo
 from providers.kling import Kling
 from providers.kling_legacy import KlingLegacy
+from providers.layer import Layer
 from providers.luma_agents import LumaAgents
 from providers.luma_dream_machine import LumaDreamMachine
+from providers.lunos import Lunos
+from providers.perf import Perf
 from providers.replicate import Replicate
 from providers.runway import Runway
 from providers.veo import Veo
@@ -30,6 +35,11 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         Veo(),
         GeminiVeo(),
         Gemini(),
+        Aimlapi(),
+        AimlapiLegacy(),
+        Lunos(),
+        Perf(),
+        Layer(),
     )
 }
 

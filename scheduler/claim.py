@@ -63,7 +63,8 @@ WITH RECURSIVE turn AS (
 UPDATE due
 SET lease = %(lease)s::uuid, at = now() + %(seconds)s * interval '1 second', tries = tries + 1
 FROM picked WHERE due.what = picked.what AND due.id = picked.id
-RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since
+RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
+          (SELECT count(*) FROM turns) AS turns
 """
 _ONE_LANE = _CLAIM.format(lane="lane = %(lane)s")
 _OPEN_LANES = _CLAIM.format(lane="lane <> ALL(%(closed)s)")
@@ -102,8 +103,12 @@ async def claim(
             "seconds": seconds,
         },
     )
-    rows = [Claimed(**row) for row in await cursor.fetchall()]
-    last = max(((row.lane, row.tenant) for row in rows), default=("", ""))
+    found = await cursor.fetchall()
+    turns = max((row.pop("turns") for row in found), default=0)
+    rows = [Claimed(**row) for row in found]
+    if turns <= min(most, _TURNS - 1):  # everybody has had a turn, so the next one begins anew
+        return _in_turns(rows), Turn()
+    last = max((row.lane, row.tenant) for row in rows)
     return _in_turns(rows), Turn(*last)
 
 

@@ -24,8 +24,14 @@ POINTS = (
     "deliver.claimed",
     "deliver.posted",
     "deliver.written",
+    "cancel.claimed",
     "cancel.posted",
+    "cancel.written",
+    "look_up.claimed",
     "look_up.found",
+    "look_up.written",
+    "expire.claimed",
+    "expire.written",
 )
 
 

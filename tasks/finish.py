@@ -56,6 +56,23 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     await finish(engine, connection, JobState.FAILED, list(failures), failures=failures)
 
 
+async def end_with_what_there_is(
+    engine: Engine, connection: Connection, failures: Mapping[str, Failure]
+) -> None:
+    """End jobs now: complete where a video is stored, though others are missing; else failed."""
+    jobs = sorted(failures)
+    await connection.execute(
+        "SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (jobs,)
+    )
+    cursor = await connection.execute(
+        "SELECT DISTINCT job FROM output WHERE job = ANY(%s) AND state = 'stored'", (jobs,)
+    )
+    complete = {row["job"] for row in await cursor.fetchall()}
+    failed = set(jobs) - complete
+    await finish(engine, connection, JobState.COMPLETE, sorted(complete), failures=failures)
+    await finish(engine, connection, JobState.FAILED, sorted(failed), failures=failures)
+
+
 async def finish(
     engine: Engine,
     connection: Connection,

@@ -139,6 +139,8 @@ class Pump:
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
     _claiming: bool = True
+    #: The last claim brought about as much as it asked for.
+    _plenty: bool = False
     _turn: Turn = field(default_factory=Turn)
     _pace: Pace = field(init=False)
     _busy: int = 0
@@ -185,7 +187,7 @@ class Pump:
             # Before the look, so that what changes while it is under way makes us look again.
             self._woken = False
             self._changed.clear()
-            if len(self._ready) < self.verb.concurrency and self._pace.limit:
+            if self._runs_low() and self._pace.limit:
                 if await self._claim():
                     self._start()
                     continue
@@ -195,12 +197,18 @@ class Pump:
             self._start()
             await self._settled()
 
+    def _runs_low(self) -> bool:
+        """Whether to claim; where there is plenty, early, so that no request waits for a claim."""
+        reserve = self.verb.each // 2 if self._plenty else 0
+        return len(self._ready) < max(self.verb.concurrency, reserve)
+
     async def _claim(self) -> bool:
         """Claim what there is room for; False when nothing was due on a whole round."""
         room = max(1, BATCH - len(self._ready))
         for _ in range(2):  # the second look begins the round anew
             started_at_the_beginning = self._turn == Turn()
             claimed = await self._claim_once(room)
+            self._plenty = len(claimed) > room // 2
             if claimed or started_at_the_beginning:
                 return bool(claimed)
         return False

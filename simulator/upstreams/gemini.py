@@ -16,7 +16,7 @@ from simulator.callbacks import Habit
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Refusal, moderated, origin_of, read_object, reply
-from simulator.upstreams.google_api import GeminiUpstream, new_id, refuse_first
+from simulator.upstreams.google_api import STATUSES, GeminiUpstream, new_id, refuse_first
 from simulator.video import Clip
 
 MODELS: Final = ("gemini-omni-1.1-flash",)
@@ -39,6 +39,9 @@ _WORDS: Final[Mapping[Phase, str]] = {
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
 }
+
+FORBIDDEN: Final = 403
+_CODES: Final = {"invalid_argument": "invalid_request"}
 
 _MEMBERS: Final = frozenset(
     (
@@ -70,6 +73,18 @@ class Gemini(GeminiUpstream):
             Endpoint("POST", "/v1/interactions/{id}/cancel", self.cancel, Step.CANCEL),
             *self.file_endpoints(),
         )
+
+    def error(self, request: web.Request, refusal: Refusal) -> web.Response:
+        """`{"error": {code, message}}` with a word for a code, but for who may not come in at all.
+
+        "invalid_request" is documented; the other words are made after google.rpc's names.
+        """
+        is_stranger = refusal.status == FORBIDDEN or refusal.issues
+        if is_stranger or "/interactions" not in request.path:
+            return super().error(request, refusal)
+        word = STATUSES.get(refusal.status, "UNKNOWN").lower()
+        error = {"code": _CODES.get(word, word), "message": refusal.message}
+        return reply({"error": error}, status=refusal.status, headers=refusal.headers)
 
     async def prompt_of(self, request: web.Request, step: Step) -> str:
         if step is not Step.SUBMIT:

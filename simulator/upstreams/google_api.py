@@ -18,7 +18,7 @@ from simulator.upstream import Endpoint, Refusal, Upstream, reply
 #: Seconds after which a refusal for too many operations asks to come again.
 RETRY_AFTER: Final = 2
 
-_STATUSES: Final[Mapping[int, str]] = {
+STATUSES: Final[Mapping[int, str]] = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -43,7 +43,7 @@ class GoogleUpstream(Upstream):
         error: dict[str, Any] = {
             "code": refusal.status,
             "message": refusal.message,
-            "status": _STATUSES.get(refusal.status, "UNKNOWN"),
+            "status": STATUSES.get(refusal.status, "UNKNOWN"),
         }
         details: list[Mapping[str, object]] = list(refusal.issues)
         if isinstance(refusal.retry_after, int | float):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from models import due
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import JobState, What
+from models.state import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
 from tasks.engine import Engine
-from tasks.finish import finish
+from tasks.finish import end_with_what_there_is
 
 EXPIRED = Failure(
     fault=Fault.TRANSIENT,
@@ -66,12 +66,11 @@ class Expire:
         over = {row["id"]: EXPIRED for row in jobs if row["is_over"]}
         late = {row["id"]: NOT_STARTED for row in jobs if row["is_late"] and not row["is_over"]}
         failures = over | late
-        await finish(self.engine, connection, JobState.FAILED, list(failures), failures=failures)
+        await end_with_what_there_is(self.engine, connection, failures)
         await due.drop(connection, self.what, list(failures))
         early = {row["id"]: row["remaining"] for row in jobs if row["id"] not in failures}
         await due.put_back(connection, self.what, list(early), after=list(early.values()))
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        failures = dict.fromkeys(ids, EXPIRED)
-        await finish(self.engine, connection, JobState.FAILED, list(ids), failures=failures)
+        await end_with_what_there_is(self.engine, connection, dict.fromkeys(ids, EXPIRED))
         await due.drop(connection, self.what, ids)

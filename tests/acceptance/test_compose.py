@@ -43,10 +43,6 @@ class Service:
         self.command = [self._moved(each) for each in service["command"]]
         self.check = [self._moved(each) for each in service.get("healthcheck", {}).get("test", [])]
         given = {key: self._moved(str(value)) for key, value in service["environment"].items()}
-        scripts = folder / "bin"
-        scripts.mkdir(exist_ok=True)
-        (scripts / "longtake").write_text('#!/bin/sh\nexec python -m cli "$@"\n')
-        (scripts / "longtake").chmod(0o755)
         self.folder = folder
         self.environment = {
             **given,
@@ -54,7 +50,7 @@ class Service:
             "LONGTAKE_BROKER_URL": valkey_url,
             "LONGTAKE_STORAGE_URL": (folder / "videos").as_uri(),
             "LONGTAKE_DATA_DIR": str(folder),
-            "PATH": f"{scripts}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
 

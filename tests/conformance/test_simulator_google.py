@@ -8,7 +8,8 @@ import av
 import httpx
 import pytest
 from google.genai import Client
-from google.genai.errors import APIError, ClientError
+from google.genai._gaos.lib.compat_errors import APIStatusError  # no public name has it
+from google.genai.errors import ClientError
 from google.genai.interactions import Interaction, ModelOutputStep, VideoContent
 from google.genai.types import (
     GenerateVideosConfig,
@@ -218,12 +219,12 @@ def test_googles_sdk_recognises_geminis_refusals(simulator: Simulator, gemini: C
             (gemini, 400, ""),
             (stranger, 400, "x"),
         ):
-            with pytest.raises(APIError) as caught:
+            with pytest.raises(APIStatusError) as caught:
                 interact(client, given)
-            assert caught.value.code == status
-    with pytest.raises(APIError) as unknown:
+            assert caught.value.status_code == status
+    with pytest.raises(APIStatusError) as unknown:
         gemini.interactions.get("nothing")
-    assert unknown.value.code == 400
+    assert unknown.value.status_code == 400
     assert simulator.bill() == []
 
 

@@ -20,8 +20,53 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.conftest import ROOT, Simulator
+from tests.faults.harness.receiver import Mood
+from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 
 QUEUES = "submit,poll,store,deliver,control,intake"
+
+#: Gives a text to the end of the run's output.
+Print = Callable[[str, str], None]
+
+_TABLES = pytest.StashKey[list[tuple[str, str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos", "kill, drop and flush at random (make chaos)")
+    group.addoption("--chaos-jobs", type=int, default=1000, help="jobs of the random run")
+    group.addoption("--chaos-seed", type=int, default=None, help="replays a run's strikes")
+    group.addoption("--chaos-broker", choices=("valkey", "rabbitmq"), default="valkey")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for title, text in config.stash.get(_TABLES, []):
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)
+
+
+@pytest.fixture(scope="session")
+def print_at_the_end(pytestconfig: pytest.Config) -> Print:
+    tables = pytestconfig.stash.setdefault(_TABLES, [])
+    return lambda title, text: tables.append((title, text))
+
+
+@pytest.fixture(scope="session")
+def shared_house() -> Iterator[FaultStack]:
+    # Short time-outs: a test waits for most of them to run out.
+    quick = Crew(variables={"LONGTAKE_SUBMIT_TIMEOUT_SECONDS": "2"})
+    with fault_stack(quick) as house:
+        yield house
+
+
+@pytest.fixture
+def house(shared_house: FaultStack) -> FaultStack:
+    """One worker, one beat, the API, and a far side without faults; the database is kept."""
+    shared_house.simulator.calm()
+    shared_house.receiver.feel(Mood.WELL)
+    shared_house.start()
+    return shared_house
 
 
 def pytest_configure(config: pytest.Config) -> None:

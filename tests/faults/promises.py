@@ -13,7 +13,7 @@ from tests.conftest import Simulator
 from tests.faults.conftest import Receiver, Stack
 
 UNFINISHED = "SELECT id FROM job WHERE finished_at IS NULL"
-ALL_ENDED = f"SELECT 1 WHERE NOT EXISTS ({UNFINISHED})"  # noqa: S608 - a constant
+ALL_ENDED = f"SELECT 1 WHERE NOT EXISTS ({UNFINISHED})"
 ALL_TOLD = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM due)"
 
 

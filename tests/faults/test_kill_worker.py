@@ -16,10 +16,15 @@ from tests.faults.promises import (
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize(("pool", "slots", "count"), [("threads", 24, 40), ("prefork", 6, 12)])
+#: Celery's pool, its slots, and jobs.
+POOLS = {"threads": (24, 40), "prefork": (6, 12)}
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_kill_9_of_the_only_worker_in_the_middle_of_its_work(
-    stack: Stack, simulator: Simulator, receiver: Receiver, pool: str, slots: int, count: int
+    stack: Stack, simulator: Simulator, receiver: Receiver, pool: str
 ) -> None:
+    slots, count = POOLS[pool]
     # Given a worker among whose jobs some wait for an answer to their POST, and some are running
     simulator.faults(
         [{"provider": "runway", "on": "submit", "do": "hang", "times": 3, "match_prompt": "hang"}]

@@ -81,7 +81,7 @@ def test_only_api_and_flower_can_be_reached_and_only_from_this_machine() -> None
 def test_the_image_is_pinned_by_hash_and_runs_as_nobody_special() -> None:
     text = (ROOT / "Dockerfile").read_text()
 
-    assert text.count("--require-hashes") == 2
+    assert text.count("--require-hashes") == 3
     assert "PYTHONPATH=/app" in text
     assert text.index("\nUSER longtake") < text.index("\nCMD")
 

@@ -40,7 +40,7 @@ def _port(held: ExitStack, host: str, port: int, variable: str) -> int:
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         probe.bind((host, port))
-        probe.listen(1)  # on Linux two may bind; only one may listen
+        probe.listen(1)  # two that are only bound may share a port
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
         raise StackError(

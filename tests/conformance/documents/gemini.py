@@ -7,7 +7,7 @@ from google.genai.interactions import Interaction
 from models.failure import Fault
 from providers.base import Phase
 from tests.conformance.documented import ID, LINK, Documented
-from tests.conformance.documents.veo import CODES, ERRORS, MODERATED, REFUSALS, error, rpc_error
+from tests.conformance.documents.veo import CODES, ERRORS, MODERATED, REFUSALS, rpc_error
 
 
 def interaction(word: str) -> dict[str, Any]:
@@ -71,7 +71,7 @@ GEMINI = Documented(
     failed=failed,
     errors=ERRORS,
     refusals=REFUSALS,
-    error=error,
+    error=lambda words: {"error": {"code": "invalid_request", "message": words}},
     accepted=interaction("in_progress"),
     made=lambda uri: interaction("completed") | {"steps": output(uri)},
 )

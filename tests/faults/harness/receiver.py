@@ -104,9 +104,7 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             mood = receiver.mood
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             takes = mood in {Mood.WELL, Mood.SLOW}
-            receiver.remember(
-                _receipt(self.path, dict(self.headers.items()), body, is_taken=takes)
-            )
+            receiver.remember(_receipt(self.path, dict(self.headers.items()), body, is_taken=takes))
             if mood is Mood.SLOW:
                 receiver.well.wait(SLOW)
             if mood is Mood.DEAD:

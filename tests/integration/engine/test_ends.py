@@ -64,6 +64,8 @@ async def submitted(engine: Engine, **fields: Any) -> str:
 
 async def run(engine: Engine, *kinds: What, most: int = 500) -> None:
     """Do what is due of these kinds, `most` of each, as if its time had come."""
+    if What.EXPIRE in kinds:
+        await engine.database.fetch("UPDATE job SET deadline_at = now()")
     for what in kinds:
         await engine.database.fetch(
             "UPDATE due SET at = now() + interval '1 h' WHERE what = %s", (what,)

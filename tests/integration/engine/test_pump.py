@@ -233,21 +233,39 @@ async def test_a_hint_wakes_a_pump_that_waits_for_answers(database: Database) ->
     await running
 
 
-async def test_a_row_that_is_put_back_at_once_is_done_again_by_the_same_pump(
-    database: Database,
+async def test_a_row_that_is_due_again_before_its_write_is_known_is_not_forgotten(
+    database_url: str, database: Database
 ) -> None:
-    """A poll's next look may come while its pump still runs."""
+    """A claim may overtake the news that a commit went through: nobody would work on that row."""
     (id_,) = await put(database, 1)
+
+    class LateNews(Database):
+        """Holds back the news of the first write until its pump has claimed again."""
+
+        async def run(self, work: Any) -> Any:
+            result = await super().run(work)
+            if wrote and not late:
+                late.append(pump.tally.claims)
+                pump.wake()
+                await until(lambda: pump.tally.claims > late[0] + 1)
+            return result
 
     class Again(Work):
         async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+            wrote.append(id_)
             if len(self.started) < 3:
                 await due.put_back(connection, self.what, [id_], after=[0.0])
             else:
                 await super().write(connection, results)
 
-    work = Again(database)
-    await work.pump().run()
+    wrote: list[str] = []
+    late: list[int] = []
+    work = Again(LateNews(database_url))
+    pump = work.pump()
+    await pump.run()
+    await work.database.close()
+
+    assert late
     assert [thing.id for thing in work.started] == [id_] * 3
 
 

@@ -60,6 +60,13 @@ def test_a_submit_without_an_answer_is_repeated_under_the_same_key(run: Run, api
     assert len({asked.headers["Idempotency-Key"] for asked in api.asked}) == 1
 
 
+def test_two_submits_are_two_jobs(run: Run, api: FakeApi) -> None:
+    for _ in range(2):
+        run("submit", "A fox", "--api-url", api.url)
+
+    assert len({asked.headers["Idempotency-Key"] for asked in api.asked}) == 2
+
+
 def test_a_picture_in_a_file_is_sent_along(run: Run, api: FakeApi, tmp_path: Path) -> None:
     still = tmp_path / "still.png"
     still.write_bytes(b"png")

@@ -160,9 +160,11 @@ def test_a_missing_webhook_breaks_it() -> None:
 
 def test_a_second_bill_for_one_job_breaks_it() -> None:
     seen = good()
-    (text,) = broken(dataclasses.replace(seen, bill=[*seen.bill, seen.bill[0]]))
+    twice = dataclasses.replace(seen, bill=[*seen.bill, seen.bill[0]])
 
+    (text,) = (claim.text for claim in claims(twice) if not claim.holds)
     assert "double-billed: 1" in text
+    assert f"2 x {seen.shots[0].prompt!r}" in text
 
 
 def test_a_missing_bill_breaks_it() -> None:

@@ -22,10 +22,11 @@ from providers.base import Account, Call
 from providers.exchange import request_for
 from providers.registry import PROVIDERS, accounts, missing_variables
 from providers.service_account import LIVES, RENEWED
-from providers.veo import AUDIENCE
 from settings import SettingsError, load
 
 NOW = 1_800_000_000.0
+#: For whom Google's own client of this API has its tokens made, whatever the region's host.
+AUDIENCE = "https://aiplatform.googleapis.com/"
 PLACE = {"GOOGLE_CLOUD_PROJECT": "my-project", "GOOGLE_CLOUD_LOCATION": "europe-west4"}
 TOKEN = {"GOOGLE_ACCESS_TOKEN": "ya29.test", **PLACE}
 SIGNING_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -139,6 +139,27 @@ def signature(headers: dict[str, str], body: bytes) -> str:
     return Webhook(WEBHOOK_SECRET).sign(headers["webhook-id"], moment, body.decode())
 
 
+async def test_gemini_names_the_interaction_that_has_ended_and_no_more(
+    client: httpx.AsyncClient, clock: Clock, receiver: Receiver
+) -> None:
+    body = {
+        "model": "gemini-omni-1.1-flash",
+        "background": True,
+        "input": "a cat",
+        "response_format": {"type": "video", "delivery": "uri"},
+        "webhook_config": {"uris": [receiver.url]},
+    }
+    key = {"x-goog-api-key": "AIza-test"}
+    begun = (await client.post("/gemini/v1/interactions", json=body, headers=key)).json()
+
+    clock.advance(LONG_ENOUGH)
+
+    assert await receiver.words(1, "type") == ["interaction.completed"]
+    told = httpx.Response(200, content=receiver.heard[0][1]).json()
+    assert told["data"] == {"id": begun["id"]}
+    assert set(told) == {"type", "version", "timestamp", "data"}
+
+
 async def test_a_deleted_generation_is_not_told_of(
     client: httpx.AsyncClient, clock: Clock, receiver: Receiver
 ) -> None:

@@ -1,0 +1,130 @@
+"""Lunos' video API: https://lunos.tech/docs/generative/video, as @lunos/client 1.5.0 speaks it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+from models.failure import Failure
+from providers import answers, failures, gateway
+from providers.base import (
+    Accepted,
+    Account,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    Found,
+    NotOffered,
+    Phase,
+    Provider,
+    Update,
+    Video,
+)
+from transport.base import Response
+
+PATH: Final = "/v1/video/generations"
+#: What the client allows all tries of a request together, in seconds.
+SUBMIT_TIMEOUT: Final = 60.0
+#: The application that the vendor counts our usage under.
+APP: Final = "longtake"
+
+NOT_FOUND: Final = 404
+
+#: Every status of VideoGenerationStatus in @lunos/client 1.5.0; the documents know no "processing".
+PHASES: Final[Mapping[str, Phase]] = {
+    "pending": Phase.QUEUED,
+    "processing": Phase.RUNNING,
+    "completed": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+}
+
+
+class Lunos(Provider):
+    """Text to video with Google's Veo: no progress, no cancel, one shape."""
+
+    name: ClassVar[str] = "lunos"
+    credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("LUNOS_API_KEY",),)
+    base_variable: ClassVar[str] = "LUNOS_BASE_URL"
+    default_base: ClassVar[str] = "https://api.lunos.tech"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        submit_timeout=SUBMIT_TIMEOUT,
+        poll_floor=10.0,
+        sources={
+            "cancel": "@lunos/client 1.5.0 has create and status only",
+            "look_up": "no listing of operations, no external id in @lunos/client 1.5.0",
+            "poll_floor": "lunos.tech/docs/generative/video: the samples wait 10 seconds",
+            "refusals": (
+                "lunos.tech/docs/generative/video: missing fields, insufficient balance, model not "
+                "found; that a start failed says nothing of acceptance"
+            ),
+            "result_lives": "lunos.tech/docs/generative/video names no end of a link",
+            "submit_timeout": "@lunos/client 1.5.0: 60 seconds",
+        },
+    )
+
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
+        """The bearer key, and the application's name that the client puts in every request."""
+        key = account.credentials["LUNOS_API_KEY"]
+        return {"authorization": f"Bearer {key}", "x-app-id": APP}
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """POST /v1/video/generations; everything but model and prompt is nested."""
+        body = {
+            "model": ask.upstream,
+            "prompt": ask.prompt,
+            "parameters": _parameters(ask),
+            "response_format": "mp4",
+        }
+        response = yield Call(
+            method="POST", path=PATH, json=body, paid=True, timeout=SUBMIT_TIMEOUT
+        )
+        return Accepted(operation_id=answers.identifier(response.json(), "id"))
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """GET /v1/video/generations/{id}; an unknown one is 404 and so missing from the result."""
+        updates = {}
+        for operation_id in operation_ids:
+            # Ids are "video-op:user:time", and the client leaves their colons as they are.
+            path = f"{PATH}/{quote(operation_id, safe=':')}"
+            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
+            if response.status != NOT_FOUND:
+                updates[operation_id] = _update(response.json())
+        return updates
+
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
+        raise NotOffered(self.name, "cancel")
+
+    def fetch(self, video: Video) -> Call:
+        """The link as it was given, on the vendor's storage; it needs no key."""
+        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+
+    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
+        raise NotOffered(self.name, "look-up")
+
+    def explain(self, response: Response) -> Failure:
+        """`{"error": "…"}` in words, or the object of the vendor's other APIs."""
+        words = failures.words_of(response, "error")
+        words = words or gateway.text_in(gateway.error_of(response), "message")
+        return gateway.explain(response, title="Lunos", words=words)
+
+
+def _parameters(ask: Ask) -> dict[str, Any]:
+    given = {"aspectRatio": ask.aspect_ratio, "negativePrompt": ask.negative_prompt}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _update(operation: object) -> Update:
+    phase = answers.phase(operation, "status", among=PHASES)
+    return Update(
+        phase=phase,
+        videos=_videos(operation) if phase is Phase.SUCCEEDED else (),
+        failure=_failure(operation) if phase is Phase.FAILED else None,
+    )
+
+
+def _videos(operation: object) -> tuple[Video, ...]:
+    return (Video(url=answers.link(answers.text(operation, "video_url"))),)
+
+
+def _failure(operation: object) -> Failure:
+    return gateway.ended(answers.optional_text(operation, "error"), title="Lunos")

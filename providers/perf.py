@@ -1,0 +1,138 @@
+"""Perf's video API: https://docs.withperf.pro/api-reference/video."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from models.failure import Failure, Fault
+from providers import answers, gateway
+from providers.base import (
+    Accepted,
+    Account,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    Found,
+    NotOffered,
+    Phase,
+    Provider,
+    Update,
+    Video,
+)
+from transport.base import Response
+
+PATH: Final = "/v1/video/generations"
+#: What perf-sdk 0.2.0 allows a request, in seconds.
+SUBMIT_TIMEOUT: Final = 120.0
+
+NOT_FOUND: Final = 404
+
+#: Every value of the document's table of statuses; it has no word for a cancelled job.
+PHASES: Final[Mapping[str, Phase]] = {
+    "pending": Phase.QUEUED,
+    "processing": Phase.RUNNING,
+    "complete": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+}
+
+#: Codes of perf-sdk 0.2.0 that say more than their status.
+FAULTS: Final[Mapping[str, Fault]] = {
+    "rate_limit_exceeded": Fault.RATE,
+    "usage_limit_exceeded": Fault.QUOTA,
+    "invalid_api_key": Fault.AUTH,
+}
+
+
+class Perf(Provider):
+    """Text to video with four models; reports progress and what it charged."""
+
+    name: ClassVar[str] = "perf"
+    credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("PERF_API_KEY",),)
+    base_variable: ClassVar[str] = "PERF_BASE_URL"
+    default_base: ClassVar[str] = "https://api.withperf.pro"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        progress=True,
+        submit_timeout=SUBMIT_TIMEOUT,
+        poll_floor=5.0,
+        sources={
+            "cancel": "docs.withperf.pro/api-reference/video has create and status only",
+            "look_up": "no listing of jobs, no external id in docs.withperf.pro",
+            "poll_floor": "docs.withperf.pro/api-reference/video: the samples wait 5 seconds",
+            "refusals": "perf-sdk 0.2.0 and docs.withperf.pro: errors as 4xx; of a 5xx nothing",
+            "result_lives": "docs.withperf.pro names no end of a link",
+            "submit_timeout": "perf-sdk 0.2.0: 120 seconds",
+        },
+    )
+
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
+        """The bearer key, `pk_live_…` or `pk_test_…`."""
+        return {"authorization": f"Bearer {account.credentials['PERF_API_KEY']}"}
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """POST /v1/video/generations with all of the five fields that there are."""
+        body = {
+            "prompt": ask.prompt,
+            "model": ask.upstream,
+            "duration_seconds": ask.duration_seconds,
+            "resolution": ask.resolution,
+            "aspect_ratio": ask.aspect_ratio,
+        }
+        response = yield Call(
+            method="POST", path=PATH, json=body, paid=True, timeout=SUBMIT_TIMEOUT
+        )
+        return Accepted(operation_id=answers.identifier(response.json(), "id"))
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """GET /v1/video/generations/{id}; an unknown one is 404 and so missing from the result."""
+        updates = {}
+        for operation_id in operation_ids:
+            path = f"{PATH}/{answers.segment(operation_id)}"
+            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
+            if response.status != NOT_FOUND:
+                updates[operation_id] = _update(response.json())
+        return updates
+
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
+        raise NotOffered(self.name, "cancel")
+
+    def fetch(self, video: Video) -> Call:
+        """The link as it was given; the document's samples send no key to it."""
+        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+
+    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
+        raise NotOffered(self.name, "look-up")
+
+    def explain(self, response: Response) -> Failure:
+        """`{"error": {"type", "message"}}`, to which the SDK's answers add `code`."""
+        error = gateway.error_of(response)
+        code = gateway.text_in(error, "code") or gateway.text_in(error, "type") or ""
+        words = gateway.text_in(error, "message")
+        return gateway.explain(response, title="Perf", words=words, fault=FAULTS.get(code))
+
+
+def _update(job: object) -> Update:
+    phase = answers.phase(job, "status", among=PHASES)
+    percent = answers.optional_number(job, "progress_percent") if phase is Phase.RUNNING else None
+    return Update(
+        phase=phase,
+        progress=None if percent is None else min(percent / 100, 1.0),
+        videos=_videos(job) if phase is Phase.SUCCEEDED else (),
+        failure=_failure(job) if phase is Phase.FAILED else None,
+        cost_micros=_cost(job) if phase is Phase.SUCCEEDED else None,
+    )
+
+
+def _videos(job: object) -> tuple[Video, ...]:
+    return (Video(url=answers.link(answers.text(job, "video_url"))),)
+
+
+def _failure(job: object) -> Failure:
+    return gateway.ended(answers.optional_text(job, "error_message"), title="Perf")
+
+
+def _cost(job: object) -> int | None:
+    """What the job costs in micros, of the `perf` object; None where it doesn't say."""
+    if answers.optional(job, "perf") is None:
+        return None
+    cost = answers.optional_number(answers.record(job, "perf"), "cost_usd")
+    return None if cost is None else round(cost * 1_000_000)

@@ -1,0 +1,67 @@
+"""The simulated vendors of a fault test, in a process of their own, calm or in a storm."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import Simulator
+from tests.faults.harness.processes import Process
+
+#: At this speed a video takes 0.24 to 0.8 s.
+SPEED = "100"
+
+#: Everything that can become of a request.
+MISFORTUNES = ("status", "drop_after_accept", "drop_before_accept", "hang", "garbage")
+
+
+class Upstreams(Simulator):
+    """A simulator whose faults can be ended."""
+
+    def calm(self) -> None:
+        """No faults from now on; the bill and the operations stay."""
+        for path in ("faults", "chaos"):
+            httpx.delete(f"{self.url}/_sim/{path}", trust_env=False).raise_for_status()
+
+    def storm(self, *, seed: int, rate: float) -> None:
+        """From now on each request is struck with probability `rate`, by any misfortune."""
+        chaos = {"seed": seed, "rate": rate, "do": MISFORTUNES}
+        httpx.post(f"{self.url}/_sim/chaos", json=chaos, trust_env=False).raise_for_status()
+
+
+@contextmanager
+def upstreams(logs: Path, options: Sequence[str]) -> Iterator[Upstreams]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def answers(_: Process) -> bool:
+        try:
+            return httpx.get(f"{url}/_sim/health", timeout=2, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    command = (sys.executable, "-P", "-m", "simulator", "--port", str(port))
+    process = Process(
+        "simulator",
+        (*command, "--speed", SPEED, "--tiny", *options),
+        environment=os.environ,
+        logs=logs,
+        is_ready=answers,
+    )
+    process.start()
+    try:
+        process.ready()
+        env = httpx.get(f"{url}/_sim/env", timeout=5, trust_env=False).raise_for_status().json()
+        yield Upstreams(url, env)
+    finally:
+        process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
