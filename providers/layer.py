@@ -99,8 +99,8 @@ class Layer(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:  # noqa: ARG002 - none is kept
         """Nothing: once it has been answered, Layer knows a request no more."""
+        yield from ()
         return {}
-        yield  # a flow without calls
 
     def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
         raise NotOffered(self.name, "cancel")
@@ -151,7 +151,7 @@ def _update(answer: object) -> Update:
     videos = tuple(_video(video) for video in answers.items(answer, "videos"))
     if videos:
         return Update(phase=Phase.SUCCEEDED, videos=videos, cost_micros=_cost(answer))
-    reason = answers.optional_text(answer, "finishReason")
+    reason = answers.optional_text(answer, "finishReason") or ""
     if reason not in FAULTS:
         msg = "its 'videos' is empty and its 'finishReason' is no reason"
         raise answers.Undocumented(msg)

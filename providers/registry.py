@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from providers.base import Account, Provider
 from providers.aimlapi import Aimlapi
 from providers.aimlapi_legacy import AimlapiLegacy
+from providers.base import Account, Provider
 from providers.fal import Fal
 from providers.gemini import Gemini
 from providers.gemini_veo import GeminiVeo

@@ -1,5 +1,6 @@
 """Hints: messages that make work start sooner. Nothing is lost with one: the tick sends more."""
 
+import math
 import queue
 import threading
 from functools import cache
@@ -14,8 +15,6 @@ from tasks.queue import BROKER_TIMEOUT, PUMPS, app
 
 log = structlog.get_logger()
 
-#: A hint that is on its way is not sent again for this long, unless its pump starts, in seconds.
-HOLD = 30
 #: A hint older than this is superseded by a later one, in seconds.
 STALE = 60
 #: Hints that wait for the publishing thread; more are dropped, since the tick finds their work.
@@ -46,8 +45,10 @@ def arrived(what: What, lane: str | None) -> None:
 
 
 def _first(what: What, lane: str | None) -> bool:
+    """Whether none is on its way; one that was lost with its worker costs a lease, not more."""
     valkey = _valkey()
-    return valkey is None or bool(valkey.set(_key(what, lane), 1, nx=True, ex=HOLD))
+    hold = math.ceil(current().lease_seconds)
+    return valkey is None or bool(valkey.set(_key(what, lane), 1, nx=True, ex=hold))
 
 
 def _key(what: What, lane: str | None) -> str:

@@ -63,7 +63,6 @@ class SubmitItem:
     variation: int | None
     #: Seconds since it was sent; None when it was not.
     sent_ago: float | None
-    claimed_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +89,7 @@ class Submit:
             """,
             ([row.id for row in claimed],),
         )
-        now = time.monotonic()
-        return [
-            SubmitItem(**{**row, "state": AttemptState(row["state"])}, claimed_at=now)
-            for row in rows
-        ]
+        return [SubmitItem(**{**row, "state": AttemptState(row["state"])}) for row in rows]
 
     async def act(self, item: SubmitItem, *, lease: str, pace: Pace) -> None:
         """Send one attempt and record what came of it; everything is committed here."""
@@ -125,11 +120,12 @@ class Submit:
         ask = ask_of(self.engine, item)
 
         async def commit_sent(request: Request) -> None:
-            fresh = time.monotonic() - item.claimed_at
-            if fresh > FRESH_ENOUGH * self.engine.settings.lease_seconds:
-                raise NotOurs
+            began = time.monotonic()
             await self._mark_sent(item, lease, request)
             crash_point("submit.sent_committed")
+            if time.monotonic() - began > FRESH_ENOUGH * self.engine.settings.lease_seconds:
+                msg = "this worker was stopped for too long to send it"
+                raise NotSent(msg)
 
         return await converse(
             provider.submit(ask),

@@ -10,7 +10,7 @@ import pytest
 from tasks.crash import POINTS
 from tests.faults.conftest import Print
 from tests.faults.harness.client import Client, Json
-from tests.faults.harness.lanes import model_of
+from tests.faults.harness.lanes import asked_of
 from tests.faults.harness.receiver import secret_of
 from tests.faults.harness.stack import FaultStack
 from tests.faults.harness.tables import table
@@ -168,7 +168,7 @@ def _submitted(house: FaultStack, client: Client, case: Case) -> tuple[str, str]
         house.simulator.faults([case.fault])
     body: Json = {
         "prompt": prompt,
-        "model": model_of(case.provider),
+        **asked_of(case.provider),
         "webhook_url": house.receiver.url(name),
         "webhook_secret": secret_of(name),
     }

@@ -168,7 +168,7 @@ def _why_no_rabbitmq() -> str | None:
 
 def _ctl(*arguments: str, may_fail: bool = False) -> subprocess.CompletedProcess[str]:
     answer = subprocess.run(
-        ["rabbitmqctl", "--quiet", *arguments],
+        [shutil.which("rabbitmqctl") or "rabbitmqctl", "--quiet", *arguments],
         check=False,
         cwd=ROOT,
         capture_output=True,

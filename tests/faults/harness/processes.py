@@ -69,8 +69,9 @@ class Process:
 
     def ready(self) -> None:
         """Returns when it does its work; bounded."""
-        begun = wait_until(lambda: not self.lives or self._is_ready(self), START_BOUND)
-        assert begun and self.lives, f"{self.name} does not start:\n{tail(self.log, lines=20)}"
+        wait_until(lambda: not self.lives or self._is_ready(self), START_BOUND)
+        does_its_work = self.lives and self._is_ready(self)
+        assert does_its_work, f"{self.name} does not start:\n{tail(self.log, lines=20)}"
 
     def kill(self) -> None:
         """kill -9, of it and of whatever it started."""

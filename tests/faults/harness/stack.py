@@ -26,7 +26,7 @@ from providers.registry import PROVIDERS
 from settings import VENDOR_VARIABLES
 from tests.faults.harness.brokers import Broker, Valkey
 from tests.faults.harness.client import Client
-from tests.faults.harness.lanes import own_model_of_each_provider
+from tests.faults.harness.lanes import catalog
 from tests.faults.harness.processes import Process
 from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.upstreams import Upstreams, free_port, upstreams
@@ -180,15 +180,15 @@ class FaultStack:
             for name, value in os.environ.items()
             if not name.startswith(foreign) and name not in VENDOR_VARIABLES
         }
-        catalog = self.folder / "catalog.toml"
-        catalog.write_text(own_model_of_each_provider())
+        models = self.folder / "catalog.toml"
+        models.write_text(catalog())
         ours = {
             "LONGTAKE_DATA_DIR": str(self.folder),
             "LONGTAKE_DATABASE_URL": self.database_url,
             "LONGTAKE_BROKER_URL": self.broker.url,
             "LONGTAKE_SECRET_KEYS": "a-key-that-only-fault-tests-use-0123456789",
             "LONGTAKE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
-            "LONGTAKE_CATALOG": str(catalog),
+            "LONGTAKE_CATALOG": str(models),
             "LONGTAKE_API_PORT": str(self._port),
             "LONGTAKE_PUBLIC_URL": f"http://127.0.0.1:{self._port}",
             "LONGTAKE_LEASE_SECONDS": str(crew.lease),

@@ -1,0 +1,188 @@
+"""Whether every promise was kept, from the database, the simulator's bill and the receivers' log.
+
+It reads nothing else: no log, no message, nothing that our own processes remember.
+"""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models.invariants import INVARIANTS, Violation
+from tests.faults.harness.receiver import Receipt
+from tests.faults.harness.stack import FaultStack, Row
+
+#: The part of a prompt that no other has: see `wishes`.
+_NAME = re.compile(r"take-[0-9a-f]+-\d{5}")
+
+_ATTEMPTS = """
+SELECT attempt.id, attempt.job, attempt.provider, attempt.state, attempt.marker,
+       attempt.operation_id, attempt.sent_at, attempt.count, job.prompt, job.unknown_policy
+FROM attempt JOIN job ON job.id = attempt.job ORDER BY attempt.id
+"""
+_DELIVERIES = """
+SELECT job.id AS job, job.state AS job_state, job.webhook IS NOT NULL AS has_webhook,
+       delivery.id, delivery.state, delivery.tries
+FROM job LEFT JOIN delivery ON delivery.job = job.id ORDER BY job.id
+"""
+_REASONS = """
+SELECT detail ->> 'reason' AS reason, count(*) AS n FROM event
+WHERE kind = 'attempt.unknown' GROUP BY 1
+"""
+_STATUS = {"complete": "complete", "failed": "failed", "cancelled": "cancelled"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What was found; every list but `reasons` is of broken promises, in words."""
+
+    accepted: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    #: Accepted and not final, or not there at all.
+    lost: list[str] = field(default_factory=list)
+    #: Attempts or jobs that were paid for more often than they may.
+    double_billed: list[str] = field(default_factory=list)
+    billed: int = 0
+    unknown: int = 0
+    #: Why answers were lost, and how often.
+    reasons: Counter[str] = field(default_factory=Counter)
+    delivered: int = 0
+    posts: int = 0
+    #: Webhooks with a wrong signature, another body, a wrong state, or that nobody got.
+    invalid: list[str] = field(default_factory=list)
+    invariants: int = len(INVARIANTS)
+    violations: list[Violation] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[str]:
+        """Every broken promise, in words."""
+        contradictions = [f"{each.id}: not true that {each.words}" for each in self.violations]
+        lost = [f"{job} was accepted and is not final" for job in self.lost]
+        return [*lost, *self.double_billed, *self.invalid, *contradictions]
+
+
+def judge(stack: FaultStack, accepted: Sequence[str], receipts: Sequence[Receipt]) -> Verdict:
+    """The verdict over the jobs that were answered with 202; ask it when nothing is due."""
+    verdict = Verdict(accepted=len(accepted))
+    _judge_jobs(verdict, stack.rows("SELECT id, state FROM job"), accepted)
+    _judge_bill(verdict, stack.rows(_ATTEMPTS), stack.simulator.bill())
+    _judge_webhooks(verdict, stack.rows(_DELIVERIES), receipts)
+    for row in stack.rows(_REASONS):
+        verdict.reasons[_in_short(row["reason"])] += row["n"]
+    verdict.violations = stack.contradictions()
+    return verdict
+
+
+def _judge_jobs(verdict: Verdict, jobs: Sequence[Row], accepted: Sequence[str]) -> None:
+    states = {row["id"]: row["state"] for row in jobs}
+    verdict.ended = Counter(states[job] for job in accepted if states.get(job) in _STATUS)
+    verdict.lost = [job for job in accepted if states.get(job) not in _STATUS]
+
+
+def _judge_bill(
+    verdict: Verdict, attempts: Sequence[Row], bill: Sequence[Mapping[str, object]]
+) -> None:
+    """Every charge belongs to one attempt, and no attempt to two charges."""
+    verdict.billed = len(bill)
+    verdict.unknown = sum(attempt["state"] == "unknown" for attempt in attempts)
+    owners = _Owners(attempts)
+    charges: Counter[str] = Counter()
+    nameless: Counter[str] = Counter()
+    for charge in bill:
+        attempt, name = owners.of(charge)
+        if attempt is not None:
+            charges[attempt] += 1
+        elif name is not None:
+            nameless[name] += 1
+        else:
+            verdict.double_billed.append(f"nobody asked for {charge['operation_id']}")
+    _judge_charges(verdict, attempts, charges)
+    for name, times in nameless.items():
+        # Their operation ids were lost with the answers: each must have an attempt that says so.
+        doubtful = sum(
+            one["state"] == "unknown" and not charges[one["id"]] for one in owners.by_name[name]
+        )
+        if times > doubtful:
+            verdict.double_billed.append(
+                f"{name} was paid for {times} times by {doubtful} attempts without an answer"
+            )
+
+
+class _Owners:
+    """Which attempt a charge belongs to: by operation id, else by marker; else which job."""
+
+    def __init__(self, attempts: Sequence[Row]) -> None:
+        self.by_name: dict[str, list[Row]] = defaultdict(list)
+        self._by_operation: dict[tuple[object, object], str] = {}
+        for attempt in attempts:
+            if attempt["operation_id"]:
+                operation = (attempt["provider"], attempt["operation_id"])
+                self._by_operation[operation] = attempt["id"]
+            if name := _NAME.search(attempt["prompt"]):
+                self.by_name[name.group()].append(attempt)
+
+    def of(self, charge: Mapping[str, object]) -> tuple[str | None, str | None]:
+        """The attempt's id, where the charge tells it, and the job's name."""
+        text = json.dumps(charge, ensure_ascii=False)
+        found = _NAME.search(text)
+        name = found.group() if found else None
+        known = self._by_operation.get((charge["provider"], charge["operation_id"]))
+        if known is not None:
+            return known, name
+        marked = [one["id"] for one in self.by_name[name or ""] if one["marker"] in text]
+        return (marked[0] if marked else None), name
+
+
+def _judge_charges(verdict: Verdict, attempts: Sequence[Row], charges: Counter[str]) -> None:
+    for attempt in attempts:
+        times = charges[attempt["id"]]
+        was_taken = attempt["operation_id"] is not None or attempt["state"] == "unknown"
+        if times > 1:
+            verdict.double_billed.append(f"{attempt['id']} was paid for {times} times")
+        if times and not was_taken:
+            verdict.double_billed.append(
+                f"{attempt['id']} was paid for, and yet it is {attempt['state']}"
+            )
+        if attempt["operation_id"] is not None and not times:
+            verdict.double_billed.append(f"{attempt['id']} has an operation nobody made")
+
+
+def _judge_webhooks(
+    verdict: Verdict, deliveries: Sequence[Row], receipts: Sequence[Receipt]
+) -> None:
+    of_job: dict[str, list[Receipt]] = defaultdict(list)
+    for receipt in receipts:
+        of_job[receipt.job].append(receipt)
+    verdict.posts = len(receipts)
+    for row in deliveries:
+        came = of_job.pop(row["job"], [])
+        if not row["has_webhook"]:
+            verdict.invalid += [f"{row['job']} asked for no webhook"] * bool(came)
+            continue
+        problems = list(_problems(row, came))
+        verdict.invalid += [f"{row['job']}: {problem}" for problem in problems]
+        verdict.delivered += not problems
+    verdict.invalid += [f"{job} is no job, and a webhook tells of it" for job in of_job]
+
+
+def _problems(row: Row, came: Sequence[Receipt]) -> list[str]:
+    """What is wrong with the webhooks of one job."""
+    expected = "completed" if row["job_state"] == "complete" else row["job_state"]
+    checks = {
+        "a signature is wrong": all(receipt.is_signed for receipt in came),
+        "its tries have several ids": {receipt.id for receipt in came} <= {row["id"]},
+        "its tries have several bodies": len({receipt.sha256 for receipt in came}) <= 1,
+        "it tells another state": all(
+            (receipt.type, receipt.status) == (f"video.{expected}", row["job_state"])
+            for receipt in came
+        ),
+        f"it is {row['state']}": row["state"] == "delivered",
+        "nobody got it": any(receipt.is_taken for receipt in came),
+    }
+    return [problem for problem, holds in checks.items() if not holds]
+
+
+def _in_short(reason: str) -> str:
+    """Without the address, so that alike ones are counted together."""
+    return re.sub(r"^POST \S+: ", "", reason)

@@ -1,0 +1,204 @@
+"""What befalls a stack, and when: a schedule that a seed decides, carried out by a thread."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tasks.crash import POINTS
+from tests.faults.harness.brokers import repeat_hints
+from tests.faults.harness.lanes import routes
+from tests.faults.harness.processes import Process
+from tests.faults.harness.receiver import Mood, Receiver
+from tests.faults.harness.stack import FaultStack
+
+#: Seconds between the beginnings of two strikes, shortest and longest.
+EVERY = (2.0, 5.0)
+#: How often the dead are looked for, in seconds.
+WATCH = 0.5
+#: How long a worker may take to stop when it is asked to, in seconds: a POST has five.
+STOP_BOUND = 30.0
+
+
+class Blow(StrEnum):
+    """One kind of misfortune."""
+
+    KILL_WORKER = "kill -9 of a worker"
+    CRASH_WORKER = "kill -9 of a worker at a named point"
+    PAUSE_WORKER = "SIGSTOP of a worker past its lease"
+    KILL_BEAT = "kill -9 of a beat"
+    KILL_API = "kill -9 of the API"
+    STOP_WORKER = "SIGTERM of a worker"
+    FLUSH_BROKER = "flush of the broker"
+    KILL_BROKER = "kill -9 of the broker"
+    PAUSE_BROKER = "SIGSTOP of the broker"
+    REPEAT_HINTS = "every hint twice, in any order"
+    STOP_DATABASE = "restart of PostgreSQL"
+    KILL_DATABASE = "kill -9 of PostgreSQL"
+    PAUSE_DATABASE = "SIGSTOP of PostgreSQL"
+    SULK_RECEIVER = "a receiver that is slow, failing, mute or dead"
+    LIMIT_PROVIDER = "a burst of 429 from a provider"
+
+
+#: How often each kind comes, and how long it lasts, in seconds, shortest and longest.
+_WEIGHTS: Mapping[Blow, tuple[int, float, float]] = {
+    Blow.KILL_WORKER: (5, 0.0, 1.0),
+    Blow.CRASH_WORKER: (6, 0.0, 0.5),
+    Blow.PAUSE_WORKER: (3, 6.0, 8.0),
+    Blow.KILL_BEAT: (1, 0.0, 1.0),
+    Blow.KILL_API: (2, 0.0, 1.0),
+    Blow.STOP_WORKER: (2, 0.0, 1.0),
+    Blow.FLUSH_BROKER: (2, 0.0, 0.0),
+    Blow.KILL_BROKER: (1, 0.5, 2.0),
+    Blow.PAUSE_BROKER: (1, 1.0, 3.0),
+    Blow.REPEAT_HINTS: (2, 0.0, 0.0),
+    Blow.STOP_DATABASE: (1, 0.5, 2.0),
+    Blow.KILL_DATABASE: (1, 0.0, 1.0),
+    Blow.PAUSE_DATABASE: (1, 1.0, 3.0),
+    Blow.SULK_RECEIVER: (4, 2.0, 4.0),
+    Blow.LIMIT_PROVIDER: (2, 0.0, 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """One misfortune of the schedule."""
+
+    blow: Blow
+    #: Seconds to the next one's beginning, at the earliest.
+    then: float
+    lasts: float
+    #: Decides among those whom it may hit, and how.
+    lot: int
+
+
+def schedule(seed: int) -> Iterator[Strike]:
+    """Strikes without end, the same for the same seed."""
+    dice = random.Random(f"strikes {seed}")
+    blows = list(_WEIGHTS)
+    # Each once in the beginning, so that even a short run has met them all.
+    first = dice.sample(blows, len(blows))
+    while True:
+        blow = first.pop() if first else dice.choices(blows, [w for w, *_ in _WEIGHTS.values()])[0]
+        _, shortest, longest = _WEIGHTS[blow]
+        yield Strike(
+            blow=blow,
+            then=dice.uniform(*EVERY),
+            lasts=dice.uniform(shortest, longest),
+            lot=dice.randrange(2**16),
+        )
+
+
+class Storm:
+    """Carries out a schedule on a thread of its own until it is told to end."""
+
+    def __init__(self, stack: FaultStack, receivers: list[Receiver], *, seed: int) -> None:
+        self.struck: Counter[str] = Counter()
+        self._stack = stack
+        self.receivers = receivers
+        self._seed = seed
+        self._ways = self._all_ways()
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="storm")
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """No more strikes; raises what went wrong in them. All is healed."""
+        self._over.set()
+        self._thread.join(120)
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            for strike in schedule(self._seed):
+                if self._over.is_set():
+                    break
+                self._strike(strike)
+                self._pass(strike.then)
+            self._pass(0)
+        except BaseException as error:  # noqa: BLE001 - raised again by `end`, in the test's thread
+            self._error = error
+
+    def _pass(self, seconds: float) -> None:
+        """Let time go by, in which the dead are started again."""
+        for _ in range(max(1, round(seconds / WATCH))):
+            self._stack.revive()
+            if self._over.wait(min(seconds, WATCH)):
+                return
+
+    def _strike(self, strike: Strike) -> None:
+        self.struck[strike.blow] += 1
+        self._ways[strike.blow](strike)
+
+    def _all_ways(self) -> Mapping[Blow, Callable[[Strike], None]]:
+        """How each kind of blow is dealt."""
+        stack, during = self._stack, self._during
+
+        def worker(strike: Strike) -> Process:
+            return _chosen(stack.workers, strike)
+
+        return {
+            Blow.KILL_WORKER: lambda s: self._kill(worker(s), s),
+            Blow.CRASH_WORKER: lambda s: self._kill(
+                worker(s), s, LONGTAKE_CRASH_AT=POINTS[s.lot % len(POINTS)]
+            ),
+            Blow.PAUSE_WORKER: lambda s: during(s, worker(s).freeze, worker(s).thaw),
+            Blow.KILL_BEAT: lambda s: self._kill(_chosen(stack.beats, s), s),
+            Blow.KILL_API: lambda s: self._kill(stack.api, s),
+            Blow.STOP_WORKER: lambda s: self._stop(worker(s)),
+            Blow.FLUSH_BROKER: lambda _: stack.broker.flush(),
+            Blow.KILL_BROKER: lambda s: during(s, stack.broker.die, stack.broker.revive),
+            Blow.PAUSE_BROKER: lambda s: during(s, stack.broker.freeze, stack.broker.thaw),
+            Blow.REPEAT_HINTS: self._repeat,
+            Blow.STOP_DATABASE: lambda s: during(s, stack.stop_database, stack.start_database),
+            Blow.KILL_DATABASE: lambda s: during(s, stack.kill_database, stack.start_database),
+            Blow.PAUSE_DATABASE: lambda s: during(s, stack.freeze_database, stack.thaw_database),
+            Blow.SULK_RECEIVER: self._sulk,
+            Blow.LIMIT_PROVIDER: self._limit,
+        }
+
+    def _kill(self, process: Process, strike: Strike, **more: str) -> None:
+        """Its successor is started with `more` variables."""
+        process.kill()
+        self._over.wait(strike.lasts)
+        process.start(**more)
+
+    def _stop(self, worker: Process) -> None:
+        if worker.lives and not worker.stop(within=STOP_BOUND):
+            self.struck["(SIGTERM that ended in a kill)"] += 1
+
+    def _during(self, strike: Strike, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        begin()
+        try:
+            self._over.wait(strike.lasts)
+        finally:
+            end()
+
+    def _repeat(self, strike: Strike) -> None:
+        repeat_hints(self._stack.broker, list(routes()), dice=random.Random(strike.lot))
+
+    def _sulk(self, strike: Strike) -> None:
+        moods = [mood for mood in Mood if mood is not Mood.WELL]
+        receiver = self.receivers[-1]
+        self._during(
+            strike,
+            lambda: receiver.feel(moods[strike.lot % len(moods)]),
+            lambda: receiver.feel(Mood.WELL),
+        )
+
+    def _limit(self, strike: Strike) -> None:
+        provider = sorted(routes())[strike.lot % len(routes())]
+        limits = {"do": "status", "status": 429, "retry_after": 1, "times": 5}
+        self._stack.simulator.faults(
+            [{"provider": provider, "on": step, **limits} for step in ("submit", "poll")]
+        )
+
+
+def _chosen(processes: list[Process], strike: Strike) -> Process:
+    return processes[strike.lot % len(processes)]

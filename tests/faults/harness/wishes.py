@@ -1,0 +1,64 @@
+"""What the random run asks for: jobs over all providers; some are to fail, to wait or to stop."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from providers.registry import PROVIDERS
+from tests.faults.harness.client import Json
+from tests.faults.harness.lanes import asked_of, routes
+from tests.faults.harness.receiver import Receiver, secret_of
+
+#: What the simulator is told, and how often in a thousand.
+_SCRIPTS = {"[sim:fail]": 20, "[sim:moderate]": 20, "[sim:expired]": 30, "[sim:slow]": 30}
+_SCRIPTS |= {"[sim:unknown-status]": 20, "[sim:never]": 10}
+#: Seconds that a job has whose operation never ends.
+_SHORT_DEADLINE = 20
+_SUBJECTS = ("A lighthouse in a storm", "A fox on a frozen lake", "Rain on a tin roof at night")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One job as it is asked for."""
+
+    #: Unique: the Idempotency-Key, the receiver's name, and part of the prompt.
+    name: str
+    provider: str
+    body: Json
+    #: Cancelled after so many further jobs were submitted; None: it is not.
+    cancelled_after: int | None
+
+
+def wishes(jobs: int, *, seed: int, receivers: Sequence[Receiver]) -> Iterator[Wish]:
+    """The same for the same seed, save for the receivers' ports."""
+    dice = random.Random(f"wishes {seed}")
+    providers = sorted(routes())
+    for number in range(jobs):
+        provider = providers[number % len(providers)]
+        name = f"take-{seed:x}-{number:05d}"
+        script = _script(dice, provider)
+        body: Json = {
+            "prompt": f"{script} {dice.choice(_SUBJECTS)}, {name}".strip(),
+            **asked_of(provider),
+            "count": 2 if dice.random() < 0.04 else 1,
+            "priority": dice.choice(("low", "normal", "high")),
+            "unknown_policy": "at_least_once" if dice.random() < 0.1 else "at_most_once",
+        }
+        if script == "[sim:never]":
+            body["deadline_seconds"] = _SHORT_DEADLINE
+        if dice.random() < 0.95:
+            body["webhook_url"] = dice.choice(receivers).url(name)
+            body["webhook_secret"] = secret_of(name)
+        cancelled_after = dice.randrange(10) if dice.random() < 0.05 else None
+        yield Wish(name=name, provider=provider, body=body, cancelled_after=cancelled_after)
+
+
+def _script(dice: random.Random, provider: str) -> str:
+    """Mostly none; an operation that never ends only where it can be stopped in the end."""
+    roll = dice.randrange(1000)
+    for script, share in _SCRIPTS.items():
+        if roll < share:
+            can_end = script != "[sim:never]" or PROVIDERS[provider].capabilities.cancel
+            return script if can_end else ""
+        roll -= share
+    return ""

@@ -1,0 +1,147 @@
+"""Jobs over all providers under all faults at once: what was promised holds, whatever happens."""
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.faults.conftest import Print
+from tests.faults.harness.brokers import Broker, NoBroker, RabbitMq
+from tests.faults.harness.client import Client
+from tests.faults.harness.judge import Verdict, judge
+from tests.faults.harness.receiver import receiving
+from tests.faults.harness.stack import Crew, FaultStack, fault_stack
+from tests.faults.harness.strikes import Storm
+from tests.faults.harness.tables import table
+from tests.faults.harness.wishes import Wish, wishes
+
+pytestmark = pytest.mark.chaos
+
+#: Jobs a second that are asked for while the stack is struck.
+PACE = 4.0
+#: Of a thousand requests to a provider, so many are struck.
+STRUCK = 40
+#: Seconds after the last strike in which everything must have come to its end.
+TO_SETTLE = 420.0
+
+CREW = Crew(workers=3, beats=2, lease=5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the random run is given."""
+
+    jobs: int
+    seed: int
+    broker: str
+
+
+@pytest.fixture
+def run(pytestconfig: pytest.Config) -> Run:
+    seed = pytestconfig.getoption("chaos_seed")
+    return Run(
+        jobs=pytestconfig.getoption("chaos_jobs"),
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        broker=pytestconfig.getoption("chaos_broker"),
+    )
+
+
+@contextmanager
+def chaos_stack(run: Run) -> Iterator[FaultStack]:
+    broker: Broker | None = None
+    if run.broker == "rabbitmq":
+        try:
+            broker = RabbitMq()
+        except NoBroker as error:
+            pytest.skip(str(error))
+    with fault_stack(CREW, broker=broker) as stack:
+        yield stack
+
+
+def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
+    began = time.monotonic()
+    with chaos_stack(run) as stack, receiving() as moody:
+        # Given a storm over the stack, the providers and a receiver
+        storm = Storm(stack, [stack.receiver, moody], seed=run.seed)
+        stack.simulator.storm(seed=run.seed, rate=STRUCK / 1000)
+        storm.begin()
+
+        # When jobs are asked for all the while
+        try:
+            accepted = _submit_all(
+                stack, wishes(run.jobs, seed=run.seed, receivers=storm.receivers)
+            )
+        finally:
+            storm.end()
+        stack.simulator.calm()
+        stack.start()
+
+        # Then, once it is over, everything comes to its end, and every promise was kept
+        is_settled = _settle(stack)
+        verdict = judge(stack, accepted, [*stack.receiver.receipts, *moody.receipts])
+        left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
+    print_at_the_end(
+        f"chaos on {run.broker}", _report(run, verdict, storm, seconds=time.monotonic() - began)
+    )
+    assert verdict.broken == []
+    assert is_settled, left
+
+
+def _submit_all(stack: FaultStack, all_wishes: Iterator[Wish]) -> list[str]:
+    """The ids of all jobs, each of which was answered with 202."""
+    accepted: list[str] = []
+    cancels: dict[int, str] = {}
+    began = time.monotonic()
+    with stack.client() as client:
+        for number, wish in enumerate(all_wishes):
+            # After an outage we are behind, and hurry.
+            time.sleep(max(0.0, began + number / PACE - time.monotonic()))
+            job = client.submit(wish.body, key=wish.name)
+            accepted.append(job)
+            if wish.cancelled_after is not None:
+                cancels[number + wish.cancelled_after] = job
+            if number in cancels:
+                client.cancel(cancels.pop(number))
+    return accepted
+
+
+def _settle(stack: FaultStack) -> bool:
+    """Whether everything ended in time; webhooks that wait for hours are sent again at once."""
+    until = time.monotonic() + TO_SETTLE
+    with stack.client() as client:
+        while time.monotonic() < until:
+            _replay_what_waits(stack, client)
+            if stack.until_nothing_is_due(within=10):
+                return True
+    return False
+
+
+def _replay_what_waits(stack: FaultStack, client: Client) -> None:
+    waiting = stack.rows(
+        "SELECT id FROM due WHERE what = 'deliver' AND at > now() + interval '10 seconds' LIMIT 200"
+    )
+    for row in waiting:
+        client.replay(row["id"])
+
+
+def _report(run: Run, verdict: Verdict, storm: Storm, *, seconds: float) -> str:
+    ended = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ended.items()))
+    rows: Sequence[tuple[str, object]] = (
+        ("jobs accepted (202)", verdict.accepted),
+        ("final", f"{verdict.ended.total()}: {ended}"),
+        ("lost", len(verdict.lost)),
+        ("paid POSTs on the bill", verdict.billed),
+        ("double-billed", len(verdict.double_billed)),
+        ("unknown, parked", verdict.unknown),
+        *((f"  answer lost: {why}", times) for why, times in verdict.reasons.most_common()),
+        ("webhooks delivered", f"{verdict.delivered} events in {verdict.posts} POSTs"),
+        ("webhooks invalid", len(verdict.invalid)),
+        ("invariants checked", f"{verdict.invariants}, violated {len(verdict.violations)}"),
+        *((f"  struck by {blow}", times) for blow, times in sorted(storm.struck.items())),
+        ("seconds", round(seconds)),
+        ("replay with", f"make chaos JOBS={run.jobs} SEED={run.seed} BROKER={run.broker}"),
+    )
+    return table(("what", "how many"), rows)
