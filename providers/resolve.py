@@ -179,9 +179,13 @@ def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
 
 def _check_picture(request: VideoRequest, route: Route, name: str, picture: PictureValue) -> None:
     longest = route.data_uri_bytes
-    if not (isinstance(picture, str) and picture.startswith("data:")):
-        if PROVIDERS[route.provider].capabilities.inline_pictures:
-            _refuse(name, f"must be a data URI for {request.model} model (it is a link)")
+    if not isinstance(picture, str):
+        if longest == 0:
+            _refuse(
+                name, f"must be a link for {request.model} model (it is an earlier job's frame)"
+            )
+    elif not picture.startswith("data:"):
+        pass  # a link: the provider takes it, or it is fetched before it is sent
     elif longest is not None and len(picture) > longest:
         most = f"exceeds maximum of {longest} bytes as a data URI"
         _refuse(name, f"{most} for {request.model} model (it has {len(picture)})")

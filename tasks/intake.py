@@ -18,6 +18,7 @@ from models.state import JobState
 from providers.plan import Plan
 from providers.resolve import resolve
 from tasks.engine import Engine
+from tasks.pictures import check_references
 from tasks.view import job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
 
@@ -82,6 +83,7 @@ async def accept(
             first := await _first_answer(engine, connection, tenant, caller)
         ):
             return first
+        await check_references(connection, plan, tenant=tenant)
         times = await _insert(connection, new, caller)
         if times is None:
             return await _existing(engine, connection, new, tenant)

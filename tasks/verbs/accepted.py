@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -45,12 +45,19 @@ class Sendable(Protocol):
     def variation(self) -> int | None: ...
 
 
-def ask_of(engine: Engine, item: Sendable) -> Ask:
-    """The attempt's request, rebuilt from its job's plan."""
+def plan_of(engine: Engine, item: Sendable) -> Plan:
+    """The plan of the attempt's job, whole again."""
+    return Plan.from_json({**item.plan, "scene": engine.vault.open_json(item.scene)})
+
+
+def ask_of(
+    engine: Engine, item: Sendable, plan: Plan, *, pictures: Mapping[str, str] | None = None
+) -> Ask:
+    """The attempt's request; `pictures` are earlier jobs' frames, which a look-up needs not."""
     provider = engine.provider(item.account)
     callback = f"{engine.settings.api_url}/callbacks/{provider.name}/{item.marker}"
-    scene = engine.vault.open_json(item.scene)
-    return Plan.from_json({**item.plan, "scene": scene}).ask(
+    return plan.ask(
+        pictures=pictures or dict.fromkeys(plan.job_references, ""),
         attempt_id=item.id,
         marker=item.marker,
         variation=item.variation or 0,

@@ -23,7 +23,7 @@ from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.verbs.accepted import ask_of, record_accepted
+from tasks.verbs.accepted import ask_of, plan_of, record_accepted
 from tasks.verbs.unknown import absence_counts_after, end_by_policy, replace_absent
 from transport.base import TransportError
 
@@ -99,7 +99,7 @@ class LookUpVerb:
             return Looked(id=item.id, job=item.job)  # its callback did not come
         try:
             found = await converse(
-                provider.look_up(ask_of(self.engine, item)),
+                provider.look_up(ask_of(self.engine, item, plan_of(self.engine, item))),
                 provider=provider,
                 account=self.engine.accounts[item.account],
                 client=self.engine.exact,

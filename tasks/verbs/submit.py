@@ -27,7 +27,8 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.finish import settle
-from tasks.verbs.accepted import ask_of, record_accepted
+from tasks.pictures import BadPicture, PictureTrouble, frames_for, inline
+from tasks.verbs.accepted import ask_of, plan_of, record_accepted
 from tasks.verbs.unknown import mark_unknown
 from transport.base import NotSent, Request, Unanswered
 
@@ -103,8 +104,10 @@ class Submit:
             accepted = await self._post(item, lease)
         except NotOurs:
             return
-        except NotSent as error:
+        except (NotSent, PictureTrouble) as error:
             await self._wait(item, lease, str(error))
+        except BadPicture as error:
+            await record_unsendable(self.engine, item.id, error.failure)
         except Unanswered as error:
             await mark_unknown(self.engine, item.id, str(error))
         except ProviderError as error:
@@ -117,7 +120,11 @@ class Submit:
 
     async def _post(self, item: SubmitItem, lease: str) -> Accepted:
         provider = self.engine.provider(item.account)
-        ask = ask_of(self.engine, item)
+        plan = plan_of(self.engine, item)
+        frames = await frames_for(self.engine, plan, tenant=item.tenant)
+        ask = ask_of(self.engine, item, plan, pictures=frames)
+        if provider.capabilities.inline_pictures:
+            ask = await inline(self.engine, ask)
 
         async def commit_sent(request: Request) -> None:
             began = time.monotonic()
@@ -235,6 +242,22 @@ def payload_hash(request: Request) -> bytes:
     """What was sent, in 32 bytes: to compare with what a provider lists."""
     head = f"{request.method} {request.url}\n".encode()
     return hashlib.sha256(head + (request.content or b"")).digest()
+
+
+async def record_unsendable(engine: Engine, attempt: str, failure: Failure) -> None:
+    """Nothing was sent and nothing ever can be: a planned attempt is over, and its job with it."""
+
+    async def work(connection: Connection) -> None:
+        moved = await advance_attempts(
+            connection, AttemptState.FAILED, [attempt], failures={attempt: failure}
+        )
+        if not moved:
+            return
+        await due.drop(connection, What.SUBMIT, [attempt])
+        await fail_outputs(connection, {attempt: failure}, of="attempt")
+        await settle(engine, connection, [row["job"] for row in moved])
+
+    await engine.database.run(work)
 
 
 async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:

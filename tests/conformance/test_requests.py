@@ -18,14 +18,20 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from providers.base import Account, LookUp
+from providers.catalog import Catalog
 from providers.exchange import converse
 from providers.registry import PROVIDERS
+from settings import Settings
+from tests.conformance.judges.aimlapi import AIMLAPI, AIMLAPI_LEGACY
 from tests.conformance.judges.fal import FAL
 from tests.conformance.judges.gemini import GEMINI
 from tests.conformance.judges.gemini_veo import GEMINI_VEO
 from tests.conformance.judges.kling import KLING, KLING_LEGACY
+from tests.conformance.judges.layer import LAYER
 from tests.conformance.judges.luma_agents import LUMA_AGENTS
 from tests.conformance.judges.luma_dream_machine import LUMA_DREAM_MACHINE
+from tests.conformance.judges.lunos import LUNOS
+from tests.conformance.judges.perf import PERF
 from tests.conformance.judges.replicate import REPLICATE
 from tests.conformance.judges.runway import RUNWAY
 from tests.conformance.judges.veo import VEO
@@ -62,6 +68,19 @@ JUDGES: Mapping[str, Judge] = {
     "veo": VEO,
     "gemini_veo": GEMINI_VEO,
     "gemini": GEMINI,
+    "aimlapi": AIMLAPI,
+    "aimlapi_legacy": AIMLAPI_LEGACY,
+    "lunos": LUNOS,
+    "perf": PERF,
+    "layer": LAYER,
+}
+
+#: Providers of whose models at least one takes a first frame.
+TAKES_PICTURES = {
+    route.provider
+    for model in Catalog.load(Settings()).models()
+    for route in model.routes.values()
+    if route.image != "none"
 }
 
 ALL_CASES = [
@@ -74,7 +93,11 @@ ALL_CASES = [
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_every_provider_is_judged_in_every_verb_that_it_offers(name: str) -> None:
     # Given a provider and what it says it can do
-    offered = {"submit text", "submit image", "poll"}
+    offered = {"submit text"}
+    if name in TAKES_PICTURES:
+        offered.add("submit image")
+    if not PROVIDERS[name].capabilities.synchronous:
+        offered.add("poll")
     if PROVIDERS[name].capabilities.cancel:
         offered.add("cancel")
     if set(PROVIDERS[name].capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:

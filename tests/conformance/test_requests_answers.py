@@ -18,11 +18,15 @@ from providers.base import Account, Flow, Phase, ProviderError, UnknownStatus, U
 from providers.exchange import converse
 from providers.registry import PROVIDERS
 from tests.conformance.documented import ASK, Documented
+from tests.conformance.documents.aimlapi import AIMLAPI, AIMLAPI_LEGACY
 from tests.conformance.documents.fal import FAL
 from tests.conformance.documents.gemini import GEMINI
 from tests.conformance.documents.kling import KLING, KLING_LEGACY
+from tests.conformance.documents.layer import LAYER
 from tests.conformance.documents.luma_agents import LUMA_AGENTS
 from tests.conformance.documents.luma_dream_machine import LUMA_DREAM_MACHINE
+from tests.conformance.documents.lunos import LUNOS
+from tests.conformance.documents.perf import PERF
 from tests.conformance.documents.replicate import REPLICATE
 from tests.conformance.documents.runway import RUNWAY
 from tests.conformance.documents.veo import GEMINI_VEO, VEO
@@ -41,8 +45,16 @@ TABLES: Mapping[str, Documented] = {
     "veo": VEO,
     "gemini_veo": GEMINI_VEO,
     "gemini": GEMINI,
+    "aimlapi": AIMLAPI,
+    "aimlapi_legacy": AIMLAPI_LEGACY,
+    "lunos": LUNOS,
+    "perf": PERF,
+    "layer": LAYER,
 }
 ALL = pytest.mark.parametrize("name", TABLES)
+POLLED = pytest.mark.parametrize(
+    "name", [name for name in TABLES if not PROVIDERS[name].capabilities.synchronous]
+)
 
 
 def rows(of: Callable[[Documented], Mapping[Any, Any]]) -> pytest.MarkDecorator:
@@ -101,6 +113,11 @@ def told(name: str, client: Client, flow: Flow[T], base_url: str = "http://127.0
 
 
 def polled(name: str, body: object, *, status: int = 200) -> Mapping[str, Update]:
+    """What the answer comes to; a synchronous vendor gives it to the submit."""
+    if PROVIDERS[name].capabilities.synchronous:
+        accepted = told(name, Answering(status, body), PROVIDERS[name].submit(ASK))
+        assert accepted.update is not None
+        return {accepted.operation_id: accepted.update}
     return told(name, Answering(status, body), PROVIDERS[name].poll([TABLES[name].operation_id]))
 
 
@@ -168,7 +185,7 @@ def test_an_error_answer_to_a_submit_comes_to_its_fault(
     assert len(client.requests) == 1
 
 
-@ALL
+@POLLED
 def test_a_429_carries_its_retry_after(name: str) -> None:
     client = Answering(429, TABLES[name].error("slow down"), {"retry-after": "17"})
     with pytest.raises(ProviderError) as caught:
@@ -177,7 +194,7 @@ def test_a_429_carries_its_retry_after(name: str) -> None:
     assert caught.value.failure.retry_after == 17
 
 
-@ALL
+@POLLED
 def test_an_operation_that_is_not_there_is_missing_from_the_poll(name: str) -> None:
     assert polled(name, TABLES[name].missing, status=404) == {}
 

@@ -96,11 +96,14 @@ class Life(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, 3), rounds=st.integers(0, 2))
     def there_is_work_already(self, count: int, rounds: int) -> None:
-        """Jobs that were just accepted, are running, or are being stored."""
+        """Jobs that are being sent, looked at or stored, and requests under way for them."""
         for model in ("gen4.5", "ray-3.2"):
             self.somebody_asks(model=model, count=count, webhook=True, policy="at_most_once")
         for what in KINDS[:rounds]:
             self.all_of_a_kind_goes_through(what, 0)
+        self.somebody_claims(KINDS[rounds])
+        while self.hands:
+            self.one_begins(0)
 
     @precondition(lambda self: self.asked)
     @rule(which=pick)

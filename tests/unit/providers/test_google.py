@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from models.failure import Failure, Fault, RequestRefused
+from models.failure import Failure, Fault
 from models.request import VideoRequest
 from providers.base import Account, Ask, Call, Flow, Phase, ProviderError, Update, Video
 from providers.catalog import Catalog
 from providers.exchange import request_for
 from providers.gemini import Gemini
 from providers.gemini_veo import GeminiVeo
+from providers.registry import PROVIDERS
 from providers.resolve import resolve
 from providers.veo import Veo
 from settings import Settings
@@ -265,23 +266,14 @@ def test_the_key_goes_to_the_apis_own_files_and_nowhere_else(link: str, sent: se
     assert set(request.headers) == sent
 
 
-def test_a_link_to_a_picture_is_refused_before_anything_is_sent() -> None:
-    # Given accounts at Google only, and a model of Google's
+def test_a_link_to_a_picture_is_carried_since_it_is_fetched_before_it_is_sent() -> None:
     catalog = Catalog.load(Settings())
     accounts = {"veo": account("veo"), "gemini": account("gemini")}
-    picture = "https://pictures.example.com/a.png"
     for model in ("veo-3", "gemini-omni"):
-        # Then a link can't be carried, and bytes can
-        with pytest.raises(RequestRefused) as caught:
-            resolve(request(model, picture), catalog, accounts)
-        assert caught.value.message == f"image must be a data URI for {model} model (it is a link)"
-        resolve(request(model, "data:image/png;base64,aGVsbG8="), catalog, accounts)
-    # And another vendor's route takes the link where there is one
-    both = accounts | {"runway": account("runway")}
-    assert resolve(request("veo-3", picture), catalog, both).provider == "runway"
-    assert (
-        resolve(request("veo-3", "data:image/png;base64,aGVsbG8="), catalog, both).provider == "veo"
-    )
+        for picture in ("https://pictures.example.com/a.png", "data:image/png;base64,aGVsbG8="):
+            plan = resolve(request(model, picture), catalog, accounts)
+            assert plan.scene.image == picture
+            assert PROVIDERS[plan.provider].capabilities.inline_pictures
 
 
 def test_a_link_that_comes_through_nevertheless_is_not_sent_as_a_picture() -> None:

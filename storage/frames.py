@@ -1,0 +1,59 @@
+"""Frames of stored videos: the last one, as a picture that another clip may begin with."""
+
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import av
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+
+from storage.base import NotAVideo
+
+#: Only the file itself may be read: see `storage.probe`.
+_OPTIONS = {"protocol_whitelist": "file"}
+_JPEG: Final = "mjpeg"
+#: JPEG wants the full range of each colour.
+_PIXELS = "yuvj420p"
+
+
+def last_frame(path: Path) -> bytes:
+    """The video's last frame as a JPEG. Blocking: call it in a thread.
+
+    Raises:
+        NotAVideo: no frame can be decoded.
+    """
+    try:
+        return _jpeg(_last(path))
+    except FFmpegError as error:
+        raise NotAVideo(f"no frame can be taken from the video ({type(error).__name__})") from error
+
+
+def _jpeg(frame: VideoFrame) -> bytes:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format=_JPEG) as container:
+        stream = container.add_stream(_JPEG, rate=1)
+        stream.width, stream.height = frame.width, frame.height
+        stream.pix_fmt = _PIXELS
+        picture = frame.reformat(format=_PIXELS)
+        picture.pts = 0
+        picture.time_base = Fraction(1)
+        for packet in (*stream.encode(picture), *stream.encode()):
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+def _last(path: Path) -> VideoFrame:
+    with av.open(str(path), options=_OPTIONS) as container:
+        if not container.streams.video:
+            raise NotAVideo("there is no picture in it")
+        stream = container.streams.video[0]
+        if stream.duration is not None:  # from the last key frame on is enough
+            container.seek(stream.duration, stream=stream, backward=True)
+        last = None
+        for frame in container.decode(stream):
+            last = frame
+    if last is None:
+        raise NotAVideo("it has no frame")
+    return last

@@ -1,0 +1,140 @@
+"""Pictures: an earlier job's last frame, and links that are fetched for providers that take none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.failure import RequestRefused
+from models.request import VideoRequest
+from models.state import What
+from providers.base import Ask
+from storage.base import video_key
+from tasks.engine import Engine
+from tasks.intake import accept
+from tasks.lifecycle import verb_for
+from tasks.pictures import BadPicture, PictureTrouble, inline
+from tasks.pump import Pump
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.far_side import FarSide, facing, video
+from transport.base import Blocked, NotSent, Request, Response
+
+pytestmark = pytest.mark.anyio
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+LINK = "https://pictures.example.com/a.png?signature=secret"
+
+
+def ask(**fields: Any) -> Ask:
+    return Ask(
+        attempt_id="att_1",
+        marker="m",
+        upstream="veo",
+        prompt="a cat",
+        duration_seconds=4,
+        resolution="720p",
+        aspect_ratio="16:9",
+        width=1280,
+        height=720,
+        **fields,
+    )
+
+
+def answering(answer: Response | Exception) -> FarSide:
+    async def reply(_: Request) -> Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return FarSide(reply)
+
+
+async def stored_job(engine: Engine, tmp_path: Path) -> str:
+    """A finished job of tenant default, with a real video in storage."""
+    first = await accept(engine, VideoRequest(prompt="a red ball"), tenant="default")
+    rows = await engine.database.fetch(
+        "SELECT output.id, job.created_at FROM output JOIN job ON job.id = job WHERE job = %s",
+        (first.job_id,),
+    )
+    path = tmp_path / "made.mp4"
+    path.write_bytes(video())
+    key = video_key(first.job_id, rows[0]["id"], rows[0]["created_at"])
+    await engine.storage.put_file(key, path, content_type="video/mp4")
+    await engine.database.fetch(
+        "UPDATE output SET state = 'stored', key = %s WHERE id = %s", (key, rows[0]["id"])
+    )
+    await engine.database.fetch("DELETE FROM due")
+    return first.job_id
+
+
+async def test_an_earlier_jobs_last_frame_begins_the_next_one(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    # Given a finished job, and another that begins with its last frame
+    far_side = answering(NotSent("nobody there"))
+    engine = facing(make_engine(), far_side)
+    earlier = await stored_job(engine, tmp_path)
+    request = VideoRequest.from_json({"prompt": "it rolls on", "image": {"job_id": earlier}})
+    await accept(engine, request, tenant="default")
+
+    # When it is submitted
+    await Pump(verb_for(What.SUBMIT, engine), engine.database, "runway", seconds=5).run()
+
+    # Then the provider is sent a JPEG, in the place of a picture
+    assert [request.method for request in far_side.requests] == ["POST"]
+    body = json.loads(far_side.requests[0].content or b"")
+    assert "data:image/jpeg;base64,/9j/" in json.dumps(body["promptImage"])
+    await engine.database.close()
+
+
+async def test_a_frame_of_another_tenants_job_is_refused_and_leaves_no_row(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    theirs = await stored_job(engine, tmp_path)
+    await engine.database.fetch("INSERT INTO tenant (id) VALUES ('other')")
+    request = VideoRequest.from_json({"prompt": "mine now", "image": {"job_id": theirs}})
+
+    with pytest.raises(RequestRefused, match=theirs):
+        await accept(engine, request, tenant="other")
+
+    rows = await engine.database.fetch("SELECT count(*) FROM job WHERE tenant = 'other'")
+    assert rows[0]["count"] == 0
+    await engine.database.close()
+
+
+async def test_a_link_is_fetched_for_a_provider_that_takes_none(make_engine: MakeEngine) -> None:
+    answer = Response(status=200, headers={"content-type": "image/png"}, content=PNG)
+    engine = facing(make_engine(), answering(answer))
+
+    whole = await inline(
+        engine, ask(image=LINK, reference_images=(LINK, "data:image/png;base64,AA"))
+    )
+
+    assert whole.image is not None
+    assert whole.image.startswith("data:image/png;base64,iVBORw0K")
+    assert whole.reference_images == (whole.image, "data:image/png;base64,AA")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(status=404, headers={"content-type": "image/png"}, content=b""),
+        Response(status=200, headers={"content-type": "text/html"}, content=b"<html>"),
+        Blocked("the address is not public"),
+    ],
+    ids=["gone", "a page", "private"],
+)
+async def test_a_link_that_gives_no_picture_is_a_refusal_without_its_query(
+    make_engine: MakeEngine, answer: Response | Exception
+) -> None:
+    with pytest.raises(BadPicture) as caught:
+        await inline(facing(make_engine(), answering(answer)), ask(image=LINK))
+
+    assert "secret" not in caught.value.failure.message
+
+
+async def test_a_link_that_does_not_answer_is_tried_again_later(make_engine: MakeEngine) -> None:
+    with pytest.raises(PictureTrouble):
+        await inline(facing(make_engine(), answering(NotSent("refused"))), ask(image=LINK))
