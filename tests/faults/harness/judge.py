@@ -6,7 +6,7 @@ It reads nothing else: no log, no message, nothing that our own processes rememb
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.invariants import INVARIANTS, Violation
@@ -97,55 +97,56 @@ def _judge_bill(
             nameless[name] += 1
         else:
             verdict.double_billed.append(f"nobody asked for {charge['operation_id']}")
-    _judge_charges(verdict, attempts, charges)
-    for name, times in nameless.items():
-        # Their operation ids were lost with the answers: each must have an attempt that says so.
-        doubtful = sum(
-            one["state"] == "unknown" and not charges[one["id"]] for one in owners.by_name[name]
-        )
-        if times > doubtful:
-            verdict.double_billed.append(
-                f"{name} was paid for {times} times by {doubtful} attempts without an answer"
-            )
+    for attempt in attempts:
+        if charges[attempt["id"]] > 1:
+            words = f"{attempt['id']} was paid for {charges[attempt['id']]} times"
+            verdict.double_billed.append(words)
+    for name, of_job in owners.by_name.items():
+        verdict.double_billed += _wrong_with(name, of_job, charges, nameless[name])
+
+
+def _wrong_with(
+    name: str, attempts: Sequence[Row], charges: Counter[str], nameless: int
+) -> Iterator[str]:
+    """What does not add up for one job; `nameless` charges tell the job, but not the attempt."""
+    free = [attempt for attempt in attempts if not charges[attempt["id"]]]
+    for attempt in attempts:
+        if charges[attempt["id"]] and not _was_taken(attempt):
+            yield f"{attempt['id']} was paid for, and yet it is {attempt['state']}"
+    takers = sum(map(_was_taken, free))
+    if nameless > takers:
+        yield f"{name} was paid for {nameless} times by {takers} attempts that were taken"
+    makers = sum(attempt["operation_id"] is not None for attempt in free)
+    if makers > nameless:
+        yield f"{name} has operations that nobody made"
+
+
+def _was_taken(attempt: Row) -> bool:
+    """Whether it has an operation, or may have one: its answer is not known."""
+    return attempt["operation_id"] is not None or attempt["state"] == "unknown"
 
 
 class _Owners:
-    """Which attempt a charge belongs to: by operation id, else by marker; else which job."""
+    """Which job a charge belongs to, and which of its attempts."""
 
     def __init__(self, attempts: Sequence[Row]) -> None:
         self.by_name: dict[str, list[Row]] = defaultdict(list)
-        self._by_operation: dict[tuple[object, object], str] = {}
         for attempt in attempts:
-            if attempt["operation_id"]:
-                operation = (attempt["provider"], attempt["operation_id"])
-                self._by_operation[operation] = attempt["id"]
             if name := _NAME.search(attempt["prompt"]):
                 self.by_name[name.group()].append(attempt)
 
     def of(self, charge: Mapping[str, object]) -> tuple[str | None, str | None]:
-        """The attempt's id, where the charge tells it, and the job's name."""
+        """The attempt's id, by operation or marker where the charge tells it; the job's name."""
         text = json.dumps(charge, ensure_ascii=False)
         found = _NAME.search(text)
-        name = found.group() if found else None
-        known = self._by_operation.get((charge["provider"], charge["operation_id"]))
-        if known is not None:
-            return known, name
-        marked = [one["id"] for one in self.by_name[name or ""] if one["marker"] in text]
-        return (marked[0] if marked else None), name
-
-
-def _judge_charges(verdict: Verdict, attempts: Sequence[Row], charges: Counter[str]) -> None:
-    for attempt in attempts:
-        times = charges[attempt["id"]]
-        was_taken = attempt["operation_id"] is not None or attempt["state"] == "unknown"
-        if times > 1:
-            verdict.double_billed.append(f"{attempt['id']} was paid for {times} times")
-        if times and not was_taken:
-            verdict.double_billed.append(
-                f"{attempt['id']} was paid for, and yet it is {attempt['state']}"
-            )
-        if attempt["operation_id"] is not None and not times:
-            verdict.double_billed.append(f"{attempt['id']} has an operation nobody made")
+        name = found.group() if found else ""
+        operation = str(charge["operation_id"])
+        for attempt in self.by_name[name]:
+            # Some of our ids say more than the provider's own, such as the kind of operation.
+            is_its_own = (attempt["operation_id"] or "").endswith(operation)
+            if is_its_own or attempt["marker"] in text:
+                return attempt["id"], name
+        return None, name or None
 
 
 def _judge_webhooks(

@@ -1,4 +1,4 @@
-"""Pictures: an earlier job's last frame, and links that are fetched for providers that take none."""
+"""Pictures: an earlier job's last frame, and links fetched for providers that take none."""
 
 import json
 from pathlib import Path

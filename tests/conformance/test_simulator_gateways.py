@@ -1,0 +1,186 @@
+"""What gateways' own clients and printed programs send is taken by the simulator, and so is ours.
+
+langchain-aimlapi 0.1.3 and @lunos/client 1.5.0 have finished whole jobs against the simulator by
+hand; here their recorded requests do, each answer being held against what the client reads of it.
+"""
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+import requests
+
+from models.failure import Fault
+from providers.base import Accepted, Phase, Update
+from providers.exchange import converse
+from providers.registry import PROVIDERS, accounts
+from settings import load
+from simulator.upstreams.layer import GATE_OF_BYTES
+from tests.conformance.judging import IMAGE, ask
+from tests.conformance.replaying import Replayer, captured, printed
+from tests.conformance.talking import told
+from tests.conformance.watching import Simulator, poll_until, watched
+from transport.base import Unanswered
+from transport.exact import ExactClient
+
+PERF = "https://api.withperf.pro"
+NAP = time.sleep
+
+
+def replayed(
+    replayer: Replayer, recorded: Mapping[str, dict[str, object]], put: Callable[[str, str], str]
+) -> list[dict[str, object]]:
+    """The answers to a recorded submit and to its polls, which ask for the job that it made."""
+    created = replayer.send(recorded["submit text"]).raise_for_status().json()
+    poll = recorded["poll"]
+    asked = {**poll, "path": put(str(poll["path"]), created["id"])}
+    return [
+        created,
+        *poll_until(
+            lambda: replayer.send(asked).raise_for_status().json(),
+            lambda shown: shown["status"] in {"completed", "failed", "error"},
+        ),
+    ]
+
+
+@pytest.mark.parametrize("name", ["aimlapi_sdk.json", "langchain_aimlapi.json"])
+def test_what_aimlapis_clients_sent_makes_a_video(simulator: Simulator, name: str) -> None:
+    # When what the client sent is sent again, until it would stop
+    replayer = Replayer(f"{simulator.url}/aimlapi")
+    seen = replayed(replayer, captured(name), lambda path, id_: f"{path.partition('=')[0]}={id_}")
+    # Then each word is one that the client waits at, and the video stands where it looks
+    assert {str(each["status"]) for each in seen[:-1]} <= {"queued", "generating"}
+    video = seen[-1]["video"]
+    assert isinstance(video, dict)
+    assert watched(video["url"])[3] == 24
+    assert len(simulator.bill()) == 1
+
+
+def test_what_lunos_client_sent_makes_a_video(simulator: Simulator) -> None:
+    replayer = Replayer(f"{simulator.url}/lunos")
+    recorded = captured("lunos_client.json")
+    seen = replayed(replayer, recorded, lambda path, id_: f"{path.rpartition('/')[0]}/{id_}")
+    assert str(seen[0]["id"]).startswith("video-op:")
+    assert {str(each["status"]) for each in seen[:-1]} == {"pending"}
+    assert watched(str(seen[-1]["video_url"])) == (1280, 720, 8.0, 24)
+    assert simulator.bill()[0]["operation_id"] == seen[0]["id"]
+
+
+def test_perfs_printed_python_program_makes_a_video(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given the document's program with the host replaced and its wait cut short
+    program = printed("perf_generate.py.txt", host=PERF, instead=f"{simulator.url}/perf")
+    monkeypatch.setattr(time, "sleep", lambda _: NAP(0.02))
+    # A proxy in the environment must not be asked for a page of this machine
+    monkeypatch.setattr(requests.utils, "should_bypass_proxies", lambda *_, **__: True)
+    # When it runs
+    exec(compile(program, "perf_generate.py", "exec"), {"__name__": "printed"})  # noqa: S102 - the vendor's own program is the judge
+    # Then it ends, with a video
+    *statuses, ready = capsys.readouterr().out.splitlines()
+    assert statuses[-1] == "Status: complete"
+    assert watched(ready.removeprefix("Video ready: ")) == (1920, 1080, 8.0, 24)
+    assert simulator.bill()[0]["body"] == {
+        "prompt": "A cat playing piano in a jazz club, cinematic lighting",
+        "model": "runway-gen3",
+        "duration_seconds": 8,
+    }
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node runs the JavaScript program")
+def test_perfs_printed_javascript_program_makes_a_video(simulator: Simulator) -> None:
+    program = printed("perf_generate.js.txt", host=PERF, instead=f"{simulator.url}/perf")
+    hurry = "const patient = setTimeout; globalThis.setTimeout = (f, _) => patient(f, 20);\n"
+    ended = subprocess.run(
+        ["node", "--input-type=module", "-"],
+        input=hurry + program,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    *_, ready = ended.stdout.splitlines()
+    assert watched(ready.removeprefix("Video ready: ")) == (1920, 1080, 8.0, 24)
+
+
+def made_by_layer(simulator: Simulator, **changes: object) -> Accepted:
+    """What a submit to Layer comes to: the whole job."""
+    values = {"upstream": "veo-3.1-generate-preview", "prompt": "a cat", "duration_seconds": 6}
+    return told(simulator, "layer", lambda layer: layer.submit(ask(**(values | changes))))
+
+
+def update_of(accepted: Accepted) -> Update:
+    assert accepted.update is not None
+    return accepted.update
+
+
+def test_layer_answers_with_every_video_and_what_it_cost(simulator: Simulator) -> None:
+    # When three videos are asked for at once
+    accepted = made_by_layer(simulator, count=3, image=IMAGE, fps=30)
+    # Then the one answer has them all, under an id of ours, for one charge
+    update = update_of(accepted)
+    assert (accepted.operation_id, update.phase) == ("layer-m1", Phase.SUCCEEDED)
+    assert len({video.url for video in update.videos}) == 3
+    assert watched(str(update.videos[0].url)) == (1280, 720, 6.0, 30)
+    assert update.cost_micros == 7_200_000
+    assert len(simulator.bill()) == 1
+
+
+def test_layers_bytes_come_once_and_only_here(simulator: Simulator) -> None:
+    env = {**simulator.env, "LAYER_GATE_ID": GATE_OF_BYTES}
+    (video,) = update_of(made_by_layer(replace_env(simulator, env))).videos
+    assert video.only_here
+    assert video.content is not None
+    assert video.content[4:8] == b"ftyp"
+
+
+def replace_env(simulator: Simulator, env: Mapping[str, str]) -> Simulator:
+    return replace(simulator, env=env)  # type: ignore[type-var] - the fixture is a dataclass
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"), [("fail", Fault.UNKNOWN), ("moderate", Fault.MODERATED)]
+)
+def test_layers_own_word_of_a_failure_is_an_end_and_not_a_doubt(
+    simulator: Simulator, script: str, fault: Fault
+) -> None:
+    update = update_of(made_by_layer(simulator, prompt=f"[sim:{script}] a cat"))
+    assert update.phase is Phase.FAILED
+    assert update.failure is not None
+    assert update.failure.fault is fault
+    assert len(simulator.bill()) == 1
+
+
+@pytest.mark.parametrize("do", ["drop_after_accept", "garbage"])
+def test_what_layers_answer_said_is_lost_with_it(simulator: Simulator, do: str) -> None:
+    simulator.faults([{"provider": "layer", "on": "submit", "do": do}])
+    with pytest.raises(Unanswered):
+        made_by_layer(simulator)
+    assert len(simulator.bill()) == 1
+
+
+def test_a_silent_layer_is_given_up_when_its_time_is_over(simulator: Simulator) -> None:
+    account = accounts(load({"LONGTAKE_DATA_DIR": "/nonexistent", **simulator.env}))["layer"]
+    never = ask(upstream="veo-3.1-generate-preview", prompt="[sim:never] a cat", duration_seconds=6)
+
+    async def talk() -> None:
+        client = ExactClient()
+        layer = PROVIDERS["layer"]
+        try:
+            await converse(
+                layer.submit(never),
+                provider=layer,
+                account=account,
+                client=client,
+                now=0.0,
+                paid_timeout=0.3,
+            )
+        finally:
+            await client.close()
+
+    with pytest.raises(Unanswered):
+        asyncio.run(talk())
