@@ -28,14 +28,19 @@ router = APIRouter(route_class=TenantRoute, tags=["Models"])
 async def list_models(request: Request) -> Response:
     """Every model with its aliases, limits, price and capabilities, available or not."""
     engine = front_of(request).engine
-    models = [model_view(model, engine.accounts) for model in engine.catalog.models()]
+    models = [
+        model_view(model, engine.accounts)
+        for each in engine.catalog.models()
+        for model in (each, *engine.catalog.by_provider(each))
+    ]
     return answer({"data": models, "has_more": False, "next": None})
 
 
 def model_view(model: Model, accounts: Mapping[str, Account]) -> dict[str, Any]:
     """One model, as its live route makes it: the first that has an account, else the first."""
     providers = {account.provider for account in accounts.values()}
-    routes = list(model.routes.values())
+    routes = [route for route in model.routes.values() if not route.by_name_only]
+    routes = routes or list(model.routes.values())
     live = next((route for route in routes if route.provider in providers), None)
     route = live or routes[0]
     needed = " or ".join(missing_variables(each.provider) for each in routes)

@@ -110,6 +110,9 @@ class Route(_Table):
     name: str
     provider: str
     upstream: str
+    #: Taken only when a request names the provider too ("perf/runway-gen3"): a gateway that may
+    #: make the model by other means, or at another price.
+    by_name_only: bool = False
     #: Whether a first frame can, may or must be given.
     image: Literal["none", "optional", "required"] = "none"
     last_image: Literal["none", "with_image", "optional"] = "none"
@@ -222,24 +225,53 @@ class Catalog:
             raise CatalogError(_in_words(error)) from None
 
     def find(self, name: str) -> Model:
-        """The model that a caller means by a name or alias.
+        """The model that a caller means by a name or alias, or by "provider/name" on that provider.
 
         Raises:
             RequestRefused: there is none; the message lists the names there are.
         """
-        if (model := self._by_any_name.get(name)) is None:
+        provider, slash, rest = name.partition("/")
+        chosen = provider if slash and provider in PROVIDERS else None
+        model = self._by_any_name.get(rest if chosen else name)
+        routes = _choose(model, chosen) if model else {}
+        if model is None or not routes:
             known = ", ".join(self.by_name)
             msg = f"model must be one of {known} (it is {name[:64]!r})"
             raise RequestRefused(msg, param="model")
-        return model
+        return model.model_copy(update={"routes": routes})
 
     def models(self) -> tuple[Model, ...]:
         return tuple(self.by_name.values())
+
+    def by_provider(self, model: Model) -> tuple[Model, ...]:
+        """A model that several providers make, once for each as "provider/name"."""
+        providers = dict.fromkeys(route.provider for route in model.routes.values())
+        if len(providers) == 1:
+            return ()
+        return tuple(
+            model.model_copy(
+                update={
+                    "name": f"{provider}/{model.name}",
+                    "aliases": (),
+                    "routes": _choose(model, provider),
+                }
+            )
+            for provider in providers
+        )
 
     @cached_property
     def _by_any_name(self) -> Mapping[str, Model]:
         aliases = {alias: model for model in self.models() for alias in model.aliases}
         return aliases | dict(self.by_name)
+
+
+def _choose(model: Model, provider: str | None) -> dict[str, Route]:
+    """The routes of one provider, or of all that need not be named."""
+    return {
+        name: route
+        for name, route in model.routes.items()
+        if (route.provider == provider if provider else not route.by_name_only)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

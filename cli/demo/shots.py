@@ -30,7 +30,7 @@ class Shot:
     @property
     def file(self) -> str:
         words = "".join(letter if letter.isalnum() else " " for letter in self.prompt.lower())
-        return f"{self.number:02d}-{self.model}-{'-'.join(words.split()[:6])}.mp4"
+        return f"{self.number:02d}-{self.model.replace('/', '-')}-{'-'.join(words.split()[:6])}.mp4"
 
 
 def read_prompts() -> list[str]:

@@ -19,7 +19,10 @@ async def _models(api: Api) -> dict[str, dict[str, Any]]:
 async def test_every_model_of_the_catalogue_is_listed(api: Api) -> None:
     models = await _models(api)
 
-    assert models.keys() == {model.name for model in api.front.engine.catalog.models()}
+    catalog = api.front.engine.catalog
+    by_provider = [each for model in catalog.models() for each in catalog.by_provider(model)]
+    assert models.keys() == {model.name for model in (*catalog.models(), *by_provider)}
+    assert models["perf/gen4.5"]["provider"] == "perf"
     assert "runway-gen3" in models["gen4.5"]["aliases"]
     for model in models.values():
         assert model["price"]["date"]

@@ -58,12 +58,19 @@ def test_the_public_names_of_older_systems_are_known(asked: str, found: str) -> 
     assert SHIPPED.find(asked).name == found
 
 
+def test_a_gateway_makes_a_model_only_when_it_is_named() -> None:
+    named = SHIPPED.find("perf/runway-gen3")
+    assert {route.provider for route in named.routes.values()} == {"perf"}
+    unnamed = SHIPPED.find("runway-gen3")
+    assert {route.provider for route in unnamed.routes.values()} == {"runway"}
+
+
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(RequestRefused) as caught:
-        SHIPPED.find("sora-2")
+        SHIPPED.find("sora-1")
     assert (caught.value.type, caught.value.param) == ("invalid_request", "model")
     assert caught.value.message == (
-        f"model must be one of {', '.join(SHIPPED.by_name)} (it is 'sora-2')"
+        f"model must be one of {', '.join(SHIPPED.by_name)} (it is 'sora-1')"
     )
 
 

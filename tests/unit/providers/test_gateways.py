@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
@@ -111,8 +111,7 @@ def test_aimlapis_address_may_be_given_as_either_client_takes_it(given: str) -> 
 def test_aimlapi_is_told_only_what_the_models_schema_has(
     upstream: str, there: set[str], missing: set[str]
 ) -> None:
-    changed: Any = {field: getattr(ASK, field) for field in Ask.__slots__} | {"upstream": upstream}
-    body = next(Aimlapi().submit(Ask(**changed))).json
+    body = next(Aimlapi().submit(replace(ASK, upstream=upstream))).json
     assert there <= set(body)
     assert not missing & set(body)
 
@@ -155,7 +154,8 @@ def test_only_layers_own_500_says_that_the_job_has_ended() -> None:
     assert update.failure is not None
     assert update.failure.fault is Fault.UNKNOWN
     assert "no such model" in update.failure.message
-    for body in ({"error": "upstream hiccup"}, {"message": "oops"}, []):
+    others: list[object] = [{"error": "upstream hiccup"}, {"message": "oops"}, []]
+    for body in others:
         flow = Layer().submit(ASK)
         next(flow)
         with pytest.raises(Undocumented):

@@ -153,10 +153,7 @@ def test_a_model_without_credentials_says_which_variable_to_set() -> None:
     request = VideoRequest.from_json({"prompt": "a cat", "model": "gen4.5"})
     with pytest.raises(RequestRefused) as caught:
         resolve(request, CATALOG, {"luma_agents": ACCOUNTS["luma_agents"]})
-    assert caught.value.message == (
-        "model gen4.5 needs RUNWAYML_API_SECRET or PERF_API_KEY or "
-        "LAYER_API_KEY and LAYER_GATE_ID to be set"
-    )
+    assert caught.value.message == "model gen4.5 needs RUNWAYML_API_SECRET to be set"
     assert (caught.value.type, caught.value.param) == ("model_unavailable", "model")
 
 
