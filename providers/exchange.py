@@ -58,7 +58,7 @@ async def converse(
             response = await client.send(request)
             if not (response.is_success or response.status in call.accept):
                 _refuse(response, call=call, provider=provider, account=account)
-            call = _resume(flow, response, call=call, provider=provider)
+            call = _resume(flow, response, call=call, provider=provider, account=account)
     except StopIteration as done:
         result: T = done.value
         return result
@@ -96,16 +96,28 @@ def _at_home(target: str, *, provider: Provider, account: Account) -> str:
 
 
 def _refuse(response: Response, *, call: Call, provider: Provider, account: Account) -> NoReturn:
-    failure = without_echoes(
-        provider.explain(response), sent=call.json, secrets=account.credentials.values()
+    raise _without_echoes(
+        ProviderError(provider.explain(response), status=response.status),
+        call=call,
+        account=account,
     )
-    raise ProviderError(failure, status=response.status)
 
 
-def _resume(flow: Flow[T], response: Response, *, call: Call, provider: Provider) -> Call:
+def _without_echoes(error: ProviderError, *, call: Call, account: Account) -> ProviderError:
+    texts = (part.content.decode() for part in call.form if part.filename is None)
+    sent = [call.json, *texts]
+    failure = without_echoes(error.failure, sent=sent, secrets=account.credentials.values())
+    return ProviderError(failure, status=error.status)
+
+
+def _resume(
+    flow: Flow[T], response: Response, *, call: Call, provider: Provider, account: Account
+) -> Call:
     """The flow's next call; StopIteration carries its result out."""
     try:
         return flow.send(response)
+    except ProviderError as error:  # some vendors put their errors into answers of status 200
+        raise _without_echoes(error, call=call, account=account) from None
     except _MISREADINGS as error:
         where = f"{provider.name}: the answer to {call.method} {urlsplit(call.path).path}"
         msg = f"{where} is not what is documented: {_in_words(error)}"

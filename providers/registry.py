@@ -16,6 +16,9 @@ from providers.layer import Layer
 from providers.luma_agents import LumaAgents
 from providers.luma_dream_machine import LumaDreamMachine
 from providers.lunos import Lunos
+from providers.minimax import Minimax
+from providers.minimax_v2 import MinimaxV2
+from providers.openai_videos import OpenaiVideos
 from providers.perf import Perf
 from providers.replicate import Replicate
 from providers.runway import Runway
@@ -35,6 +38,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         Veo(),
         GeminiVeo(),
         Gemini(),
+        Minimax(),
+        MinimaxV2(),
+        OpenaiVideos(),
         Aimlapi(),
         AimlapiLegacy(),
         Lunos(),

@@ -14,7 +14,7 @@ from datetime import datetime
 from models.database import Connection
 from models.state import What
 
-#: Tenants (or lanes and tenants) that one claim visits; the next claim goes on after the last one.
+#: Tenants (or lanes and tenants) that share one claim; the next claim goes on after the last one.
 _TURNS = 1000
 
 
@@ -41,16 +41,16 @@ class Turn:
 
 _CLAIM = """
 WITH RECURSIVE turn AS (
-    (SELECT lane, tenant FROM due
-     WHERE what = %(what)s AND {lane} AND (lane, tenant) > (%(after_lane)s, %(after_tenant)s)
-     ORDER BY lane, tenant LIMIT 1)
+    (SELECT lane, tenant, at FROM due
+     WHERE what = %(what)s AND {first}
+     ORDER BY lane, tenant, at LIMIT 1)
     UNION ALL
-    SELECT next.lane, next.tenant FROM turn, LATERAL (
-        SELECT lane, tenant FROM due
-        WHERE what = %(what)s AND {lane} AND (due.lane, due.tenant) > (turn.lane, turn.tenant)
-        ORDER BY due.lane, due.tenant LIMIT 1) AS next
-), turns AS MATERIALIZED (
-    SELECT lane, tenant FROM turn LIMIT %(turns)s
+    SELECT next.lane, next.tenant, next.at FROM turn, LATERAL (
+        SELECT lane, tenant, at FROM due
+        WHERE what = %(what)s AND {following}
+        ORDER BY due.lane, due.tenant, due.at LIMIT 1) AS next
+), turns AS MATERIALIZED (  -- each with its earliest row: whose is not due has no share
+    SELECT lane, tenant FROM turn WHERE at <= now() AND {open} LIMIT %(turns)s
 ), picked AS (
     SELECT row.what, row.id, row.at FROM turns, LATERAL (
         SELECT what, id, at FROM due
@@ -66,8 +66,19 @@ FROM picked WHERE due.what = picked.what AND due.id = picked.id
 RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
           (SELECT count(*) FROM turns) AS turns
 """
-_ONE_LANE = _CLAIM.format(lane="lane = %(lane)s")
-_OPEN_LANES = _CLAIM.format(lane="lane <> ALL(%(closed)s)")
+# Of one lane the tenants alone are compared: beside `lane =`, PostgreSQL 18 begins a comparison of
+# pairs at the lane's first row, and each step would read all that is before it.
+_ONE_LANE = _CLAIM.format(
+    first="lane = %(lane)s AND tenant > %(after_tenant)s",
+    following="due.lane = %(lane)s AND due.tenant > turn.tenant",
+    open="true",
+)
+# Closed lanes are walked over in one step each; left out of the walk, they would be row by row.
+_OPEN_LANES = _CLAIM.format(
+    first="(lane, tenant) > (%(after_lane)s, %(after_tenant)s)",
+    following="(due.lane, due.tenant) > (turn.lane, turn.tenant)",
+    open="lane <> ALL(%(closed)s)",
+)
 
 
 async def claim(

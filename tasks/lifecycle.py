@@ -25,7 +25,8 @@ from models.state import What
 from tasks import hints
 from tasks.engine import Engine
 from tasks.loop import Runtime, runtime
-from tasks.pump import Pump, Tally, Verb
+from tasks.pump import Pump, Tally
+from tasks.verb import Verb
 from tasks.verbs.cancel import Cancel
 from tasks.verbs.deliver import Deliver
 from tasks.verbs.expire import Expire

@@ -8,20 +8,20 @@ on one lane share its rows.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import structlog
 
 from models import due
 from models.database import Connection, Database, DatabaseAway
-from models.state import What
 from scheduler.claim import Claimed, Turn, claim, release, renew
 from scheduler.pace import Pace
 from tasks.crash import crash_point
+from tasks.verb import Verb
 
 log = structlog.get_logger()
 
@@ -31,62 +31,14 @@ BATCH = 500
 FLUSH_AFTER = 0.1
 #: A pump with nothing to do waits this long for a hint before it gives its slot back, in seconds.
 LINGER = 0.5
+#: Where users choose the lanes, one that has not answered promptly holds so many rows at most.
+PROBES = 4
+#: An answer within this time is prompt, in seconds.
+PROMPT = 5.0
 #: Claims without a write-back after which a row is poison.
 POISON_TRIES = 10
 #: How long a row whose write-back failed is left alone, in seconds.
 PARKED = 300.0
-
-
-class Item(Protocol):
-    """One claimed thing with what its work needs."""
-
-    @property
-    def id(self) -> str: ...
-
-
-class Result(Protocol):
-    """What the work on one item showed."""
-
-    @property
-    def id(self) -> str: ...
-
-
-class Verb(Protocol):
-    """What a pump does with one kind of due rows."""
-
-    @property
-    def what(self) -> What: ...
-
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at once."""
-        ...
-
-    @property
-    def each(self) -> int:
-        """Rows of one lane and tenant that one claim takes; of a shared lane, that a pump holds."""
-        ...
-
-    @property
-    def abandons(self) -> bool:
-        """Whether work whose lease was lost is cancelled: never a POST that costs money."""
-        ...
-
-    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Any]:
-        """The items of claimed rows; a row without an item is finished and is dropped."""
-        ...
-
-    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any | None:
-        """Do the I/O of one item; None when everything is written already."""
-        ...
-
-    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
-        """Write results whose rows are held, in one transaction; repeatable."""
-        ...
-
-    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """End poisoned things with an error, so that they block nothing."""
-        ...
 
 
 @dataclass(slots=True)
@@ -143,6 +95,8 @@ class Pump:
     _plenty: bool = False
     _turn: Turn = field(default_factory=Turn)
     _pace: Pace = field(init=False)
+    #: Shared lanes whose latest answer was prompt.
+    _prompt: set[str] = field(default_factory=set)
     _busy: int = 0
 
     def __post_init__(self) -> None:
@@ -229,7 +183,7 @@ class Pump:
 
         claimed, self._turn = await self.database.run(work)
         self.tally.claims += 1
-        fresh = [row for row in claimed if row.id not in self._held]
+        fresh = await self._hand_back_surplus([row for row in claimed if row.id not in self._held])
         self._reclaimed.update(row.id for row in claimed if row.id in self._held)
         self.tally.claimed += len(fresh)
         poisoned = [row.id for row in fresh if row.tries > POISON_TRIES]
@@ -259,13 +213,33 @@ class Pump:
         await due.drop(connection, self.verb.what, sorted(ours))
 
     def _full_lanes(self) -> list[str]:
-        """Lanes that hold as many rows as one of them may."""
+        """Lanes that hold as many rows as each of them may."""
         if self.lane is not None:
             return []
-        counts: dict[str, int] = {}
-        for held in self._held.values():
-            counts[held.lane] = counts.get(held.lane, 0) + 1
-        return [lane for lane, count in counts.items() if count >= self.verb.each]
+        counts = Counter(held.lane for held in self._held.values())
+        return [lane for lane, count in counts.items() if count >= self._most_of(lane)]
+
+    def _most_of(self, lane: str) -> int:
+        """Any number of hosts may hang: each is given little until it has answered promptly."""
+        return self.verb.each if lane in self._prompt else PROBES
+
+    async def _hand_back_surplus(self, claimed: list[Claimed]) -> list[Claimed]:
+        """Of what was claimed of shared lanes, keep what each of them may hold."""
+        if self.lane is not None:
+            return claimed
+        counts = Counter(held.lane for held in self._held.values())
+        kept, surplus = list[Claimed](), list[str]()
+        for row in claimed:
+            counts[row.lane] += 1
+            if counts[row.lane] <= self._most_of(row.lane):
+                kept.append(row)
+            else:
+                surplus.append(row.id)
+        if surplus:
+            await self.database.run(
+                lambda connection: release(connection, self.verb.what, surplus, lease=self._lease)
+            )
+        return kept
 
     # -- working --------------------------------------------------------------------------------
 
@@ -276,7 +250,7 @@ class Pump:
             held.task = asyncio.create_task(self._work(held))
 
     async def _work(self, held: _Held) -> None:
-        id_ = held.item.id
+        id_, started = held.item.id, time.monotonic()
         try:
             result = await self.verb.act(held.item, lease=self._lease, pace=self._pace)
         except asyncio.CancelledError:
@@ -298,6 +272,8 @@ class Pump:
                 self._results.append(result)
                 self._answered.set()
         finally:
+            is_prompt = time.monotonic() - started < PROMPT
+            (self._prompt.add if is_prompt else self._prompt.discard)(held.lane)
             self._busy -= 1
             self._start()
             self._changed.set()

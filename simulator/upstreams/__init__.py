@@ -14,6 +14,9 @@ from simulator.upstreams.layer import Layer
 from simulator.upstreams.luma_agents import LumaAgents
 from simulator.upstreams.luma_dream_machine import LumaDreamMachine
 from simulator.upstreams.lunos import Lunos
+from simulator.upstreams.minimax import Minimax
+from simulator.upstreams.minimax_v2 import MinimaxV2
+from simulator.upstreams.openai_videos import OpenaiVideos
 from simulator.upstreams.perf import Perf
 from simulator.upstreams.replicate import Replicate
 from simulator.upstreams.runway import Runway
@@ -32,6 +35,9 @@ UPSTREAMS: Final[tuple[type[Upstream], ...]] = (
     Veo,
     GeminiVeo,
     Gemini,
+    Minimax,
+    MinimaxV2,
+    OpenaiVideos,
     AimlapiLegacy,
     Aimlapi,
     Lunos,

@@ -46,8 +46,9 @@ class Documented:
     refusals: frozenset[int]
     error: Callable[[str], dict[str, Any]]
     accepted: dict[str, Any]
-    #: The answer to a poll that succeeded with that result, in place of a usable one.
-    made: Callable[[object], dict[str, Any]]
+    #: The answer to a poll that succeeded with that result, in place of a usable one; None where
+    #: no answer carries a result, since the video is asked for by the operation's own id.
+    made: Callable[[object], dict[str, Any]] | None
     #: The object with the task's fields inside an answer to a poll, and to a submit.
     in_poll: Callable[[dict[str, Any]], dict[str, Any]] = itself
     in_submit: Callable[[dict[str, Any]], dict[str, Any]] = itself

@@ -46,12 +46,13 @@ class Replayer:
         words = shlex.split(command.replace("\\\n", " "))
         assert words[0] == "curl"
         options: dict[str, list[str]] = {"-X": [], "-H": [], "-d": []}
-        addresses = []
+        addresses: list[str] = []
         rest = iter(words[1:])
         for word in rest:
-            (options[word] if word in options else addresses).append(
-                next(rest) if word in options else word
-            )
+            if word in options:
+                options[word].append(next(rest))
+            else:
+                addresses.append(word)
         (method,), (address,) = options["-X"], addresses
         request = {
             "method": method,

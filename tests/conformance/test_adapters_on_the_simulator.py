@@ -220,7 +220,8 @@ def test_luma_without_an_address_of_ours_proves_nothing(simulator: Simulator) ->
 )
 def test_a_cancelled_operation_runs_no_longer(simulator: Simulator, name: str) -> None:
     async def cancel(desk: Desk) -> Mapping[str, Update]:
-        operation = await desk.submitted(ask(name, prompt="[sim:never] a cat"))
+        # It waits long enough to be cancelled where only what waits can be
+        operation = await desk.submitted(ask(name, prompt="[sim:slow] [sim:never] a cat"))
         await desk.told(desk.provider.cancel(operation))
         return await desk.told(desk.provider.poll([operation]))
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -31,18 +32,24 @@ from tests.conformance.judges.layer import LAYER
 from tests.conformance.judges.luma_agents import LUMA_AGENTS
 from tests.conformance.judges.luma_dream_machine import LUMA_DREAM_MACHINE
 from tests.conformance.judges.lunos import LUNOS
+from tests.conformance.judges.minimax import MINIMAX, MINIMAX_V2
+from tests.conformance.judges.openai_videos import OPENAI_VIDEOS
 from tests.conformance.judges.perf import PERF
 from tests.conformance.judges.replicate import REPLICATE
 from tests.conformance.judges.runway import RUNWAY
 from tests.conformance.judges.veo import VEO
 from tests.conformance.judging import Case, Judge
 from transport.base import Request, Response, Stream
+from transport.form import encode
 
 #: Headers of the connection and of the SDK's own telemetry: they say nothing to the vendor's API.
 UNTOLD = {
     *("host", "connection", "accept", "accept-encoding", "user-agent"),
     *("content-length", "content-type", "transfer-encoding", "x-goog-api-client"),
 }
+
+#: A form's media type, whose boundary is another each time.
+FORM = "multipart/form-data"
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,9 @@ JUDGES: Mapping[str, Judge] = {
     "veo": VEO,
     "gemini_veo": GEMINI_VEO,
     "gemini": GEMINI,
+    "minimax": MINIMAX,
+    "minimax_v2": MINIMAX_V2,
+    "openai_videos": OPENAI_VIDEOS,
     "aimlapi": AIMLAPI,
     "aimlapi_legacy": AIMLAPI_LEGACY,
     "lunos": LUNOS,
@@ -179,7 +189,10 @@ class Recorder:
     async def send(self, request: Request) -> Response:
         parts = urlsplit(request.url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        self.seen.append(sent(request.method, target, request.headers, request.content or b""))
+        headers, content = dict(request.headers), request.content or b""
+        if request.form:
+            headers["content-type"], content = encode(request.form)
+        self.seen.append(sent(request.method, target, headers, content))
         body = b"" if self.case.answer is None else json.dumps(self.case.answer).encode()
         return Response(status=self.case.status, headers={}, content=body)
 
@@ -193,6 +206,8 @@ class Recorder:
 def sent(method: str, target: str, headers: Mapping[str, str], content: bytes) -> Sent:
     parts = urlsplit(target)
     lower = {name.lower(): value for name, value in headers.items()}
+    content_type = lower.get("content-type", "") if content else None
+    is_form = content_type is not None and content_type.startswith(FORM)
     return Sent(
         method=method,
         path=parts.path,
@@ -202,6 +217,21 @@ def sent(method: str, target: str, headers: Mapping[str, str], content: bytes) -
             for name, value in lower.items()
             if name not in UNTOLD and not name.startswith("x-stainless-")
         },
-        content_type=lower.get("content-type") if content else None,
-        body=json.loads(content) if content else None,
+        content_type=FORM if is_form else content_type,
+        body=parts_of(content_type or "", content) if is_form else json.loads(content or b"null"),
     )
+
+
+def parts_of(content_type: str, content: bytes) -> list[tuple[str, str | None, str, object]]:
+    """Name, file name, media type and bytes of each part of a form, in its order."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            part.get_filename(),
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in BytesParser().parsebytes(head + content).walk()
+        if not part.is_multipart()
+    ]

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import pytest
 import requests
@@ -22,13 +21,13 @@ from settings import load
 from simulator.upstreams.layer import GATE_OF_BYTES
 from tests.conformance.judging import IMAGE, ask
 from tests.conformance.replaying import Replayer, captured, printed
-from tests.conformance.talking import told
 from tests.conformance.watching import Simulator, poll_until, watched
 from transport.base import Unanswered
 from transport.exact import ExactClient
 
 PERF = "https://api.withperf.pro"
 NAP = time.sleep
+NODE = shutil.which("node")
 
 
 def replayed(
@@ -91,13 +90,13 @@ def test_perfs_printed_python_program_makes_a_video(
     }
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node runs the JavaScript program")
+@pytest.mark.skipif(NODE is None, reason="Node runs the JavaScript program")
 def test_perfs_printed_javascript_program_makes_a_video(simulator: Simulator) -> None:
     program = printed("perf_generate.js.txt", host=PERF, instead=f"{simulator.url}/perf")
-    hurry = "const patient = setTimeout; globalThis.setTimeout = (f, _) => patient(f, 20);\n"
+    # The program's own waits only: fetch has timers as well
+    hurry = "const setTimeout = (then) => globalThis.setTimeout(then, 20);\n"
     ended = subprocess.run(
-        ["node", "--input-type=module", "-"],
-        input=hurry + program,
+        [str(NODE), "--input-type=module", "--eval", hurry + program],
         capture_output=True,
         text=True,
         timeout=30,
@@ -107,10 +106,28 @@ def test_perfs_printed_javascript_program_makes_a_video(simulator: Simulator) ->
     assert watched(ready.removeprefix("Video ready: ")) == (1920, 1080, 8.0, 24)
 
 
-def made_by_layer(simulator: Simulator, **changes: object) -> Accepted:
+def made_by_layer(
+    env: Mapping[str, str], *, paid_timeout: float | None = None, **changes: object
+) -> Accepted:
     """What a submit to Layer comes to: the whole job."""
     values = {"upstream": "veo-3.1-generate-preview", "prompt": "a cat", "duration_seconds": 6}
-    return told(simulator, "layer", lambda layer: layer.submit(ask(**(values | changes))))
+    layer = PROVIDERS["layer"]
+
+    async def talk() -> Accepted:
+        client = ExactClient()
+        try:
+            return await converse(
+                layer.submit(ask(**(values | changes))),
+                provider=layer,
+                account=accounts(load({"LONGTAKE_DATA_DIR": "/nonexistent", **env}))["layer"],
+                client=client,
+                now=time.time(),
+                paid_timeout=paid_timeout,
+            )
+        finally:
+            await client.close()
+
+    return asyncio.run(talk())
 
 
 def update_of(accepted: Accepted) -> Update:
@@ -120,7 +137,7 @@ def update_of(accepted: Accepted) -> Update:
 
 def test_layer_answers_with_every_video_and_what_it_cost(simulator: Simulator) -> None:
     # When three videos are asked for at once
-    accepted = made_by_layer(simulator, count=3, image=IMAGE, fps=30)
+    accepted = made_by_layer(simulator.env, count=3, image=IMAGE, fps=30)
     # Then the one answer has them all, under an id of ours, for one charge
     update = update_of(accepted)
     assert (accepted.operation_id, update.phase) == ("layer-m1", Phase.SUCCEEDED)
@@ -132,14 +149,10 @@ def test_layer_answers_with_every_video_and_what_it_cost(simulator: Simulator) -
 
 def test_layers_bytes_come_once_and_only_here(simulator: Simulator) -> None:
     env = {**simulator.env, "LAYER_GATE_ID": GATE_OF_BYTES}
-    (video,) = update_of(made_by_layer(replace_env(simulator, env))).videos
+    (video,) = update_of(made_by_layer(env)).videos
     assert video.only_here
     assert video.content is not None
     assert video.content[4:8] == b"ftyp"
-
-
-def replace_env(simulator: Simulator, env: Mapping[str, str]) -> Simulator:
-    return replace(simulator, env=env)  # type: ignore[type-var] - the fixture is a dataclass
 
 
 @pytest.mark.parametrize(
@@ -148,7 +161,7 @@ def replace_env(simulator: Simulator, env: Mapping[str, str]) -> Simulator:
 def test_layers_own_word_of_a_failure_is_an_end_and_not_a_doubt(
     simulator: Simulator, script: str, fault: Fault
 ) -> None:
-    update = update_of(made_by_layer(simulator, prompt=f"[sim:{script}] a cat"))
+    update = update_of(made_by_layer(simulator.env, prompt=f"[sim:{script}] a cat"))
     assert update.phase is Phase.FAILED
     assert update.failure is not None
     assert update.failure.fault is fault
@@ -159,28 +172,11 @@ def test_layers_own_word_of_a_failure_is_an_end_and_not_a_doubt(
 def test_what_layers_answer_said_is_lost_with_it(simulator: Simulator, do: str) -> None:
     simulator.faults([{"provider": "layer", "on": "submit", "do": do}])
     with pytest.raises(Unanswered):
-        made_by_layer(simulator)
+        made_by_layer(simulator.env)
     assert len(simulator.bill()) == 1
 
 
 def test_a_silent_layer_is_given_up_when_its_time_is_over(simulator: Simulator) -> None:
-    account = accounts(load({"LONGTAKE_DATA_DIR": "/nonexistent", **simulator.env}))["layer"]
-    never = ask(upstream="veo-3.1-generate-preview", prompt="[sim:never] a cat", duration_seconds=6)
-
-    async def talk() -> None:
-        client = ExactClient()
-        layer = PROVIDERS["layer"]
-        try:
-            await converse(
-                layer.submit(never),
-                provider=layer,
-                account=account,
-                client=client,
-                now=0.0,
-                paid_timeout=0.3,
-            )
-        finally:
-            await client.close()
-
     with pytest.raises(Unanswered):
-        asyncio.run(talk())
+        made_by_layer(simulator.env, prompt="[sim:never] a cat", paid_timeout=0.3)
+    assert len(simulator.bill()) == 1

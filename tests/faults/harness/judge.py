@@ -90,9 +90,9 @@ def _judge_bill(
     charges: Counter[str] = Counter()
     nameless: Counter[str] = Counter()
     for charge in bill:
-        attempt, name = owners.of(charge)
-        if attempt is not None:
-            charges[attempt] += 1
+        owner, name = owners.of(charge)
+        if owner is not None:
+            charges[owner] += 1
         elif name is not None:
             nameless[name] += 1
         else:

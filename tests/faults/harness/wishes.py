@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from providers.base import Capabilities
 from providers.registry import PROVIDERS
 from tests.faults.harness.client import Json
 from tests.faults.harness.lanes import asked_of, routes
@@ -54,11 +55,20 @@ def wishes(jobs: int, *, seed: int, receivers: Sequence[Receiver]) -> Iterator[W
 
 
 def _script(dice: random.Random, provider: str) -> str:
-    """Mostly none; an operation that never ends only where it can be stopped in the end."""
+    """Mostly none, and none that the provider has no way out of."""
     roll = dice.randrange(1000)
     for script, share in _SCRIPTS.items():
         if roll < share:
-            can_end = script != "[sim:never]" or PROVIDERS[provider].capabilities.cancel
-            return script if can_end else ""
+            return script if _can_end(script, PROVIDERS[provider].capabilities) else ""
         roll -= share
     return ""
+
+
+def _can_end(script: str, capabilities: Capabilities) -> bool:
+    match script:
+        case "[sim:never]":
+            return capabilities.cancel
+        case "[sim:expired]":
+            return not capabilities.synchronous  # it gives its link once
+        case _:
+            return True

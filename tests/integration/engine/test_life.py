@@ -29,7 +29,7 @@ from tasks.engine import Engine
 from tasks.finish import finish
 from tasks.intake import accept
 from tasks.lifecycle import verb_for
-from tasks.pump import Verb
+from tasks.verb import Verb
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import (
     IN_DOUBT,

@@ -18,7 +18,7 @@ from models.database import Connection, Database, DatabaseAway
 from models.state import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
-from tasks.pump import PARKED, POISON_TRIES, Pump
+from tasks.pump import PARKED, POISON_TRIES, PROBES, Pump
 from tests.integration.engine.waiting import until
 from worker.embedded.postgres import EmbeddedPostgres
 
@@ -244,7 +244,7 @@ async def test_a_row_that_is_due_again_before_its_write_is_known_is_not_forgotte
 
         async def run(self, work: Any) -> Any:
             result = await super().run(work)
-            if wrote and not late:
+            if asyncio.current_task() in writers and not late:
                 late.append(pump.tally.claims)
                 pump.wake()
                 await until(lambda: pump.tally.claims > late[0] + 1)
@@ -252,13 +252,13 @@ async def test_a_row_that_is_due_again_before_its_write_is_known_is_not_forgotte
 
     class Again(Work):
         async def write(self, connection: Connection, results: Sequence[Any]) -> None:
-            wrote.append(id_)
+            writers.append(asyncio.current_task())
             if len(self.started) < 3:
                 await due.put_back(connection, self.what, [id_], after=[0.0])
             else:
                 await super().write(connection, results)
 
-    wrote: list[str] = []
+    writers: list[asyncio.Task[Any] | None] = []
     late: list[int] = []
     work = Again(LateNews(database_url))
     pump = work.pump()
@@ -298,6 +298,42 @@ async def test_more_tenants_than_one_claim_has_rows_all_get_their_turn(database:
     turns = [thing.tenant for thing in work.started]
     assert len(set(turns[:500])) == 500
     assert set(turns[:700]) == set(tenants)
+
+
+async def test_a_tenant_is_not_slowed_by_a_thousand_who_wait_for_later(
+    database: Database,
+) -> None:
+    """Shares are of what is due: whoever has nothing due takes none, and hides nobody."""
+    idle = [
+        due.Row(id=f"idle-{n}", lane=LANE, tenant=f"idle-{n:04}", after=3600.0) for n in range(1500)
+    ]
+    await database.run(lambda connection: due.put(connection, What.POLL, idle))
+    await put(database, 1000, tenant="a-first")
+    await put(database, 1000, tenant="z-last")
+    work = Work(database, concurrency=64)
+
+    tally = await work.pump().run()
+
+    assert tally.written == 2000
+    assert tally.claims < 100
+
+
+async def test_many_hosts_that_hang_leave_room_for_the_others(database: Database) -> None:
+    dead = [
+        id_
+        for number in range(20)
+        for id_ in await put(database, 20, lane=f"dead-{number:02}.test", what=What.DELIVER)
+    ]
+    healthy = await put(database, 200, lane="healthy.test", what=What.DELIVER)
+    work = Work(database, what=What.DELIVER, each=16, concurrency=128, hanging=set(dead))
+    running = asyncio.create_task(work.pump(lane=None).run())
+
+    await until_written(database, healthy)
+
+    stuck = Counter(thing.id.partition("-tenant")[0] for thing in work.started)
+    assert max(stuck[host] for host in stuck if host.startswith("dead")) <= PROBES
+    await work.release(*dead)
+    await running
 
 
 async def test_a_host_that_hangs_holds_only_what_one_host_may(database: Database) -> None:

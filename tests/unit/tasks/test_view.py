@@ -59,8 +59,9 @@ def view(**changes: Any) -> dict[str, Any]:
 
 def output(**changes: Any) -> dict[str, Any]:
     base: dict[str, Any] = {"position": 0, "state": "stored", "error": None}
-    more = {"sha256": "ab" * 32, "bytes": 9, "content_type": "video/mp4", "duration_seconds": 5.0, "fps": 24.0}
-    return base | more | {"width": 1280, "height": 720} | changes
+    file = {"sha256": "ab" * 32, "bytes": 9, "content_type": "video/mp4"}
+    film = {"duration_seconds": 5.0, "fps": 24.0, "width": 1280, "height": 720}
+    return base | file | film | changes
 
 
 # -- progress -------------------------------------------------------------------------------------

@@ -1,0 +1,134 @@
+"""MiniMax's Hailuo 2: https://platform.minimax.io/docs/api-reference, whose errors are HTTP 200."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from models.failure import Fault
+from providers import answers
+from providers.base import (
+    Accepted,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    NotOffered,
+    Phase,
+    Update,
+    Video,
+)
+from providers.minimax_api import (
+    FINE,
+    MEANINGS,
+    NOT_FOUND,
+    SOURCES,
+    SUBMIT_TIMEOUT,
+    MinimaxApi,
+    given,
+    task_failure,
+)
+from transport.base import Response
+
+#: Every status of platform.minimax.io/docs/api-reference/video-generation-query; the vendor's own
+#: command line (mmx 1.0.12, src/types/api.ts) says Failed where the documents say Fail.
+PHASES: Final[Mapping[str, Phase]] = {
+    "Preparing": Phase.QUEUED,
+    "Queueing": Phase.QUEUED,
+    "Processing": Phase.RUNNING,
+    "Success": Phase.SUCCEEDED,
+    "Fail": Phase.FAILED,
+    "Failed": Phase.FAILED,
+}
+
+
+class Minimax(MinimaxApi):
+    """Text and image to video in landscape or the picture's shape; no seed, progress or cancel."""
+
+    name: ClassVar[str] = "minimax"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        poll_floor=5.0,
+        result_lives=3600.0,
+        sources={**SOURCES, "cancel": "platform.minimax.io/docs/api-reference: /v1 has none"},
+    )
+
+    def submit(self, ask: Ask) -> Flow[Accepted]:
+        """POST /v1/video_generation."""
+        response = yield Call(
+            method="POST",
+            path="/v1/video_generation",
+            json=_body(ask),
+            paid=True,
+            timeout=SUBMIT_TIMEOUT,
+        )
+        return Accepted(operation_id=answers.identifier(self._fine(response), "task_id"))
+
+    def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
+        """GET /v1/query/video_generation and, once there is a file, GET /v1/files/retrieve."""
+        updates = {}
+        for operation_id in operation_ids:
+            response = yield Call(
+                method="GET",
+                path="/v1/query/video_generation",
+                query={"task_id": operation_id},
+                accept=frozenset({NOT_FOUND}),
+            )
+            if response.status != NOT_FOUND:
+                updates[operation_id] = yield from self._update(response)
+        return updates
+
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
+        raise NotOffered(self.name, "cancel")
+
+    def _update(self, response: Response) -> Flow[Update]:
+        """One task; a safety filter's code ends it, whatever its status says beside it."""
+        task = response.json()
+        code = _code(task)
+        word = answers.optional_text(task, "status")
+        ended = word is not None and PHASES.get(word) is Phase.FAILED
+        if ended or (code in MEANINGS and MEANINGS[code].fault is Fault.MODERATED):
+            said = answers.optional_text(answers.record(task, "base_resp"), "status_msg")
+            words = None if code == FINE else said
+            return Update(phase=Phase.FAILED, failure=task_failure(code or None, words))
+        phase = answers.phase(self._fine(response), "status", among=PHASES)
+        if phase is not Phase.SUCCEEDED:
+            return Update(phase=phase)
+        return Update(phase=phase, videos=(yield from self._videos(task)))
+
+    def _videos(self, task: object) -> Flow[tuple[Video, ...]]:
+        """The file's link: the task has only the file's id, a string that is a number in places."""
+        number = answers.optional(task, "file_id")
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        file_id = str(number) if is_number else answers.identifier(task, "file_id")
+        response = yield Call(method="GET", path="/v1/files/retrieve", query={"file_id": file_id})
+        file = answers.record(self._fine(response), "file")
+        return (Video(url=answers.link(answers.text(file, "download_url"))),)
+
+    def _fine(self, response: Response) -> object:
+        """The answer, or ProviderError where it is an error."""
+        answer: object = response.json()
+        _code(answer)
+        self.check(response)
+        return answer
+
+
+def _code(answer: object) -> int:
+    """The code that every answer has, 0 where all is well."""
+    code = answers.optional(answers.record(answer, "base_resp"), "status_code")
+    if not isinstance(code, int) or isinstance(code, bool):
+        msg = "its 'base_resp' has no 'status_code'"
+        raise answers.Undocumented(msg)
+    return code
+
+
+def _body(ask: Ask) -> dict[str, Any]:
+    """Without a callback address: the vendor first wants its challenge there answered."""
+    return given(
+        {
+            "model": ask.upstream,
+            "prompt": ask.prompt,
+            "duration": ask.duration_seconds,
+            "resolution": ask.resolution.upper(),
+            "first_frame_image": ask.image,
+            "last_frame_image": ask.last_image,
+            "aigc_watermark": ask.watermark,
+        }
+    )

@@ -1,0 +1,188 @@
+"""The doctor finds nothing in a healthy house, and everything that somebody broke in it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.database import Connection
+from models.invariants import INVARIANTS, violations
+from models.request import VideoRequest
+from models.state import What
+from tasks.engine import Engine
+from tasks.intake import Caller, accept
+from tasks.lifecycle import verb_for
+from tasks.pump import Pump
+from tests.integration.conftest import ENVIRONMENT, MakeEngine
+from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from transport.base import Request, Response
+
+pytestmark = pytest.mark.anyio
+
+#: What is planted, by the kind of violation that it makes; it may make others as well.
+CORRUPTIONS: Mapping[str, str] = {
+    "due_missing": """
+        DELETE FROM due WHERE what = 'submit' AND id IN
+        (SELECT id FROM attempt WHERE job = %(pending)s)""",
+    "due_left_over": """
+        INSERT INTO due (what, id, lane, tenant)
+        SELECT 'poll', id, account, 'default' FROM attempt WHERE job = %(complete)s""",
+    "look_up_of_known": """
+        INSERT INTO due (what, id, lane, tenant)
+        SELECT 'look_up', id, account, 'default' FROM attempt WHERE job = %(running)s""",
+    "unknown_forgotten": """
+        UPDATE attempt SET state = 'unknown', operation_id = NULL, accepted_at = NULL
+        WHERE job = %(running)s""",
+    "job_ending": "UPDATE job SET cost_micros = NULL WHERE id = %(complete)s",
+    "job_unexplained": "UPDATE job SET error = NULL WHERE id = %(failed)s",
+    "job_progress": "UPDATE job SET progress_percent = 100 WHERE id = %(running)s",
+    "job_charge": "UPDATE job SET cost_micros = 1 WHERE id = %(failed)s",
+    "job_overcharged": """
+        UPDATE job SET cost_micros = estimated_cost_micros + 1 WHERE id = %(complete)s""",
+    "job_ahead": """
+        UPDATE attempt SET operation_id = NULL, accepted_at = NULL WHERE job = %(complete)s""",
+    "events_illegal": "INSERT INTO event (job, kind) VALUES (%(complete)s, 'processing')",
+    "events_end_elsewhere": """
+        DELETE FROM event WHERE job = %(complete)s AND kind = 'complete'""",
+    "attempt_evidence": "UPDATE attempt SET sent_at = NULL WHERE job = %(running)s",
+    "attempt_operation": "UPDATE attempt SET accepted_at = NULL WHERE job = %(running)s",
+    "attempt_ending": "UPDATE attempt SET finished_at = NULL WHERE job = %(complete)s",
+    "attempt_unwanted": """
+        INSERT INTO attempt (id, job, provider, account, route, state, marker)
+        SELECT 'att_planted', job, provider, account, route, 'planned', 'planted'
+        FROM attempt WHERE job = %(complete)s""",
+    "paid_twice": """
+        INSERT INTO attempt (id, job, provider, account, route, state, marker, sent_at,
+                             payload_hash)
+        SELECT 'att_planted', job, provider, account, route, 'unknown', 'planted', now(),
+               payload_hash
+        FROM attempt WHERE job = %(complete)s""",
+    "output_unfit": "UPDATE output SET position = 5 WHERE job = %(complete)s",
+    "output_orphaned": """
+        UPDATE attempt SET state = 'failed', finished_at = now() WHERE job = %(running)s""",
+    "output_without_video": "UPDATE output SET sha256 = NULL WHERE job = %(complete)s",
+    "delivery_count": "DELETE FROM delivery WHERE job = %(complete)s",
+    "delivery_untrue": """
+        UPDATE delivery SET type = 'video.cancelled' WHERE job = %(complete)s""",
+    "delivery_tries": "UPDATE delivery SET tries = tries + 1 WHERE job = %(complete)s",
+    "delivery_ending": "UPDATE delivery SET finished_at = NULL WHERE job = %(complete)s",
+    "key_of_another": """
+        WITH another AS (INSERT INTO tenant (id) VALUES ('another') RETURNING id)
+        INSERT INTO idempotency (tenant, key, body_hash, job, response)
+        SELECT another.id, 'planted', '', %(complete)s, '' FROM another""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A database with a job in each kind of state, by the state's name."""
+
+    engine: Engine
+    jobs: Mapping[str, str]
+
+    async def find(self) -> set[str]:
+        return {each.kind for each in await self.engine.database.run(violations)}
+
+    async def plant(self, kind: str) -> None:
+        async def work(connection: Connection) -> None:
+            # The ids that this corruption does not name are given in vain.
+            cursor = await connection.execute(CORRUPTIONS[kind], dict(self.jobs))
+            assert cursor.rowcount > 0, f"{kind} was not planted"
+
+        await self.engine.database.run(work)
+
+
+async def _best(request: Request) -> Response:
+    answer = next(iter(answers_to(request, hash(request.content)).values()))
+    assert isinstance(answer, Response)
+    return answer
+
+
+async def _failing(request: Request) -> Response:
+    answer = (
+        answers_to(request, 0)["failed"] if kind_of(request) == "poll" else await _best(request)
+    )
+    assert isinstance(answer, Response)
+    return answer
+
+
+@pytest.fixture
+async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
+    engine = make_engine()
+    jobs: dict[str, str] = {}
+    life = (What.SUBMIT, What.POLL, What.STORE, What.DELIVER)
+    for name, reply, verbs in (
+        ("complete", _best, life),
+        ("failed", _failing, life),
+        ("running", _best, (What.SUBMIT,)),
+        ("pending", _best, ()),
+    ):
+        jobs[name] = await _accepted(engine, name)
+        for what in verbs:
+            await _do(facing(engine, FarSide(reply)), what)
+    yield House(engine, jobs)
+    await engine.close()
+
+
+async def _accepted(engine: Engine, name: str) -> str:
+    body: dict[str, Any] = {"prompt": name, "webhook_url": "http://127.0.0.1/hook"}
+    caller = Caller(idempotency_key=name)
+    request = VideoRequest.from_json(body)
+    return (await accept(engine, request, tenant="default", caller=caller)).job_id
+
+
+async def _do(engine: Engine, what: What) -> None:
+    """All that is due of a kind, now."""
+    await engine.database.fetch(
+        "UPDATE due SET at = now() - interval '1 s' WHERE what = %s", (what,)
+    )
+    await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
+
+
+def test_every_invariant_has_a_corruption() -> None:
+    assert set(CORRUPTIONS) == {invariant.kind for invariant in INVARIANTS}
+
+
+async def test_nothing_is_found_where_nothing_is_broken(house: House) -> None:
+    assert await house.find() == set()
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+async def test_a_planted_corruption_is_found(house: House, kind: str) -> None:
+    # Given a healthy database
+    assert await house.find() == set()
+
+    # When somebody breaks this in it
+    await house.plant(kind)
+
+    # Then it is found
+    assert kind in await house.find()
+
+
+async def test_the_command_says_what_is_wrong_and_exits_with_1(
+    house: House, database_url: str, tmp_path: Path
+) -> None:
+    healthy = _doctor(database_url, tmp_path)
+    await house.plant("due_missing")
+    ill = _doctor(database_url, tmp_path)
+
+    assert (healthy.returncode, ill.returncode) == (0, 1), healthy.stderr + ill.stderr
+    assert json.loads(healthy.stdout) == []
+    assert [found["kind"] for found in json.loads(ill.stdout)] == ["due_missing"]
+
+
+def _doctor(database_url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    ours = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(folder)}
+    return subprocess.run(
+        [Path(sys.executable).with_name("longtake"), "doctor", "--json"],
+        check=False,
+        env=ENVIRONMENT | ours,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
