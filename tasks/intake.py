@@ -73,10 +73,16 @@ async def accept(
         RequestRefused: the request can't be carried out; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
+    caller, started = caller or Caller(), time.monotonic()
+    if caller.idempotency_key:  # a repeat is answered even if the model has gone since
+        first = await engine.database.run(
+            lambda connection: _first_answer(engine, connection, tenant, caller)
+        )
+        if first is not None:
+            return first
     check_webhook(engine, request)
     plan = resolve(request, engine.catalog, engine.accounts)
     new = _rows(engine, request, plan, tenant=tenant, job_id=job_id or new_id("job_vid"))
-    caller, started = caller or Caller(), time.monotonic()
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (

@@ -88,8 +88,8 @@ class FastClient:
             headers=outgoing.headers,
             data=outgoing.content,
             allow_redirects=False,
-            # aiohttp guesses a type for content only; leaving out anything costs a copy of the headers.
-            skip_auto_headers=None if outgoing.content is None else ("Content-Type",),
+            # aiohttp guesses types, but none for a GET: leaving it alone saves a copy of headers.
+            skip_auto_headers=None if outgoing.method == "GET" else ("Content-Type",),
             middlewares=(_once(departure),),
         )
         departure.arrive()

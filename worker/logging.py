@@ -8,6 +8,11 @@ from structlog.typing import Processor
 
 from settings import Settings
 
+#: Without local variables: they hold keys and prompts.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 #: Loggers whose INFO lines tell what our own lines tell better.
 _CHATTY = ("httpx", "httpcore", "kombu", "celery.app.trace", "celery.worker.strategy", "aiohttp")
 
@@ -32,7 +37,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _tracebacks,
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -21,7 +21,7 @@ def _grey(width: int, height: int, level: int) -> av.VideoFrame:
 
 
 def _brightness(jpeg: bytes) -> float:
-    with av.open(BytesIO(jpeg)) as container:
+    with av.open(BytesIO(jpeg), "r") as container:
         frame = next(container.decode(video=0)).reformat(format="gray")
     pixels = bytes(frame.planes[0])
     return sum(pixels) / len(pixels)
