@@ -24,6 +24,8 @@ class Schema:
     seconds: tuple[int, ...]
     ratios: tuple[str, ...] = ()
     resolutions: tuple[str, ...] = ()
+    #: What is made where no resolution can be asked for; Kling's pro mode is 1080p.
+    makes: str = "720p"
     required: tuple[str, ...] = ("prompt",)
     #: Fields besides those above.
     others: tuple[str, ...] = ()
@@ -76,10 +78,10 @@ MODELS: Final[Mapping[str, Schema]] = {
         others=(*_V3, "tail_image_url", "elements"),
     ),
     "klingai/v2.5-turbo/pro/text-to-video": Schema(
-        seconds=(5, 10), ratios=(*_WIDE, "1:1"), others=_KLING
+        seconds=(5, 10), ratios=(*_WIDE, "1:1"), makes="1080p", others=_KLING
     ),
     "klingai/v2.5-turbo/pro/image-to-video": Schema(
-        seconds=(5, 10), required=_FRAME, others=_KLING
+        seconds=(5, 10), makes="1080p", required=_FRAME, others=_KLING
     ),
     "luma/ray-3.2": Schema(
         seconds=(5, 10),
@@ -114,8 +116,8 @@ def complaints(body: Mapping[str, object]) -> Iterator[str]:
 
 
 def clip_of(body: Mapping[str, object], schema: Schema) -> Clip:
-    """What is filmed; Kling's and Runway's models make 720p, whatever the picture's shape."""
-    resolution = body.get("resolution") or next(iter(schema.resolutions), "720p")
+    """What is filmed, whatever the picture's shape."""
+    resolution = body.get("resolution") or next(iter(schema.resolutions), schema.makes)
     seconds = body.get("duration") or schema.seconds[0]
     ratio = body.get("aspect_ratio") or next(iter(schema.ratios), "16:9")
     return Clip.shaped(
