@@ -133,7 +133,9 @@ class Attempt(SQLModel, table=True):
     #: External id and callback token: what proves that an operation is this attempt's.
     marker: str = Field(sa_column=Column(_Id, nullable=False, unique=True))
     #: Videos that it is to make.
-    count: int = Field(default=1, sa_column=Column(SmallInteger, nullable=False))
+    count: int = Field(
+        default=1, sa_column=Column(SmallInteger, nullable=False, server_default="1")
+    )
     #: SHA-256 of method, path and body, committed just before the POST.
     payload_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     #: POSTs that provably reached nobody or were refused for the moment.

@@ -135,7 +135,7 @@ def upgrade() -> None:
         sa.Column("route", sa.String(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("marker", sa.Text(collation="C"), nullable=False),
-        sa.Column("count", sa.SmallInteger(), nullable=False),
+        sa.Column("count", sa.SmallInteger(), server_default="1", nullable=False),
         sa.Column("payload_hash", sa.LargeBinary(), nullable=True),
         sa.Column("rejections", sa.Integer(), server_default="0", nullable=False),
         sa.Column("operation_id", sa.Text(collation="C"), nullable=True),

@@ -1,6 +1,7 @@
 """`longtake demo`: the main job, start to finish, as `make demo` runs it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,10 @@ def test_the_demo_makes_a_video_of_every_prompt_and_leaves_only_them(data_dir: P
 
     # Then every claim held
     assert answer.returncode == 0, answer.stderr + answer.stdout
-    assert "24 of 24 jobs are complete" in answer.stdout
+    complete = re.search(r"(\d+) of (\d+) jobs are complete", answer.stdout)
+    assert complete
+    made, wanted = map(int, complete.groups())
+    assert made == wanted >= 24
     assert "double-billed: 0" in answer.stdout
     assert "✗" not in answer.stdout
 
@@ -40,7 +44,7 @@ def test_the_demo_makes_a_video_of_every_prompt_and_leaves_only_them(data_dir: P
     assert str(folder) in answer.stdout
     films = sorted(folder.glob("*.mp4"))
     assert {path.name for path in folder.iterdir()} == {*(film.name for film in films), "logs"}
-    assert len(films) == 24
+    assert len(films) == wanted
     for film in films:
         with av.open(film) as container:
             assert next(container.decode(video=0)).width > 0
