@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from tests.faults.conftest import Print
 from tests.faults.harness.brokers import Broker, NoBroker, RabbitMq
 from tests.faults.harness.client import Client
 from tests.faults.harness.judge import Verdict, judge
-from tests.faults.harness.receiver import receiving
+from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 from tests.faults.harness.strikes import Storm
 from tests.faults.harness.tables import table
-from tests.faults.harness.wishes import Wish, wishes
+from tests.faults.harness.wishes import wishes
 
 pytestmark = pytest.mark.chaos
 
@@ -71,9 +72,7 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
 
         # When jobs are asked for all the while
         try:
-            accepted = _submit_all(
-                stack, wishes(run.jobs, seed=run.seed, receivers=storm.receivers)
-            )
+            accepted = _submit_all(stack, run, storm.receivers)
         finally:
             storm.end()
         stack.simulator.calm()
@@ -90,21 +89,22 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
     assert is_settled, left
 
 
-def _submit_all(stack: FaultStack, all_wishes: Iterator[Wish]) -> list[str]:
+def _submit_all(stack: FaultStack, run: Run, receivers: Sequence[Receiver]) -> list[str]:
     """The ids of all jobs, each of which was answered with 202."""
     accepted: list[str] = []
-    cancels: dict[int, str] = {}
+    unwanted: dict[int, list[str]] = defaultdict(list)
+    wished = wishes(run.jobs, seed=run.seed, providers=stack.providers, receivers=receivers)
     began = time.monotonic()
     with stack.client() as client:
-        for number, wish in enumerate(all_wishes):
+        for number, wish in enumerate(wished):
             # After an outage we are behind, and hurry.
             time.sleep(max(0.0, began + number / PACE - time.monotonic()))
             job = client.submit(wish.body, key=wish.name)
             accepted.append(job)
             if wish.cancelled_after is not None:
-                cancels[number + wish.cancelled_after] = job
-            if number in cancels:
-                client.cancel(cancels.pop(number))
+                unwanted[number + wish.cancelled_after].append(job)
+            for each in unwanted.pop(number, ()):
+                client.cancel(each)
     return accepted
 
 

@@ -53,13 +53,13 @@ CORRUPTIONS: Mapping[str, str] = {
     "attempt_operation": "UPDATE attempt SET accepted_at = NULL WHERE job = %(running)s",
     "attempt_ending": "UPDATE attempt SET finished_at = NULL WHERE job = %(complete)s",
     "attempt_unwanted": """
-        INSERT INTO attempt (id, job, provider, account, route, state, marker)
-        SELECT 'att_planted', job, provider, account, route, 'planned', 'planted'
+        INSERT INTO attempt (id, job, provider, account, route, state, marker, count)
+        SELECT 'att_planted', job, provider, account, route, 'planned', 'planted', 1
         FROM attempt WHERE job = %(complete)s""",
     "paid_twice": """
-        INSERT INTO attempt (id, job, provider, account, route, state, marker, sent_at,
-                             payload_hash)
-        SELECT 'att_planted', job, provider, account, route, 'unknown', 'planted', now(),
+        INSERT INTO attempt (id, job, provider, account, route, state, marker, count,
+                             sent_at, payload_hash)
+        SELECT 'att_planted', job, provider, account, route, 'unknown', 'planted', 1, now(),
                payload_hash
         FROM attempt WHERE job = %(complete)s""",
     "output_unfit": "UPDATE output SET position = 5 WHERE job = %(complete)s",

@@ -22,11 +22,10 @@ from models.database import Database
 from models.invariants import Violation, violations
 from models.keys import create_key
 from models.migrate import upgrade
-from providers.registry import PROVIDERS
-from settings import VENDOR_VARIABLES
+from providers.registry import PROVIDERS, accounts
+from settings import VENDOR_VARIABLES, load
 from tests.faults.harness.brokers import Broker, Valkey
 from tests.faults.harness.client import Client
-from tests.faults.harness.lanes import catalog
 from tests.faults.harness.processes import Process
 from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.upstreams import Upstreams, free_port, upstreams
@@ -77,6 +76,8 @@ class FaultStack:
         self.beats = [self._beat(f"beat-{n}") for n in range(crew.beats)]
         self.api = self._api()
         self.key = asyncio.run(_key(self.database_url))
+        #: Every one that the simulator stands in for: also the lanes of submits and polls.
+        self.providers = sorted(accounts(load(self.environment)))
 
     @property
     def processes(self) -> list[Process]:
@@ -180,15 +181,12 @@ class FaultStack:
             for name, value in os.environ.items()
             if not name.startswith(foreign) and name not in VENDOR_VARIABLES
         }
-        models = self.folder / "catalog.toml"
-        models.write_text(catalog())
         ours = {
             "LONGTAKE_DATA_DIR": str(self.folder),
             "LONGTAKE_DATABASE_URL": self.database_url,
             "LONGTAKE_BROKER_URL": self.broker.url,
             "LONGTAKE_SECRET_KEYS": "a-key-that-only-fault-tests-use-0123456789",
             "LONGTAKE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
-            "LONGTAKE_CATALOG": str(models),
             "LONGTAKE_API_PORT": str(self._port),
             "LONGTAKE_PUBLIC_URL": f"http://127.0.0.1:{self._port}",
             "LONGTAKE_LEASE_SECONDS": str(crew.lease),

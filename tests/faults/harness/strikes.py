@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from tasks.crash import POINTS
 from tests.faults.harness.brokers import repeat_hints
-from tests.faults.harness.lanes import routes
 from tests.faults.harness.processes import Process
 from tests.faults.harness.receiver import Mood, Receiver
 from tests.faults.harness.stack import FaultStack
@@ -181,7 +180,7 @@ class Storm:
             end()
 
     def _repeat(self, strike: Strike) -> None:
-        repeat_hints(self._stack.broker, list(routes()), dice=random.Random(strike.lot))
+        repeat_hints(self._stack.broker, self._stack.providers, dice=random.Random(strike.lot))
 
     def _sulk(self, strike: Strike) -> None:
         moods = [mood for mood in Mood if mood is not Mood.WELL]
@@ -193,7 +192,8 @@ class Storm:
         )
 
     def _limit(self, strike: Strike) -> None:
-        provider = sorted(routes())[strike.lot % len(routes())]
+        providers = self._stack.providers
+        provider = providers[strike.lot % len(providers)]
         limits = {"do": "status", "status": 429, "retry_after": 1, "times": 5}
         self._stack.simulator.faults(
             [{"provider": provider, "on": step, **limits} for step in ("submit", "poll")]

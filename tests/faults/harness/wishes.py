@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from providers.base import Capabilities
 from providers.registry import PROVIDERS
 from tests.faults.harness.client import Json
-from tests.faults.harness.lanes import asked_of, routes
+from tests.faults.harness.lanes import asked_of
 from tests.faults.harness.receiver import Receiver, secret_of
 
 #: What the simulator is told, and how often in a thousand.
@@ -30,10 +30,11 @@ class Wish:
     cancelled_after: int | None
 
 
-def wishes(jobs: int, *, seed: int, receivers: Sequence[Receiver]) -> Iterator[Wish]:
+def wishes(
+    jobs: int, *, seed: int, providers: Sequence[str], receivers: Sequence[Receiver]
+) -> Iterator[Wish]:
     """The same for the same seed, save for the receivers' ports."""
     dice = random.Random(f"wishes {seed}")
-    providers = sorted(routes())
     for number in range(jobs):
         provider = providers[number % len(providers)]
         name = f"take-{seed:x}-{number:05d}"
