@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from signal import SIGKILL
-from uuid import uuid4
 
 import pytest
 
 from tasks.crash import POINTS
 from tests.faults.conftest import Print
 from tests.faults.harness.client import Client, Json
-from tests.faults.harness.lanes import asked_of
-from tests.faults.harness.receiver import secret_of
 from tests.faults.harness.stack import FaultStack
 from tests.faults.harness.tables import table
+from tests.faults.harness.wishes import fresh_name, plain
 from worker.embedded.server import wait_until
 
 #: Seconds in which a worker must come to its point, and in which all must be well again after it.
@@ -46,8 +44,8 @@ class Case:
 _LEGACY = "kling_legacy"
 _LOST = {"on": "submit", "do": "drop_after_accept", "provider": _LEGACY}
 _FOUND = Case(provider=_LEGACY, fault=_LOST)
-_STOPPED = Case(script="[sim:slow] ", is_cancelled=True, status="cancelled", error="cancelled")
-_LATE = Case(script="[sim:never] ", deadline=3, status="failed", error="deadline_exceeded")
+_STOPPED = Case(script="[sim:slow]", is_cancelled=True, status="cancelled", error="cancelled")
+_LATE = Case(script="[sim:never]", deadline=3, status="failed", error="deadline_exceeded")
 
 CASES = {
     "submit.claimed": Case(),
@@ -131,7 +129,7 @@ def test_a_worker_that_dies_there_costs_nothing_but_time(
 
     # When a job brings it there, and another is started in its place
     with house.client() as client:
-        job, prompt = _submitted(house, client, case)
+        job, name = _submitted(house, client, case)
         died = wait_until(lambda: not house.worker.lives, TO_DIE)
         assert died, f"{point} was never reached:\n{house.worker.said[-2000:]}"
         assert house.worker.returncode == -SIGKILL
@@ -141,7 +139,7 @@ def test_a_worker_that_dies_there_costs_nothing_but_time(
         is_settled = house.until_final([job], within=TO_RECOVER) and house.until_nothing_is_due(
             within=TO_RECOVER
         )
-        ended = _ended(house, client, job=job, prompt=prompt)
+        ended = _ended(house, client, job=job, name=name)
     is_right = is_settled and (
         (ended.status, ended.error, ended.attempts, ended.billed)
         == (case.status, case.error, case.attempts, case.billed)
@@ -162,26 +160,20 @@ def test_a_worker_that_dies_there_costs_nothing_but_time(
 
 
 def _submitted(house: FaultStack, client: Client, case: Case) -> tuple[str, str]:
-    name = uuid4().hex
-    prompt = f"{case.script}A fox crosses a frozen lake, take {name}"
+    name = fresh_name()
+    body = plain(name, case.provider, house.receiver, script=case.script)
     if case.fault:
         house.simulator.faults([case.fault])
-    body: Json = {
-        "prompt": prompt,
-        **asked_of(case.provider),
-        "webhook_url": house.receiver.url(name),
-        "webhook_secret": secret_of(name),
-    }
     if case.deadline:
         body["deadline_seconds"] = case.deadline
     job = client.submit(body, key=name)
     if case.is_cancelled:
         assert house.until("SELECT state = 'processing' FROM job WHERE id = %s", job, within=20)
         client.cancel(job)
-    return job, prompt
+    return job, name
 
 
-def _ended(house: FaultStack, client: Client, *, job: str, prompt: str) -> Ended:
+def _ended(house: FaultStack, client: Client, *, job: str, name: str) -> Ended:
     told = client.get(job)
     receipts = house.receiver.of(job)
     assert all(receipt.is_signed for receipt in receipts)
@@ -190,7 +182,7 @@ def _ended(house: FaultStack, client: Client, *, job: str, prompt: str) -> Ended
         status=told["status"],
         error=(told.get("error") or {}).get("code"),
         attempts=attempts[0]["n"],
-        billed=sum(prompt in str(row["body"]) for row in house.simulator.bill()),
+        billed=sum(name in str(row) for row in house.simulator.bill()),
         posts=len(receipts),
         ids=len({receipt.id for receipt in receipts}),
         bodies=len({receipt.sha256 for receipt in receipts}),

@@ -44,7 +44,9 @@ class Verdict:
     #: Attempts or jobs that were paid for more often than they may.
     double_billed: list[str] = field(default_factory=list)
     billed: int = 0
+    #: Attempts whose answer nobody has, and those that may still get theirs.
     unknown: int = 0
+    sent: int = 0
     #: Why answers were lost, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
     delivered: int = 0
@@ -86,6 +88,7 @@ def _judge_bill(
     """Every charge belongs to one attempt, and no attempt to two charges."""
     verdict.billed = len(bill)
     verdict.unknown = sum(attempt["state"] == "unknown" for attempt in attempts)
+    verdict.sent = sum(attempt["state"] == "sent" for attempt in attempts)
     owners = _Owners(attempts)
     charges: Counter[str] = Counter()
     nameless: Counter[str] = Counter()
@@ -123,7 +126,7 @@ def _wrong_with(
 
 def _was_taken(attempt: Row) -> bool:
     """Whether it has an operation, or may have one: its answer is not known."""
-    return attempt["operation_id"] is not None or attempt["state"] == "unknown"
+    return attempt["operation_id"] is not None or attempt["state"] in {"sent", "unknown"}
 
 
 class _Owners:

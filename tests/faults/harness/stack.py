@@ -104,6 +104,26 @@ class FaultStack:
             process.thaw()
             process.kill()
 
+    @contextmanager
+    def another_worker(self) -> Iterator[Process]:
+        """One more worker, ready, for as long as the block lasts."""
+        worker = self._worker("another-worker")
+        worker.start()
+        try:
+            worker.ready()
+            yield worker
+        finally:
+            worker.thaw()
+            worker.kill()
+
+    def is_ready(self) -> bool:
+        """Whether the API says that it can do its work."""
+        try:
+            url = f"http://127.0.0.1:{self._port}/readyz"
+            return httpx.get(url, timeout=2, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
     def client(self) -> Client:
         return Client(f"http://127.0.0.1:{self._port}", key=self.key)
 
@@ -224,21 +244,12 @@ class FaultStack:
         )
 
     def _api(self) -> Process:
-        def answers(_: Process) -> bool:
-            try:
-                ready = httpx.get(
-                    f"http://127.0.0.1:{self._port}/readyz", timeout=2, trust_env=False
-                )
-            except httpx.TransportError:
-                return False
-            return ready.is_success
-
         return Process(
             "api",
             (*_PYTHON, "api"),
             environment=self.environment,
             logs=self.logs,
-            is_ready=answers,
+            is_ready=lambda _: self.is_ready(),
         )
 
     def _process(self, name: str, command: Sequence[str], *, tells: str) -> Process:

@@ -1,6 +1,7 @@
 """What the random run asks for: jobs over all providers; some are to fail, to wait or to stop."""
 
 import random
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from tests.faults.harness.receiver import Receiver, secret_of
 #: What the simulator is told, and how often in a thousand.
 _SCRIPTS = {"[sim:fail]": 20, "[sim:moderate]": 20, "[sim:expired]": 30, "[sim:slow]": 30}
 _SCRIPTS |= {"[sim:unknown-status]": 20, "[sim:never]": 10}
-#: Seconds that a job has whose operation never ends.
-_SHORT_DEADLINE = 20
+#: Seconds that a job has whose operation never ends, and one whose answer may never come.
+_SHORT_DEADLINE, _PATIENCE = 20, 120
 _SUBJECTS = ("A lighthouse in a storm", "A fox on a frozen lake", "Rain on a tin roof at night")
 
 
@@ -28,6 +29,21 @@ class Wish:
     body: Json
     #: Cancelled after so many further jobs were submitted; None: it is not.
     cancelled_after: int | None
+
+
+def fresh_name() -> str:
+    """A name that no other job has, in the form by which the judge finds it on the bill."""
+    return f"take-{secrets.token_hex(6)}-00000"
+
+
+def plain(name: str, provider: str, receiver: Receiver, *, script: str = "") -> Json:
+    """A request of its own name, with a webhook."""
+    return {
+        "prompt": f"{script} A fox crosses a frozen lake, {name}".strip(),
+        **asked_of(provider),
+        "webhook_url": receiver.url(name),
+        "webhook_secret": secret_of(name),
+    }
 
 
 def wishes(
@@ -48,6 +64,9 @@ def wishes(
         }
         if script == "[sim:never]":
             body["deadline_seconds"] = _SHORT_DEADLINE
+        elif PROVIDERS[provider].capabilities.synchronous:
+            # A POST whose worker died is given as long as its answer may take: ten minutes.
+            body["deadline_seconds"] = _PATIENCE
         if dice.random() < 0.95:
             body["webhook_url"] = dice.choice(receivers).url(name)
             body["webhook_secret"] = secret_of(name)
