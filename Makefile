@@ -65,8 +65,13 @@ imports: $(STAMP) ## Check that imports point down
 	$(BIN)/lint-imports
 
 .PHONY: chaos
-chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise
-	$(BIN)/python -m pytest tests/faults -m ""
+chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, SEED=, BROKER=rabbitmq)
+	$(BIN)/python -m pytest tests/faults/test_chaos.py -m "" \
+		--chaos-jobs $(or $(JOBS),1000) --chaos-broker $(or $(BROKER),valkey) $(if $(SEED),--chaos-seed $(SEED))
+
+.PHONY: faults
+faults: $(STAMP) ## The other fault tests: a kill at each named point, outages, frozen workers
+	$(BIN)/python -m pytest tests/faults -m "" --deselect tests/faults/test_chaos.py
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against peers and against the limit

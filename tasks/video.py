@@ -88,7 +88,7 @@ def prune() -> str:
     return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
 
 
-@app.task(name="video.enqueue", acks_late=True)
+@app.task(name="video.enqueue", acks_late=True, Request="tasks.discreet:DiscreetRequest")
 def enqueue(request: dict[str, Any], job_id: str | None = None, tenant: str = "default") -> str:
     """Accept a request sent over the broker. Twice is harmless when the sender gives a `job_id`.
 

@@ -14,7 +14,11 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 )
 
 #: Loggers whose INFO lines tell what our own lines tell better.
-_CHATTY = ("httpx", "httpcore", "kombu", "celery.app.trace", "celery.worker.strategy", "aiohttp")
+_CHATTY = (
+    *("httpx", "httpcore", "kombu", "aiohttp"),
+    # At DEBUG the pool tells every argument of every task, prompts and secrets included.
+    *("celery.app.trace", "celery.worker.strategy", "celery.pool"),
+)
 
 
 def configure(settings: Settings) -> None:

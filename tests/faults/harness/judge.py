@@ -119,9 +119,9 @@ def _wrong_with(
     takers = sum(map(_was_taken, free))
     if nameless > takers:
         yield f"{name} was paid for {nameless} times by {takers} attempts that were taken"
-    makers = sum(attempt["operation_id"] is not None for attempt in free)
+    makers = sum(attempt["state"] == "succeeded" for attempt in free)
     if makers > nameless:
-        yield f"{name} has operations that nobody made"
+        yield f"{name} has videos that nobody was paid for"
 
 
 def _was_taken(attempt: Row) -> bool:

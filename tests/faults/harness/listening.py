@@ -44,27 +44,25 @@ def overhearing(url: str) -> Iterator[list[str]]:
 def watching_like_flower(url: str) -> Iterator[list[dict[str, Any]]]:
     """Every Celery event that is sent while the block lasts."""
     events: list[dict[str, Any]] = []
-    stop = threading.Event()
+    hears = threading.Event()
 
-    def listen() -> None:
-        with (
-            Celery("longtake-watcher", broker=url, set_as_current=False) as app,
-            app.connection_for_read() as connection,
-        ):
-            receiver = app.events.Receiver(connection, handlers={"*": events.append})
-            while not stop.is_set():
-                try:
-                    receiver.capture(limit=None, timeout=0.5, wakeup=True)
-                except TimeoutError:
-                    continue  # nobody said anything: see whether we are to go on
+    def hear(event: dict[str, Any]) -> None:
+        events.append(event)
+        hears.set()
 
-    thread = threading.Thread(target=listen, name="watching")
-    thread.start()
-    try:
-        yield events
-    finally:
-        stop.set()
-        thread.join(30)
+    with (
+        Celery("longtake-watcher", broker=url, set_as_current=False) as app,
+        app.connection_for_read() as connection,
+    ):
+        receiver = app.events.Receiver(connection, handlers={"*": hear})
+        thread = threading.Thread(target=lambda: receiver.capture(wakeup=True), name="watching")
+        thread.start()
+        assert hears.wait(20), "no worker's heart beats"
+        try:
+            yield events
+        finally:
+            receiver.should_stop = True  # it looks once a second
+            thread.join(30)
 
 
 def inspected(url: str) -> str:

@@ -105,9 +105,9 @@ class FaultStack:
             process.kill()
 
     @contextmanager
-    def another_worker(self) -> Iterator[Process]:
+    def another_worker(self, *, pool: str = "threads", slots: int = 24) -> Iterator[Process]:
         """One more worker, ready, for as long as the block lasts."""
-        worker = self._worker("another-worker")
+        worker = self._worker("another-worker", pool=pool, slots=slots)
         worker.start()
         try:
             worker.ready()
@@ -221,13 +221,13 @@ class FaultStack:
         vendors = {name: value for name, value in self.simulator.env.items() if name in wanted}
         return kept | vendors | ours | dict(crew.variables)
 
-    def _worker(self, name: str) -> Process:
+    def _worker(self, name: str, *, pool: str = "threads", slots: int = 24) -> Process:
         node = f"{name}@{socket.gethostname()}"
         return self._process(
             name,
             (
                 *(*_PYTHON, "celery", "-A", "worker", "worker", "-Q", ALL_QUEUES, "-n", node),
-                *("-E", "--pool", "threads", "-c", "24", "-l", "INFO"),
+                *("-E", "--pool", pool, "-c", str(slots), "-l", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ),
             tells="worker.ready",

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from providers.base import Capabilities
 from providers.registry import PROVIDERS
 from tests.faults.harness.client import Json
 from tests.faults.harness.lanes import asked_of
@@ -16,6 +15,7 @@ _SCRIPTS = {"[sim:fail]": 20, "[sim:moderate]": 20, "[sim:expired]": 30, "[sim:s
 _SCRIPTS |= {"[sim:unknown-status]": 20, "[sim:never]": 10}
 #: Seconds that a job has whose operation never ends, and one whose answer may never come.
 _SHORT_DEADLINE, _PATIENCE = 20, 120
+_STOPS_NOTHING_THAT_RUNS = {"minimax_v2"}
 _SUBJECTS = ("A lighthouse in a storm", "A fox on a frozen lake", "Rain on a tin roof at night")
 
 
@@ -79,15 +79,16 @@ def _script(dice: random.Random, provider: str) -> str:
     roll = dice.randrange(1000)
     for script, share in _SCRIPTS.items():
         if roll < share:
-            return script if _can_end(script, PROVIDERS[provider].capabilities) else ""
+            return script if _can_end(script, provider) else ""
         roll -= share
     return ""
 
 
-def _can_end(script: str, capabilities: Capabilities) -> bool:
+def _can_end(script: str, provider: str) -> bool:
+    capabilities = PROVIDERS[provider].capabilities
     match script:
         case "[sim:never]":
-            return capabilities.cancel
+            return capabilities.cancel and provider not in _STOPS_NOTHING_THAT_RUNS
         case "[sim:expired]":
             return not capabilities.synchronous  # it gives its link once
         case _:
