@@ -10,6 +10,13 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Clients that can't live beside our own packages; pyproject.toml says why.
+FOREIGN := tests/conformance/foreign
+CLIENTS := aimlapi-sdk-python langchain-aimlapi lunos-client
+JUDGES := .venv/judges
+JUDGES_STAMP := $(JUDGES)/.installed
+NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm
+
 # `check` runs from the quickest to the slowest.
 .NOTPARALLEL:
 
@@ -28,8 +35,19 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(JUDGES_STAMP): $(CLIENTS:%=$(FOREIGN)/%.lock) $(addprefix $(FOREIGN)/,package.json package-lock.json .npmrc) | $(STAMP)
+	@echo "Installing the clients that need an environment of their own into $(JUDGES)"
+	@rm -rf $(JUDGES)
+	@for client in $(CLIENTS); do \
+		$(BIN)/uv venv --quiet --python $(BIN)/python $(JUDGES)/$$client; \
+		$(BIN)/uv pip sync --quiet --python $(JUDGES)/$$client/bin/python --require-hashes $(FOREIGN)/$$client.lock; \
+	done
+	@cp $(FOREIGN)/{package.json,package-lock.json,.npmrc} $(JUDGES)/lunos-client
+	@cd $(JUDGES)/lunos-client && $(NPM) ci --loglevel=error >/dev/null
+	@touch $@
+
 .PHONY: install
-install: $(STAMP) ## Make .venv with everything the lock file pins
+install: $(STAMP) $(JUDGES_STAMP) ## Make .venv with everything the lock files pin
 
 .PHONY: demo
 demo: $(STAMP) ## Run real prompts through every model on a local stack, start to finish
@@ -40,7 +58,7 @@ up: $(STAMP) ## Keep the local stack running: API 8000, Flower 5555, simulator 8
 	$(BIN)/longtake up --simulate
 
 .PHONY: test
-test: $(STAMP) ## Run the tests
+test: $(STAMP) $(JUDGES_STAMP) ## Run the tests
 	$(BIN)/python -m pytest
 
 .PHONY: check
@@ -78,10 +96,16 @@ bench: $(STAMP) ## Measure against peers and against the limit
 	$(BIN)/python -m benchmarks
 
 .PHONY: lock
-lock: $(STAMP) ## Pin every dependency again, with hashes
+lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	@for client in $(CLIENTS); do \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group $$client \
+			--generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command "make lock" --output-file $(FOREIGN)/$$client.lock; \
+	done
+	@cd $(FOREIGN) && $(NPM) update --package-lock-only --loglevel=error >/dev/null
 
 .PHONY: clean
 clean: ## Remove .venv and every cache

@@ -32,8 +32,8 @@ def build_app(world: World) -> web.Application:
 def _mount(app: web.Application, upstream: Upstream) -> None:
     for endpoint in upstream.endpoints():
         handler = guarded(upstream, endpoint)
-        path = upstream.prefix + endpoint.path
-        app.router.add_route(endpoint.method, path, handler)
+        for prefix in (upstream.prefix, *upstream.also_below):
+            app.router.add_route(endpoint.method, prefix + endpoint.path, handler)
     app.router.add_route("*", upstream.prefix + "/{rest:.*}", _nothing_here(upstream))
 
 

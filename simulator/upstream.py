@@ -59,6 +59,8 @@ class Upstream(ABC):
     name: ClassVar[str]
     #: Where its API begins, such as "/runway".
     prefix: ClassVar[str]
+    #: Where it begins as well, for clients that keep nothing of a base address but its host.
+    also_below: ClassVar[tuple[str, ...]] = ()
     #: The member of a submission that holds the prompt.
     prompt_field: ClassVar[str] = "prompt"
     #: How long a result link lives.

@@ -38,6 +38,8 @@ class Aimlapi(Upstream):
 
     name: ClassVar[str] = "aimlapi"
     prefix: ClassVar[str] = "/aimlapi"
+    #: aimlapi-sdk-python 2.24.0rc1 drops the path of its base address.
+    also_below: ClassVar[tuple[str, ...]] = ("",)
     #: "URLs expire within 24-48 hours".
     link_lifetime: ClassVar[timedelta] = timedelta(hours=24)
 

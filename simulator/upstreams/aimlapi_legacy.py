@@ -34,6 +34,7 @@ class AimlapiLegacy(Aimlapi):
 
     name: ClassVar[str] = "aimlapi_legacy"
     prefix: ClassVar[str] = "/aimlapi/v2/generate"
+    also_below: ClassVar[tuple[str, ...]] = ()
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from providers.registry import PROVIDERS
+from tests.conformance.driving import CLIENTS
 
 #: Whose own client, or whose documents, a provider is compared with.
 JUDGED_BY = {
@@ -23,9 +24,9 @@ JUDGED_BY = {
     "kling_legacy": "documents",
     "minimax": "documents",
     "minimax_v2": "documents",
-    "aimlapi": "aimlapi-sdk-python, captured",
-    "aimlapi_legacy": "langchain-aimlapi, captured",
-    "lunos": "@lunos/client, captured",
+    "aimlapi": "aimlapi-sdk-python",
+    "aimlapi_legacy": "langchain-aimlapi, a page",
+    "lunos": "@lunos/client",
     "perf": "its page's programs",
     "layer": "its page's samples",
 }
@@ -39,7 +40,10 @@ _SIMULATORS = {
     "test_simulator_minimax": ("minimax", "minimax_v2"),
     "test_simulator_openai": ("openai_videos",),
     "test_simulator_replicate": ("replicate",),
-    "test_simulator_gateways": ("aimlapi", "aimlapi_legacy", "lunos", "perf", "layer"),
+    "test_simulator_aimlapi": ("aimlapi",),
+    "test_simulator_aimlapi_legacy": ("aimlapi_legacy",),
+    "test_simulator_lunos": ("lunos",),
+    "test_simulator_gateways": ("perf", "layer"),
 }
 
 
@@ -86,6 +90,13 @@ def _provider(nodeid: str) -> str:
 
 
 def _judge(name: str) -> str:
-    judge = JUDGED_BY[name]  # a provider without a judge is told here
-    is_sdk = not (" " in judge or judge == "documents")
-    return f"{judge} {version(judge)}" if is_sdk else judge
+    judge, comma, beside = JUDGED_BY[name].partition(",")  # one without a judge is told here
+    if " " in judge or judge == "documents":
+        return judge
+    if judge not in CLIENTS:
+        installed = version(judge)
+    elif CLIENTS[judge].home.exists():
+        installed = CLIENTS[judge].version
+    else:
+        installed = "is missing"  # its tests have failed and said what to do
+    return f"{judge} {installed}{comma}{beside}"

@@ -12,6 +12,9 @@ LAST = "https://pictures.example.com/last.png"
 DATA = "data:image/png;base64,aGVsbG8="
 PROMPT = 'A fox — "quick" 🦊\nacross <snow> & ice'
 
+#: The parts of a call that submits and polls in one.
+SUBMITTED, POLLED = slice(1), slice(1, None)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -22,6 +25,10 @@ class Case:
     ours: Callable[[Provider], Flow[Any]]
     answer: Any = None
     status: int = 200
+    #: Which of the SDK's requests ours are compared with, where one call of it submits and polls.
+    part: slice = field(default_factory=lambda: slice(None))
+    #: Members of the body that only one of the two can say.
+    apart: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Clients that can't live beside our own packages: what they sent is on file, and is sent again."""
+"""Requests and programs as a vendor's documents print them, sent to another origin."""
 
 import json
 import shlex
@@ -14,12 +14,6 @@ import httpx
 CAPTURED = Path(__file__).with_name("captured")
 
 
-def captured(name: str) -> dict[str, Any]:
-    """The requests of one client, by what it was asked to do."""
-    requests: dict[str, Any] = json.loads((CAPTURED / name).read_text("utf-8"))["requests"]
-    return requests
-
-
 def printed(name: str, *, host: str, instead: str) -> str:
     """A program as a vendor's document prints it, for another host."""
     return (CAPTURED / name).read_text("utf-8").replace(host, instead)
@@ -27,7 +21,7 @@ def printed(name: str, *, host: str, instead: str) -> str:
 
 @dataclass(frozen=True)
 class Replayer:
-    """Sends requests byte for byte as they were recorded, to another origin."""
+    """Sends requests as they are written, to another origin."""
 
     origin: str
 

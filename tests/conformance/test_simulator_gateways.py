@@ -1,14 +1,9 @@
-"""What gateways' own clients and printed programs send is taken by the simulator, and so is ours.
-
-langchain-aimlapi 0.1.3 and @lunos/client 1.5.0 have finished whole jobs against the simulator by
-hand; here their recorded requests do, each answer being held against what the client reads of it.
-"""
+"""Gateways without a client for videos: their printed programs finish jobs here, as we do."""
 
 import asyncio
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 import requests
@@ -19,54 +14,15 @@ from providers.exchange import converse
 from providers.registry import PROVIDERS, accounts
 from settings import load
 from simulator.upstreams.layer import GATE_OF_BYTES
+from tests.conformance.driving import node
 from tests.conformance.judging import IMAGE, ask
-from tests.conformance.replaying import Replayer, captured, printed
-from tests.conformance.watching import Simulator, poll_until, watched
+from tests.conformance.replaying import printed
+from tests.conformance.watching import Simulator, watched
 from transport.base import Unanswered
 from transport.exact import ExactClient
 
 PERF = "https://api.withperf.pro"
 NAP = time.sleep
-NODE = shutil.which("node")
-
-
-def replayed(
-    replayer: Replayer, recorded: Mapping[str, dict[str, object]], put: Callable[[str, str], str]
-) -> list[dict[str, object]]:
-    """The answers to a recorded submit and to its polls, which ask for the job that it made."""
-    created = replayer.send(recorded["submit text"]).raise_for_status().json()
-    poll = recorded["poll"]
-    asked = {**poll, "path": put(str(poll["path"]), created["id"])}
-    return [
-        created,
-        *poll_until(
-            lambda: replayer.send(asked).raise_for_status().json(),
-            lambda shown: shown["status"] in {"completed", "failed", "error"},
-        ),
-    ]
-
-
-@pytest.mark.parametrize("name", ["aimlapi_sdk.json", "langchain_aimlapi.json"])
-def test_what_aimlapis_clients_sent_makes_a_video(simulator: Simulator, name: str) -> None:
-    # When what the client sent is sent again, until it would stop
-    replayer = Replayer(f"{simulator.url}/aimlapi")
-    seen = replayed(replayer, captured(name), lambda path, id_: f"{path.partition('=')[0]}={id_}")
-    # Then each word is one that the client waits at, and the video stands where it looks
-    assert {str(each["status"]) for each in seen[:-1]} <= {"queued", "generating"}
-    video = seen[-1]["video"]
-    assert isinstance(video, dict)
-    assert watched(video["url"])[3] == 24
-    assert len(simulator.bill()) == 1
-
-
-def test_what_lunos_client_sent_makes_a_video(simulator: Simulator) -> None:
-    replayer = Replayer(f"{simulator.url}/lunos")
-    recorded = captured("lunos_client.json")
-    seen = replayed(replayer, recorded, lambda path, id_: f"{path.rpartition('/')[0]}/{id_}")
-    assert str(seen[0]["id"]).startswith("video-op:")
-    assert {str(each["status"]) for each in seen[:-1]} == {"pending"}
-    assert watched(str(seen[-1]["video_url"])) == (1280, 720, 8.0, 24)
-    assert simulator.bill()[0]["operation_id"] == seen[0]["id"]
 
 
 def test_perfs_printed_python_program_makes_a_video(
@@ -90,13 +46,12 @@ def test_perfs_printed_python_program_makes_a_video(
     }
 
 
-@pytest.mark.skipif(NODE is None, reason="Node runs the JavaScript program")
 def test_perfs_printed_javascript_program_makes_a_video(simulator: Simulator) -> None:
     program = printed("perf_generate.js.txt", host=PERF, instead=f"{simulator.url}/perf")
     # The program's own waits only: fetch has timers as well
     hurry = "const setTimeout = (then) => globalThis.setTimeout(then, 20);\n"
     ended = subprocess.run(
-        [str(NODE), "--input-type=module", "--eval", hurry + program],
+        [str(node()), "--input-type=module", "--eval", hurry + program],
         capture_output=True,
         text=True,
         timeout=30,

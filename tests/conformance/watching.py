@@ -26,18 +26,23 @@ class Simulator(Protocol):
 def poll_until(look: Callable[[], T], done: Callable[[T], bool]) -> list[T]:
     """Everything seen, the last of it `done`."""
     end = time.monotonic() + SOON
-    seen = [look()]
-    while not done(seen[-1]):
-        assert time.monotonic() < end, f"still {seen[-1]!r}"
-        seen.append(look())
-    return seen
+    looks = [look()]
+    while not done(looks[-1]):
+        assert time.monotonic() < end, f"still {looks[-1]!r}"
+        looks.append(look())
+    return looks
 
 
 def watched(url: str) -> tuple[int, int, float, int]:
     """Width, height, seconds and frames per second of the video at `url`."""
     answer = httpx.get(url, timeout=10, trust_env=False).raise_for_status()
     assert answer.headers["Content-Type"] == "video/mp4"
-    with av.open(io.BytesIO(answer.content), "r") as container:
+    return seen(answer.content)
+
+
+def seen(film: bytes) -> tuple[int, int, float, int]:
+    """The same of a video that is here."""
+    with av.open(io.BytesIO(film), "r") as container:
         stream = container.streams.video[0]
         frames = len(list(container.decode(stream)))
         assert stream.average_rate is not None

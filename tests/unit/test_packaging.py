@@ -2,6 +2,8 @@
 
 import ast
 import importlib.metadata
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,9 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.driving import CLIENTS
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHIPPED = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+FOREIGN = ROOT / "tests/conformance/foreign"
+#: What pins each group of dependencies; the project's own are in that of "dev".
+LOCKS = {
+    group: ROOT / "requirements.lock" if group == "dev" else FOREIGN / f"{group}.lock"
+    for group in PYPROJECT["dependency-groups"]
+}
 OURS = {name.removesuffix(".py") for name in SHIPPED}
 
 
@@ -66,8 +76,9 @@ def test_what_celery_looks_through_is_empty() -> None:
         assert isinstance(sentence, ast.Expr)
 
 
-def test_the_lock_pins_and_hashes_every_line_and_names_no_host() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_the_lock_pins_and_hashes_every_line_and_names_no_host(lock: Path) -> None:
+    text = lock.read_text()
     assert "://" not in text
     assert "index" not in text
     entries = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
@@ -75,13 +86,30 @@ def test_the_lock_pins_and_hashes_every_line_and_names_no_host() -> None:
     assert all("==" in entry and entry.endswith("\\") for entry in entries)
 
 
-def test_every_dependency_is_in_the_lock() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    asked = PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]
+def test_the_lock_of_node_packages_pins_and_hashes_each_and_names_no_host() -> None:
+    text = (FOREIGN / "package-lock.json").read_text()
+    assert "://" not in text
+    (_, *packages) = json.loads(text)["packages"].values()
+    assert packages
+    assert all(package["version"] and package["integrity"] for package in packages)
+
+
+@pytest.mark.parametrize("group", LOCKS)
+def test_every_dependency_is_in_the_lock(group: str) -> None:
+    asked = list(PYPROJECT["dependency-groups"][group])
+    if group == "dev":
+        asked += PYPROJECT["project"]["dependencies"]
+    lock = LOCKS[group].read_text()
     for requirement in asked:
         name = requirement.split(";")[0].split("[")[0]
         name = name.translate(str.maketrans(dict.fromkeys("<>=", " "))).split()[0]
         assert f"\n{name}==" in lock, name
+
+
+def test_every_client_that_needs_an_environment_has_one() -> None:
+    (line,) = re.findall(r"^CLIENTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    driven = {client.home.name for client in CLIENTS.values()}
+    assert driven == set(line.split()) == set(LOCKS) - {"dev"}
 
 
 def test_tests_have_no_init_file() -> None:

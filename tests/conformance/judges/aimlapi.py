@@ -1,45 +1,59 @@
-"""AI/ML API's judges: aimlapi-sdk-python 2.24.0rc1 as recorded, and the vendor's page of 2025.
+"""AI/ML API's judges: its two Python clients, and the vendor's page of 2025.
 
-Both PyPI clients pin an openai and a langchain-core that our own judges can't share, so the first
-one's requests are on file (captured/aimlapi_sdk.json). langchain-aimlapi says `n` and
-`response_format`, which no page of the vendor's has: it is held against the simulator instead.
+Of the older endpoint's fields langchain-aimlapi can say model and prompt only, and it says `n` and
+`response_format`, which no page of the vendor's has: the page judges the other fields.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance.judging import IMAGE, LAST, Case, Judge, ask
-from tests.conformance.replaying import captured, replaying
+from providers.base import Flow, Provider
+from tests.conformance.driving import AIMLAPI_SDK, LANGCHAIN_AIMLAPI, Driven, driving
+from tests.conformance.judging import IMAGE, LAST, POLLED, PROMPT, SUBMITTED, Case, Judge, ask
+from tests.conformance.replaying import Replayer
 
 ID = "video-op:user123:1703123456789"
-KEY = {"AIMLAPI_API_KEY": "aimlapi-test-key"}
+KEY = "aimlapi-test-key"
+CREDENTIALS = {"AIMLAPI_API_KEY": KEY}
+#: Ends the clients' wait, and is an answer to the submit as well.
+DONE = {"id": ID, "status": "completed", "video": {"url": "https://cdn.example.com/v.mp4"}}
 QUEUED = {"id": ID, "status": "queued"}
-SDK = captured("aimlapi_sdk.json")
 FISH = "https://upload.wikimedia.org/wikipedia/commons/3/35/Maldivesfish2.jpg"
 LEGACY = "/v2/generate/video/runway/generation"
 
 
-def as_on_the_page(body: dict[str, Any] | None, *, query: str = "") -> dict[str, Any]:
-    """A request of the page "Generate Video", whose samples differ in their language only."""
-    return {
-        "method": "GET" if body is None else "POST",
-        "path": LEGACY + query,
-        "headers": {
-            "Authorization": "Bearer aimlapi-test-key",
-            **({} if body is None else {"Content-Type": "application/json"}),
-        },
-        "body": body,
-    }
+def generated(
+    name: str, told: dict[str, Any], part: slice, ours: Callable[[Provider], Flow[Any]]
+) -> Case:
+    """The client has one call for a whole job; what it has no parameter for goes in extra_body."""
+    return Case(
+        name,
+        sdk=lambda sdk: sdk.call("videos.generate_with_polling", prompt=PROMPT, **told),
+        ours=ours,
+        answer=DONE,
+        part=part,
+    )
 
 
 AIMLAPI = Judge(
-    credentials=KEY,
-    base_path="",
-    client=replaying,
+    credentials=CREDENTIALS,
+    base_path="/v1",
+    client=driving(AIMLAPI_SDK, KEY),
     cases=(
-        Case(
+        generated(
             "submit text",
-            sdk=lambda sdk: sdk.send(SDK["submit text"]),
-            ours=lambda provider: provider.submit(
+            {
+                "model": "google/veo-3.1-t2v",
+                "aspect_ratio": "9:16",
+                "duration": 6,
+                "negative_prompt": "cartoon",
+                "seed": 7,
+                "extra_body": {"resolution": "720p", "generate_audio": False},
+            },
+            SUBMITTED,
+            lambda provider: provider.submit(
                 ask(
                     upstream="google/veo-3.1-t2v",
                     aspect_ratio="9:16",
@@ -49,12 +63,16 @@ AIMLAPI = Judge(
                     audio=False,
                 )
             ),
-            answer=QUEUED,
         ),
-        Case(
+        generated(
             "submit image",
-            sdk=lambda sdk: sdk.send(SDK["submit image"]),
-            ours=lambda provider: provider.submit(
+            {
+                "model": "klingai/video-v3-standard-image-to-video",
+                "duration": 5,
+                "extra_body": {"image_url": IMAGE, "tail_image_url": LAST, "cfg_scale": 0.5},
+            },
+            SUBMITTED,
+            lambda provider: provider.submit(
                 ask(
                     upstream="klingai/video-v3-standard-image-to-video",
                     image=IMAGE,
@@ -62,16 +80,41 @@ AIMLAPI = Judge(
                     cfg_scale=0.5,
                 )
             ),
-            answer=QUEUED,
         ),
-        Case(
+        generated(
             "poll",
-            sdk=lambda sdk: sdk.send(SDK["poll"]),
-            ours=lambda provider: provider.poll([ID]),
-            answer=QUEUED,
+            {"model": "google/veo-3.1-t2v"},
+            POLLED,
+            lambda provider: provider.poll([ID]),
         ),
     ),
 )
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """The two that judge the older endpoint."""
+
+    page: Replayer
+    langchain: Driven
+
+
+@contextmanager
+def both(origin: str) -> Iterator[Legacy]:
+    yield Legacy(Replayer(origin), Driven(LANGCHAIN_AIMLAPI, f"{origin}/v2", KEY))
+
+
+def as_on_the_page(body: dict[str, Any] | None, *, query: str = "") -> dict[str, Any]:
+    """A request of the page "Generate Video", whose samples differ in their language only."""
+    return {
+        "method": "GET" if body is None else "POST",
+        "path": LEGACY + query,
+        "headers": {
+            "Authorization": f"Bearer {KEY}",
+            **({} if body is None else {"Content-Type": "application/json"}),
+        },
+        "body": body,
+    }
 
 
 def legacy(name: str, page: dict[str, Any], **changes: object) -> Case:
@@ -85,7 +128,7 @@ def legacy(name: str, page: dict[str, Any], **changes: object) -> Case:
     values = {"upstream": "runway/gen3a_turbo", "prompt": "A jellyfish in the ocean", **changes}
     return Case(
         name,
-        sdk=lambda sdk: sdk.send(as_on_the_page(body)),
+        sdk=lambda judges: judges.page.send(as_on_the_page(body)),
         ours=lambda provider: provider.submit(ask(**values)),
         answer=QUEUED,
         status=201,
@@ -93,9 +136,9 @@ def legacy(name: str, page: dict[str, Any], **changes: object) -> Case:
 
 
 AIMLAPI_LEGACY = Judge(
-    credentials=KEY,
+    credentials=CREDENTIALS,
     base_path="",
-    client=replaying,
+    client=both,
     cases=(
         legacy("submit text", {}),
         legacy("submit image", {"image_url": FISH}, image=FISH),
@@ -116,15 +159,24 @@ AIMLAPI_LEGACY = Judge(
         ),
         Case(
             "poll",
-            sdk=lambda sdk: sdk.send(as_on_the_page(None, query=f"?generation_id={ID}")),
+            sdk=lambda judges: judges.page.send(as_on_the_page(None, query=f"?generation_id={ID}")),
             ours=lambda provider: provider.poll([f"runway/{ID}"]),
             answer=QUEUED,
         ),
         Case(
-            "poll as langchain-aimlapi 0.1.3",
-            sdk=lambda sdk: sdk.send(captured("langchain_aimlapi.json")["poll"]),
+            "submit text as langchain-aimlapi",
+            sdk=lambda judges: judges.langchain.call("generate_videos", prompt=PROMPT),
+            ours=lambda provider: provider.submit(ask(upstream="google/google/veo3")),
+            answer=DONE,
+            part=SUBMITTED,
+            apart=frozenset({"n", "response_format", "ratio", "duration"}),
+        ),
+        Case(
+            "poll as langchain-aimlapi",
+            sdk=lambda judges: judges.langchain.call("generate_videos", prompt=PROMPT),
             ours=lambda provider: provider.poll([f"google/{ID}"]),
-            answer=QUEUED,
+            answer=DONE,
+            part=POLLED,
         ),
     ),
 )

@@ -1,28 +1,31 @@
-"""Lunos' judge: @lunos/client 1.5.0, a Node package, as recorded (captured/lunos_client.json)."""
+"""Lunos' judge: @lunos/client, a Node package."""
 
-from tests.conformance.judging import Case, Judge, ask
-from tests.conformance.replaying import captured, replaying
+from tests.conformance.driving import LUNOS_CLIENT, driving
+from tests.conformance.judging import PROMPT, Case, Judge, ask
 
 ID = "video-op:user123:1703123456789"
 MODEL = "google/veo-3.0-generate-preview"
 PENDING = {"id": ID, "status": "pending"}
-CLIENT = captured("lunos_client.json")
+KEY = "lunos-test-key"
 
 
 LUNOS = Judge(
-    credentials={"LUNOS_API_KEY": "lunos-test-key"},
+    credentials={"LUNOS_API_KEY": KEY},
     base_path="",
-    client=replaying,
+    client=driving(LUNOS_CLIENT, KEY),
     cases=(
         Case(
             "submit text",
-            sdk=lambda client: client.send(CLIENT["submit text"]),
+            sdk=lambda sdk: sdk.call("video.generate", {"prompt": PROMPT, "aspectRatio": "16:9"}),
             ours=lambda provider: provider.submit(ask(upstream=MODEL)),
             answer=PENDING,
         ),
         Case(
             "submit with a negative prompt",
-            sdk=lambda client: client.send(CLIENT["submit with a negative prompt"]),
+            sdk=lambda sdk: sdk.call(
+                "video.generateWidescreen",
+                {"prompt": PROMPT, "model": MODEL, "negativePrompt": "cartoon, drawing"},
+            ),
             ours=lambda provider: provider.submit(
                 ask(upstream=MODEL, negative_prompt="cartoon, drawing")
             ),
@@ -30,7 +33,7 @@ LUNOS = Judge(
         ),
         Case(
             "poll",
-            sdk=lambda client: client.send(CLIENT["poll"]),
+            sdk=lambda sdk: sdk.call("video.getVideoStatus", ID),
             ours=lambda provider: provider.poll([ID]),
             answer=PENDING,
         ),

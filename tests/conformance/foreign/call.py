@@ -1,0 +1,39 @@
+"""Runs in a client's own environment: makes the calls told on stdin, and tells what became of each.
+
+JUDGE_BASE_URL and JUDGE_API_KEY say where, and as whom.
+"""
+
+import json
+import os
+import sys
+from base64 import b64encode
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+
+def called(client: object, call: dict[str, Any]) -> dict[str, object]:
+    try:
+        value = attrgetter(call["method"])(client)(**call["arguments"])
+    except Exception as error:  # noqa: BLE001 - whatever the client raises is told
+        response = getattr(error, "response", None)
+        return {
+            "raised": [kind.__name__ for kind in type(error).__mro__],
+            "status": getattr(response, "status_code", None),
+            "message": str(error),
+        }
+    return {"value": value}
+
+
+def main() -> None:
+    told = json.load(sys.stdin.buffer)
+    client = getattr(import_module(told["module"]), told["kind"])(
+        base_url=os.environ["JUDGE_BASE_URL"],
+        api_key=os.environ["JUDGE_API_KEY"],
+        **told["settings"],
+    )
+    outcomes = [called(client, call) for call in told["calls"]]
+    json.dump(outcomes, sys.stdout, default=lambda film: b64encode(film).decode())
+
+
+main()
