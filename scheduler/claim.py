@@ -9,7 +9,7 @@ their cost follows the number of lanes and tenants, not of rows. Measured: 2 ms 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from models.database import Connection
 from models.state import What
@@ -39,22 +39,46 @@ class Turn:
     tenant: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a claim found."""
+
+    rows: list[Claimed]
+    #: Where the next claim begins.
+    turn: Turn
+    #: No row of the lane came up before; None when this claim cannot tell.
+    floor: datetime | None = None
+
+
+#: Before every time that a row may have.
+_NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
+#: Rows whose transactions began this long before a claim may become visible after it.
+_LATE_COMMITS = timedelta(seconds=1)
+
+# Who has rows is found from the end of the index, where the living are: what was claimed and put
+# back leaves dead entries in front, and while somebody holds an old snapshot none is removed.
 _CLAIM = """
 WITH RECURSIVE turn AS (
-    (SELECT lane, tenant, at FROM due
+    (SELECT lane, tenant FROM due
      WHERE what = %(what)s AND {first}
-     ORDER BY lane, tenant, at LIMIT 1)
+     ORDER BY lane DESC, tenant DESC, at DESC LIMIT 1)
     UNION ALL
-    SELECT next.lane, next.tenant, next.at FROM turn, LATERAL (
-        SELECT lane, tenant, at FROM due
+    SELECT next.lane, next.tenant FROM turn, LATERAL (
+        SELECT lane, tenant FROM due
         WHERE what = %(what)s AND {following}
-        ORDER BY due.lane, due.tenant, due.at LIMIT 1) AS next
+        ORDER BY due.lane DESC, due.tenant DESC, due.at DESC LIMIT 1) AS next
 ), turns AS MATERIALIZED (  -- each with its earliest row: whose is not due has no share
-    SELECT lane, tenant FROM turn WHERE at <= now() AND {open} LIMIT %(turns)s
+    SELECT turn.lane, turn.tenant, earliest.at FROM turn, LATERAL (
+        SELECT at FROM due
+        WHERE what = %(what)s AND lane = turn.lane AND tenant = turn.tenant
+          AND at >= %(floor)s AND at <= now()
+        ORDER BY at LIMIT 1) AS earliest
+    WHERE {open} LIMIT %(turns)s
 ), picked AS (
     SELECT row.what, row.id, row.at FROM turns, LATERAL (
         SELECT what, id, at FROM due
-        WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant AND at <= now()
+        WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant
+          AND at >= %(floor)s AND at <= now()
         ORDER BY at
         LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
         FOR UPDATE SKIP LOCKED) AS row
@@ -64,21 +88,27 @@ UPDATE due
 SET lease = %(lease)s::uuid, at = now() + %(seconds)s * interval '1 second', tries = tries + 1
 FROM picked WHERE due.what = picked.what AND due.id = picked.id
 RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
-          (SELECT count(*) FROM turns) AS turns
+          (SELECT count(*) FROM turns) AS turns, (SELECT min(at) FROM turns) AS earliest
 """
 # Of one lane the tenants alone are compared: beside `lane =`, PostgreSQL 18 begins a comparison of
 # pairs at the lane's first row, and each step would read all that is before it.
-_ONE_LANE = _CLAIM.format(
-    first="lane = %(lane)s AND tenant > %(after_tenant)s",
-    following="due.lane = %(lane)s AND due.tenant > turn.tenant",
-    open="true",
-)
+_ONE_LANE = {
+    is_new_round: _CLAIM.format(
+        first="lane = %(lane)s" + ("" if is_new_round else " AND tenant < %(after_tenant)s"),
+        following="due.lane = %(lane)s AND due.tenant < turn.tenant",
+        open="true",
+    )
+    for is_new_round in (True, False)
+}
 # Closed lanes are walked over in one step each; left out of the walk, they would be row by row.
-_OPEN_LANES = _CLAIM.format(
-    first="(lane, tenant) > (%(after_lane)s, %(after_tenant)s)",
-    following="(due.lane, due.tenant) > (turn.lane, turn.tenant)",
-    open="lane <> ALL(%(closed)s)",
-)
+_OPEN_LANES = {
+    is_new_round: _CLAIM.format(
+        first="true" if is_new_round else "(lane, tenant) < (%(after_lane)s, %(after_tenant)s)",
+        following="(due.lane, due.tenant) < (turn.lane, turn.tenant)",
+        open="turn.lane <> ALL(%(closed)s)",
+    )
+    for is_new_round in (True, False)
+}
 
 
 async def claim(
@@ -88,25 +118,31 @@ async def claim(
     lane: str | None,
     closed: Sequence[str] = (),
     turn: Turn,
+    floor: datetime | None = None,
     most: int,
     each: int,
     lease: str,
     seconds: float,
-) -> tuple[list[Claimed], Turn]:
+) -> Found:
     """Claim up to `most` due rows, at most `each` of a lane's tenant; also says whose turn is next.
 
     Of one `lane`, or of all lanes but the `closed` ones, in the order in which they should start:
     tenants take turns, each with what came up first. The caller starts over from `Turn()` when a
     round has come to its end.
+
+    A `floor` that an earlier claim on the lane gave leaves out what came up before it: dead entries
+    and, rarely, a row that was put back there since, so the caller forgets it now and then.
     """
+    is_new_round = turn == Turn()
     cursor = await connection.execute(
-        _OPEN_LANES if lane is None else _ONE_LANE,
+        (_OPEN_LANES if lane is None else _ONE_LANE)[is_new_round],
         {
             "what": what,
             "lane": lane,
             "closed": list(closed),
             "after_lane": turn.lane,
             "after_tenant": turn.tenant,
+            "floor": floor or _NO_FLOOR,
             "turns": _TURNS,
             "most": most,
             "each": each,
@@ -116,11 +152,14 @@ async def claim(
     )
     found = await cursor.fetchall()
     turns = max((row.pop("turns") for row in found), default=0)
-    rows = [Claimed(**row) for row in found]
+    earliest = [row.pop("earliest") for row in found]
+    rows = _in_turns([Claimed(**row) for row in found])
     if turns <= min(most, _TURNS - 1):  # everybody has had a turn, so the next one begins anew
-        return _in_turns(rows), Turn()
-    last = max((row.lane, row.tenant) for row in rows)
-    return _in_turns(rows), Turn(*last)
+        if is_new_round and lane is not None and earliest:
+            floor = min(earliest) - _LATE_COMMITS
+        return Found(rows, Turn(), floor)
+    last = min((row.lane, row.tenant) for row in rows)
+    return Found(rows, Turn(*last), floor)
 
 
 def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
@@ -166,21 +205,29 @@ async def release(connection: Connection, what: What, ids: Sequence[str], *, lea
 SHARED_LANES = (What.DELIVER,)
 
 
-async def lanes_due(connection: Connection) -> list[tuple[What, str | None]]:
-    """Which kinds and lanes have something due now: what the beat tick sends hints for."""
+async def lanes_due(
+    connection: Connection, *, within: float | None = None
+) -> list[tuple[What, str | None]]:
+    """Which kinds and lanes have something due now: what the beat tick sends hints for.
+
+    With `within`, only what came up in the last so many seconds: rows that were due before are
+    found by the looks without it, and dead entries, which an old snapshot keeps, cost nothing.
+    """
     cursor = await connection.execute(
         """
         WITH RECURSIVE lanes AS (
-            (SELECT what, lane FROM due ORDER BY what, lane LIMIT 1)
+            (SELECT what, lane FROM due ORDER BY what DESC, lane DESC, at DESC LIMIT 1)
             UNION ALL
             SELECT next.what, next.lane FROM lanes, LATERAL (
-                SELECT what, lane FROM due WHERE (due.what, due.lane) > (lanes.what, lanes.lane)
-                ORDER BY due.what, due.lane LIMIT 1) AS next
+                SELECT what, lane FROM due WHERE (due.what, due.lane) < (lanes.what, lanes.lane)
+                ORDER BY due.what DESC, due.lane DESC, due.at DESC LIMIT 1) AS next
         )
         SELECT DISTINCT what, CASE WHEN what = ANY(%s) THEN NULL ELSE lane END AS lane FROM lanes
         WHERE EXISTS (SELECT 1 FROM due
-                      WHERE due.what = lanes.what AND due.lane = lanes.lane AND at <= now())
+                      WHERE due.what = lanes.what AND due.lane = lanes.lane AND at <= now()
+                        AND at >= CASE WHEN %s::float8 IS NULL THEN '-infinity'
+                                       ELSE now() - %s * interval '1 second' END)
         """,
-        (list(SHARED_LANES),),
+        (list(SHARED_LANES), within, within),
     )
     return [(What(row["what"]), row["lane"]) for row in await cursor.fetchall()]

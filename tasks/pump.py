@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,8 @@ import structlog
 
 from models import due
 from models.database import Connection, Database, DatabaseAway
-from scheduler.claim import Claimed, Turn, claim, release, renew
+from models.state import What
+from scheduler.claim import Claimed, Found, Turn, claim, release, renew
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.verb import Verb
@@ -37,6 +39,8 @@ PROBES = 4
 PROMPT = 5.0
 #: Claims without a write-back after which a row is poison.
 POISON_TRIES = 10
+#: For so long a lane's floor is believed before all of it is looked at again, in seconds.
+FLOOR_HOLDS = 10.0
 #: How long a row whose write-back failed is left alone, in seconds.
 PARKED = 300.0
 
@@ -94,6 +98,9 @@ class Pump:
     #: The last claim brought about as much as it asked for.
     _plenty: bool = False
     _turn: Turn = field(default_factory=Turn)
+    #: No row of our lane came up before; see `claim`.
+    _floor: datetime | None = None
+    _floor_until: float = 0.0
     _pace: Pace = field(init=False)
     #: Shared lanes whose latest answer was prompt.
     _prompt: set[str] = field(default_factory=set)
@@ -168,20 +175,26 @@ class Pump:
         return False
 
     async def _claim_once(self, room: int) -> list[Claimed]:
-        async def work(connection: Connection) -> tuple[list[Claimed], Turn]:
+        if time.monotonic() > self._floor_until:
+            self._floor = None
+
+        async def work(connection: Connection) -> Found:
             return await claim(
                 connection,
                 self.verb.what,
                 lane=self.lane,
                 closed=self._full_lanes(),
                 turn=self._turn,
+                floor=self._floor,
                 most=room,
                 each=self.verb.each,
                 lease=self._lease,
                 seconds=self.lease_seconds,
             )
 
-        claimed, self._turn = await self.database.run(work)
+        found = await self.database.run(work)
+        self._go_on_from(found)
+        claimed = found.rows
         self.tally.claims += 1
         fresh = await self._hand_back_surplus([row for row in claimed if row.id not in self._held])
         self._reclaimed.update(row.id for row in claimed if row.id in self._held)
@@ -194,6 +207,16 @@ class Pump:
             crash_point(f"{self.verb.what}.claimed")
         await self._load(fresh)
         return claimed
+
+    def _go_on_from(self, found: Found) -> None:
+        # Only polls come back so often that dead entries matter, and their rows come up in order:
+        # a submit's priority moves it back in time, below any floor.
+        self._turn = found.turn
+        if self.verb.what is not What.POLL:
+            return
+        if self._floor is None and found.floor is not None:
+            self._floor_until = time.monotonic() + FLOOR_HOLDS
+        self._floor = found.floor
 
     async def _load(self, claimed: list[Claimed]) -> None:
         if not claimed:
@@ -377,6 +400,7 @@ class Pump:
             await self.database.run(
                 lambda connection: release(connection, self.verb.what, ids, lease=self._lease)
             )
+            self._floor = None  # they may have come up before it
             self.wake()
 
     async def _write(self, batch: list[Any]) -> None:

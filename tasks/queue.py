@@ -56,6 +56,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "video.enqueue": {"queue": Queue.INTAKE},
             "video.tick": {"queue": Queue.CONTROL},
             "video.learn": {"queue": Queue.CONTROL},
+            "video.look_around": {"queue": Queue.CONTROL},
             "video.prune": {"queue": Queue.CONTROL},
         },
         # A message is a hint: acknowledged early, since the lease brings lost work back.

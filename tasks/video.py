@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import structlog
+
 from models.database import Connection
 from models.request import VideoRequest
+from models.snapshots import old_snapshots
 from models.state import What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
@@ -13,6 +16,8 @@ from tasks.lifecycle import pump
 from tasks.loop import runtime
 from tasks.queue import app
 from tasks.retention import PRUNE_BOUND, prune_once
+
+log = structlog.get_logger()
 
 #: Seconds in which a short task must have its answer from the database.
 _SHORT = 30.0
@@ -61,12 +66,15 @@ def expire(lane: str) -> str:
 
 
 @app.task(name="video.tick")
-def tick() -> str:
-    """Send a hint for each kind and lane with due rows. Twice is harmless: so are hints."""
+def tick(within: float | None = None) -> str:
+    """Send a hint for each kind and lane with rows that came up `within` seconds, or ever.
+
+    Twice is harmless: so are hints.
+    """
     ours = runtime()
 
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
-        return await lanes_due(connection)
+        return await lanes_due(connection, within=within)
 
     due_lanes = ours.start(ours.engine.database.run(work)).result(timeout=_SHORT)
     sent = sum(hints.send(what, lane) for what, lane in due_lanes)
@@ -79,6 +87,16 @@ def learn() -> str:
     ours = runtime()
     routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
     return f"routes={routes}"
+
+
+@app.task(name="video.look_around")
+def look_around() -> str:
+    """Warn of what slows the database down. Twice is harmless: it only looks."""
+    ours = runtime()
+    old = ours.start(ours.engine.database.run(old_snapshots)).result(timeout=_SHORT)
+    for each in old:
+        log.warning("database.old_snapshot", holder=each.holder, seconds=each.seconds)
+    return f"old_snapshots={len(old)}"
 
 
 @app.task(name="video.prune")

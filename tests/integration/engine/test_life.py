@@ -210,11 +210,11 @@ class Life(RuleBasedStateMachine):
         verb, lease = verb_for(what, self.far), str(uuid4())
 
         async def work(connection: Connection) -> list[Any]:
-            claimed, _ = await claim(
+            found = await claim(
                 *(connection, what), lane=None, turn=Turn(), most=500, each=500, lease=lease,
                 seconds=30,
             )  # fmt: skip
-            return claimed
+            return found.rows
 
         claimed = await self.far.database.run(work)
         items = await verb.load(claimed)

@@ -361,8 +361,8 @@ async def test_a_worker_without_credentials_that_wakes_late_disturbs_nobody(
             seconds=30,
         )  # fmt: skip
 
-    claimed, _ = await bare.database.run(work)
-    (item,) = await sleeper.load(claimed)
+    claimed = await bare.database.run(work)
+    (item,) = await sleeper.load(claimed.rows)
 
     # When it wakes while another worker's POST is under way
     async with post_under_way(engine, upstream):
