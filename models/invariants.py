@@ -57,8 +57,9 @@ _UNFINISHED = """
     SELECT attempt.id, ARRAY['submit'] AS kinds, attempt.account AS lane, job.tenant
     FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state IN ('planned', 'sent')
     UNION ALL
-    SELECT attempt.id, CASE WHEN job.state = ANY(%(final)s) THEN ARRAY['poll', 'cancel']
-                            ELSE ARRAY['poll'] END, attempt.account, job.tenant
+    SELECT attempt.id, CASE WHEN EXISTS (
+               SELECT 1 FROM output WHERE output.attempt = attempt.id AND output.state = 'expected')
+           THEN ARRAY['poll'] ELSE ARRAY['poll', 'cancel'] END, attempt.account, job.tenant
     FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'accepted'
     UNION ALL
     SELECT output.id, ARRAY['store'], attempt.account, job.tenant

@@ -197,6 +197,8 @@ class Capabilities:
     result_lives: float | None = None
     #: The link needs our credentials.
     result_needs_key: bool = False
+    #: While a submit is open the vendor calls its callback address, and refuses it without a reply.
+    callback_challenged: bool = False
     #: The submit call is the whole job and stays open until it is done.
     synchronous: bool = False
     #: Fact to source, for `/v1/models` and for the next engineer.
@@ -274,6 +276,13 @@ class Provider(Protocol):
 
     def callback_operation(self, body: bytes) -> str | None:  # noqa: ARG002 - for those that call
         """The operation that a callback speaks of, or None where its body doesn't say.
+
+        Whatever a stranger may send is None, never an error.
+        """
+        return None
+
+    def callback_reply(self, body: bytes) -> bytes | None:  # noqa: ARG002 - for those that ask
+        """The JSON that a callback must be answered with; None where it only tells something.
 
         Whatever a stranger may send is None, never an error.
         """

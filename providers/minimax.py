@@ -11,6 +11,7 @@ from providers.base import (
     Call,
     Capabilities,
     Flow,
+    LookUp,
     NotOffered,
     Phase,
     Update,
@@ -45,6 +46,8 @@ class Minimax(MinimaxApi):
 
     name: ClassVar[str] = "minimax"
     capabilities: ClassVar[Capabilities] = Capabilities(
+        look_up=(LookUp.CALLBACK,),
+        callback_challenged=True,
         poll_floor=5.0,
         result_lives=3600.0,
         sources={**SOURCES, "cancel": "platform.minimax.io/docs/api-reference: /v1 has none"},
@@ -120,7 +123,6 @@ def _code(answer: object) -> int:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
-    """Without a callback address: the vendor first wants its challenge there answered."""
     return given(
         {
             "model": ask.upstream,
@@ -130,5 +132,6 @@ def _body(ask: Ask) -> dict[str, Any]:
             "first_frame_image": ask.image,
             "last_frame_image": ask.last_image,
             "aigc_watermark": ask.watermark,
+            "callback_url": ask.callback_url,
         }
     )

@@ -73,11 +73,21 @@ TYPES: Final[Mapping[str, Fault]] = {"insufficient_balance_error": Fault.QUOTA}
 #: What the vendor says, in code or in words, when a safety filter struck (ibidem).
 SENSITIVE: Final = "sensitive"
 
+#: The vendor's words when a callback address did not answer its challenge, beside code 2013; both
+#: generations have been seen to say so, no document does.
+UNANSWERED_CHALLENGE: Final = "fail to check callback url"
+#: A challenge longer than this is none. Ours: the vendor names no length.
+LONGEST_CHALLENGE: Final = 1024
+
 #: What the capabilities of both generations rest on.
 SOURCES: Final[Mapping[str, str]] = {
+    "callback_challenged": (
+        "platform.minimax.io/docs/api-reference/video-generation-t2v, callback_url: the challenge "
+        "must be echoed within 3 seconds; docs.comfy.org says the same of H3"
+    ),
     "look_up": (
-        "no external id; the newer listing echoes nothing of ours. A callback needs an answer to "
-        "its challenge within 3 seconds, so callback_url is not sent"
+        "no external id, and the newer listing echoes nothing of ours: only the callback, which "
+        "has the task's id as a query's answer has it (ibidem)"
     ),
     "poll_floor": "github.com/MiniMax-AI/cli asks every 5 seconds, the documents' samples every 10",
     "refusals": (
@@ -106,17 +116,38 @@ class MinimaxApi(Provider):
     def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
         raise NotOffered(self.name, "look-up")
 
+    def callback_operation(self, body: bytes) -> str | None:
+        """A callback is a query's answer: the older kind has `task_id`, the newer one a task."""
+        said = _object_of(body)
+        for holder, field in ((said, "task_id"), (_object(said, "task"), "id")):
+            if holder.get(field) is not None:
+                try:
+                    return answers.identifier(holder, field)
+                except ValueError:
+                    return None
+        return None
+
+    def callback_reply(self, body: bytes) -> bytes | None:
+        """The challenge, as it came."""
+        challenge = _text(_object_of(body), "challenge")
+        if challenge is None or len(challenge) > LONGEST_CHALLENGE:
+            return None
+        return json.dumps({"challenge": challenge}).encode()
+
     def explain(self, response: Response) -> Failure:
         """By the vendor's own code, else by the error's type or words, else by the status.
 
         The older endpoints say `{"base_resp": {"status_code", "status_msg"}}`, the newer ones
-        `{"error": {"type", "message"}}`.
+        `{"error": {"type", "message"}}`. An address of ours that was not answered at is no fault of
+        the request's.
         """
         said = _members(response)
         code, words = code_in(said), _text(_object(said, "base_resp"), "status_msg")
         error = _object(said, "error")
         kind, words = _text(error, "type"), words or _text(error, "message")
         fault = fault_of(code, words) or TYPES.get(kind or "")
+        if words and UNANSWERED_CHALLENGE in words.lower():
+            fault = Fault.TRANSIENT
         shown = code or kind
         return failures.failure(
             fault or failures.by_status(response.status),
@@ -166,8 +197,12 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _members(response: Response) -> Mapping[str, Any]:
     """An answer's members; none where it is no JSON object, such as a proxy's page."""
+    return _object_of(response.content[: 2**16])
+
+
+def _object_of(content: bytes) -> Mapping[str, Any]:
     try:
-        body = json.loads(response.content[: 2**16])
+        body = json.loads(content)
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

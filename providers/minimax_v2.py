@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, failures
-from providers.base import Accepted, Ask, Call, Capabilities, Flow, Phase, Update, Video
+from providers.base import Accepted, Ask, Call, Capabilities, Flow, LookUp, Phase, Update, Video
 from providers.minimax_api import (
     NOT_FOUND,
     SOURCES,
@@ -32,6 +32,8 @@ class MinimaxV2(MinimaxApi):
     name: ClassVar[str] = "minimax_v2"
     capabilities: ClassVar[Capabilities] = Capabilities(
         cancel=True,
+        look_up=(LookUp.CALLBACK,),
+        callback_challenged=True,
         poll_floor=5.0,
         result_lives=3600.0,
         sources={
@@ -87,6 +89,7 @@ def _body(ask: Ask) -> dict[str, Any]:
             "duration": ask.duration_seconds,
             "ratio": "adaptive" if has_frame else ask.aspect_ratio,
             "aigc_watermark": ask.watermark,
+            "callback_url": ask.callback_url,
         }
     )
 

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -75,6 +76,7 @@ class Callbacks:
         self._deliveries: deque[Delivery] = deque(maxlen=REMEMBERED)
         self._under_way: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(MOST_UNDER_WAY)
+        self._session: aiohttp.ClientSession | None = None
 
     def follow(
         self, operation: Operation, *, url: str, habit: Habit, render: Callable[[], object]
@@ -83,6 +85,21 @@ class Callbacks:
         if _is_this_machine(url) and len(self._due) < MOST_FOLLOWED:
             follower = _Follower(operation=operation, url=url, habit=habit, render=render)
             self._push(follower)
+
+    async def echoes(self, url: str, challenge: Mapping[str, str], *, within: float) -> bool:
+        """Whether the address answers a challenge with 200 and the same; other machines' do not."""
+        if self._session is None or not _is_this_machine(url):
+            return False
+        timeout = aiohttp.ClientTimeout(total=within)
+        try:
+            async with self._session.post(
+                url, json=challenge, timeout=timeout, allow_redirects=False
+            ) as answer:
+                return (
+                    answer.status == HTTPStatus.OK and json.loads(await answer.read()) == challenge
+                )
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return False
 
     def deliveries(self) -> list[Delivery]:
         """All that have begun since the last reset, oldest first."""
@@ -95,12 +112,14 @@ class Callbacks:
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Call back while the server runs: a cleanup context of aiohttp."""
         async with aiohttp.ClientSession() as session:
+            self._session = session
             rounds = asyncio.create_task(self._go_round(session))
             yield
             tasks = (rounds, *self._under_way)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._session = None
 
     async def _go_round(self, session: aiohttp.ClientSession) -> None:
         while True:

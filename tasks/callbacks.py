@@ -7,6 +7,7 @@ fetches the truth.
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -24,10 +25,22 @@ log = structlog.get_logger()
 _UNKNOWN_ADDRESS = "this callback address is not known"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a callback comes to: the kind and lane to hint at, or a reply that its vendor wants."""
+
+    what: What
+    lane: str
+    #: JSON; None where it told something and wants nothing back.
+    reply: bytes | None = None
+
+
 async def hear(
     engine: Engine, provider: str, token: str, *, headers: Mapping[str, str], body: bytes
-) -> tuple[What, str]:
-    """Take a provider's callback; returns the kind and lane to hint at. Harmless to repeat.
+) -> Heard:
+    """Take a provider's callback. Harmless to repeat.
+
+    A reply is given at an address of ours alone, and changes nothing.
 
     Raises:
         RequestRefused: no attempt has this address, or the provider's signature is wrong.
@@ -38,12 +51,15 @@ async def hear(
     if not speaker.callback_is_genuine(headers, body, secret=secret, now=time.time()):
         log.warning("callback.not_genuine", provider=provider, attempt=attempt["id"])
         raise RequestRefused(_UNKNOWN_ADDRESS, type="not_found")
+    heard = Heard(what=What.POLL, lane=attempt["account"], reply=speaker.callback_reply(body))
+    if heard.reply is not None:
+        return heard
     operation = speaker.callback_operation(body)
     if operation is not None and attempt["state"] in {AttemptState.SENT, AttemptState.UNKNOWN}:
         log.info("callback.adopted", attempt=attempt["id"], operation=operation)
         await record_accepted(engine, attempt["id"], Accepted(operation_id=operation))
     await engine.database.run(lambda connection: _make_due(connection, attempt["id"]))
-    return What.POLL, attempt["account"]
+    return heard
 
 
 async def _attempt(engine: Engine, provider: str, token: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from models.state import What
 from settings import current
-from tasks.queue import BROKER_TIMEOUT, PUMPS, app
+from tasks.queue import BROKER_TIMEOUT, PUMPS, app, queue_of
 
 log = structlog.get_logger()
 
@@ -23,11 +23,13 @@ _MOST_WAITING = 1000
 
 def send(what: What, lane: str | None) -> bool:
     """Send a hint unless one is on its way; whether it went out. A broker's error is no error."""
-    name, target = PUMPS[what]
+    name, _ = PUMPS[what]
     try:
         if not _first(what, lane):
             return False
-        app.send_task(name, kwargs={"lane": lane}, queue=target, expires=STALE, retry=False)
+        app.send_task(
+            name, kwargs={"lane": lane}, queue=queue_of(what, lane), expires=STALE, retry=False
+        )
     except (OperationalError, redis.RedisError, OSError) as error:
         log.warning("hint.not_sent", what=what, lane=lane, error=type(error).__name__)
         return False

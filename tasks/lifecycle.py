@@ -33,7 +33,7 @@ from tasks.verbs.expire import Expire
 from tasks.verbs.look_up import LookUpVerb
 from tasks.verbs.poll import Poll
 from tasks.verbs.store import Store
-from tasks.verbs.submit import Submit
+from tasks.verbs.submit import ANSWER_MARGIN, Submit
 
 log = structlog.get_logger()
 
@@ -43,8 +43,11 @@ stopping = multiprocessing.Event()
 #: Pumps of this process's loop; touched on that loop only.
 _running: dict[tuple[What, str | None], Pump] = {}
 
-#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds.
+#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds; where
+#: its requests may take longer, as long as one of them.
 GRACE = 120.0
+#: POSTs that stay open until the video is made: they wait, and cost a pump next to nothing.
+LONG_SUBMITS = 64
 
 
 VERBS: dict[What, Callable[..., Verb]] = {
@@ -58,9 +61,32 @@ VERBS: dict[What, Callable[..., Verb]] = {
 }
 
 
-def verb_for(what: What, engine: Engine) -> Verb:
-    """The verb of a kind of due rows."""
+def verb_for(what: What, engine: Engine, lane: str | None = None) -> Verb:
+    """The verb of a kind of due rows, as it is for a lane."""
+    if what is What.SUBMIT and _is_synchronous(engine, lane):
+        return Submit(engine=engine, concurrency=LONG_SUBMITS)
     return VERBS[what](engine=engine)
+
+
+def times_of(what: What, engine: Engine, lane: str | None) -> tuple[float, float]:
+    """For how long a pump claims, and may then take to finish what it began, in seconds.
+
+    Where requests take minutes it claims for as long as one of them: when it has stopped and is
+    finishing, one other takes over, so a lane never holds more than two slots of a process.
+    """
+    claims = engine.settings.pump_seconds
+    if what is not What.SUBMIT or lane is None or lane not in engine.accounts:
+        return claims, GRACE
+    longest = engine.submit_timeout(lane) + ANSWER_MARGIN
+    return max(claims, longest if _is_synchronous(engine, lane) else 0.0), max(GRACE, longest)
+
+
+def _is_synchronous(engine: Engine, lane: str | None) -> bool:
+    return (
+        lane is not None
+        and lane in engine.accounts
+        and engine.provider(lane).capabilities.synchronous
+    )
 
 
 def pump(what: What, lane: str | None) -> str:
@@ -72,7 +98,7 @@ def pump(what: What, lane: str | None) -> str:
     ours = runtime()
     future = ours.start(_pump(ours, what, lane))
     try:
-        return future.result(timeout=ours.engine.settings.pump_seconds + GRACE)
+        return future.result(timeout=sum(times_of(what, ours.engine, lane)))
     except SoftTimeLimitExceeded:
         future.cancel()
         raise
@@ -87,13 +113,13 @@ async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
     if other is not None and other.is_claiming:
         other.wake()
         return "woke the pump that runs"
-    settings = ours.engine.settings
+    claims, _ = times_of(what, ours.engine, lane)
     mine = Pump(
-        verb_for(what, ours.engine),
+        verb_for(what, ours.engine, lane),
         ours.engine.database,
         lane,
-        seconds=settings.pump_seconds,
-        lease_seconds=settings.lease_seconds,
+        seconds=claims,
+        lease_seconds=ours.engine.settings.lease_seconds,
         stop=stopping.is_set,
     )
     _running[what, lane] = mine

@@ -9,7 +9,7 @@ on one lane share its rows.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -68,6 +68,8 @@ class _Held:
 
     item: Any
     lane: str
+    #: When it came up: its place in the line, should it be handed back.
+    since: datetime
     task: asyncio.Task[None] | None = None
     #: Its result is in the writer's hands.
     answered: bool = False
@@ -89,8 +91,9 @@ class Pump:
     _ready: deque[_Held] = field(default_factory=deque)
     _held: dict[str, _Held] = field(default_factory=dict)
     _results: list[Any] = field(default_factory=list)
-    #: Claimed again while they were held: due anew, before their write-back was noticed here.
-    _reclaimed: set[str] = field(default_factory=set)
+    #: Claimed again while they were held, and when they came up: due anew, before their write-back
+    #: was noticed here.
+    _reclaimed: dict[str, datetime] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
@@ -197,7 +200,7 @@ class Pump:
         claimed = found.rows
         self.tally.claims += 1
         fresh = await self._hand_back_surplus([row for row in claimed if row.id not in self._held])
-        self._reclaimed.update(row.id for row in claimed if row.id in self._held)
+        self._reclaimed.update((row.id, row.since) for row in claimed if row.id in self._held)
         self.tally.claimed += len(fresh)
         poisoned = [row.id for row in fresh if row.tries > POISON_TRIES]
         if poisoned:
@@ -224,7 +227,7 @@ class Pump:
         items = {item.id: item for item in await self.verb.load(claimed)}
         for row in claimed:  # in their order: the database loads in none
             if row.id in items:
-                held = _Held(item=items[row.id], lane=row.lane)
+                held = _Held(item=items[row.id], lane=row.lane, since=row.since)
                 self._held[row.id] = held
                 self._ready.append(held)
         gone = [row.id for row in claimed if row.id not in items]
@@ -251,17 +254,14 @@ class Pump:
         if self.lane is not None:
             return claimed
         counts = Counter(held.lane for held in self._held.values())
-        kept, surplus = list[Claimed](), list[str]()
+        kept, surplus = list[Claimed](), dict[str, datetime]()
         for row in claimed:
             counts[row.lane] += 1
             if counts[row.lane] <= self._most_of(row.lane):
                 kept.append(row)
             else:
-                surplus.append(row.id)
-        if surplus:
-            await self.database.run(
-                lambda connection: release(connection, self.verb.what, surplus, lease=self._lease)
-            )
+                surplus[row.id] = row.since
+        await self._release(surplus)
         return kept
 
     # -- working --------------------------------------------------------------------------------
@@ -365,13 +365,17 @@ class Pump:
 
     async def _hand_back(self) -> None:
         """Unstarted rows are due again at once; nobody waits for our lease to end."""
-        ids = [held.item.id for held in self._ready]
+        rows = {held.item.id: held.since for held in self._ready}
         self._ready.clear()
-        for id_ in ids:
+        for id_ in rows:
             del self._held[id_]
-        if ids:
+        await self._release(rows)
+
+    async def _release(self, rows: Mapping[str, datetime]) -> None:
+        if rows:
+            self._floor = None  # they came up before it
             await self.database.run(
-                lambda connection: release(connection, self.verb.what, ids, lease=self._lease)
+                lambda connection: release(connection, self.verb.what, rows, lease=self._lease)
             )
 
     # -- writing --------------------------------------------------------------------------------
@@ -394,13 +398,9 @@ class Pump:
 
     async def _release_reclaimed(self) -> None:
         """Nobody works on a row that was claimed between its commit and its leaving `_held`."""
-        ids = sorted(self._reclaimed - self._held.keys())
-        self._reclaimed.difference_update(ids)
+        ids = sorted(self._reclaimed.keys() - self._held.keys())
         if ids:
-            await self.database.run(
-                lambda connection: release(connection, self.verb.what, ids, lease=self._lease)
-            )
-            self._floor = None  # they may have come up before it
+            await self._release({id_: self._reclaimed.pop(id_) for id_ in ids})
             self.wake()
 
     async def _write(self, batch: list[Any]) -> None:

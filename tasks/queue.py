@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 
 from models.state import What
+from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
 from settings import Settings, current
 
@@ -15,13 +16,15 @@ class Queue(StrEnum):
 
     INTAKE = "intake"
     SUBMIT = "submit"
+    #: Of synchronous providers, whose POST stays open until the video is made: minutes.
+    SUBMIT_LONG = "submit_long"
     POLL = "poll"
     STORE = "store"
     DELIVER = "deliver"
     CONTROL = "control"
 
 
-#: The task of each kind of due rows, and its queue.
+#: The task of each kind of due rows, and its usual queue.
 PUMPS: dict[What, tuple[str, Queue]] = {
     What.SUBMIT: ("video.submit", Queue.SUBMIT),
     What.POLL: ("video.poll", Queue.POLL),
@@ -31,6 +34,16 @@ PUMPS: dict[What, tuple[str, Queue]] = {
     What.DELIVER: ("video.deliver", Queue.DELIVER),
     What.EXPIRE: ("video.expire", Queue.CONTROL),
 }
+
+
+def queue_of(what: What, lane: str | None) -> Queue:
+    """Where a hint for a kind and a lane waits: POSTs of minutes and of moments never mix."""
+    # A submit's lane is an account, which has its provider's name.
+    provider = PROVIDERS.get(lane or "")
+    if what is What.SUBMIT and provider is not None and provider.capabilities.synchronous:
+        return Queue.SUBMIT_LONG
+    return PUMPS[what][1]
+
 
 #: Seconds that publishing may take: a broker that hangs must not hang us.
 BROKER_TIMEOUT = 5.0

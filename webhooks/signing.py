@@ -1,23 +1,13 @@
 """The signature on every webhook: Standard Webhooks v1, made here and checked here.
 
-The signed content is `id.timestamp.body`, with the id constant over retries and the timestamp of
-this very try (standard-webhooks specification 1.0.0, "signature scheme").
+The id is constant over retries, the timestamp is of this very try (standard-webhooks specification
+1.0.0, "signature scheme"); how both are signed is in `transport.signature`.
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
-import re
 from collections.abc import Mapping
 
-#: What marks a secret as base64 of the key's bytes.
-SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
-#: How far a receiver lets `webhook-timestamp` be from its own clock, in seconds.
-TOLERANCE = 300.0
-
-_VERSION = "v1"
-_UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
+from transport import signature
+from transport.signature import SECRET_PREFIX, TOLERANCE
 
 
 class BadSecret(ValueError):
@@ -35,8 +25,8 @@ def secret_bytes(secret: str) -> bytes:
         key = secret.encode()
     else:
         try:
-            key = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
+            key = signature.key_in(encoded)
+        except ValueError:
             msg = (
                 "webhook_secret begins with whsec_, so the rest must be base64 "
                 "(letters, digits, + and /, padded with =)"
@@ -55,12 +45,11 @@ def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
         BadSecret: see `secret_bytes`.
         ValueError: the id is not ASCII, or holds the full stop that ends it in the signed content.
     """
-    if not _is_an_id(message_id):
+    if not (message_id and message_id.isascii() and "." not in message_id):
         msg = "a webhook id must be ASCII without a full stop"
         raise ValueError(msg)
-    content = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    digest = hmac.digest(secret_bytes(secret), content, hashlib.sha256)
-    return f"{_VERSION},{base64.b64encode(digest).decode()}"
+    key = secret_bytes(secret)
+    return signature.token(key, message_id=message_id, timestamp=timestamp, body=body)
 
 
 def headers(secret: str | None, *, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -68,8 +57,8 @@ def headers(secret: str | None, *, message_id: str, timestamp: int, body: bytes)
     unsigned = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
     if secret is None:
         return unsigned
-    signature = sign(secret, message_id=message_id, timestamp=timestamp, body=body)
-    return unsigned | {"webhook-signature": signature}
+    signed = sign(secret, message_id=message_id, timestamp=timestamp, body=body)
+    return unsigned | {"webhook-signature": signed}
 
 
 def verify(
@@ -80,25 +69,10 @@ def verify(
     now: float,
     tolerance: float = TOLERANCE,
 ) -> bool:
-    """Whether one of the signatures is ours and the timestamp is fresh.
-
-    Whatever a stranger may put into the headers is False, never an error; header names are matched
-    in any case. `now` is Unix time.
+    """Whether one of the signatures is ours and the timestamp is fresh; see `signature.is_signed`.
 
     Raises:
         BadSecret: the receiver's own secret is unusable.
     """
-    sent = {name.lower(): value for name, value in headers.items()}
-    message_id = sent.get("webhook-id", "")
-    timestamp = sent.get("webhook-timestamp", "")
-    if not _is_an_id(message_id) or not _UNIX_SECONDS.fullmatch(timestamp):
-        return False
-    if abs(now - int(timestamp)) > tolerance:
-        return False
-    expected = sign(secret, message_id=message_id, timestamp=int(timestamp), body=body).encode()
-    tokens = sent.get("webhook-signature", "").split(" ")
-    return any(hmac.compare_digest(expected, token.encode(errors="replace")) for token in tokens)
-
-
-def _is_an_id(message_id: str) -> bool:
-    return bool(message_id) and message_id.isascii() and "." not in message_id
+    key = secret_bytes(secret)
+    return signature.is_signed(headers, body, key=key, now=now, tolerance=tolerance)

@@ -37,6 +37,13 @@ _WORDS: Final[Mapping[Phase, str]] = {
     Phase.SUCCEEDED: "Success",
     Phase.FAILED: "Fail",
 }
+#: The words of callbacks.
+_TOLD: Final[Mapping[Phase, str]] = {
+    **_WORDS,
+    Phase.RUNNING: "processing",
+    Phase.SUCCEEDED: "success",
+    Phase.FAILED: "failed",
+}
 _SIZES: Final[Mapping[str, tuple[int, int]]] = {
     "512P": (910, 512),
     "768P": (1366, 768),
@@ -88,9 +95,7 @@ class Minimax(MinimaxPlatform):
         body = await read_object(request)
         if complaint := next(_complaints(body), None):
             raise MinimaxRefusal(WRONG, f"invalid params, {complaint}", status=400)
-        order = self._order(body)
-        self.check_cap(order)
-        task = self.accept(request, order)
+        task = await self.start(request, self._order(body))
         return reply({"task_id": task.id, **_base(0, "success")})
 
     def _order(self, body: dict[str, object]) -> Order:
@@ -111,8 +116,15 @@ class Minimax(MinimaxPlatform):
         task = self.world.operations.poll(self.name, self.operation_id(request))
         if task is None:
             raise MinimaxRefusal(WRONG, "invalid params, task_id", status=404)
+        return reply(self._shown(task, _WORDS))
+
+    def told(self, origin: str, task: Operation) -> object:  # noqa: ARG002 - its link is asked for
+        """A query's answer, in words of its own."""
+        return self._shown(task, _TOLD)
+
+    def _shown(self, task: Operation, words: Mapping[Phase, str]) -> dict[str, object]:
         phase = self.phase(task)
-        shown: dict[str, object] = {"task_id": task.id, "status": _WORDS[phase], "file_id": ""}
+        shown: dict[str, object] = {"task_id": task.id, "status": words[phase], "file_id": ""}
         if phase is Phase.SUCCEEDED:
             clip = task.order.clip
             shown |= {
@@ -120,7 +132,7 @@ class Minimax(MinimaxPlatform):
                 "video_width": clip.width,
                 "video_height": clip.height,
             }
-        return reply({**shown, **_outcome(task, phase)})
+        return {**shown, **_outcome(task, phase)}
 
     async def retrieve(self, request: web.Request) -> web.Response:
         """A file with a fresh link, once its task has made it."""

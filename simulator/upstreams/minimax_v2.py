@@ -1,7 +1,8 @@
 """MiniMax's H3: tasks from a list of contents, deleted while they wait, errors with a status.
 
 Source: platform.minimax.io/docs/api-reference/video-generation-v2-create and the types and checks
-of github.com/MiniMax-AI/cli. Not documented, and decided here: deleting what runs is 409.
+of github.com/MiniMax-AI/cli. Not documented, and decided here: deleting what runs is 409; a
+callback is a query's answer, as it is with the older endpoints.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
-from simulator.upstream import Endpoint, Refusal, moderated, read_object, reply
+from simulator.upstream import Endpoint, Refusal, moderated, origin_of, read_object, reply
 from simulator.upstreams.minimax_platform import (
     FPS,
     SENSITIVE_OUTPUT,
@@ -94,9 +95,8 @@ class MinimaxV2(MinimaxPlatform):
         body = await read_object(request)
         if complaint := next(_complaints(body), None):
             raise MinimaxRefusal(WRONG, f"invalid params, {complaint}", status=400)
-        order = self._order(body)
-        self.check_cap(order)
-        return reply({"task_id": self.accept(request, order).id})
+        task = await self.start(request, self._order(body))
+        return reply({"task_id": task.id})
 
     def _order(self, body: dict[str, object]) -> Order:
         model, ratio = str(body["model"]), str(body.get("ratio") or "adaptive")
@@ -120,6 +120,10 @@ class MinimaxV2(MinimaxPlatform):
         task = self.world.operations.poll(self.name, self.operation_id(request))
         if task is None:
             raise Refusal(404, "task not found")
+        return reply(self.told(origin_of(request), task))
+
+    def told(self, origin: str, task: Operation) -> object:
+        """The task, in a query's answer and in a callback alike."""
         phase, order = self.phase(task), task.order
         shown: dict[str, object] = {
             "id": task.id,
@@ -134,10 +138,10 @@ class MinimaxV2(MinimaxPlatform):
         }
         if phase is Phase.SUCCEEDED:
             usage = {"total_seconds": order.clip.seconds, "output_seconds": order.clip.seconds}
-            shown |= {"content": {"url": self.link(request, task)}, "usage": usage}
+            shown |= {"content": {"url": self.link_from(origin, task)}, "usage": usage}
         if phase is Phase.FAILED:
             shown["error"] = _error(task)
-        return reply({"task": shown})
+        return {"task": shown}
 
     async def delete(self, request: web.Request) -> web.Response:
         """Cancels what waits, refuses what runs, and removes what has ended."""

@@ -12,7 +12,7 @@ from models import due
 from models.advance import advance_jobs, tell
 from models.database import Connection, DatabaseAway
 from models.state import JobState, What
-from providers.base import Accepted, Ask
+from providers.base import Accepted, Ask, Update
 from providers.plan import Plan
 from scheduler.durations import expect
 from scheduler.intervals import backoff, first_poll
@@ -51,9 +51,17 @@ def plan_of(engine: Engine, item: Sendable) -> Plan:
 
 
 def ask_of(
-    engine: Engine, item: Sendable, plan: Plan, *, pictures: Mapping[str, str] | None = None
+    engine: Engine,
+    item: Sendable,
+    plan: Plan,
+    *,
+    pictures: Mapping[str, str] | None = None,
+    has_address: bool = True,
 ) -> Ask:
-    """The attempt's request; `pictures` are earlier jobs' frames, which a look-up needs not."""
+    """The attempt's request; `pictures` are earlier jobs' frames, which a look-up needs not.
+
+    A callback address is in it where we have a public one, unless `has_address` says otherwise.
+    """
     provider = engine.provider(item.account)
     callback = f"{engine.settings.api_url}/callbacks/{provider.name}/{item.marker}"
     return plan.ask(
@@ -61,7 +69,7 @@ def ask_of(
         attempt_id=item.id,
         marker=item.marker,
         variation=item.variation or 0,
-        callback_url=callback if engine.settings.public_url else None,
+        callback_url=callback if has_address and engine.settings.public_url else None,
         count=item.count,
     )
 
@@ -70,6 +78,12 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
     """An operation id is evidence: recorded whatever has become of the lease and of the job."""
 
     async def work(connection: Connection) -> None:
+        # Whoever ends the job, or plans another attempt for its videos, does so before or after.
+        await connection.execute(
+            "SELECT 1 FROM job JOIN attempt ON attempt.job = job.id WHERE attempt.id = %s "
+            "FOR NO KEY UPDATE OF job",
+            (attempt,),
+        )
         cursor = await connection.execute(
             """
             UPDATE attempt SET state = 'accepted', operation_id = %(operation)s, accepted_at = now()
@@ -77,7 +91,10 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
             WHERE attempt.id = %(attempt)s AND job.id = attempt.job
               AND attempt.state IN ('sent', 'unknown')
             RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, attempt.route,
-                      job.tenant, job.state AS job_state
+                      job.tenant, EXISTS (
+                          SELECT 1 FROM output
+                          WHERE output.attempt = attempt.id AND output.state = 'expected'
+                      ) AS is_wanted
             """,
             {"operation": accepted.operation_id, "attempt": attempt},
         )
@@ -86,9 +103,9 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
             return
         await due.drop(connection, What.SUBMIT, [attempt])
         await due.drop(connection, What.LOOK_UP, [attempt])
-        if JobState(row["job_state"]).is_final:
+        if not row["is_wanted"]:  # its job has ended, or has another attempt for its videos
             await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
-            await stop_operations(connection, [row])
+            await _use_up(engine, connection, row, accepted)
             return
         await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
         learned = await expect(
@@ -101,19 +118,32 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
             p10=learned, floor=engine.poll_floor(row["account"]), dice=random.random()
         )
         if accepted.update is not None and accepted.update.phase.is_final:
-            ended = Ended(
-                id=row["id"],
-                job=row["job"],
-                tenant=row["tenant"],
-                account=row["account"],
-                update=accepted.update,
-            )
-            await record_ended(engine, connection, [ended])
+            await record_ended(engine, connection, [_ended(row, accepted.update)])
             return
         first = due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"], after=wait)
         await due.put(connection, What.POLL, [first])
 
     await _insist(engine, work, attempt)
+
+
+def _ended(row: Mapping[str, Any], update: Update) -> Ended:
+    return Ended(
+        id=row["id"],
+        job=row["job"],
+        tenant=row["tenant"],
+        account=row["account"],
+        update=update,
+    )
+
+
+async def _use_up(
+    engine: Engine, connection: Connection, row: Mapping[str, Any], accepted: Accepted
+) -> None:
+    """Nobody wants its videos any more: stop it, or learn what it costs."""
+    if accepted.update is not None and accepted.update.phase.is_final:
+        await record_ended(engine, connection, [_ended(row, accepted.update)])
+    else:
+        await stop_operations(connection, [row])
 
 
 async def _insist(

@@ -22,6 +22,7 @@ from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.verbs.ended import ABANDONED_AFTER
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -41,6 +42,8 @@ class CancelItem:
     operation_id: str
     estimate: int
     faults: int
+    #: Seconds since it was accepted.
+    elapsed: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,8 @@ class Cancel:
             """
             SELECT attempt.id, job.tenant, attempt.account, attempt.operation_id,
                    round(job.estimated_cost_micros * attempt.count / asked.videos)::bigint
-                       AS estimate, attempt.poll_faults AS faults
+                       AS estimate, attempt.poll_faults AS faults,
+                   extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed
             FROM attempt JOIN job ON job.id = attempt.job, LATERAL (
                 SELECT greatest(count(*), 1)::numeric AS videos
                 FROM output WHERE output.job = job.id) AS asked
@@ -87,7 +91,9 @@ class Cancel:
         del lease, pace
         if item.account not in self.engine.accounts:
             log.warning("cancel.no_credentials", attempt=item.id, account=item.account)
-            return self._later(item, ELSEWHERE, counts=False)
+            # An account that is gone for good leaves it to polling, which gives it up.
+            wait = ELSEWHERE if item.elapsed < ABANDONED_AFTER else None
+            return self._later(item, wait, counts=False)
         provider = self.engine.provider(item.account)
         stopped = Stopped(
             id=item.id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import due
-from models.advance import advance_attempts, advance_jobs, fail_outputs
+from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
@@ -16,6 +16,16 @@ from providers.failures import without_echoes
 from tasks.engine import Engine
 from tasks.finish import settle
 
+#: An operation that nobody wants any more and that does not end is given up so long after it was
+#: accepted, in seconds. Ours: the longest time for which a vendor says to keep one is two days
+#: (ai.google.dev/gemini-api/docs/video).
+ABANDONED_AFTER = 48 * 3600.0
+
+ABANDONED = Failure(
+    fault=Fault.UNKNOWN,
+    code="operation_abandoned",
+    message="the operation, which was no longer wanted, did not end: its cost is an estimate",
+)
 NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
 
 _ENDS = {
@@ -40,6 +50,32 @@ async def record_ended(engine: Engine, connection: Connection, ended: Sequence[E
     """Write the ends of a batch, and settle the jobs that end with them. Repeatable."""
     for phase, to in _ENDS.items():
         await _record(engine, connection, to, [one for one in ended if one.update.phase is phase])
+
+
+async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
+    """Stop looking at operations that nobody wants and that never end. Repeatable.
+
+    They may have run and been paid for, so each costs its share of the job's estimate.
+    """
+    if not ids:
+        return
+    cursor = await connection.execute(
+        """
+        SELECT attempt.id, round(job.estimated_cost_micros * attempt.count / greatest(1, (
+                   SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint
+                   AS estimate
+        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = ANY(%s)
+        """,
+        (list(ids),),
+    )
+    costs = {row["id"]: row["estimate"] for row in await cursor.fetchall()}
+    failures = dict.fromkeys(ids, ABANDONED)
+    moved = await advance_attempts(
+        connection, AttemptState.FAILED, ids, failures=failures, costs=costs
+    )
+    await due.drop(connection, What.POLL, ids)
+    told = [(row["job"], {"attempt": row["id"], "cost_micros": costs[row["id"]]}) for row in moved]
+    await tell(connection, "attempt.abandoned", told)
 
 
 async def _record(
@@ -79,7 +115,6 @@ async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> di
 async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
     """The videos of jobs that still want them; one that is missing has failed."""
     live = await _lock_live(connection, sorted({one.job for one in ended}))
-    await advance_jobs(connection, JobState.STORING, sorted(live))
     wanted = {one.id: one for one in ended if one.job in live}
     cursor = await connection.execute(
         """
@@ -92,7 +127,11 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
     ready: dict[str, Video] = {}
     rows: list[due.Row] = []
     missing: dict[str, Failure] = {}
-    for output in await cursor.fetchall():
+    outputs = await cursor.fetchall()
+    # Not of an attempt whose videos another is to make.
+    jobs = {wanted[output["attempt"]].job for output in outputs}
+    await advance_jobs(connection, JobState.STORING, sorted(jobs))
+    for output in outputs:
         one = wanted[output["attempt"]]
         if videos[one.id]:
             ready[output["id"]] = videos[one.id].pop(0)

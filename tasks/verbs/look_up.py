@@ -24,6 +24,7 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.verbs.accepted import ask_of, plan_of, record_accepted
+from tasks.verbs.ended import ABANDONED_AFTER
 from tasks.verbs.unknown import absence_counts_after, end_by_policy, replace_absent
 from transport.base import TransportError
 
@@ -93,7 +94,8 @@ class LookUpVerb:
         del lease, pace
         if item.account not in self.engine.accounts:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
-            return Looked(id=item.id, job=item.job, wait=ELSEWHERE)
+            wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
+            return Looked(id=item.id, job=item.job, wait=wait)
         provider = self.engine.provider(item.account)
         if not set(provider.capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:
             return Looked(id=item.id, job=item.job)  # its callback did not come

@@ -7,7 +7,7 @@ attempt only out of `accepted`.
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -26,7 +26,7 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.finish import settle
-from tasks.verbs.ended import Ended, record_ended
+from tasks.verbs.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.verbs.gather import Gatherer
 from transport.base import BadAnswer, TransportError
 
@@ -52,6 +52,8 @@ class PollItem:
     elapsed: float
     typical: float
     poll_faults: int
+    #: Whether a video that is still expected is to come of it.
+    is_wanted: bool
     #: The fault and the code that the last look brought, if it brought no update.
     last_fault: dict[str, str] | None
     read_at: float = field(default_factory=time.monotonic)
@@ -73,6 +75,8 @@ class Seen:
     faults: int = 0
     #: Whether it says something else than the look before.
     is_news: bool = True
+    #: Whether it is not looked at any more, although it has not ended.
+    is_abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,10 @@ class Poll:
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
                    job.typical_seconds AS typical, attempt.poll_faults,
-                   attempt.error AS last_fault
+                   attempt.error AS last_fault, EXISTS (
+                       SELECT 1 FROM output
+                       WHERE output.attempt = attempt.id AND output.state = 'expected'
+                   ) AS is_wanted
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
             """,
@@ -103,6 +110,14 @@ class Poll:
     async def act(self, item: PollItem, *, lease: str, pace: Pace) -> Seen:
         """One look at one operation; an error is an outcome too."""
         del lease
+        seen = await self._looked(item, pace)
+        has_ended = seen.update is not None and seen.update.phase.is_final
+        if item.is_wanted or has_ended or item.elapsed < ABANDONED_AFTER:
+            return seen
+        log.warning("poll.abandoned", attempt=item.id, account=item.account)
+        return replace(seen, is_abandoned=True)
+
+    async def _looked(self, item: PollItem, pace: Pace) -> Seen:
         if item.account not in self.engine.accounts:
             return self._faulty(item, _failure(f"no credentials for {item.account} here"))
         try:
@@ -154,7 +169,9 @@ class Poll:
             asked=update.poll_after,
             dice=random.random(),
         )
-        if capabilities.progress:
+        if not item.is_wanted:
+            percent = 0  # another operation's progress is the job's
+        elif capabilities.progress:
             percent = min(99, int(100 * (update.progress or 0.0)))
         else:
             percent = estimated_progress(elapsed=elapsed, typical=item.typical)
@@ -189,10 +206,12 @@ class Poll:
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
         """All that was seen, in a handful of statements for the whole batch."""
-        running = [seen for seen in results if seen.update and not seen.update.phase.is_final]
-        faulty = [seen for seen in results if seen.update is None]
+        kept = [seen for seen in results if not seen.is_abandoned]
+        running = [seen for seen in kept if seen.update and not seen.update.phase.is_final]
+        faulty = [seen for seen in kept if seen.update is None]
         await _write_running(connection, running)
         await _write_faulty(connection, faulty)
+        await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
             self.engine,
             connection,
@@ -204,7 +223,7 @@ class Poll:
                     account=seen.account,
                     update=seen.update,
                 )
-                for seen in results
+                for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
         )

@@ -122,7 +122,10 @@ class Submit:
         provider = self.engine.provider(item.account)
         plan = plan_of(self.engine, item)
         frames = await frames_for(self.engine, plan, tenant=item.tenant)
-        ask = ask_of(self.engine, item, plan, pictures=frames)
+        # A vendor that was turned down by our own address may get the next try without one: a
+        # public address that providers can't reach must cost hints, not jobs.
+        has_address = not (provider.capabilities.callback_challenged and item.rejections)
+        ask = ask_of(self.engine, item, plan, pictures=frames, has_address=has_address)
         if provider.capabilities.inline_pictures:
             ask = await inline(self.engine, ask)
 

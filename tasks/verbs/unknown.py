@@ -100,8 +100,8 @@ async def replace_absent(engine: Engine, connection: Connection, attempt: str) -
 async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
     """No look-up can settle it: the job fails, or its policy has another attempt planned."""
     row = await _read(connection, attempt)
-    if row is None or row["job_is_final"]:
-        return
+    if row is None or row["job_is_final"] or row["state"] != AttemptState.UNKNOWN:
+        return  # nothing is wanted any more, or a callback has just told of the operation
     if row["unknown_policy"] == "at_least_once":
         await plan_another(engine, connection, row)
         return
@@ -116,6 +116,7 @@ async def _read(connection: Connection, attempt: str) -> dict[str, Any] | None:
                (SELECT count(*) FROM attempt AS other
                 WHERE other.job = attempt.job AND other.route = attempt.route) AS attempts
         FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = %s
+        FOR NO KEY UPDATE OF job, attempt
         """,
         (list(FINAL_JOB_STATES), attempt),
     )

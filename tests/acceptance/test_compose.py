@@ -22,7 +22,7 @@ from worker.embedded.postgres import EmbeddedPostgres
 
 #: How long a service may take until it is healthy, and a stopped one to end, in seconds.
 START, STOP = 60, 30
-LONG_RUNNING = ("worker-submit", "worker", "beat", "api", "flower")
+LONG_RUNNING = ("worker-submit", "worker-long", "worker", "beat", "api", "flower")
 
 
 def free_port() -> str:

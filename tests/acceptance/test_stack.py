@@ -178,7 +178,7 @@ def test_flower_shows_the_workers_and_lets_no_page_control_them(stack: Up) -> No
         found: dict[str, bool] = httpx.get(f"{flower}/api/workers", params={"status": "1"}).json()
         return found
 
-    eventually(lambda: {name.partition("-")[0] for name in workers()} >= {"submit", "main"})
+    eventually(lambda: {name.partition("-")[0] for name in workers()} >= {"submit", "long", "main"})
     answer = httpx.post(f"{flower}/api/worker/shutdown/{next(iter(workers()))}")
     assert answer.status_code == 403
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from aiohttp import web
 
 from models.failure import Fault
 from models.request import VideoRequest
@@ -32,6 +35,7 @@ T = TypeVar("T")
 
 CATALOG = Catalog.load(Settings())
 MARKER = "0marker0of0one0attempt0000"
+NOBODY = "http://127.0.0.1:9/callbacks"
 LINK, INLINE = "https://pictures.example/a.png", "data:image/png;base64,aGVsbG8="
 
 ALL = pytest.mark.parametrize("name", PROVIDERS)
@@ -101,17 +105,22 @@ def ask(
     prompt: str = "a cat",
     picture: bool = False,
     marker: str = MARKER,
-    has_address: bool = True,
+    address: str | None = NOBODY,
 ) -> Ask:
-    """What an attempt on the provider's first fitting route asks for."""
+    """What an attempt on the provider's first fitting route asks for.
+
+    Nobody listens at the usual address, so who wants an answer from it first is given none.
+    """
     picture = picture or not offers(name, picture=False)
     model, route = routes_of(name, picture=picture)[0]
     image = INLINE if PROVIDERS[name].capabilities.inline_pictures else LINK
     body = {"model": model.name, "prompt": prompt, **({"image": image} if picture else {})}
     account = Account(name=name, provider=name, base_url="", credentials={})
     plan = plan_on(VideoRequest.from_json(body), model=model, route=route, account=account)
-    address = f"http://127.0.0.1:9/callbacks/{name}/{marker}"
-    return plan.ask(attempt_id="a1", marker=marker, callback_url=address if has_address else None)
+    if PROVIDERS[name].capabilities.callback_challenged and address == NOBODY:
+        address = None
+    callback = f"{address}/{name}/{marker}" if address else None
+    return plan.ask(attempt_id="a1", marker=marker, callback_url=callback)
 
 
 def routes_of(name: str, *, picture: bool) -> list[tuple[Model, Route]]:
@@ -156,7 +165,7 @@ def test_one_question_tells_of_as_many_operations_as_the_capabilities_say(
     most = PROVIDERS[name].capabilities.poll_many
 
     async def make_many(desk: Desk) -> tuple[list[str], Mapping[str, Update]]:
-        asks = [ask(name, marker=f"m{number}", has_address=False) for number in range(most)]
+        asks = [ask(name, marker=f"m{number}", address=None) for number in range(most)]
         operations = [await desk.submitted(each) for each in asks]
         return operations, await desk.settled(operations)
 
@@ -202,9 +211,74 @@ def test_what_was_never_accepted_is_proven_absent(simulator: Simulator, name: st
     assert simulator.bill() == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name, one in PROVIDERS.items() if LookUp.CALLBACK in one.capabilities.look_up],
+)
+def test_an_operation_whose_answer_was_lost_is_told_by_its_callback(
+    simulator: Simulator, name: str
+) -> None:
+    """At the address of the very attempt; who wants an answer from it first has been given it."""
+
+    async def lose_and_hear(desk: Desk) -> str:
+        async with listening(desk) as (address, heard):
+            simulator.faults([{"provider": name, "on": "submit", "do": "drop_after_accept"}])
+            with pytest.raises(Unanswered):
+                await desk.submitted(ask(name, address=address))
+            path, operation = await heard
+            assert path == f"/callbacks/{name}/{MARKER}"
+            (update,) = (await desk.settled([operation])).values()
+            assert update.phase is Phase.SUCCEEDED
+            return operation
+
+    operation = at_desk(name, simulator.env, lose_and_hear)
+
+    (paid,) = simulator.bill()
+    assert operation.rpartition("/")[2] == str(paid["operation_id"]).rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in PROVIDERS.items() if one.capabilities.callback_challenged]
+)
+def test_a_submit_whose_address_nobody_answers_at_is_refused_for_the_moment(
+    simulator: Simulator, name: str
+) -> None:
+    async def submit(desk: Desk) -> None:
+        await desk.submitted(replace(ask(name), callback_url=f"{NOBODY}/{name}/{MARKER}"))
+
+    with pytest.raises(ProviderError) as caught:
+        at_desk(name, simulator.env, submit)
+
+    assert caught.value.failure.fault is Fault.TRANSIENT
+    assert caught.value.status in PROVIDERS[name].capabilities.refusals
+    assert simulator.bill() == []
+
+
+@asynccontextmanager
+async def listening(desk: Desk) -> AsyncIterator[tuple[str, asyncio.Future[tuple[str, str]]]]:
+    """A callback address, and the first operation of which it is told: its path and its id."""
+    told: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+
+    async def hear(request: web.Request) -> web.Response:
+        body = await request.read()
+        operation = desk.provider.callback_operation(body)
+        if operation is not None and not told.done():
+            told.set_result((request.path, operation))
+        return web.Response(body=desk.provider.callback_reply(body))
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", hear)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with asyncio.timeout(SOON):
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/callbacks", told
+    await runner.cleanup()
+
+
 def test_luma_without_an_address_of_ours_proves_nothing(simulator: Simulator) -> None:
     name = "luma_dream_machine"
-    unaddressed = ask(name, has_address=False)
+    unaddressed = ask(name, address=None)
 
     async def submit_and_look(desk: Desk) -> tuple[str, Found]:
         operation = await desk.submitted(unaddressed)

@@ -1,12 +1,16 @@
 """docker-compose.yml obeys the specification, has no default password and runs the same set."""
 
 import json
+import math
 from typing import Any
 
 import jsonschema
 import pytest
 
+from providers.registry import PROVIDERS
 from settings import load
+from tasks.queue import Queue
+from tasks.verbs.submit import ANSWER_MARGIN
 from tests.unit.compose_file import REQUIRED, ROOT, MissingVariable, read
 from worker.stack.roles import WORKERS
 
@@ -46,13 +50,22 @@ def test_the_containers_are_the_processes_of_the_local_stack() -> None:
     }
 
     assert queues == {listened for listened, _ in WORKERS.values()}
-    assert {*OURS} == {"migrate", "worker-submit", "worker", "beat", "api", "flower"}
+    assert {*OURS} == {"migrate", "worker-submit", "worker-long", "worker", "beat", "api", "flower"}
 
 
 def test_somebody_listens_to_every_queue() -> None:
     listened = ",".join(queues for queues, _ in WORKERS.values()).split(",")
 
-    assert sorted(listened) == ["control", "deliver", "intake", "poll", "store", "submit"]
+    assert sorted(listened) == sorted(Queue)
+
+
+def test_a_post_of_minutes_may_end_before_its_worker_does() -> None:
+    """It may have been paid for; and whoever waits for it delays no other deployment."""
+    grace = OURS["worker-long"]["stop_grace_period"]
+    longest = max(each.capabilities.submit_timeout or 0 for each in PROVIDERS.values())
+
+    assert grace == f"{math.ceil((longest + ANSWER_MARGIN) / 60)}m"
+    assert OURS["worker-submit"]["stop_grace_period"] == "1m"
 
 
 @pytest.mark.parametrize("name", sorted({*SERVICES} - {"migrate"}))

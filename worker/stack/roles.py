@@ -15,9 +15,11 @@ WORKER_GRACE, API_GRACE, GRACE = 40.0, 25.0, 10.0
 #: Flower keeps nothing, and its threads hold it for longer than anybody wants to wait.
 NOTHING_TO_LOSE = 0.0
 
-#: Queues and threads of each worker; submit has slots of its own, so no pump delays a fresh job.
+#: Queues and threads of each worker; submit has slots of its own, so no pump delays a fresh job,
+#: and so have POSTs that take minutes.
 WORKERS = {
     "submit": ("submit,intake", 8),
+    "long": ("submit_long", 4),
     "main": ("poll,store,deliver,control", 32),
 }
 

@@ -78,6 +78,7 @@ MINIMAX = Judge(
                 "prompt": PROMPT,
                 "duration": 6,
                 "resolution": "768P",
+                "callback_url": "https://longtake.example.com/callbacks/minimax/m1",
             },
             callback_url="https://longtake.example.com/callbacks/minimax/m1",
         ),
@@ -136,7 +137,10 @@ MINIMAX_V2 = Judge(
     cases=(
         h3(
             "submit text",
-            {"ratio": "16:9"},
+            {
+                "ratio": "16:9",
+                "callback_url": "https://longtake.example.com/callbacks/minimax_v2/m1",
+            },
             callback_url="https://longtake.example.com/callbacks/minimax_v2/m1",
         ),
         h3(

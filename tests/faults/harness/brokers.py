@@ -32,7 +32,7 @@ HINTS = {
     What.STORE: ("store", "video.store"),
     What.EXPIRE: ("control", "video.expire"),
 }
-QUEUES = ("intake", "submit", "poll", "store", "deliver", "control")
+QUEUES = ("intake", "submit", "submit_long", "poll", "store", "deliver", "control")
 
 
 class NoBroker(Exception):

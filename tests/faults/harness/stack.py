@@ -33,7 +33,7 @@ from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.server import living, mark_of, send, wait_until
 
 #: Every queue: one worker does all.
-ALL_QUEUES = "submit,poll,store,deliver,control,intake"
+ALL_QUEUES = "submit,submit_long,poll,store,deliver,control,intake"
 #: How often an operation is polled at most, in seconds.
 POLL_FLOOR = "0.3"
 #: How long a database that was killed may refuse us, in seconds.

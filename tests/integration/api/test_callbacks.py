@@ -1,11 +1,43 @@
 """Providers' callbacks: a hint at an address that only one attempt's provider knows."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from models.state import What
-from tests.integration.api.conftest import Api
+from settings import Settings, load
+from tests.integration.api.conftest import ENVIRONMENT, Api
 
 pytestmark = pytest.mark.anyio
+
+MINIMAX = pytest.mark.parametrize("provider", ["minimax", "minimax_v2"])
+
+
+@pytest.fixture
+def api_settings(database_url: str, tmp_path: Path) -> Settings:
+    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
+    return load(ENVIRONMENT | own | {"MINIMAX_API_KEY": "key_for_tests_of_callbacks"})
+
+
+async def unknown_attempt(api: Api, provider: str) -> str:
+    """The callback address of a job's attempt whose answer was lost."""
+    await api.submit()
+    await api.fetch("UPDATE job SET state = 'submitting'")
+    (attempt,) = await api.fetch(
+        "UPDATE attempt SET state = 'unknown', sent_at = now(), payload_hash = '', provider = %s, "
+        "account = %s RETURNING marker",
+        provider,
+        provider,
+    )
+    await api.fetch(
+        "UPDATE due SET what = 'look_up', lane = %s, at = now() + interval '5 min' "
+        "WHERE what = 'submit'",
+        provider,
+    )
+    api.hints.sent.clear()
+    del api.http.headers["Authorization"]
+    return f"/callbacks/{provider}/{attempt['marker']}"
 
 
 async def test_a_callback_makes_the_attempts_next_poll_due_now(api: Api) -> None:
@@ -22,7 +54,7 @@ async def test_a_callback_makes_the_attempts_next_poll_due_now(api: Api) -> None
 
     answer = await api.http.post(f"/callbacks/runway/{attempt['marker']}", content=b"whatever")
 
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (answer.status_code, answer.content) == (200, b"")
     (due,) = await api.fetch("SELECT at <= now() AS is_due FROM due WHERE what = 'poll'")
     assert due["is_due"]
     assert api.hints.sent == [(What.POLL, "runway")]
@@ -35,3 +67,45 @@ async def test_an_address_that_was_never_given_out_is_404(api: Api, address: str
     assert answer.status_code == 404
     assert answer.json()["error"]["type"] == "not_found"
     assert api.hints.sent == []
+
+
+@MINIMAX
+async def test_a_challenge_is_echoed_and_changes_nothing(api: Api, provider: str) -> None:
+    address = await unknown_attempt(api, provider)
+    before = await api.fetch("SELECT * FROM due ORDER BY what")
+
+    answer = await api.http.post(address, json={"challenge": "0a1b2c"})
+
+    assert (answer.status_code, answer.json()) == (200, {"challenge": "0a1b2c"})
+    assert answer.headers["content-type"] == "application/json"
+    assert await api.fetch("SELECT * FROM due ORDER BY what") == before
+    assert api.hints.sent == []
+    # Nor is anything echoed elsewhere
+    for elsewhere in (f"{address}x", address.replace(provider, "runway")):
+        refused = await api.http.post(elsewhere, json={"challenge": "0a1b2c"})
+        assert refused.status_code == 404
+        assert "0a1b2c" not in refused.text
+
+
+@MINIMAX
+async def test_a_callback_adopts_the_operation_whose_answer_was_lost(
+    api: Api, provider: str
+) -> None:
+    address = await unknown_attempt(api, provider)
+    told = {
+        "minimax": {"task_id": "77", "status": "processing"},
+        "minimax_v2": {"task": {"id": "77"}},
+    }
+
+    for _ in range(2):  # a vendor that tells again adds nothing
+        answer = await api.http.post(address, content=json.dumps(told[provider]))
+        assert answer.status_code == 200
+
+    (attempt,) = await api.fetch("SELECT state, operation_id FROM attempt")
+    assert attempt == {"state": "accepted", "operation_id": "77"}
+    assert await api.fetch("SELECT state FROM job") == [{"state": "processing"}]
+    (due,) = await api.fetch(
+        "SELECT what, lane, at <= now() AS is_due FROM due WHERE what <> 'expire'"
+    )
+    assert due == {"what": "poll", "lane": provider, "is_due": True}
+    assert set(api.hints.sent) == {(What.POLL, provider)}

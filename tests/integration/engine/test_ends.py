@@ -1,7 +1,7 @@
 """How jobs end when some of their videos do and others don't, and what that costs whom."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,11 +10,14 @@ from models.database import Connection
 from models.invariants import violations
 from models.request import VideoRequest
 from models.state import JobState, What
+from providers.base import Accepted
+from providers.registry import PROVIDERS
 from tasks.engine import Engine
 from tasks.finish import finish
 from tasks.intake import accept
 from tasks.lifecycle import verb_for
 from tasks.pump import Pump
+from tasks.verbs.accepted import record_accepted
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
 from transport.base import Request, Response
@@ -164,6 +167,123 @@ async def test_an_answer_that_comes_after_another_attempt_was_planned_is_kept_an
     assert await states(engine, "attempt", job) == ["unknown", "succeeded"]
     assert await states(engine, "output", job) == ["stored"]
     assert far_side.posts() == 2
+
+
+# -- operations that nobody wants any more --------------------------------------------------------
+
+
+async def superseded(engine: Engine, script: Script, **fields: Any) -> tuple[str, str]:
+    """A job whose first attempt comes to light when a second one runs already, and that attempt."""
+    job = await submitted(engine, unknown_policy="at_least_once", **fields)
+    script.words["submit"] = "lost"
+    await run(engine, What.SUBMIT)
+    del script.words["submit"]
+    await run(engine, What.SUBMIT)
+    (first,) = await engine.database.fetch("SELECT id FROM attempt WHERE state = 'unknown'")
+    await record_accepted(engine, first["id"], Accepted(operation_id="op-late"))
+    assert await states(engine, "attempt", job) == ["accepted", "accepted"]
+    return job, first["id"]
+
+
+async def test_an_attempt_that_another_has_replaced_is_cancelled_upstream(
+    engine: Engine, script: Script, far_side: FarSide
+) -> None:
+    job, first = await superseded(engine, script)
+
+    # It is stopped while the other goes on
+    rows = await engine.database.fetch("SELECT what FROM due WHERE id = %s", (first,))
+    assert rows == [{"what": "cancel"}]
+    await run(engine, What.CANCEL)
+    assert far_side.requests[-1].method == "DELETE"
+    assert far_side.requests[-1].url.endswith("/tasks/op-late")
+    assert await states(engine, "attempt", job) == ["cancelled", "accepted"]
+    await run(engine, What.POLL, What.STORE)
+    assert (await job_of(engine, job))["state"] == "complete"
+    assert await states(engine, "attempt", job) == ["cancelled", "succeeded"]
+
+
+async def test_a_replaced_attempt_that_can_not_be_cancelled_says_nothing_of_the_job(
+    engine: Engine, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runway = PROVIDERS["runway"]
+    bound = replace(runway.capabilities, cancel=False)
+    monkeypatch.setattr(type(runway), "capabilities", bound)
+    job, first = await superseded(engine, script)
+    # Given the second one waits, while the first is looked at and ends
+    await run(engine, What.SUBMIT)
+    await engine.database.fetch(
+        "UPDATE due SET at = CASE WHEN id = %s THEN now() ELSE now() + interval '1 h' END "
+        "WHERE what = 'poll'",
+        (first,),
+    )
+    script.words["poll"] = "running"
+    await Pump(verb_for(What.POLL, engine), engine.database, None, seconds=0.05).run()
+    assert (await job_of(engine, job))["progress_percent"] == 0
+    del script.words["poll"]
+    await engine.database.fetch("UPDATE due SET at = now() WHERE id = %s", (first,))
+    await Pump(verb_for(What.POLL, engine), engine.database, None, seconds=0.05).run()
+    # Then the job is no further than the second
+    assert await states(engine, "attempt", job) == ["succeeded", "accepted"]
+    assert (await job_of(engine, job))["state"] == "processing"
+    assert await states(engine, "output", job) == ["expected"]
+    await run(engine, What.POLL, What.STORE)
+    assert (await job_of(engine, job))["state"] == "complete"
+
+
+async def finished(engine: Engine, job: str) -> None:
+    async def work(connection: Connection) -> None:
+        await finish(engine, connection, JobState.CANCELLED, [job])
+
+    await engine.database.run(work)
+
+
+#: What a look may bring again and again of an operation that never ends.
+ENDLESS = ["running", "broken", "strange", "lost", None]
+
+
+@pytest.mark.parametrize("word", ENDLESS)
+async def test_an_operation_that_nobody_wants_is_not_polled_for_ever(
+    make_engine: MakeEngine, engine: Engine, script: Script, far_side: FarSide, word: str | None
+) -> None:
+    """None: no worker has credentials for its account any more, which leaves even cancels."""
+    poller = engine if word else facing(make_engine(RUNWAYML_API_SECRET=""), far_side)
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await finished(engine, job)
+    # Given an operation that can not be cancelled
+    script.words["cancel"] = "broken"
+    await run(engine, *[What.CANCEL] * (6 if word else 1))
+    if word:
+        script.words["poll"] = word
+    await run(poller, *[What.CANCEL, What.POLL] * 2)
+    assert await states(engine, "attempt", job) == ["accepted"]
+
+    # When two days have gone by since it was accepted
+    await engine.database.fetch("UPDATE attempt SET accepted_at = now() - interval '48 hours'")
+    await run(poller, What.CANCEL, What.POLL)
+
+    # Then nobody looks any more, and its cost is what was estimated
+    (attempt,) = await engine.database.fetch("SELECT * FROM attempt")
+    assert (attempt["state"], attempt["error"]["code"]) == ("failed", "operation_abandoned")
+    ended = await job_of(engine, job)
+    assert attempt["cost_micros"] == ended["estimated_cost_micros"]
+    assert (ended["state"], ended["cost_micros"]) == ("cancelled", 0)
+    assert await engine.database.fetch("SELECT * FROM due") == []
+    (told,) = await engine.database.fetch(
+        "SELECT detail FROM event WHERE kind = 'attempt.abandoned'"
+    )
+    assert told["detail"]["attempt"] == attempt["id"]
+
+
+async def test_an_operation_that_is_wanted_is_polled_until_its_deadline(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await engine.database.fetch("UPDATE attempt SET accepted_at = now() - interval '20 days'")
+    script.words["poll"] = "running"
+    await run(engine, What.POLL)
+    assert await states(engine, "attempt", job) == ["accepted"]
 
 
 async def test_an_operation_is_not_lost_by_one_denial_after_an_outage(

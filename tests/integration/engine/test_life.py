@@ -23,6 +23,7 @@ from models.database import Connection
 from models.invariants import violations
 from models.request import VideoRequest
 from models.state import JobState, What
+from providers.base import Accepted
 from scheduler.claim import Turn, claim
 from scheduler.pace import Pace
 from tasks.engine import Engine
@@ -30,6 +31,7 @@ from tasks.finish import finish
 from tasks.intake import accept
 from tasks.lifecycle import verb_for
 from tasks.verb import Verb
+from tasks.verbs.accepted import record_accepted
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import (
     IN_DOUBT,
@@ -114,6 +116,15 @@ class Life(RuleBasedStateMachine):
             await finish(self.far, connection, JobState.CANCELLED, [job])
 
         self.run(self.far.database.run(work))
+
+    @rule(which=pick)
+    def an_operation_comes_to_light(self, which: int) -> None:
+        """A callback tells of it, whatever has become of its attempt's videos meanwhile."""
+        sql = "SELECT id FROM attempt WHERE state IN ('sent', 'unknown') ORDER BY sent_at"
+        if found := self.run(self.far.database.fetch(sql)):
+            self.answered += 1
+            late = Accepted(operation_id=f"late-{self.answered}")
+            self.run(record_accepted(self.far, found[which % len(found)]["id"], late))
 
     # -- workers --------------------------------------------------------------------------------
 

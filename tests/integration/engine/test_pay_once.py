@@ -92,10 +92,10 @@ async def submitted(engine: Engine, **fields: Any) -> str:
     return (await accept(engine, request, tenant="default")).job_id
 
 
-async def pump(engine: Engine, what: What = What.SUBMIT) -> Tally:
+async def pump(engine: Engine, what: What = What.SUBMIT, *, lane: str = "runway") -> Tally:
     """One short run, as if everything's time had come."""
     await engine.database.fetch("UPDATE due SET at = now() - interval '1 s' WHERE what <> 'expire'")
-    return await Pump(verb_for(what, engine), engine.database, "runway", seconds=0.2).run()
+    return await Pump(verb_for(what, engine), engine.database, lane, seconds=0.2).run()
 
 
 async def attempts_of(engine: Engine, job: str) -> list[dict[str, Any]]:
@@ -225,6 +225,43 @@ async def test_a_documented_refusal_is_tried_again_when_the_provider_wants_it(
     (attempt,) = await attempts_of(engine, job)
     assert (attempt["state"], attempt["rejections"]) == ("accepted", 1)
     assert upstream.posts == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("hailuo-2.3", {"base_resp": {"status_code": 2013, "status_msg": "%s"}}),
+        ("minimax-h3", {"error": {"type": "bad_request_error", "message": "%s (2013)"}}),
+    ],
+)
+async def test_a_public_address_that_a_vendor_can_not_reach_costs_no_job(
+    make_engine: MakeEngine, upstream: Upstream, model: str, said: dict[str, Any]
+) -> None:
+    # Given a vendor that calls our address while its submit is open, and hears nothing
+    engine = make_engine(
+        MINIMAX_API_KEY="key_for_tests_of_the_engine",
+        MINIMAX_BASE_URL=f"http://127.0.0.1:{upstream.port}",
+        LONGTAKE_PUBLIC_URL="https://videos.test",
+    )
+    words = json.dumps(said) % "invalid params, fail to check callback url"
+    status = "200 OK" if "base_resp" in said else "400 Bad Request"
+    upstream.behave = upstream.answer(words.encode(), status=status)
+    job = await submitted(engine, model=model)
+    (attempt,) = await attempts_of(engine, job)
+    await pump(engine, lane=attempt["account"])
+    # When the attempt is sent again
+    (attempt,) = await attempts_of(engine, job)
+    assert (attempt["state"], attempt["rejections"]) == ("planned", 1)
+    taken = {"task_id": "77", "base_resp": {"status_code": 0, "status_msg": "success"}}
+    upstream.behave = upstream.answer(json.dumps(taken).encode())
+    await pump(engine, lane=attempt["account"])
+    # Then it is without the address, and taken
+    first, second = (request for request in upstream.requests if request.startswith(b"POST "))
+    assert f"https://videos.test/callbacks/{attempt['provider']}/{attempt['marker']}" in str(first)
+    assert b"callback_url" not in second
+    (attempt,) = await attempts_of(engine, job)
+    assert (attempt["state"], attempt["operation_id"]) == ("accepted", "77")
+    await engine.close()
 
 
 async def test_a_request_that_the_provider_refuses_ends_the_job(

@@ -461,7 +461,7 @@ async def test_a_stop_hands_back_what_was_not_started_and_finishes_what_was(
 
     # When the process is asked to stop
     stop.set()
-    await until(lambda: _two_are_leased(database))
+    await until(lambda: _are_leased(database, 2))
 
     # Then the eight are due at once, as if they had never been claimed
     (free,) = await database.fetch(
@@ -475,9 +475,34 @@ async def test_a_stop_hands_back_what_was_not_started_and_finishes_what_was(
     assert len(work.started) == 2
 
 
-async def _two_are_leased(database: Database) -> bool:
+async def test_what_is_handed_back_keeps_its_place_and_its_priority(database: Database) -> None:
+    # Given rows of several priorities: the higher, the earlier they came up
+    ids = await put(database, 10)
+    await database.fetch(
+        "UPDATE due SET at = now() - interval '10 min' - right(id, 2)::int * interval '1 min'"
+    )
+    line = "SELECT id, at FROM due ORDER BY at"
+    before = await database.fetch(line)
+    # When a pump that has claimed them all, and begun none but the first, is stopped
+    first = before[0]["id"]
+    assert first == ids[-1]
+    work = Work(database, concurrency=1, hanging=set(ids))
+    stop = asyncio.Event()
+    running = asyncio.create_task(work.pump(stop=stop.is_set).run())
+    await work.has_started(1)
+    stop.set()
+    await until(lambda: _are_leased(database, 1))
+    # Then the others stand where they stood
+    assert [thing.id for thing in work.started] == [first]
+    free = await database.fetch("SELECT id, at FROM due WHERE lease IS NULL ORDER BY at")
+    assert free == before[1:]
+    await work.release(*ids)
+    await running
+
+
+async def _are_leased(database: Database, count: int) -> bool:
     rows = await database.fetch("SELECT id FROM due WHERE lease IS NOT NULL")
-    return len(rows) == 2
+    return len(rows) == count
 
 
 # -- the database goes away -----------------------------------------------------------------------

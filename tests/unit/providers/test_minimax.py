@@ -206,8 +206,69 @@ def test_a_cancel_that_comes_too_late_is_an_error_and_a_missing_task_is_none() -
     told(MinimaxV2(), MinimaxV2().cancel("1"), Answering(body, status=404))
 
 
-@pytest.mark.parametrize("provider", [Minimax(), MinimaxV2()], ids=lambda one: one.name)
-def test_no_callback_is_asked_for(provider: Provider) -> None:
+BOTH = pytest.mark.parametrize("provider", [Minimax(), MinimaxV2()], ids=lambda one: one.name)
+
+
+@BOTH
+def test_a_callback_is_asked_for_where_there_is_an_address(provider: Provider) -> None:
     address = "https://longtake.example.com/callbacks/minimax/m1"
     asked = next(provider.submit(replace(ASK, callback_url=address)))
-    assert "callback_url" not in asked.json
+    assert asked.json["callback_url"] == address
+    assert "callback_url" not in next(provider.submit(ASK)).json
+
+
+@BOTH
+def test_an_address_of_ours_that_did_not_answer_refuses_for_the_moment(provider: Provider) -> None:
+    """The request is in order: nothing was taken, and the next try may do without the address."""
+    words = "invalid params, fail to check callback url"
+    bodies = {
+        "minimax": (base(2013, words), 200),
+        "minimax_v2": (_v2_error(f"{words} (2013)"), 400),
+    }
+    body, status = bodies[provider.name]
+    error = refused(provider, body, status=status)
+    assert error.failure.fault.may_be_tried_again
+    assert error.status in provider.capabilities.refusals
+    assert provider.capabilities.callback_challenged
+
+
+def _v2_error(words: str) -> dict[str, object]:
+    return {"type": "error", "error": {"type": "bad_request_error", "message": words}}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (b'{"challenge": "a\\u00e9b"}', {"challenge": "a\u00e9b"}),
+        (b'{"challenge": ""}', {"challenge": ""}),
+        (b'{"task_id": "1", "status": "processing"}', None),
+        (b'{"challenge": {"a": 1}}', None),
+        (b'{"challenge": "%s"}' % (b"a" * 1025), None),
+        (b'["challenge"]', None),
+        (b"[" * 100_000, None),
+        (b"\xff", None),
+    ],
+)
+def test_a_challenge_is_echoed_and_nothing_else_is(
+    provider: Provider, body: bytes, reply: object
+) -> None:
+    echoed = provider.callback_reply(body)
+    assert (json.loads(echoed) if echoed is not None else None) == reply
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("body", "operation"),
+    [
+        (b'{"task_id": "1", "status": "processing", "file_id": ""}', "1"),
+        (b'{"task": {"id": "2", "status": "running"}}', "2"),
+        (b'{"task_id": 1}', None),
+        (b'{"task_id": ".."}', None),
+        (b'{"task": "2"}', None),
+        (b'{"challenge": "c"}', None),
+        (b"{", None),
+    ],
+)
+def test_a_callback_names_its_task(provider: Provider, body: bytes, operation: str | None) -> None:
+    assert provider.callback_operation(body) == operation

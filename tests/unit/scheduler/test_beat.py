@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from models.state import What
+from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
-from tasks.queue import PUMPS, Queue
+from tasks.queue import PUMPS, Queue, queue_of
 
 #: Read, not imported: to ask the app would give this process a broker.
 TASKS = re.findall(
@@ -33,3 +34,11 @@ def test_every_kind_of_due_rows_has_a_task_on_a_known_queue() -> None:
     for name, queue in PUMPS.values():
         assert name in TASKS
         assert queue in set(Queue)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_posts_of_minutes_and_of_moments_have_queues_of_their_own(name: str) -> None:
+    is_long = PROVIDERS[name].capabilities.synchronous
+    assert queue_of(What.SUBMIT, name) is (Queue.SUBMIT_LONG if is_long else Queue.SUBMIT)
+    assert queue_of(What.STORE, name) is Queue.STORE
+    assert queue_of(What.DELIVER, None) is Queue.DELIVER

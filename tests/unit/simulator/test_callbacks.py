@@ -1,6 +1,7 @@
 """The simulator calls back at each change, as often as the vendor, and this machine only."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,13 +35,17 @@ class Receiver:
     url: str = ""
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    #: What it answers with, given what it was sent.
+    replies: Callable[[bytes], bytes] = lambda _body: b""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hear(self, request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.heard.append((headers, await request.read()))
+        body = await request.read()
+        self.heard.append((headers, body))
         self.changed.set()
-        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+        status = self.answers.pop(0) if self.answers else 200
+        return web.Response(status=status, body=self.replies(body))
 
     async def words(self, count: int, of: str) -> list[object]:
         """The status words of the first so many callbacks, once they have come."""
@@ -137,6 +142,62 @@ def signature(headers: dict[str, str], body: bytes) -> str:
     """What the standard's own library makes of the same."""
     moment = datetime.fromtimestamp(int(headers["webhook-timestamp"]), tz=UTC)
     return Webhook(WEBHOOK_SECRET).sign(headers["webhook-id"], moment, body.decode())
+
+
+@pytest.mark.parametrize("v2", [False, True])
+async def test_minimax_wants_its_challenge_echoed_and_then_tells_each_change(
+    client: httpx.AsyncClient, clock: Clock, receiver: Receiver, *, v2: bool
+) -> None:
+    receiver.replies = lambda body: body
+    task = (await minimax(client, receiver.url, v2=v2)).json()["task_id"]
+    (challenge,) = receiver.heard
+    assert list(json.loads(challenge[1])) == ["challenge"]
+
+    clock.advance(21)
+    await receiver.until(lambda: len(receiver.heard) == 2)
+    clock.advance(LONG_ENOUGH)
+    await receiver.until(lambda: len(receiver.heard) == 3)
+
+    told = [json.loads(body) for _, body in receiver.heard[1:]]
+    if v2:
+        assert [one["task"]["id"] for one in told] == [task, task]
+        assert [one["task"]["status"] for one in told] == ["running", "succeeded"]
+    else:
+        assert [one["task_id"] for one in told] == [task, task]
+        assert [one["status"] for one in told] == ["processing", "success"]
+        assert told[1]["file_id"]
+
+
+@pytest.mark.parametrize("v2", [False, True])
+@pytest.mark.parametrize("answer", [b"", b'{"challenge": "another"}', b"{}", b"\xff", 204, 500])
+async def test_minimax_takes_nothing_where_its_challenge_is_not_echoed(
+    client: httpx.AsyncClient, receiver: Receiver, answer: bytes | int, *, v2: bool
+) -> None:
+    if isinstance(answer, int):
+        receiver.replies, receiver.answers = (lambda body: body), [answer]
+    else:
+        receiver.replies = lambda _body: answer
+    said = await minimax(client, receiver.url, v2=v2)
+    assert "fail to check callback url" in said.text
+    assert said.status_code == (400 if v2 else 200)
+    assert "2013" in said.text
+    assert (await client.get("/_sim/bill")).json()["data"] == []
+
+
+async def minimax(client: httpx.AsyncClient, url: str, *, v2: bool) -> httpx.Response:
+    older = {"model": "MiniMax-Hailuo-2.3", "prompt": "a cat"}
+    newer = {
+        "model": "MiniMax-H3",
+        "content": [{"type": "text", "text": "a cat"}],
+        "resolution": "768P",
+        "duration": 4,
+        "ratio": "16:9",
+    }
+    return await client.post(
+        f"/minimax/{'v2' if v2 else 'v1'}/video_generation",
+        json=(newer if v2 else older) | {"callback_url": url},
+        headers={"Authorization": "Bearer minimax-test-key"},
+    )
 
 
 async def test_gemini_names_the_interaction_that_has_ended_and_no_more(
