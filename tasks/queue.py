@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
+import kombu
 from celery import Celery
 
 from models.state import What
@@ -59,10 +60,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "task_default_queue": Queue.CONTROL,
-        "task_create_missing_queues": True,
-        # RabbitMQ: replicated queues; their delivery limit may drop a message, which is a hint.
-        "task_default_queue_type": "quorum" if broker.startswith("amqp") else "classic",
-        "task_create_missing_queue_type": "quorum" if broker.startswith("amqp") else "classic",
+        # All of them, so that a worker that is started without -Q does all there is to do.
+        "task_queues": [_declared(queue, broker) for queue in Queue],
         "worker_detect_quorum_queues": True,
         "task_routes": {
             **{name: {"queue": queue} for name, queue in PUMPS.values()},
@@ -89,6 +88,13 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "beat_max_loop_interval": 1,
         "timezone": "UTC",
     }
+
+
+def _declared(queue: Queue, broker: str) -> kombu.Queue:
+    """RabbitMQ: a replicated queue; its delivery limit may drop a message, which is a hint."""
+    kind = {"x-queue-type": "quorum"} if broker.startswith("amqp") else None
+    exchange = kombu.Exchange(queue.value)
+    return kombu.Queue(queue.value, exchange, queue.value, queue_arguments=kind)
 
 
 def _transport_options(broker: str) -> dict[str, Any]:
