@@ -85,3 +85,18 @@ def test_a_database_that_is_away_costs_the_time_that_it_is_away(
     # Then all jobs are made
     prove(house, jobs)
     assert states(house, jobs) == {"complete": JOBS}
+
+
+@pytest.mark.chaos
+def test_a_database_without_a_free_connection_makes_everybody_wait_and_nobody_fail(
+    house: FaultStack,
+) -> None:
+    # Given somebody who has taken every connection that there is, and ours broken off
+    jobs = submit(house, JOBS)
+    until_some_are(house, jobs, "processing")
+    with house.all_connections_taken():
+        assert wait_until(lambda: not house.is_ready(), TO_NOTICE)
+
+    # Then all jobs are made once they are free again
+    prove(house, jobs)
+    assert states(house, jobs) == {"complete": JOBS}

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -36,6 +37,11 @@ from worker.embedded.server import living, mark_of, send, wait_until
 ALL_QUEUES = "submit,submit_long,poll,store,deliver,control,intake"
 #: How often an operation is polled at most, in seconds.
 POLL_FLOOR = "0.3"
+_BREAK_OURS_OFF = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'longtake'
+"""
+#: More than any server of a test allows.
+MOST_CONNECTIONS = 1000
 #: How long a database that was killed may refuse us, in seconds.
 DATABASE_PATIENCE = 60.0
 
@@ -187,6 +193,23 @@ class FaultStack:
 
     def thaw_database(self) -> None:
         self._send_to_database(Signals.SIGCONT)
+
+    @contextmanager
+    def all_connections_taken(self) -> Iterator[None]:
+        """Every connection, the superuser's included, is somebody else's; ours are broken off."""
+        with ExitStack() as taken:
+            first = taken.enter_context(psycopg.connect(self.database_url, autocommit=True))
+            for _ in range(MOST_CONNECTIONS):
+                try:
+                    other = psycopg.connect(self.database_url, connect_timeout=5)
+                except psycopg.OperationalError:
+                    if not first.execute(_BREAK_OURS_OFF).fetchall():
+                        break
+                else:
+                    taken.enter_context(other)
+            else:
+                pytest.fail(f"{MOST_CONNECTIONS} tries did not take every connection")
+            yield
 
     def _send_to_database(self, signal: Signals) -> None:
         send(living("postgres", mark_of((self.folder / "postgres").resolve())), signal)
