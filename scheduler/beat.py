@@ -16,7 +16,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "kwargs": {"within": 20.0},
         "options": {"expires": _STALE},
     },
-    # The same for what has been due for longer, which only an outage leaves behind.
+    # The same with polls that have been due for longer, which only an outage leaves behind.
     "tick-all": {"task": "video.tick", "schedule": 5.0, "options": {"expires": _STALE}},
     # Deletes what is older than it is to be kept, a small batch at a time.
     "prune": {"task": "video.prune", "schedule": 600.0, "options": {"expires": 300}},

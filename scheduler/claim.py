@@ -217,8 +217,9 @@ async def lanes_due(
 ) -> list[tuple[What, str | None]]:
     """Which kinds and lanes have something due now: what the beat tick sends hints for.
 
-    With `within`, only what came up in the last so many seconds: rows that were due before are
-    found by the looks without it, and dead entries, which an old snapshot keeps, cost nothing.
+    With `within`, of polls only what came up in the last so many seconds: those that were due
+    before are found by the looks without it, and dead entries, which an old snapshot keeps, cost
+    nothing.
     """
     cursor = await connection.execute(
         """
@@ -232,9 +233,10 @@ async def lanes_due(
         SELECT DISTINCT what, CASE WHEN what = ANY(%s) THEN NULL ELSE lane END AS lane FROM lanes
         WHERE EXISTS (SELECT 1 FROM due
                       WHERE due.what = lanes.what AND due.lane = lanes.lane AND at <= now()
-                        AND at >= CASE WHEN %s::float8 IS NULL THEN '-infinity'
-                                       ELSE now() - %s * interval '1 second' END)
+                        AND at >= CASE WHEN lanes.what = %s AND %s::float8 IS NOT NULL
+                                       THEN now() - %s * interval '1 second'
+                                       ELSE '-infinity' END)
         """,
-        (list(SHARED_LANES), within, within),
+        (list(SHARED_LANES), What.POLL, within, within),
     )
     return [(What(row["what"]), row["lane"]) for row in await cursor.fetchall()]

@@ -67,7 +67,7 @@ def expire(lane: str) -> str:
 
 @app.task(name="video.tick")
 def tick(within: float | None = None) -> str:
-    """Send a hint for each kind and lane with rows that came up `within` seconds, or ever.
+    """Send a hint for each kind and lane with due rows; of polls, `within` so many seconds.
 
     Twice is harmless: so are hints.
     """

@@ -124,18 +124,19 @@ async def test_dead_entries_that_a_snapshot_keeps_are_not_walked_over(
     assert await database.run(old_snapshots) == []
 
 
-async def test_the_tick_finds_what_came_up_lately_and_at_times_everything(
+async def test_the_tick_finds_polls_that_came_up_lately_and_at_times_all(
     database: Database,
 ) -> None:
     rows = [due.Row(id="forgotten", lane="other", tenant="tenant")]
-    await database.run(lambda connection: due.put(connection, What.STORE, rows))
+    for what in (What.POLL, What.SUBMIT):
+        await database.run(lambda connection, what=what: due.put(connection, what, rows))  # type: ignore[misc]
     await database.fetch("UPDATE due SET at = now() - interval '1 hour' WHERE id = 'forgotten'")
 
     lately = await database.run(lambda connection: lanes_due(connection, within=20.0))
     ever = await database.run(lanes_due)
 
-    assert set(lately) == {(What.POLL, LANE)}
-    assert set(ever) == {(What.POLL, LANE), (What.STORE, "other")}
+    assert set(lately) == {(What.POLL, LANE), (What.SUBMIT, "other")}
+    assert set(ever) == {*lately, (What.POLL, "other")}
 
 
 async def _now(database: Database) -> object:
