@@ -7,13 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import polls
+from benchmarks import claims, polls, snapshot
 from benchmarks.report import Report
 from benchmarks.stand import Stand, machine, standing
 
 #: Each by its name; given a stand of its own, and how many rounds count.
 BENCHMARKS: dict[str, Callable[[Stand, int], Report]] = {
     "polls": lambda stand, rounds: polls.measure(stand, rounds=rounds),
+    "snapshot": lambda stand, rounds: snapshot.measure(stand, rounds=rounds),
+    "claims": lambda stand, rounds: claims.measure(stand, rounds=rounds),
 }
 
 

@@ -39,7 +39,7 @@ SECONDS, MESSAGES = 6.0, 2_500
 RUN_BOUND = 60.0
 
 _PUMP_DONE = '"event": "pump.done"'
-_READY = "worker.ready"
+READY = "worker.ready"
 #: The baseline worker's name: it alone is told of the baseline's queue.
 _BASELINE = "baseline@stand"
 
@@ -80,20 +80,15 @@ def _contenders(stand: Stand) -> Iterator[dict[str, Callable[[], Reading]]]:
             return stack.enter_context(process)
 
         vendor = start("vendor", "benchmarks.upstream").line(within=START_BOUND)
-        pointed = {
-            "RUNWAYML_BASE_URL": vendor,
-            "RUNWAYML_API_SECRET": "key_benchmark",
-            "LONGTAKE_PUMP_SECONDS": str(SECONDS),
-            "LONGTAKE_POLL_FLOOR_SECONDS": "0.05",
-        }
+        pointed = pointed_at(vendor)
         bench = Bench(stand)
-        pump = start("pump", *_worker("worker", "-Q", "poll"), **pointed)
+        pump = start("pump", *POLL_WORKER, **pointed)
         baseline = start(
             "baseline", *_worker("benchmarks.baseline_tasks", "-n", _BASELINE), **pointed
         )
         seam = start("seam", "benchmarks.bare_loop", "seam", **pointed)
         aiohttp = start("aiohttp", "benchmarks.bare_loop", "aiohttp", **pointed)
-        pump.wait_for(_READY, times=1, within=START_BOUND)
+        pump.wait_for(READY, times=1, within=START_BOUND)
         for loop in (seam, aiohttp):
             loop.line(within=START_BOUND)
         yield {
@@ -104,8 +99,22 @@ def _contenders(stand: Stand) -> Iterator[dict[str, Callable[[], Reading]]]:
         }
 
 
+def pointed_at(vendor: str) -> dict[str, str]:
+    """What a worker is told so that it polls the vendor as fast as it can."""
+    return {
+        "RUNWAYML_BASE_URL": vendor,
+        "RUNWAYML_API_SECRET": "key_benchmark",
+        "LONGTAKE_PUMP_SECONDS": str(SECONDS),
+        "LONGTAKE_POLL_FLOOR_SECONDS": "0.05",
+    }
+
+
 def _worker(app: str, *more: str) -> list[str]:
     return ["celery", "-A", app, "worker", "-c", "2", "--without-gossip", "--without-mingle", *more]
+
+
+#: Celery's arguments for a worker that polls.
+POLL_WORKER = _worker("worker", "-Q", "poll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +124,10 @@ class Bench:
     stand: Stand
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def pump(self, worker: Process) -> Reading:
-        """One hint; over when the pump gives its slot back."""
+    def pump(self, worker: Process, *, before: Callable[[], None] = lambda: None) -> Reading:
+        """One hint; over when the pump gives its slot back. `before` comes after the fresh rows."""
         self._fresh()
+        before()
         pumps = worker.told(_PUMP_DONE)
         with Celery(broker=self.stand.broker_url) as celery, self._metered(worker) as meter:
             celery.send_task("video.poll", kwargs={"lane": LANE}, queue="poll")

@@ -11,7 +11,7 @@ _JOBS = """
 INSERT INTO job (id, tenant, request_id, state, model, prompt, request, plan, scene,
                  progress_source, typical_seconds, estimated_cost_micros, unknown_policy,
                  deadline_at, accepted_at)
-SELECT 'job_' || %(prefix)s || to_char(n, 'FM000000'), 'default', 'req_' || n, 'processing',
+SELECT 'job_' || %(prefix)s || to_char(n, 'FM0000000'), 'default', 'req_' || n, 'processing',
        'runway-gen3', 'a prompt of ordinary length about a boat on a lake at dawn', '{}', '{}', '',
        'reported', %(typical)s, 250000, 'at_most_once', now() + interval '1 day', now()
 FROM generate_series(0, %(count)s - 1) AS n
@@ -19,24 +19,32 @@ FROM generate_series(0, %(count)s - 1) AS n
 _ATTEMPTS = """
 INSERT INTO attempt (id, job, provider, account, route, state, marker, count, operation_id,
                      accepted_at)
-SELECT 'att_' || %(prefix)s || to_char(n, 'FM000000'),
-       'job_' || %(prefix)s || to_char(n, 'FM000000'), %(lane)s, %(lane)s, 'runway/gen3/5s',
+SELECT 'att_' || %(prefix)s || to_char(n, 'FM0000000'),
+       'job_' || %(prefix)s || to_char(n, 'FM0000000'), %(lane)s, %(lane)s, 'runway/gen3/5s',
        'accepted', 'mark_' || %(prefix)s || n, 1,
-       'op-' || %(prefix)s || to_char(n, 'FM000000'), now()
+       'op-' || %(prefix)s || to_char(n, 'FM0000000'), now()
 FROM generate_series(0, %(count)s - 1) AS n
 """
+# Those that are due lie scattered among those that are not, as they do after an hour's work.
 _DUE = """
 INSERT INTO due (what, id, lane, tenant, at)
-SELECT 'poll', id, account, 'default', now() FROM attempt
+SELECT 'poll', id, account, 'default',
+       now() + CASE WHEN hashtext(id)::bigint + 2147483648 < 4294967296 * %(share)s
+                    THEN interval '0' ELSE interval '1 hour' END
+FROM attempt
 """
 
 
-def fresh_operations(database: str, prefix: str, *, count: int, typical: float) -> None:
+def fresh_operations(
+    database: str, prefix: str, *, count: int, typical: float, due: int | None = None
+) -> None:
     """Replace everything by `count` accepted operations that usually take `typical` seconds.
 
-    Every run begins so: with no dead row, fresh statistics and an empty journal.
+    About `due` of them, by default all, are due. Every run begins so: with no dead row, fresh
+    statistics and an empty journal.
     """
-    given = {"prefix": prefix, "count": count, "typical": typical, "lane": LANE}
+    share = 1.0 if due is None else due / count
+    given = {"prefix": prefix, "count": count, "typical": typical, "lane": LANE, "share": share}
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("TRUNCATE due, job CASCADE")
         for statement in (_JOBS, _ATTEMPTS, _DUE):
@@ -47,7 +55,7 @@ def fresh_operations(database: str, prefix: str, *, count: int, typical: float) 
 
 def ids_of(prefix: str, count: int) -> Iterator[tuple[str, str]]:
     """Attempt and operation of each of them, by id."""
-    return ((f"att_{prefix}{n:06}", f"op-{prefix}{n:06}") for n in range(count))
+    return ((f"att_{prefix}{n:07}", f"op-{prefix}{n:07}") for n in range(count))
 
 
 def polls_written(database: str) -> int:

@@ -1,0 +1,113 @@
+"""Polls per second while somebody holds an old snapshot, against none, by the pump itself.
+
+A snapshot keeps every dead version of a row. What minutes of polling leave behind is made in
+seconds: each operation is claimed and put back as often as it would be in five minutes at a look
+every five seconds, by the pump's own statements, while the snapshot is held. Then the pump runs.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import uuid4
+
+import psycopg
+
+from benchmarks.polls import OPERATIONS, POLL_WORKER, READY, Bench, pointed_at
+from benchmarks.processes import START_BOUND, Process
+from benchmarks.report import Contender, Reading, Report, Target
+from benchmarks.rows import LANE
+from benchmarks.stand import Stand
+from models import due
+from models.database import Connection, Database
+from models.state import What
+from scheduler.claim import Turn, claim
+
+#: Five minutes at a look every five seconds.
+LOOKS = 60
+BATCH = 500
+
+
+def measure(stand: Stand, *, rounds: int) -> Report:
+    """Run both `rounds` times, in turns, after one short run that does not count."""
+    with _worker(stand) as worker:
+        bench = Bench(stand)
+        bench.pump(worker)
+        free, held = list[Reading](), list[Reading]()
+        for _ in range(rounds):
+            free.append(bench.pump(worker, before=lambda: age(stand.database_url)))
+            with old_snapshot(stand.database_url) as hold:
+                held.append(bench.pump(worker, before=hold))
+    contenders = [
+        Contender("pump, no snapshot", free),
+        Contender(f"pump, under a snapshot {LOOKS} looks old", held),
+    ]
+    ratios = contenders[1].against(contenders[0])
+    return Report(
+        name="snapshot: polls per second under an old snapshot",
+        unit="polls",
+        contenders=contenders,
+        targets=[Target(words="under the snapshot / without", at_least=0.5, ratios=ratios)],
+    )
+
+
+@contextmanager
+def old_snapshot(url: str) -> Iterator[Callable[[], None]]:
+    """A transaction that has read, for the block's length, once what is given is called."""
+    with psycopg.connect(url) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+
+        def hold() -> None:
+            reader.execute("SELECT count(*) FROM due")
+            age(url)
+
+        yield hold
+
+
+def age(url: str) -> None:
+    """Claim and put back every operation as often as five minutes would."""
+    asyncio.run(_age(url))
+
+
+async def _age(url: str) -> None:
+    database, looks, turn, floor = Database(url, connections=2), 0, Turn(), None
+    while looks < LOOKS * OPERATIONS:
+        lease = str(uuid4())
+
+        async def work(connection: Connection, lease: str = lease) -> int:
+            nonlocal turn, floor
+            found = await claim(
+                connection,
+                What.POLL,
+                lane=LANE,
+                turn=turn,
+                floor=floor,
+                most=BATCH,
+                each=BATCH,
+                lease=lease,
+                seconds=30.0,
+            )
+            turn, floor = found.turn, found.floor
+            return await _put_back(connection, [row.id for row in found.rows])
+
+        looks += await database.run(work)
+    await database.close()
+
+
+async def _put_back(connection: Connection, ids: list[str]) -> int:
+    await due.put_back(connection, What.POLL, ids, after=[0.0] * len(ids))
+    return len(ids)
+
+
+@contextmanager
+def _worker(stand: Stand) -> Iterator[Process]:
+    with ExitStack() as stack:
+
+        def start(name: str, *arguments: str, **more: str) -> Process:
+            environment = stand.environment(**more)
+            process = Process(name, *arguments, environment=environment, logs=stand.folder)
+            return stack.enter_context(process)
+
+        vendor = start("vendor", "benchmarks.upstream").line(within=START_BOUND)
+        worker = start("pump", *POLL_WORKER, **pointed_at(vendor))
+        worker.wait_for(READY, times=1, within=START_BOUND)
+        yield worker
