@@ -107,7 +107,10 @@ class Phase(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
+        return self in _FINAL
+
+
+_FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

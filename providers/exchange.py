@@ -78,11 +78,12 @@ def request_for(call: Call, *, provider: Provider, account: Account, now: float)
         headers["content-type"] = "application/json"
     # A link in an answer may point anywhere: our key goes to the vendor's own origin only.
     if not absolute or _same_origin(url, account.base_url):
-        headers |= _lower(provider.authorize(account, now=now))
+        _put(headers, provider.authorize(account, now=now))
+    _put(headers, call.headers)
     return Request(
         method=call.method,
         url=url,
-        headers=headers | _lower(call.headers),
+        headers=headers,
         content=content,
         form=call.form,
         timeout=call.timeout,
@@ -151,5 +152,6 @@ def _origin(url: str) -> tuple[str, str, int] | None:
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def _put(headers: dict[str, str], more: Mapping[str, str]) -> None:
+    for name, value in more.items():
+        headers[name.lower()] = value

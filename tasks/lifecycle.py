@@ -25,7 +25,7 @@ from models.state import What
 from tasks import hints
 from tasks.engine import Engine
 from tasks.loop import Runtime, runtime
-from tasks.pump import Pump, Tally
+from tasks.pump import Pump
 from tasks.verb import Verb
 from tasks.verbs.cancel import Cancel
 from tasks.verbs.deliver import Deliver
@@ -34,6 +34,7 @@ from tasks.verbs.look_up import LookUpVerb
 from tasks.verbs.poll import Poll
 from tasks.verbs.store import Store
 from tasks.verbs.submit import ANSWER_MARGIN, Submit
+from tasks.writing import Tally
 
 log = structlog.get_logger()
 

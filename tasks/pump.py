@@ -24,13 +24,12 @@ from scheduler.claim import Claimed, Found, Turn, claim, release, renew
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.verb import Verb
+from tasks.writing import BATCH, Tally, Writer
 
 log = structlog.get_logger()
 
-#: Rows of one claim and of one write-back.
-BATCH = 500
-#: Results wait at most this long for company before they are written, in seconds.
-FLUSH_AFTER = 0.1
+#: Claimed rows that may wait for a free request.
+AHEAD = 1000
 #: A pump with nothing to do waits this long for a hint before it gives its slot back, in seconds.
 LINGER = 0.5
 #: Where users choose the lanes, one that has not answered promptly holds so many rows at most.
@@ -41,30 +40,11 @@ PROMPT = 5.0
 POISON_TRIES = 10
 #: For so long a lane's floor is believed before all of it is looked at again, in seconds.
 FLOOR_HOLDS = 10.0
-#: How long a row whose write-back failed is left alone, in seconds.
-PARKED = 300.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one pump did, for the log and for Flower."""
-
-    claimed: int = 0
-    written: int = 0
-    lost: int = 0
-    failed: int = 0
-    claims: int = 0
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        parts = (("claimed", self.claimed), ("written", self.written))
-        faults = (("lost", self.lost), ("failed", self.failed))
-        return " ".join(f"{n}={v}" for n, v in (*parts, *(f for f in faults if f[1])))
 
 
 @dataclass(slots=True)
 class _Held:
-    """A claimed row and the task that works on it, once it was started."""
+    """A claimed row and the task that works on it (and then on others), once it was started."""
 
     item: Any
     lane: str
@@ -88,14 +68,13 @@ class Pump:
     stop: Callable[[], bool] = lambda: False
     tally: Tally = field(default_factory=Tally)
     _lease: str = field(default_factory=lambda: str(uuid4()))
+    _workers: set[asyncio.Task[None]] = field(default_factory=set)
     _ready: deque[_Held] = field(default_factory=deque)
     _held: dict[str, _Held] = field(default_factory=dict)
-    _results: list[Any] = field(default_factory=list)
     #: Claimed again while they were held, and when they came up: due anew, before their write-back
     #: was noticed here.
     _reclaimed: dict[str, datetime] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
     _claiming: bool = True
     #: The last claim brought about as much as it asked for.
@@ -105,12 +84,21 @@ class Pump:
     _floor: datetime | None = None
     _floor_until: float = 0.0
     _pace: Pace = field(init=False)
+    _writer: Writer = field(init=False)
     #: Shared lanes whose latest answer was prompt.
     _prompt: set[str] = field(default_factory=set)
     _busy: int = 0
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.verb.concurrency)
+        self._writer = Writer(
+            verb=self.verb,
+            database=self.database,
+            lease=self._lease,
+            tally=self.tally,
+            outstanding=lambda: len(self._held),
+            settled=self._settle,
+        )
 
     @property
     def is_claiming(self) -> bool:
@@ -128,7 +116,7 @@ class Pump:
         try:
             async with asyncio.TaskGroup() as group:
                 renewer = group.create_task(self._keep_leases())
-                writer = group.create_task(self._keep_writing())
+                writer = group.create_task(self._writer.run())
                 try:
                     await self._claim_and_start(started + self.seconds)
                 finally:
@@ -137,6 +125,7 @@ class Pump:
                 while self._held:
                     self._changed.clear()
                     await self._settled()
+                await self._release_reclaimed()
                 renewer.cancel()
                 writer.cancel()
         finally:
@@ -148,12 +137,14 @@ class Pump:
 
     async def _claim_and_start(self, until: float) -> None:
         while not self.stop() and time.monotonic() < until:
+            await self._release_reclaimed()
             # Before the look, so that what changes while it is under way makes us look again.
             self._woken = False
             self._changed.clear()
             if self._runs_low() and self._pace.limit:
                 if await self._claim():
                     self._start()
+                    await asyncio.sleep(0)  # they take their rows before we look what is left
                     continue
                 linger = min(LINGER, until - time.monotonic())
                 if not (self._held or self._changed.is_set() or await self._hint_within(linger)):
@@ -163,12 +154,12 @@ class Pump:
 
     def _runs_low(self) -> bool:
         """Whether to claim; where there is plenty, early, so that no request waits for a claim."""
-        reserve = self.verb.each // 2 if self._plenty else 0
+        reserve = min(self.verb.each, BATCH) if self._plenty else 0
         return len(self._ready) < max(self.verb.concurrency, reserve)
 
     async def _claim(self) -> bool:
         """Claim what there is room for; False when nothing was due on a whole round."""
-        room = max(1, BATCH - len(self._ready))
+        room = max(1, min(BATCH, AHEAD - len(self._ready)))
         for _ in range(2):  # the second look begins the round anew
             started_at_the_beginning = self._turn == Turn()
             claimed = await self._claim_once(room)
@@ -195,7 +186,7 @@ class Pump:
                 seconds=self.lease_seconds,
             )
 
-        found = await self.database.run(work)
+        found = await self.database.run_statement(work)
         self._go_on_from(found)
         claimed = found.rows
         self.tally.claims += 1
@@ -267,10 +258,23 @@ class Pump:
     # -- working --------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        while self._ready and self._busy < self._pace.limit:
-            held = self._ready.popleft()
+        for _ in range(min(self._pace.limit - self._busy, len(self._ready))):
             self._busy += 1
-            held.task = asyncio.create_task(self._work(held))
+            self._workers.add(worker := asyncio.create_task(self._work_on()))
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work_on(self) -> None:
+        """One row after the other while there is room: a task for each would cost more CPU."""
+        task = asyncio.current_task()
+        try:
+            while self._ready and self._busy <= self._pace.limit:
+                held = self._ready.popleft()
+                held.task = task
+                self._changed.set()
+                await self._work(held)
+        finally:
+            self._busy -= 1
+            self._start()
 
     async def _work(self, held: _Held) -> None:
         id_, started = held.item.id, time.monotonic()
@@ -292,13 +296,10 @@ class Pump:
                 self.tally.written += 1
             else:
                 held.answered = True
-                self._results.append(result)
-                self._answered.set()
+                self._writer.add(result)
         finally:
             is_prompt = time.monotonic() - started < PROMPT
             (self._prompt.add if is_prompt else self._prompt.discard)(held.lane)
-            self._busy -= 1
-            self._start()
             self._changed.set()
 
     async def _settled(self) -> None:
@@ -319,12 +320,12 @@ class Pump:
 
     async def _leave_nothing_running(self) -> None:
         """After an error: stop what may be stopped; a POST on its way records its own answer."""
-        tasks = [held.task for held in self._held.values() if held.task and not held.task.done()]
+        self._ready.clear()
         if self.verb.abandons:
-            for task in tasks:
-                task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.lease_seconds)
+            for worker in self._workers:
+                worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=self.lease_seconds)
 
     # -- leases ---------------------------------------------------------------------------------
 
@@ -378,73 +379,16 @@ class Pump:
                 lambda connection: release(connection, self.verb.what, rows, lease=self._lease)
             )
 
-    # -- writing --------------------------------------------------------------------------------
-
-    async def _keep_writing(self) -> None:
-        while True:
-            self._answered.clear()
-            if not self._results:
-                await self._answered.wait()
-            if len(self._results) < min(BATCH, len(self._held)):
-                await asyncio.sleep(FLUSH_AFTER)
-            batch, self._results = self._results[:BATCH], self._results[BATCH:]
-            try:
-                await asyncio.shield(self._write(batch))
-            finally:
-                for result in batch:
-                    self._held.pop(result.id, None)
-                self._changed.set()
-            await self._release_reclaimed()
+    def _settle(self, ids: list[str]) -> None:
+        for id_ in ids:
+            self._held.pop(id_, None)
+        self._changed.set()
 
     async def _release_reclaimed(self) -> None:
         """Nobody works on a row that was claimed between its commit and its leaving `_held`."""
         ids = sorted(self._reclaimed.keys() - self._held.keys())
         if ids:
             await self._release({id_: self._reclaimed.pop(id_) for id_ in ids})
-            self.wake()
-
-    async def _write(self, batch: list[Any]) -> None:
-        """Write a batch; one that fails is halved down to the row that breaks it: parked."""
-
-        async def work(connection: Connection) -> int:
-            ids = [result.id for result in batch]
-            ours = await due.hold(connection, self.verb.what, ids, lease=self._lease)
-            mine = [result for result in batch if result.id in ours]
-            if mine:
-                await self.verb.write(connection, mine)
-            return len(mine)
-
-        try:
-            written = await self.database.run(work)
-        except DatabaseAway as error:  # the leases end, and the work is done again
-            log.warning(
-                "pump.database_away", what=self.verb.what, rows=len(batch), error=str(error)
-            )
-        except Exception:  # data that breaks a write: found by halving, told, and parked
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                await self._write(batch[:middle])
-                await self._write(batch[middle:])
-                return
-            log.exception("pump.row_parked", what=self.verb.what, id=batch[0].id)
-            self.tally.failed += 1
-            await self._park(batch[0].id)
-        else:
-            crash_point(f"{self.verb.what}.written")
-            self.tally.written += written
-            self.tally.lost += len(batch) - written
-
-    async def _park(self, id_: str) -> None:
-        async def work(connection: Connection) -> None:
-            await connection.execute(
-                """
-                UPDATE due SET at = now() + %s * interval '1 second', lease = NULL
-                WHERE what = %s AND id = %s AND lease = %s::uuid
-                """,
-                (PARKED, self.verb.what, id_, self._lease),
-            )
-
-        await self.database.run(work)
 
     async def _give_up(self, ids: list[str]) -> None:
         log.error("pump.poisoned", what=self.verb.what, ids=ids)

@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 
 class TransportError(Exception):
     """Nothing usable came back; the message holds no URL query, header or body."""
@@ -86,10 +88,17 @@ class Response:
             BadAnswer: the body is not JSON.
         """
         try:
-            return json.loads(self.content)
+            return _decoded(self.content)
         except ValueError as error:
             msg = f"HTTP {self.status} with a body that is not JSON ({len(self.content)} bytes)"
             raise BadAnswer(msg) from error
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError:  # a byte order mark, half a surrogate pair, NaN: not JSON, but readable
+        return json.loads(content)
 
 
 class Stream(Protocol):

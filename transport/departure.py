@@ -1,15 +1,15 @@
 """Whether a request has left: the one rule that tells NotSent from Unanswered, and its clock."""
 
-import asyncio
 from types import TracebackType
 from typing import Self
 
 from transport.base import BadAnswer, NotSent, Request, TransportError, Unanswered
+from transport.clock import Clock
 from transport.redact import redact, safe_url
 
 
 class Departure:
-    """One exchange under its clock, entered with `async with`.
+    """One exchange under its clock, entered with `with`, in the task that makes it.
 
     A client calls `leave` before the first byte may go out and `arrive` when an answer has begun;
     what runs out of time in between becomes NotSent, Unanswered or BadAnswer.
@@ -17,23 +17,20 @@ class Departure:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self._clock = asyncio.timeout(request.connect_timeout)
         self._has_left = False
         self._has_begun = False
 
-    async def __aenter__(self) -> Self:
-        await self._clock.__aenter__()
+    def __enter__(self) -> Self:
+        self._clock = Clock(self.request.connect_timeout)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self._clock.__aexit__(kind, error, traceback)
-        except TimeoutError:
+        if self._clock.stop(error):
             raise self._timed_out() from None
 
     def leave(self) -> None:
@@ -41,8 +38,7 @@ class Departure:
         if self._has_left:
             return
         self._has_left = True
-        if not self._clock.expired():
-            self._clock.reschedule(asyncio.get_running_loop().time() + self.request.timeout)
+        self._clock.move(self.request.timeout)
 
     def arrive(self) -> None:
         """An answer's head is there: what goes wrong now is a BadAnswer."""
@@ -51,7 +47,7 @@ class Departure:
     @property
     def deadline(self) -> float:
         """When the answer must be whole, by the loop's clock."""
-        return self._clock.when() or 0.0
+        return self._clock.ends_at
 
     def failed(self, why: str, *, connecting: bool) -> TransportError:
         """The error to raise, given whether the HTTP library says that it was still connecting.

@@ -32,7 +32,7 @@ class ExactClient:
     async def send(self, request: Request) -> Response:
         """The whole answer; raises NotSent, Unanswered or BadAnswer."""
         outgoing, transport = prepare(request), self._transports.here()
-        async with Departure(request) as departure:
+        with Departure(request) as departure:
             answer = await _head(transport, _message(outgoing, departure), departure)
             try:
                 return await _body(answer, departure).whole()
@@ -43,7 +43,7 @@ class ExactClient:
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer as it comes; raises as `send`."""
         outgoing, transport = prepare(request), self._transports.here()
-        async with Departure(request) as departure:
+        with Departure(request) as departure:
             answer = await _head(transport, _message(outgoing, departure), departure)
         try:
             yield _body(answer, departure)

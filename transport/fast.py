@@ -3,8 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
 import yarl
@@ -55,7 +54,7 @@ class FastClient:
     async def send(self, request: Request) -> Response:
         """The whole answer; raises NotSent, Blocked, Unanswered or BadAnswer."""
         outgoing = prepare(request)
-        async with Departure(request) as departure:
+        with Departure(request) as departure:
             answer = await self._head(outgoing, departure)
             try:
                 return await _body(answer, departure).whole()
@@ -67,7 +66,7 @@ class FastClient:
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer as it comes; raises as `send`."""
         outgoing = prepare(request)
-        async with Departure(request) as departure:
+        with Departure(request) as departure:
             answer = await self._head(outgoing, departure)
         try:
             yield _body(answer, departure)
@@ -80,7 +79,6 @@ class FastClient:
             await session.close()
 
     async def _head(self, outgoing: Outgoing, departure: Departure) -> aiohttp.ClientResponse:
-        _underway.set(departure)
         answer = await self._sessions.here().request(
             outgoing.method,
             # Quoting anew would break signed addresses; so only a "?" without a query gets lost.
@@ -101,6 +99,7 @@ class FastClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
             trust_env=False,
+            request_class=_Request,
         )
 
     def _connector(self) -> aiohttp.TCPConnector:
@@ -116,9 +115,14 @@ class FastClient:
         )
 
 
-#: The exchange that the running task is in: aiohttp has no place for it on the way to its connector
-#: but tracing, which costs a sixth of a poll.
-_underway: ContextVar[Departure] = ContextVar("_underway")
+class _Request(aiohttp.ClientRequest):
+    """aiohttp's request, with the exchange that it belongs to.
+
+    Tracing would carry it too, and cost a sixth of a poll; a context variable would tie it to its
+    task in a circle, which only the collector unties.
+    """
+
+    departure: Departure
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -131,7 +135,7 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own word
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        _underway.get().leave()
+        cast(_Request, req).departure.leave()
         return connection
 
 
@@ -160,6 +164,7 @@ def _once(departure: Departure) -> aiohttp.ClientMiddlewareType:
     async def tell(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
+        cast(_Request, request).departure = departure
         try:
             return await handler(request)
         except (aiohttp.ClientError, OSError) as error:

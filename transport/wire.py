@@ -6,6 +6,7 @@ with a stray newline would fail half-way into a paid POST, and its fate would co
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yarl
 
@@ -81,9 +82,14 @@ def _checked_address(text: str) -> tuple[str, str]:
 
 def _check_headers(headers: dict[str, str], request: Request) -> None:
     for name, value in headers.items():
-        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+        if not _is_header(name, value):
             msg = (
                 f"{request.method} {safe_url(request.url)}: the header {name!r} has characters "
                 "that HTTP does not allow (a stray space or newline in a key?)"
             )
             raise NotSent(msg)
+
+
+@lru_cache(maxsize=256)  # most requests say what the last one said
+def _is_header(name: str, value: str) -> bool:
+    return bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value))

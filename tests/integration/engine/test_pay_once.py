@@ -21,8 +21,9 @@ from tasks.engine import Engine
 from tasks.finish import finish
 from tasks.intake import accept
 from tasks.lifecycle import verb_for
-from tasks.pump import Pump, Tally
+from tasks.pump import Pump
 from tasks.verbs.submit import Submit
+from tasks.writing import Tally
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.test_pump import away
 from tests.unit.transport.raw_server import Behaviour, RawServer

@@ -18,7 +18,8 @@ from models.database import Connection, Database, DatabaseAway
 from models.state import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
-from tasks.pump import PARKED, POISON_TRIES, PROBES, Pump
+from tasks.pump import POISON_TRIES, PROBES, Pump
+from tasks.writing import PARKED
 from tests.integration.engine.waiting import until
 from worker.embedded.postgres import EmbeddedPostgres
 

@@ -196,7 +196,7 @@ async def test_polls_keep_their_connection(server: RawServer) -> None:
 
 
 async def test_once_a_request_has_left_no_word_of_a_library_makes_it_not_sent() -> None:
-    async with Departure(post("http://provider.example/")) as departure:
+    with Departure(post("http://provider.example/")) as departure:
         before = departure.failed("refused", connecting=True)
         departure.leave()
         after = departure.failed("refused", connecting=True)
