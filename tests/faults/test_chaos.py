@@ -89,10 +89,11 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         is_settled = _settle(stack)
         verdict = judge(stack, accepted, [*stack.receiver.receipts, *moody.receipts])
         left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
-    print_at_the_end(
-        f"chaos on {run.broker}", _report(run, verdict, storm, seconds=time.monotonic() - began)
-    )
+        said = stack.doctor()
+    report = _report(run, verdict, storm, doctor=said, seconds=time.monotonic() - began)
+    print_at_the_end(f"chaos on {run.broker}", report)
     assert verdict.broken == []
+    assert said == "Every invariant holds."
     assert is_settled, left
 
 
@@ -134,7 +135,7 @@ def _replay_what_waits(stack: FaultStack, client: Client) -> None:
         client.replay(row["id"])
 
 
-def _report(run: Run, verdict: Verdict, storm: Storm, *, seconds: float) -> str:
+def _report(run: Run, verdict: Verdict, storm: Storm, *, doctor: str, seconds: float) -> str:
     ended = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ended.items()))
     rows: Sequence[tuple[str, object]] = (
         ("jobs accepted (202)", verdict.accepted),
@@ -148,6 +149,7 @@ def _report(run: Run, verdict: Verdict, storm: Storm, *, seconds: float) -> str:
         ("webhooks delivered", f"{verdict.delivered} events in {verdict.posts} POSTs"),
         ("webhooks invalid", len(verdict.invalid)),
         ("invariants checked", f"{verdict.invariants}, violated {len(verdict.violations)}"),
+        ("longtake doctor", doctor.splitlines()[-1] if doctor else "said nothing"),
         *((f"  struck by {blow}", times) for blow, times in sorted(storm.struck.items())),
         ("seconds", round(seconds)),
         ("replay with", f"make chaos JOBS={run.jobs} SEED={run.seed} BROKER={run.broker}"),

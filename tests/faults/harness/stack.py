@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from providers.registry import PROVIDERS, accounts
 from settings import VENDOR_VARIABLES, load
 from tests.faults.harness.brokers import Broker, Valkey
 from tests.faults.harness.client import Client
-from tests.faults.harness.processes import Process
+from tests.faults.harness.processes import ROOT, Process
 from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.upstreams import Upstreams, free_port, upstreams
 from worker.embedded.postgres import EmbeddedPostgres
@@ -159,6 +160,20 @@ class FaultStack:
                 return await violations(connection)
 
         return asyncio.run(ask())
+
+    def doctor(self) -> str:
+        """What `longtake doctor` prints, as an operator would call it."""
+        found = subprocess.run(
+            (*_PYTHON, "cli", "doctor"),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return found.stdout.strip()
 
     def until(self, sql: str, *parameters: object, within: float) -> bool:
         """Whether a query of one boolean column came true in time."""
