@@ -1,5 +1,7 @@
 """`longtake models`: what can be asked for, and at what price."""
 
+from collections.abc import Sequence
+
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -35,8 +37,22 @@ def _row(model: Json) -> tuple[Text | str, ...]:
     return (
         Text(model["id"], style="bold"),
         Text("yes", style="green") if model["available"] else missing,
-        ", ".join(map(str, limits["durations"])),
+        _in_short(limits["durations"]),
         ", ".join(limits["resolutions"]),
         " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
         ", ".join(model["aliases"]),
+    )
+
+
+def _in_short(durations: Sequence[int]) -> str:
+    """Whole seconds in order, three and more in a row as "2-10"."""
+    runs: list[list[int]] = []
+    for seconds in durations:
+        if runs and seconds == runs[-1][-1] + 1:
+            runs[-1].append(seconds)
+        else:
+            runs.append([seconds])
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run))  # noqa: PLR2004
+        for run in runs
     )
