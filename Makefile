@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 
 # Clients that can't live beside our own packages; pyproject.toml says why.
 FOREIGN := tests/conformance/foreign
-CLIENTS := aimlapi-sdk-python langchain-aimlapi lunos-client
+CLIENTS := aimlapi-sdk-python google-genai-2 langchain-aimlapi lunos-client
 JUDGES := .venv/judges
 JUDGES_STAMP := $(JUDGES)/.installed
 NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm

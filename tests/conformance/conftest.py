@@ -16,7 +16,7 @@ JUDGED_BY = {
     "luma_dream_machine": "lumaai",
     "veo": "google-genai",
     "gemini": "google-genai",
-    "gemini_veo": "google-genai",
+    "gemini_veo": "google-genai-2",
     "fal": "fal-client",
     "replicate": "replicate",
     "openai_videos": "openai",
@@ -34,7 +34,8 @@ JUDGED_BY = {
 _SIMULATORS = {
     "test_simulator_sdk": ("runway", "luma_agents"),
     "test_simulator_fal": ("fal",),
-    "test_simulator_google": ("veo", "gemini", "gemini_veo"),
+    "test_simulator_google": ("veo", "gemini"),
+    "test_simulator_gemini_veo": ("gemini_veo",),
     "test_simulator_kling": ("kling", "kling_legacy"),
     "test_simulator_luma_dream_machine": ("luma_dream_machine",),
     "test_simulator_minimax": ("minimax", "minimax_v2"),
@@ -94,9 +95,8 @@ def _judge(name: str) -> str:
     if " " in judge or judge == "documents":
         return judge
     if judge not in CLIENTS:
-        installed = version(judge)
-    elif CLIENTS[judge].home.exists():
-        installed = CLIENTS[judge].version
-    else:
-        installed = "is missing"  # its tests have failed and said what to do
-    return f"{judge} {installed}{comma}{beside}"
+        return f"{judge} {version(judge)}{comma}{beside}"
+    client = CLIENTS[judge]
+    # Where it is missing its tests have failed and said what to do.
+    installed = client.version if client.home.exists() else "is missing"
+    return f"{client.package} {installed}{comma}{beside}"

@@ -26,6 +26,10 @@ class Client:
     module: str
     kind: str
     settings: Mapping[str, object] = field(default_factory=dict)
+    #: Its environment, where another version of the package has the package's name.
+    environment: str = ""
+    #: The setting that holds the address, where the address is not a setting itself.
+    within: str = ""
 
     @property
     def is_node(self) -> bool:
@@ -33,8 +37,8 @@ class Client:
 
     @property
     def home(self) -> Path:
-        """The environment, which is named after the package."""
-        return JUDGES / self.package.removeprefix("@").replace("/", "-")
+        """The environment, most often named after the package."""
+        return JUDGES / (self.environment or self.package.removeprefix("@").replace("/", "-"))
 
     @property
     def version(self) -> str:
@@ -53,6 +57,13 @@ class Client:
 
 
 AIMLAPI_SDK = Client("aimlapi-sdk-python", "aimlapi", "AIMLAPI", {"max_retries": 0, "timeout": 10})
+GOOGLE_GENAI_2 = Client(
+    "google-genai",
+    "google.genai",
+    "Client",
+    environment="google-genai-2",
+    within="http_options",
+)
 LANGCHAIN_AIMLAPI = Client(
     "langchain-aimlapi",
     "langchain_aimlapi",
@@ -62,7 +73,10 @@ LANGCHAIN_AIMLAPI = Client(
 LUNOS_CLIENT = Client(
     "@lunos/client", "@lunos/client", "LunosClient", {"retries": 0, "appId": "longtake"}
 )
-CLIENTS = {client.package: client for client in (AIMLAPI_SDK, LANGCHAIN_AIMLAPI, LUNOS_CLIENT)}
+CLIENTS = {
+    client.environment or client.package: client
+    for client in (AIMLAPI_SDK, GOOGLE_GENAI_2, LANGCHAIN_AIMLAPI, LUNOS_CLIENT)
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ class Driven:
             "module": self.client.module,
             "kind": self.client.kind,
             "settings": self.client.settings,
+            "within": self.client.within,
             "calls": [{"method": method, "arguments": given} for method, given in calls],
         }
         # Nothing of the user's: no proxy, no key of theirs, no setting of a client's telemetry.

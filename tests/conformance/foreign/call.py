@@ -12,6 +12,19 @@ from operator import attrgetter
 from typing import Any
 
 
+def built(told: dict[str, Any]) -> object:
+    """An object of JSON, or one of the client's own where it names a `class`."""
+    if "class" not in told:
+        return told
+    module, _, kind = told.pop("class").rpartition(".")
+    return getattr(import_module(module), kind)(**told)
+
+
+def plain(value: Any) -> object:
+    """Bytes as base64; what else is no JSON is a model that knows how to become it."""
+    return b64encode(value).decode() if isinstance(value, bytes) else value.model_dump(mode="json")
+
+
 def called(client: object, call: dict[str, Any]) -> dict[str, object]:
     try:
         value = attrgetter(call["method"])(client)(**call["arguments"])
@@ -26,14 +39,15 @@ def called(client: object, call: dict[str, Any]) -> dict[str, object]:
 
 
 def main() -> None:
-    told = json.load(sys.stdin.buffer)
+    told = json.load(sys.stdin.buffer, object_hook=built)
+    settings = told["settings"]
+    outer = settings.setdefault(told["within"], {}) if told["within"] else settings
+    outer["base_url"] = os.environ["JUDGE_BASE_URL"]
     client = getattr(import_module(told["module"]), told["kind"])(
-        base_url=os.environ["JUDGE_BASE_URL"],
-        api_key=os.environ["JUDGE_API_KEY"],
-        **told["settings"],
+        api_key=os.environ["JUDGE_API_KEY"], **settings
     )
     outcomes = [called(client, call) for call in told["calls"]]
-    json.dump(outcomes, sys.stdout, default=lambda film: b64encode(film).decode())
+    json.dump(outcomes, sys.stdout, default=plain)
 
 
 main()

@@ -1,109 +1,88 @@
-"""Veo's judge on the Gemini API: google-genai 3.4.0 polls, but submits no more.
+"""Veo's judge on the Gemini API: google-genai 2.34.0, the last that submits there.
 
-What is submitted is therefore what google-genai 2.34.0 was seen to send, without the webhookConfig
-that we leave out.
+It has a webhook_config as well, which we leave out.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
-from google.genai import Client
-from google.genai.types import GenerateVideosOperation, HttpOptions
-
-from tests.conformance.judging import Case, Judge, ask
+from tests.conformance.driving import GOOGLE_GENAI_2, driving
+from tests.conformance.judging import PROMPT, Case, Judge, ask
 
 KEY = "AIza-test-key"
 MODEL = "veo-3.1-generate-preview"
 NAME = f"models/{MODEL}/operations/17f205036c244c16946b35dbbce2af2f"
-OPERATION = GenerateVideosOperation.model_validate({"name": NAME})
+OPERATION = {"class": "google.genai.types.GenerateVideosOperation", "name": NAME}
+
+#: The bytes of the first have every character that base64's two alphabets differ in.
+FIRST = "data:image/png;base64,+/+/UE5HREFUQQ=="
+LAST = "data:image/jpeg;base64,TEFTVA=="
 
 
-@dataclass(frozen=True)
-class Judges:
-    """The SDK, and a client that sends what an earlier one sent."""
-
-    sdk: Client
-    seen: httpx.Client
+def image(uri: str) -> dict[str, str]:
+    """A picture as the SDK is given it, which decodes the bytes and encodes them again."""
+    head, _, data = uri.partition(",")
+    return {"image_bytes": data, "mime_type": head[5:].partition(";")[0]}
 
 
-@contextmanager
-def judges_at(url: str) -> Iterator[Judges]:
-    options = HttpOptions(base_url=url, api_version="v1beta")
-    with (
-        Client(api_key=KEY, http_options=options) as sdk,
-        httpx.Client(
-            base_url=url, headers={"x-goog-api-key": KEY}, trust_env=False, timeout=10
-        ) as seen,
-    ):
-        yield Judges(sdk, seen)
-
-
-def submission(name: str, body: dict[str, Any], **changes: object) -> Case:
-    asked = ask(**{"upstream": MODEL, "prompt": "a cat", "duration_seconds": 8} | changes)
+def submission(
+    name: str, source: dict[str, Any], config: dict[str, Any], **changes: object
+) -> Case:
+    """The SDK is told of the same length, shape and size as our adapter."""
+    usual = {"number_of_videos": 1, "duration_seconds": 8, "aspect_ratio": "16:9"}
+    wanted = {**usual, "resolution": "720p", **config}
+    given = {"prompt": PROMPT, **source}
+    asked = ask(**{"upstream": MODEL, "duration_seconds": 8} | changes)
     return Case(
         name,
-        sdk=lambda judges: judges.seen.post(
-            f"/v1beta/models/{MODEL}:predictLongRunning", json=body
+        sdk=lambda sdk: sdk.call(
+            "models.generate_videos", model=MODEL, source=given, config=wanted
         ),
         ours=lambda provider: provider.submit(asked),
         answer={"name": NAME},
     )
 
 
-def png(data: str) -> dict[str, str]:
-    return {"bytesBase64Encoded": data, "mimeType": "image/png"}
-
-
 GEMINI_VEO = Judge(
     credentials={"GEMINI_API_KEY": KEY},
     base_path="",
-    client=judges_at,
+    client=driving(GOOGLE_GENAI_2, KEY),
     cases=(
+        submission("submit text", {}, {}),
         submission(
-            "submit text",
+            "submit text with every option",
+            {},
             {
-                "instances": [{"prompt": "a cat"}],
-                "parameters": {
-                    "sampleCount": 1,
-                    "durationSeconds": 8,
-                    "aspectRatio": "16:9",
-                    "resolution": "720p",
-                },
+                "duration_seconds": 4,
+                "aspect_ratio": "9:16",
+                "person_generation": "allow_adult",
+                "negative_prompt": "ugly",
             },
-        ),
-        submission(
-            "submit image",
-            {
-                "instances": [
-                    {
-                        "prompt": "a cat",
-                        "image": png("UE5HREFUQQ=="),
-                        "lastFrame": png("TEFTVA=="),
-                        "referenceImages": [{"image": png("UkVG"), "referenceType": "ASSET"}],
-                    }
-                ],
-                "parameters": {
-                    "sampleCount": 1,
-                    "durationSeconds": 8,
-                    "aspectRatio": "16:9",
-                    "resolution": "1080p",
-                    "personGeneration": "allow_adult",
-                    "negativePrompt": "ugly",
-                },
-            },
-            image="data:image/png;base64,UE5HREFUQQ==",
-            last_image="data:image/png;base64,TEFTVA==",
-            reference_images=("data:image/png;base64,UkVG",),
-            resolution="1080p",
+            duration_seconds=4,
+            aspect_ratio="9:16",
             person_generation="allow_adult",
             negative_prompt="ugly",
         ),
+        submission(
+            "submit image",
+            {"image": image(FIRST)},
+            {"last_frame": image(LAST), "resolution": "1080p"},
+            image=FIRST,
+            last_image=LAST,
+            resolution="1080p",
+        ),
+        submission(
+            "submit reference images",
+            {},
+            {
+                "reference_images": [
+                    {"image": image(uri), "reference_type": "ASSET"} for uri in (FIRST, LAST)
+                ]
+            },
+            reference_images=(FIRST, LAST),
+        ),
         Case(
             "poll",
-            sdk=lambda judges: judges.sdk.operations.get(OPERATION),
+            sdk=lambda sdk: sdk.call("operations.get", operation=OPERATION),
             ours=lambda provider: provider.poll([NAME]),
             answer={"name": NAME},
         ),
