@@ -47,7 +47,9 @@ class Database:
                 "autocommit": True,  # transactions are begun in words, below
                 "connect_timeout": 5,
                 "application_name": "longtake",
-                "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s "
+                # Ours last milliseconds: a process that is stopped in the middle of one must not
+                # keep its locks for longer than its lease.
+                "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s "
                 "-c lock_timeout=10s -c timezone=UTC",
             },
         )

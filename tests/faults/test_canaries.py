@@ -12,7 +12,7 @@ from tests.faults.harness.lanes import asked_of
 from tests.faults.harness.listening import decoded, inspected, overhearing, watching_like_flower
 from tests.faults.harness.receiver import Mood, secret_of
 from tests.faults.harness.runs import TO_SETTLE
-from tests.faults.harness.stack import FaultStack
+from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 from tests.faults.harness.wishes import fresh_name
 
 #: Every table; bytes are sealed, and shown in hex.
@@ -65,15 +65,10 @@ class Canaries:
 
 
 @pytest.fixture
-def loud_house(house: FaultStack) -> Iterator[FaultStack]:
-    """Its worker and its API tell all that they ever tell."""
-    for process in (house.worker, house.api):
-        process.kill()
-        process.start(LONGTAKE_LOG_LEVEL="DEBUG")
-    house.start()
-    yield house
-    for process in (house.worker, house.api):
-        process.kill()
+def loud_house() -> Iterator[FaultStack]:
+    """One that tells all that it ever tells, and of which nobody else judges the rows."""
+    with fault_stack(Crew(variables={"LONGTAKE_LOG_LEVEL": "DEBUG"})) as house:
+        yield house
 
 
 @pytest.mark.chaos

@@ -42,4 +42,5 @@ def prove(stack: FaultStack, jobs: Sequence[str]) -> None:
     assert is_settled, stack.rows("SELECT *, at - now() AS wait FROM due")
     is_done = stack.until_nothing_is_due(within=TO_SETTLE)
     assert is_done, stack.rows("SELECT *, at - now() AS wait FROM due")
-    assert judge(stack, jobs, stack.receiver.receipts).broken == []
+    broken = judge(stack, jobs, stack.receiver.receipts).broken
+    assert not broken, "\n".join(broken)
