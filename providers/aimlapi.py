@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, failures, gateway
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Phase,
     Provider,
     Update,
@@ -30,8 +29,6 @@ PATH: Final = "/v2/video/generations"
 SUBMIT_TIMEOUT: Final = 120.0
 #: "credits_used" 120000 is "usd_spent" 0.06 in the schema of luma/ray-3.2.
 MICROS_PER_CREDIT: Final = 0.5
-
-NOT_FOUND: Final = 404
 
 #: The enum of every schema; "waiting" and "active" are in older samples, among those to wait for.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -81,7 +78,10 @@ FIELDS: Final[tuple[tuple[str, Fields], ...]] = (
 
 
 class Aimlapi(Provider):
-    """Every model of AI/ML API that makes videos: no progress, no cancel, costs in credits."""
+    """Every model of AI/ML API that makes videos: no progress, no cancel, costs in credits.
+
+    A result's link is on the vendor's CDN and needs no key.
+    """
 
     name: ClassVar[str] = "aimlapi"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("AIMLAPI_API_KEY",),)
@@ -93,10 +93,6 @@ class Aimlapi(Provider):
         """The account; of the two clients one wants /v2 in the base address and one /v1."""
         base = (base_url or self.default_base).removesuffix("/v1").removesuffix("/v2")
         return Account(name=self.name, provider=self.name, base_url=base, credentials=variables)
-
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['AIMLAPI_API_KEY']}"}
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v2/video/generations, with the fields that the model's own schema has."""
@@ -113,16 +109,6 @@ class Aimlapi(Provider):
             if response.status != NOT_FOUND:
                 updates[operation_id] = update_of(response.json())
         return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The link as it was given, on the vendor's CDN; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """`{"message", "statusCode", "path", "requestId", "timestamp"}`."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from providers import answers
-from providers.aimlapi import NOT_FOUND, SUBMIT_TIMEOUT, Aimlapi, poll_call, update_of
-from providers.base import Accepted, Ask, Call, Flow, Update
+from providers.aimlapi import SUBMIT_TIMEOUT, Aimlapi, poll_call, update_of
+from providers.base import NOT_FOUND, Accepted, Ask, Call, Flow, Update
 
 PATH: Final = "/v2/generate/video/{vendor}/generation"
 

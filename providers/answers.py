@@ -6,9 +6,10 @@ hold prompts and signed links; `providers.exchange` turns it into a BadAnswer.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 from urllib.parse import quote
 
-from providers.base import Phase, UnknownStatus
+T = TypeVar("T")
 
 #: No vendor's id or status word is longer; more is not an id.
 LONGEST_WORD = 512
@@ -18,7 +19,15 @@ class Undocumented(ValueError):
     """An answer is not what the vendor documents; the message names the field, not its value."""
 
 
-def phase(answer: object, field: str, *, among: Mapping[str, Phase]) -> Phase:
+class UnknownStatus(Exception):
+    """A status word that no document of the vendor has: loud, and polled on."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"undocumented status {word[:64]!r}")
+        self.word = word[:64]
+
+
+def phase(answer: object, field: str, *, among: Mapping[str, T]) -> T:
     """The phase that a status word stands for.
 
     Raises:

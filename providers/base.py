@@ -8,13 +8,17 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from models.failure import Failure
+from providers import answers
 from transport.base import Part, Response
 
 T = TypeVar("T")
+
+#: How nearly every vendor says that it has no such operation.
+NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,10 +213,14 @@ class Capabilities:
 
 
 class Provider(Protocol):
-    """One upstream. Every verb is pure: see the module's docstring."""
+    """One upstream. Every verb is pure: see the module's docstring.
+
+    What has a body here is what most vendors share; a provider says only what differs.
+    """
 
     name: ClassVar[str]
     #: Alternatives of variables that must all be set: (("A",), ("B", "C")) is A, or B and C.
+    #: The very first one is the bearer key, unless `authorize` says otherwise.
     credentials: ClassVar[tuple[tuple[str, ...], ...]]
     base_variable: ClassVar[str]
     default_base: ClassVar[str]
@@ -243,9 +251,9 @@ class Provider(Protocol):
         """The call with what only the account knows, such as the gate that it goes through."""
         return call
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:
-        """Headers that carry the credentials; `now` is Unix time, for tokens that expire."""
-        ...
+    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - for tokens that expire
+        """Headers that carry the credentials, here the bearer key; `now` is Unix time."""
+        return {"authorization": f"Bearer {account.credentials[self.credentials[0][0]]}"}
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """Start one operation; exactly one of its calls is `paid`."""
@@ -261,17 +269,23 @@ class Provider(Protocol):
         """
         ...
 
-    def cancel(self, operation_id: str) -> Flow[None]:
+    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - for those that offer it
         """Ask the provider to stop; only called where `capabilities.cancel`."""
-        ...
+        raise NotOffered(self.name, "cancel")
 
     def fetch(self, video: Video) -> Call:
-        """The call that downloads a finished video."""
-        ...
+        """The call that downloads a finished video: its link as it was given.
 
-    def look_up(self, ask: Ask) -> Flow[Found]:
-        """Find the operation that carries the marker; only called where `capabilities.look_up`."""
-        ...
+        A link to somewhere else than the account's own address gets no key from the exchange.
+        """
+        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+
+    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - for those that offer it
+        """Find the operation that carries the marker; only called where it can be asked for.
+
+        That is where `capabilities.look_up` has EXTERNAL_ID or LIST.
+        """
+        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """What an error answer means, in the one tree."""
@@ -310,14 +324,6 @@ class ProviderError(Exception):
         super().__init__(failure.message)
         self.failure = failure
         self.status = status
-
-
-class UnknownStatus(Exception):
-    """A status word that no document of the vendor has: loud, and polled on."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(f"undocumented status {word[:64]!r}")
-        self.word = word[:64]
 
 
 class NotOffered(Exception):

@@ -1,15 +1,25 @@
-"""Whether a callback is the vendor's own, by the secret that the vendor's console shows.
+"""What a callback names, and whether it is the vendor's own, by the secret of the vendor's console.
 
 The signature is the Standard Webhooks one; our own webhooks carry it too, by secrets of callers.
 """
 
+import json
 from collections.abc import Mapping
 
+from providers import answers
 from transport import signature
 
 
 class BadCallbackSecret(ValueError):
     """The operator's secret is not base64; the message never repeats it."""
+
+
+def identifier(body: bytes, field: str) -> str | None:
+    """The id in a callback's JSON; None for whatever else a stranger sends."""
+    try:
+        return answers.identifier(json.loads(body), field)
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_signed(headers: Mapping[str, str], body: bytes, *, secret: str, now: float) -> bool:

@@ -8,17 +8,16 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from models.failure import Failure, Fault
-from providers import answers, failures, fal_signature
+from providers import answers, callbacks, failures, fal_signature
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
     LookUp,
-    NotOffered,
     Phase,
     Provider,
     ProviderError,
@@ -33,7 +32,6 @@ SUBMIT_TIMEOUT: Final = 120.0
 
 ALREADY_COMPLETED: Final = 400
 FORBIDDEN: Final = 403
-NOT_FOUND: Final = 404
 #: The first status that is the server's own trouble.
 SERVER_TROUBLE: Final = 500
 
@@ -151,13 +149,6 @@ class Fal(Provider):
         path = f"{_place(operation_id)}/cancel"
         yield Call(method="PUT", path=path, accept=frozenset({ALREADY_COMPLETED, NOT_FOUND}))
 
-    def fetch(self, video: Video) -> Call:
-        """The media link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - only its callback can help
-        raise NotOffered(self.name, "look-up")
-
     def explain(self, response: Response) -> Failure:
         """`{"detail": …}`, in words from the platform, as a list of typed errors from a model."""
         complaint = _complaint(response)
@@ -171,12 +162,9 @@ class Fal(Provider):
 
     def callback_operation(self, body: bytes) -> str | None:
         """A callback has the request's id; that it is Pika's is all that we can suppose."""
-        try:
-            request_id = answers.identifier(json.loads(body), "request_id")
-        except (ValueError, RecursionError):
-            return None
+        request_id = callbacks.identifier(body, "request_id")
         place = f"{APP}/requests/{request_id}"
-        return place if _PLACE.fullmatch(place) else None
+        return place if request_id and _PLACE.fullmatch(place) else None
 
     def callback_is_genuine(
         self, headers: Mapping[str, str], body: bytes, *, secret: str | None, now: float

@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, failures, google
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
     LookUp,
-    NotOffered,
     Phase,
     ProviderError,
     Update,
@@ -100,23 +99,20 @@ class Gemini(google.GeminiApi):
                 method="GET",
                 path=_path(operation_id),
                 query={"stream": "false"},
-                accept=frozenset({google.NOT_FOUND, NOT_VALID}),
+                accept=frozenset({NOT_FOUND, NOT_VALID}),
                 timeout=POLL_TIMEOUT,
                 max_bytes=POLL_BYTES,
             )
             if response.status == NOT_VALID:
                 self._check_absence(response)
-            elif response.status != google.NOT_FOUND:
+            elif response.status != NOT_FOUND:
                 updates[operation_id] = _update(response.json())
         return updates
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """POST /v1/interactions/{id}/cancel; only those in the background can be cancelled."""
         path = f"{_path(operation_id)}/cancel"
-        yield Call(method="POST", path=path, accept=frozenset({google.NOT_FOUND}))
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - only a callback could tell
-        raise NotOffered(self.name, "look-up")
+        yield Call(method="POST", path=path, accept=frozenset({NOT_FOUND}))
 
     def callback_operation(self, body: bytes) -> str | None:
         """`{"type", "version", "timestamp", "data": {"id"}}`: the event names its interaction."""

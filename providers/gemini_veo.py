@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from providers import answers, google, predictions
-from providers.base import Accepted, Ask, Call, Capabilities, Flow, Found, NotOffered, Update
+from providers.base import NOT_FOUND, Accepted, Ask, Call, Capabilities, Flow, Update
 
 VERSION: Final = "v1beta"
 
@@ -57,11 +57,7 @@ class GeminiVeo(google.GeminiApi):
             paid=True,
             timeout=google.SUBMIT_TIMEOUT,
         )
-        name = answers.identifier(response.json(), "name")
-        if not _NAME.fullmatch(name):
-            msg = "its 'name' can't be an id: it is no operation's name"
-            raise answers.Undocumented(msg)
-        return Accepted(operation_id=name)
+        return Accepted(operation_id=predictions.name_in(response.json(), _NAME))
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1beta/{name}; an unknown operation is 404 and so missing from the result."""
@@ -72,16 +68,10 @@ class GeminiVeo(google.GeminiApi):
             response = yield Call(
                 method="GET",
                 path=f"/{VERSION}/models/{model}/operations/{answers.segment(operation)}",
-                accept=frozenset({google.NOT_FOUND}),
+                accept=frozenset({NOT_FOUND}),
                 timeout=POLL_TIMEOUT,
                 max_bytes=POLL_BYTES,
             )
-            if response.status != google.NOT_FOUND:
+            if response.status != NOT_FOUND:
                 updates[operation_id] = predictions.update_of(response.json(), SAMPLES)
         return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")

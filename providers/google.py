@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, failures
-from providers.base import Account, Call, Provider, Video
+from providers.base import Account, Provider
 from transport.base import Response
 from transport.headers import LONGEST_WAIT, retry_after
 
-NOT_FOUND: Final = 404
 #: Ours: google-genai 3.4.0 sets no time-out of its own; a POST may carry pictures. In seconds.
 SUBMIT_TIMEOUT: Final = 60.0
 
@@ -52,7 +51,10 @@ MODERATION: Final = re.compile(
 
 
 class GeminiApi(Provider):
-    """The part of a provider that the Gemini API's key and files decide."""
+    """The part of a provider that the Gemini API's key and files decide.
+
+    A video is a file of the API: it wants the key and may point on to where the bytes are.
+    """
 
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("GEMINI_API_KEY",),)
     base_variable: ClassVar[str] = "GOOGLE_GEMINI_BASE_URL"
@@ -61,10 +63,6 @@ class GeminiApi(Provider):
     def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
         """The key, in a header of Google's own."""
         return {"x-goog-api-key": account.credentials["GEMINI_API_KEY"]}
-
-    def fetch(self, video: Video) -> Call:
-        """A file of the API, which wants the key and may point on to where the bytes are."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
 
     def explain(self, response: Response) -> Failure:
         """`{"error": {"code", "message", "status", "details"}}` in words."""

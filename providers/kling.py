@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Final
 
-from providers import answers
+from providers import answers, callbacks
 from providers.base import (
+    NOT_FOUND,
     Accepted,
-    Account,
     Ask,
     Call,
     Capabilities,
@@ -19,12 +19,10 @@ from providers.base import (
     Video,
 )
 from providers.kling_api import (
-    NOT_FOUND,
     SOURCES,
     SUBMIT_TIMEOUT,
     KlingApi,
     answer_of,
-    callback_body,
     given,
     picture,
     task_failure,
@@ -44,7 +42,10 @@ PHASES: Final[Mapping[str, Phase]] = {
 
 
 class Kling(KlingApi):
-    """Text and image to video with Kling 3: many tasks in one poll, found again by our own id."""
+    """Text and image to video with Kling 3: many tasks in one poll, found again by our own id.
+
+    These endpoints take the API key as it is, and no signed token.
+    """
 
     name: ClassVar[str] = "kling"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("KLING_API_KEY",),)
@@ -56,10 +57,6 @@ class Kling(KlingApi):
         result_lives=2_592_000.0,
         sources={**SOURCES, "poll_many": "kling.ai/document-api: task_ids takes a batch"},
     )
-
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The API key: these endpoints take no signed token."""
-        return {"authorization": f"Bearer {account.credentials['KLING_API_KEY']}"}
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /text-to-video/{model}, or /image-to-video/{model} when there is a first frame."""
@@ -97,10 +94,7 @@ class Kling(KlingApi):
 
     def callback_operation(self, body: bytes) -> str | None:
         """A callback is the task itself."""
-        try:
-            return answers.identifier(callback_body(body), "id")
-        except answers.Undocumented:
-            return None
+        return callbacks.identifier(body, "id")
 
 
 def _body(ask: Ask) -> dict[str, Any]:

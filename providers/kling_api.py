@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, callbacks, failures
-from providers.base import Call, Flow, NotOffered, Provider, ProviderError, Video
+from providers.base import Provider, ProviderError
 from transport.base import Response
 from transport.headers import retry_after
 
@@ -17,7 +17,6 @@ HOST: Final = "https://api-singapore.klingai.com"
 #: Ours: the vendor names no time-out; a POST may carry pictures. In seconds.
 SUBMIT_TIMEOUT: Final = 60.0
 
-NOT_FOUND: Final = 404
 #: The code of an answer that has what was asked for.
 FINE: Final = 0
 #: "The requested resource does not exist"; a 404 without it may come from any proxy.
@@ -66,18 +65,14 @@ SOURCES: Final[Mapping[str, str]] = {
 
 
 class KlingApi(Provider):
-    """The part of a Kling provider that does not depend on the generation of its endpoints."""
+    """The part of a Kling provider that does not depend on the generation of its endpoints.
+
+    A result's link is protected by itself and needs no key.
+    """
 
     base_variable: ClassVar[str] = "KLING_BASE_URL"
     default_base: ClassVar[str] = HOST
     callback_secret: ClassVar[str | None] = "KLING_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The protected link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
 
     def explain(self, response: Response) -> Failure:
         """`{"code", "message", "request_id"}`: the code decides; without one, the status."""
@@ -140,11 +135,3 @@ def picture(uri: str) -> str:
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that have a value."""
     return {field: value for field, value in values.items() if value is not None}
-
-
-def callback_body(body: bytes) -> object:
-    """A callback's JSON, or None for anything else."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

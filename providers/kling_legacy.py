@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from providers import answers
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Account,
     Ask,
@@ -22,7 +23,6 @@ from providers.base import (
     Video,
 )
 from providers.kling_api import (
-    NOT_FOUND,
     SOURCES,
     SUBMIT_TIMEOUT,
     KlingApi,

@@ -18,8 +18,6 @@ from providers.base import (
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Phase,
     Provider,
     Update,
@@ -63,10 +61,6 @@ class Layer(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['LAYER_API_KEY']}"}
-
     def address(self, call: Call, account: Account) -> Call:
         """The submit with the account's gate, through which Layer lets every request in."""
         if not call.paid:
@@ -101,16 +95,6 @@ class Layer(Provider):
         """Nothing: once it has been answered, Layer knows a request no more."""
         yield from ()
         return {}
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """`{"error": code, "message": words}`."""

@@ -5,20 +5,8 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, failures
-from providers.base import (
-    Accepted,
-    Account,
-    Ask,
-    Call,
-    Capabilities,
-    Flow,
-    Found,
-    NotOffered,
-    Phase,
-    Provider,
-    Update,
-    Video,
-)
+from providers.base import Accepted, Ask, Call, Capabilities, Flow, Phase, Provider, Update, Video
+from providers.polling import get_each
 from transport.base import Response
 
 #: What the SDK allows a request, in seconds; a POST may carry pictures.
@@ -27,8 +15,6 @@ SUBMIT_TIMEOUT: Final = 60.0
 ANCHORED_SECONDS: Final = 5
 #: Frames a second of the grid that `keyframe_indexes` counts in.
 GRID_FPS: Final = 24
-
-NOT_FOUND: Final = 404
 
 #: Every state of Generation in luma-agents 0.5.0.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -76,10 +62,6 @@ class LumaAgents(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['LUMA_AGENTS_API_KEY']}"}
-
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /generations of type video."""
         body = {
@@ -96,29 +78,17 @@ class LumaAgents(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /generations/{id}; an unknown one is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            path = f"/generations/{answers.segment(operation_id)}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The presigned link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
+        return get_each(operation_ids, path=_path, read=_update)
 
     def explain(self, response: Response) -> Failure:
         """`{"detail": "…"}` in words; the status is the machine-readable part."""
         return failures.from_answer(
             response, title="Luma", words=failures.words_of(response, "detail")
         )
+
+
+def _path(operation_id: str) -> str:
+    return f"/generations/{answers.segment(operation_id)}"
 
 
 def _video_options(ask: Ask) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Luma's Dream Machine API: https://docs.lumalabs.ai, as lumaai 1.21.0 speaks it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
-from providers import answers, failures
+from providers import answers, callbacks, failures
 from providers.base import (
+    NOT_FOUND,
     Accepted,
-    Account,
     Ask,
     Call,
     Capabilities,
@@ -20,6 +19,7 @@ from providers.base import (
     Update,
     Video,
 )
+from providers.polling import get_each
 from transport.base import Response
 
 #: What the SDK allows a request, in seconds.
@@ -27,8 +27,6 @@ SUBMIT_TIMEOUT: Final = 60.0
 #: Generations in one page of the listing, and the most pages that a look-up reads.
 PAGE: Final = 100
 MOST_PAGES: Final = 10
-
-NOT_FOUND: Final = 404
 
 #: Every state of Generation in lumaai 1.21.0.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -65,10 +63,6 @@ class LumaDreamMachine(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['LUMAAI_API_KEY']}"}
-
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /generations/video; our callback address is what the listing can be searched for."""
         response = yield Call(
@@ -82,22 +76,11 @@ class LumaDreamMachine(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /generations/{id}; a deleted one is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            path = f"/generations/{answers.segment(operation_id)}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
+        return get_each(operation_ids, path=_path, read=_update)
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /generations/{id}: 204, or 404 for one that is already deleted."""
-        path = f"/generations/{answers.segment(operation_id)}"
-        yield Call(method="DELETE", path=path, accept=frozenset({NOT_FOUND}))
-
-    def fetch(self, video: Video) -> Call:
-        """The link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
+        yield Call(method="DELETE", path=_path(operation_id), accept=frozenset({NOT_FOUND}))
 
     def look_up(self, ask: Ask) -> Flow[Found]:
         """GET /generations, page by page, for the one whose callback address holds our marker.
@@ -134,10 +117,11 @@ class LumaDreamMachine(Provider):
 
     def callback_operation(self, body: bytes) -> str | None:
         """A callback is the whole generation; the vendor signs none."""
-        try:
-            return answers.identifier(json.loads(body), "id")
-        except (ValueError, RecursionError):
-            return None
+        return callbacks.identifier(body, "id")
+
+
+def _path(operation_id: str) -> str:
+    return f"/generations/{answers.segment(operation_id)}"
 
 
 def _body(ask: Ask) -> dict[str, Any]:

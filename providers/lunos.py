@@ -13,13 +13,12 @@ from providers.base import (
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Phase,
     Provider,
     Update,
     Video,
 )
+from providers.polling import get_each
 from transport.base import Response
 
 PATH: Final = "/v1/video/generations"
@@ -27,8 +26,6 @@ PATH: Final = "/v1/video/generations"
 SUBMIT_TIMEOUT: Final = 60.0
 #: The application that the vendor counts our usage under.
 APP: Final = "longtake"
-
-NOT_FOUND: Final = 404
 
 #: Every status of VideoGenerationStatus in @lunos/client 1.5.0; the documents know no "processing".
 PHASES: Final[Mapping[str, Phase]] = {
@@ -40,7 +37,10 @@ PHASES: Final[Mapping[str, Phase]] = {
 
 
 class Lunos(Provider):
-    """Text to video with Google's Veo: no progress, no cancel, one shape."""
+    """Text to video with Google's Veo: no progress, no cancel, one shape.
+
+    A result's link is on the vendor's storage and needs no key.
+    """
 
     name: ClassVar[str] = "lunos"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("LUNOS_API_KEY",),)
@@ -82,30 +82,18 @@ class Lunos(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1/video/generations/{id}; an unknown one is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            # Ids are "video-op:user:time", and the client leaves their colons as they are.
-            path = f"{PATH}/{quote(operation_id, safe=':')}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The link as it was given, on the vendor's storage; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
+        return get_each(operation_ids, path=_path, read=_update)
 
     def explain(self, response: Response) -> Failure:
         """`{"error": "…"}` in words, or the object of the vendor's other APIs."""
         words = failures.words_of(response, "error")
         words = words or gateway.text_in(gateway.error_of(response), "message")
         return gateway.explain(response, title="Lunos", words=words)
+
+
+def _path(operation_id: str) -> str:
+    """Ids are "video-op:user:time", and the client leaves their colons as they are."""
+    return f"{PATH}/{quote(operation_id, safe=':')}"
 
 
 def _parameters(ask: Ask) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Final
 from models.failure import Fault
 from providers import answers
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Ask,
     Call,
     Capabilities,
     Flow,
     LookUp,
-    NotOffered,
     Phase,
     Update,
     Video,
@@ -20,7 +20,6 @@ from providers.base import (
 from providers.minimax_api import (
     FINE,
     MEANINGS,
-    NOT_FOUND,
     SOURCES,
     SUBMIT_TIMEOUT,
     MinimaxApi,
@@ -77,9 +76,6 @@ class Minimax(MinimaxApi):
             if response.status != NOT_FOUND:
                 updates[operation_id] = yield from self._update(response)
         return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
 
     def _update(self, response: Response) -> Flow[Update]:
         """One task; a safety filter's code ends it, whatever its status says beside it."""

@@ -11,17 +11,7 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, failures
-from providers.base import (
-    Account,
-    Ask,
-    Call,
-    Flow,
-    Found,
-    NotOffered,
-    Provider,
-    ProviderError,
-    Video,
-)
+from providers.base import Provider, ProviderError
 from transport.base import Response
 from transport.headers import retry_after
 
@@ -29,7 +19,6 @@ HOST: Final = "https://api.minimax.io"
 #: Ours: the vendor names no time-out; a POST may carry pictures. In seconds.
 SUBMIT_TIMEOUT: Final = 60.0
 
-NOT_FOUND: Final = 404
 #: The code of an answer that has what was asked for.
 FINE: Final = 0
 
@@ -99,22 +88,14 @@ SOURCES: Final[Mapping[str, str]] = {
 
 
 class MinimaxApi(Provider):
-    """The part of a MiniMax provider that does not depend on the generation of its endpoints."""
+    """The part of a MiniMax provider that does not depend on the generation of its endpoints.
+
+    A result's link is signed and needs no key.
+    """
 
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("MINIMAX_API_KEY",),)
     base_variable: ClassVar[str] = "MINIMAX_BASE_URL"
     default_base: ClassVar[str] = HOST
-
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['MINIMAX_API_KEY']}"}
-
-    def fetch(self, video: Video) -> Call:
-        """The signed link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
 
     def callback_operation(self, body: bytes) -> str | None:
         """A callback is a query's answer: the older kind has `task_id`, the newer one a task."""

@@ -5,15 +5,19 @@ from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, failures
-from providers.base import Accepted, Ask, Call, Capabilities, Flow, LookUp, Phase, Update, Video
-from providers.minimax_api import (
+from providers.base import (
     NOT_FOUND,
-    SOURCES,
-    SUBMIT_TIMEOUT,
-    MinimaxApi,
-    given,
-    task_failure,
+    Accepted,
+    Ask,
+    Call,
+    Capabilities,
+    Flow,
+    LookUp,
+    Phase,
+    Update,
+    Video,
 )
+from providers.minimax_api import SOURCES, SUBMIT_TIMEOUT, MinimaxApi, given, task_failure
 
 #: Every status of VideoV2Task in github.com/MiniMax-AI/cli, src/types/api.ts.
 PHASES: Final[Mapping[str, Phase]] = {

@@ -11,14 +11,12 @@ from typing import ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, failures, gateway
 from providers.base import (
+    NOT_FOUND,
     Accepted,
-    Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Phase,
     Provider,
     Update,
@@ -31,8 +29,6 @@ SUBMIT_TIMEOUT: Final = 60.0
 #: What a gateway that follows the API says of the next look, in milliseconds.
 POLL_AFTER: Final = "openai-poll-after-ms"
 LONGEST_POLL_AFTER: Final = 60.0
-
-NOT_FOUND: Final = 404
 
 #: Every status of Video in openai 3.52.0.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -78,10 +74,6 @@ class OpenaiVideos(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key."""
-        return {"authorization": f"Bearer {account.credentials['OPENAI_API_KEY']}"}
-
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /videos, multipart even without a picture."""
         response = yield Call(
@@ -106,9 +98,6 @@ class OpenaiVideos(Provider):
     def fetch(self, video: Video) -> Call:
         """The content's address below the account's own, which is asked with the key."""
         return Call(method="GET", path=video.url or "", headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """`{"error": {"message", "type", "param", "code"}}`: its code, its words, the status."""

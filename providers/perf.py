@@ -5,27 +5,13 @@ from typing import ClassVar, Final
 
 from models.failure import Failure, Fault
 from providers import answers, gateway
-from providers.base import (
-    Accepted,
-    Account,
-    Ask,
-    Call,
-    Capabilities,
-    Flow,
-    Found,
-    NotOffered,
-    Phase,
-    Provider,
-    Update,
-    Video,
-)
+from providers.base import Accepted, Ask, Call, Capabilities, Flow, Phase, Provider, Update, Video
+from providers.polling import get_each
 from transport.base import Response
 
 PATH: Final = "/v1/video/generations"
 #: What perf-sdk 0.2.0 allows a request, in seconds.
 SUBMIT_TIMEOUT: Final = 120.0
-
-NOT_FOUND: Final = 404
 
 #: Every value of the document's table of statuses; it has no word for a cancelled job.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -44,7 +30,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
 
 
 class Perf(Provider):
-    """Text to video with four models; reports progress and what it charged."""
+    """Text to video with four models; reports progress and what it charged.
+
+    The key is `pk_live_…` or `pk_test_…`; the document's samples send none to a result's link.
+    """
 
     name: ClassVar[str] = "perf"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("PERF_API_KEY",),)
@@ -64,10 +53,6 @@ class Perf(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the key does not expire
-        """The bearer key, `pk_live_…` or `pk_test_…`."""
-        return {"authorization": f"Bearer {account.credentials['PERF_API_KEY']}"}
-
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v1/video/generations with all of the five fields that there are."""
         body = {
@@ -84,23 +69,7 @@ class Perf(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1/video/generations/{id}; an unknown one is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            path = f"{PATH}/{answers.segment(operation_id)}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """The link as it was given; the document's samples send no key to it."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
+        return get_each(operation_ids, path=_path, read=_update)
 
     def explain(self, response: Response) -> Failure:
         """`{"error": {"type", "message"}}`, to which the SDK's answers add `code`."""
@@ -108,6 +77,10 @@ class Perf(Provider):
         code = gateway.text_in(error, "code") or gateway.text_in(error, "type") or ""
         words = gateway.text_in(error, "message")
         return gateway.explain(response, title="Perf", words=words, fault=FAULTS.get(code))
+
+
+def _path(operation_id: str) -> str:
+    return f"{PATH}/{answers.segment(operation_id)}"
 
 
 def _update(job: object) -> Update:

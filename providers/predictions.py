@@ -5,6 +5,7 @@ Two APIs speak it, each with its own envelope. `done` is absent until the end; t
 struck. HTTP is 200 throughout.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,19 @@ def _instance(ask: Ask) -> dict[str, Any]:
 def _picture(uri: str) -> dict[str, str]:
     mime_type, data = google.inline(uri)
     return {"bytesBase64Encoded": data, "mimeType": mime_type}
+
+
+def name_in(answer: object, form: re.Pattern[str]) -> str:
+    """The operation's name, of the form that the API gives its names.
+
+    Raises:
+        Undocumented: it has another form, so that it could not be asked about.
+    """
+    name = answers.identifier(answer, "name")
+    if not form.fullmatch(name):
+        msg = "its 'name' can't be an id: it is no operation's name"
+        raise answers.Undocumented(msg)
+    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

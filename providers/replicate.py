@@ -1,6 +1,5 @@
 """Replicate's API: https://replicate.com/docs/reference/http, as replicate 1.0.7 speaks it."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,26 +8,23 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, callbacks, failures
 from providers.base import (
+    NOT_FOUND,
     Accepted,
-    Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
     LookUp,
-    NotOffered,
     Phase,
     Provider,
     Update,
     Video,
 )
+from providers.polling import get_each
 from transport.base import Response
 
 #: What the SDK allows a request, in seconds; a POST may carry a small picture.
 SUBMIT_TIMEOUT: Final = 30.0
-
-NOT_FOUND: Final = 404
 
 #: The changes that a callback is asked for: the first names the prediction while its answer may be
 #: lost, the last makes the final poll due.
@@ -56,7 +52,10 @@ _RESETS: Final = re.compile(r"resets in ~(\d{1,4})s")
 
 
 class Replicate(Provider):
-    """Any video model that Replicate runs: no progress, results that are gone after an hour."""
+    """Any video model that Replicate runs: no progress, results that are gone after an hour.
+
+    A result's delivery link needs no token.
+    """
 
     name: ClassVar[str] = "replicate"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("REPLICATE_API_TOKEN",),)
@@ -83,10 +82,6 @@ class Replicate(Provider):
         },
     )
 
-    def authorize(self, account: Account, *, now: float) -> Mapping[str, str]:  # noqa: ARG002 - the token does not expire
-        """The bearer token."""
-        return {"authorization": f"Bearer {account.credentials['REPLICATE_API_TOKEN']}"}
-
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST to the model's predictions; "owner/name:version" names one version of a model."""
         model, _, version = ask.upstream.partition(":")
@@ -105,25 +100,12 @@ class Replicate(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1/predictions/{id}; an unknown one is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            path = f"/v1/predictions/{answers.segment(operation_id)}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
+        return get_each(operation_ids, path=_path, read=_update)
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """POST /v1/predictions/{id}/cancel: the prediction, which may have ended before."""
-        path = f"/v1/predictions/{answers.segment(operation_id)}/cancel"
+        path = f"{_path(operation_id)}/cancel"
         yield Call(method="POST", path=path, accept=frozenset({NOT_FOUND}))
-
-    def fetch(self, video: Video) -> Call:
-        """The delivery link as it was given; it needs no token."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - only its callback can help
-        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """`{"title", "detail", "status"}` in words; a throttled answer says there when to come."""
@@ -136,16 +118,17 @@ class Replicate(Provider):
 
     def callback_operation(self, body: bytes) -> str | None:
         """A callback is the prediction itself."""
-        try:
-            return answers.identifier(json.loads(body), "id")
-        except (ValueError, RecursionError):
-            return None
+        return callbacks.identifier(body, "id")
 
     def callback_is_genuine(
         self, headers: Mapping[str, str], body: bytes, *, secret: str | None, now: float
     ) -> bool:
         """By signature where the operator gives the secret, else by the unguessable address."""
         return secret is None or callbacks.is_signed(headers, body, secret=secret, now=now)
+
+
+def _path(operation_id: str) -> str:
+    return f"/v1/predictions/{answers.segment(operation_id)}"
 
 
 def _input(ask: Ask, *, model: str) -> dict[str, Any]:

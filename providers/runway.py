@@ -6,19 +6,19 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, failures
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Phase,
     Provider,
     Update,
     Video,
 )
+from providers.polling import get_each
 from transport.base import Response
 
 #: The version of the API that this module was written against; the API wants it in every request.
@@ -27,8 +27,6 @@ VERSION: Final = "2024-11-06"
 MICROS_PER_CREDIT: Final = 10_000
 #: What the SDK allows a request, in seconds; a POST may carry 5 MB of picture.
 SUBMIT_TIMEOUT: Final = 60.0
-
-NOT_FOUND: Final = 404
 
 #: Every status of TaskRetrieveResponse in runwayml 5.24.0.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -53,7 +51,10 @@ FAILURE_FAMILIES: Final[tuple[tuple[str, Fault], ...]] = (
 
 
 class Runway(Provider):
-    """Text and image to video; the only vendor here that reports progress and what it charged."""
+    """Text and image to video; the only vendor here that reports progress and what it charged.
+
+    A result's link is signed and needs no key.
+    """
 
     name: ClassVar[str] = "runway"
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("RUNWAYML_API_SECRET",),)
@@ -92,31 +93,21 @@ class Runway(Provider):
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1/tasks/{id}; a deleted task is 404 and so missing from the result."""
-        updates = {}
-        for operation_id in operation_ids:
-            path = f"/v1/tasks/{answers.segment(operation_id)}"
-            response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
-            if response.status != NOT_FOUND:
-                updates[operation_id] = _update(response.json())
-        return updates
+        return get_each(operation_ids, path=_path, read=_update)
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /v1/tasks/{id}: 204, or 404 for a task that is already deleted."""
-        path = f"/v1/tasks/{answers.segment(operation_id)}"
-        yield Call(method="DELETE", path=path, accept=frozenset({NOT_FOUND}))
-
-    def fetch(self, video: Video) -> Call:
-        """The signed link as it was given; it needs no key."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
+        yield Call(method="DELETE", path=_path(operation_id), accept=frozenset({NOT_FOUND}))
 
     def explain(self, response: Response) -> Failure:
         """`{"error": "…"}` in words; 429 is a limit per day or month and passes with time."""
         return failures.from_answer(
             response, title="Runway", words=failures.words_of(response, "error")
         )
+
+
+def _path(operation_id: str) -> str:
+    return f"/v1/tasks/{answers.segment(operation_id)}"
 
 
 def _body(ask: Ask) -> dict[str, Any]:

@@ -10,17 +10,15 @@ from typing import ClassVar, Final
 from models.failure import Failure
 from providers import answers, google, predictions, service_account
 from providers.base import (
+    NOT_FOUND,
     Accepted,
     Account,
     Ask,
     Call,
     Capabilities,
     Flow,
-    Found,
-    NotOffered,
     Provider,
     Update,
-    Video,
 )
 from settings import SettingsError
 from transport.base import Response
@@ -108,11 +106,7 @@ class Veo(Provider):
             paid=True,
             timeout=google.SUBMIT_TIMEOUT,
         )
-        name = answers.identifier(response.json(), "name")
-        if not _NAME.fullmatch(name):
-            msg = "its 'name' can't be an id: it is no operation's name"
-            raise answers.Undocumented(msg)
-        return Accepted(operation_id=name)
+        return Accepted(operation_id=predictions.name_in(response.json(), _NAME))
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """POST …:fetchPredictOperation; an unknown operation is 404, so missing from the result."""
@@ -123,23 +117,13 @@ class Veo(Provider):
                 method="POST",
                 path=f"{_model(model)}:fetchPredictOperation",
                 json={"operationName": operation_id},
-                accept=frozenset({google.NOT_FOUND}),
+                accept=frozenset({NOT_FOUND}),
                 timeout=POLL_TIMEOUT,
                 max_bytes=POLL_BYTES,
             )
-            if response.status != google.NOT_FOUND:
+            if response.status != NOT_FOUND:
                 updates[operation_id] = predictions.update_of(response.json(), SAMPLES)
         return updates
-
-    def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - nothing takes it
-        raise NotOffered(self.name, "cancel")
-
-    def fetch(self, video: Video) -> Call:
-        """Never needed, since the bytes come with the poll; a link would be a plain GET."""
-        return Call(method="GET", path=answers.link(video.url), headers={"accept": "*/*"})
-
-    def look_up(self, ask: Ask) -> Flow[Found]:  # noqa: ARG002 - nothing of it could help
-        raise NotOffered(self.name, "look-up")
 
     def explain(self, response: Response) -> Failure:
         """`{"error": {"code", "message", "status", "details"}}` in words."""

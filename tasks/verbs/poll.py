@@ -18,7 +18,8 @@ from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import AttemptState, What
-from providers.base import Phase, ProviderError, UnknownStatus, Update
+from providers.answers import UnknownStatus
+from providers.base import Phase, ProviderError, Update
 from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff, estimated_progress, next_poll

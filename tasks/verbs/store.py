@@ -22,7 +22,8 @@ from models.advance import fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import What
-from providers.base import NotOffered, Phase, ProviderError, UnknownStatus, Video
+from providers.answers import UnknownStatus
+from providers.base import NotOffered, Phase, ProviderError, Video
 from providers.exchange import converse, request_for
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff

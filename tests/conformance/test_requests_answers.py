@@ -14,7 +14,8 @@ import pytest
 from luma_agents.types import GenerationFailureCode
 
 from models.failure import Fault
-from providers.base import Account, Flow, Phase, ProviderError, UnknownStatus, Update
+from providers.answers import UnknownStatus
+from providers.base import Account, Flow, Phase, ProviderError, Update
 from providers.exchange import converse
 from providers.registry import PROVIDERS
 from tests.conformance.documented import ASK, Documented

@@ -75,7 +75,7 @@ def test_a_result_is_fetched_byte_for_byte_and_without_our_key(name: str) -> Non
     )
     # Then the signature is untouched and no credential goes along
     assert request.url == LINK
-    assert set(request.headers) == {"accept"}
+    assert request.headers == {"accept": "*/*"}
 
 
 @ALL

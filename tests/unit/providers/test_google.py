@@ -2,12 +2,14 @@
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from models.failure import Failure, Fault
 from models.request import VideoRequest
+from providers.answers import Undocumented
 from providers.base import Account, Ask, Call, Flow, Phase, ProviderError, Update, Video
 from providers.catalog import Catalog
 from providers.exchange import request_for
@@ -21,6 +23,17 @@ from transport.base import Response
 
 NAME = "projects/p/locations/l/publishers/google/models/m/operations/1"
 KEY = {"GEMINI_API_KEY": "AIza-test"}
+ASK = Ask(
+    attempt_id="a",
+    marker="m",
+    upstream="m",
+    prompt="a cat",
+    duration_seconds=8,
+    resolution="720p",
+    aspect_ratio="16:9",
+    width=1280,
+    height=720,
+)
 
 
 def answered(flow: Flow[Any], body: object, *, status: int = 200) -> tuple[Call, Any]:
@@ -52,6 +65,25 @@ def said(*contents: dict[str, str]) -> list[dict[str, Any]]:
 
 def inline(content: bytes) -> dict[str, str]:
     return {"bytesBase64Encoded": b64encode(content).decode(), "mimeType": "video/mp4"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        (Veo(), "models/m/operations/1"),
+        (Veo(), f"{NAME}/more"),
+        (GeminiVeo(), NAME),
+        (GeminiVeo(), "models/m"),
+    ],
+)
+def test_an_operation_that_could_not_be_asked_about_is_not_accepted(
+    provider: Veo | GeminiVeo, name: str
+) -> None:
+    flow = provider.submit(ASK)
+    next(flow)
+    content = json.dumps({"name": name}).encode()
+    with pytest.raises(Undocumented, match="no operation's name"):
+        flow.send(Response(status=200, headers={}, content=content))
 
 
 def test_veos_videos_are_the_bytes_and_can_be_had_again() -> None:
@@ -277,18 +309,7 @@ def test_a_link_to_a_picture_is_carried_since_it_is_fetched_before_it_is_sent() 
 
 
 def test_a_link_that_comes_through_nevertheless_is_not_sent_as_a_picture() -> None:
-    ask = Ask(
-        attempt_id="a",
-        marker="m",
-        upstream="m",
-        prompt="a cat",
-        duration_seconds=8,
-        resolution="720p",
-        aspect_ratio="16:9",
-        width=1280,
-        height=720,
-        image="https://pictures.example.com/a.png",
-    )
+    ask = replace(ASK, image="https://pictures.example.com/a.png")
     for provider in (Veo(), GeminiVeo(), Gemini()):
         with pytest.raises(ValueError, match="data URIs only"):
             next(provider.submit(ask))
