@@ -57,9 +57,10 @@ demo: $(STAMP) ## Run real prompts through every model on a local stack, start t
 up: $(STAMP) ## Keep the local stack running: API 8000, Flower 5555, simulator 8100
 	$(BIN)/longtake up --simulate
 
+# Three modules at a time also on two cores: many tests wait for processes of their own.
 .PHONY: test
-test: $(STAMP) $(JUDGES_STAMP) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) $(JUDGES_STAMP) ## Run the tests, three modules at a time
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: check
 check: lint types imports test ## Everything CI runs: format, lint, types, imports, tests

@@ -28,6 +28,15 @@ ROOT = Path(__file__).resolve().parents[1]
 #: At this speed the simulator's operations take 0.24 to 0.8 s.
 SPEED = "100"
 
+#: Folders whose modules take up to minutes each, and so are begun first: where several processes
+#: share the modules, none of them is left alone with a long one at the end.
+LONG = ("acceptance", "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # After pytest-randomly, whose order is kept on both sides.
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in LONG)
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -109,6 +118,8 @@ class Simulator:
 
     url: str
     env: Mapping[str, str]
+    #: Its own endpoints'; making a client costs more than a question.
+    http: httpx.Client
 
     def bill(self) -> list[dict[str, object]]:
         """One row for every paid POST that was accepted since the test began."""
@@ -120,15 +131,15 @@ class Simulator:
 
     def faults(self, faults: Sequence[Mapping[str, object]]) -> None:
         """Strike coming requests: see `POST /_sim/faults`."""
-        answer = httpx.post(f"{self.url}/_sim/faults", json=list(faults), trust_env=False)
+        answer = self.http.post("/_sim/faults", json=list(faults))
         assert answer.status_code == 200, answer.text
 
     def reset(self) -> None:
         """Forget every operation, charge and fault."""
-        httpx.post(f"{self.url}/_sim/reset", trust_env=False).raise_for_status()
+        self.http.post("/_sim/reset").raise_for_status()
 
     def _data(self, name: str) -> list[dict[str, object]]:
-        answer = httpx.get(f"{self.url}/_sim/{name}", trust_env=False).raise_for_status()
+        answer = self.http.get(f"/_sim/{name}").raise_for_status()
         rows: list[dict[str, object]] = answer.json()["data"]
         return rows
 
@@ -141,8 +152,9 @@ def simulator_process() -> Iterator[Simulator]:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().strip()
-            env = httpx.get(f"{url}/_sim/env", trust_env=False).raise_for_status().json()
-            yield Simulator(url, env)
+            with httpx.Client(base_url=url, trust_env=False) as http:
+                env = http.get("/_sim/env").raise_for_status().json()
+                yield Simulator(url, env, http)
         finally:
             process.terminate()
             process.wait(timeout=10)

@@ -27,7 +27,7 @@ from providers.exchange import converse
 from providers.registry import PROVIDERS, accounts
 from providers.resolve import plan_on
 from settings import Settings, load
-from tests.conformance.watching import SOON, Simulator
+from tests.conformance.watching import LOOK, SOON, Simulator
 from transport.base import Unanswered
 from transport.exact import ExactClient
 
@@ -83,6 +83,7 @@ class Desk:
                 updates = await self.told(self.provider.poll(operation_ids))
                 if all(update.phase.is_final for update in updates.values()):
                     return updates
+                await asyncio.sleep(LOOK)
 
     async def close(self) -> None:
         await self._client.close()

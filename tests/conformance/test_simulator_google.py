@@ -76,7 +76,7 @@ def measures(film: bytes) -> tuple[int, int, float]:
     """Width, height and seconds."""
     with av.open(io.BytesIO(film), "r") as container:
         stream = container.streams.video[0]
-        frames = len(list(container.decode(stream)))
+        frames = sum(1 for _ in container.decode(stream))  # never all in memory
         assert stream.average_rate is not None
         return stream.width, stream.height, frames / int(stream.average_rate)
 

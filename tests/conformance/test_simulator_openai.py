@@ -44,7 +44,7 @@ def shape(film: bytes) -> tuple[int, int, int]:
     with av.open(io.BytesIO(film), "r") as container:
         stream = container.streams.video[0]
         assert stream.average_rate is not None
-        frames = len(list(container.decode(stream)))
+        frames = sum(1 for _ in container.decode(stream))  # never all in memory
         return stream.width, stream.height, round(frames / stream.average_rate)
 
 

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 #: Seconds in which an operation of the fixture's simulator has certainly ended.
 SOON = 15.0
+#: Seconds between two looks at one: its shortest state lasts four times as long.
+LOOK = 0.01
 
 
 class Simulator(Protocol):
@@ -29,6 +31,7 @@ def poll_until(look: Callable[[], T], done: Callable[[T], bool]) -> list[T]:
     looks = [look()]
     while not done(looks[-1]):
         assert time.monotonic() < end, f"still {looks[-1]!r}"
+        time.sleep(LOOK)
         looks.append(look())
     return looks
 
@@ -44,7 +47,7 @@ def seen(film: bytes) -> tuple[int, int, float, int]:
     """The same of a video that is here."""
     with av.open(io.BytesIO(film), "r") as container:
         stream = container.streams.video[0]
-        frames = len(list(container.decode(stream)))
+        frames = sum(1 for _ in container.decode(stream))  # never all in memory
         assert stream.average_rate is not None
         fps = int(stream.average_rate)
         return stream.width, stream.height, frames / fps, fps

@@ -1,6 +1,7 @@
 """What fault tests share: a stack of real processes to be killed; options of `make chaos`."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 Print = Callable[[str, str], None]
 
 _TABLES = pytest.StashKey[list[tuple[str, str]]]()
+_HANDED_OVER = "fault tables"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +28,19 @@ def pytest_terminal_summary(
     for title, text in config.stash.get(_TABLES, []):
         terminalreporter.section(title)
         terminalreporter.write_line(text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs tests for another hands it the tables."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_HANDED_OVER] = session.config.stash.get(_TABLES, [])
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Takes the tables that a process hands over at its end."""
+    tables = getattr(node, "workeroutput", {}).get(_HANDED_OVER, [])
+    node.config.stash.setdefault(_TABLES, []).extend(map(tuple, tables))
 
 
 @pytest.fixture(scope="session")

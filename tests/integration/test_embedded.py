@@ -303,9 +303,10 @@ def test_a_wait_gives_up_at_its_bound() -> None:
 
 @SERVERS
 def test_a_server_whose_files_were_removed_is_replaced(
-    kind: Callable[[Path], Server], data_dir: Path
+    kind: Callable[[Path], Server], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a running server whose folder somebody removed
+    # Given a running server whose folder somebody removed, and which so never names itself
+    monkeypatch.setattr("worker.embedded.postgres.NAMING_BOUND", 0.5)
     server = kind(data_dir)
     first = server.start()
     for folder in (data_dir / "postgres", data_dir / "valkey"):

@@ -25,12 +25,12 @@ class Upstreams(Simulator):
     def calm(self) -> None:
         """No faults from now on; the bill and the operations stay."""
         for path in ("faults", "chaos"):
-            httpx.delete(f"{self.url}/_sim/{path}", trust_env=False).raise_for_status()
+            self.http.delete(f"/_sim/{path}").raise_for_status()
 
     def storm(self, *, seed: int, rate: float) -> None:
         """From now on each request is struck with probability `rate`, by any misfortune."""
         chaos = {"seed": seed, "rate": rate, "do": MISFORTUNES}
-        httpx.post(f"{self.url}/_sim/chaos", json=chaos, trust_env=False).raise_for_status()
+        self.http.post("/_sim/chaos", json=chaos).raise_for_status()
 
 
 @contextmanager
@@ -55,8 +55,9 @@ def upstreams(logs: Path, options: Sequence[str]) -> Iterator[Upstreams]:
     process.start()
     try:
         process.ready()
-        env = httpx.get(f"{url}/_sim/env", timeout=5, trust_env=False).raise_for_status().json()
-        yield Upstreams(url, env)
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            env = http.get("/_sim/env").raise_for_status().json()
+            yield Upstreams(url, env, http)
     finally:
         process.kill()
 

@@ -36,7 +36,7 @@ def api() -> Iterator[FakeApi]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
         yield fake
         server.shutdown()
@@ -50,6 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.delenv("LONGTAKE_API_URL", raising=False)
     monkeypatch.delenv("LONGTAKE_API_KEY", raising=False)
     monkeypatch.setattr("cli.api.BETWEEN", 0)
+    monkeypatch.setattr("cli.waiting.LOOK", 0.01)
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["longtake", *arguments])
