@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
@@ -48,38 +49,50 @@ _SIMULATORS = {
 }
 
 
+#: The table's columns: what a passed test counts as.
+COLUMNS = ("requests", "statuses", "error codes", "other answers", "jobs by us", "jobs by judge")
+_OF_MODULE = {"test_requests": "requests", "test_adapters_on_the_simulator": "jobs by us"}
+_OF_TEST = {
+    "test_a_documented_word_comes_to_its_phase": "statuses",
+    "test_an_undocumented_word_is_loud": "statuses",
+    "test_the_table_has_every_word_of_the_sdk": "statuses",
+    "test_a_failure_code_comes_to_its_fault": "error codes",
+    "test_an_error_answer_to_a_submit_comes_to_its_fault": "error codes",
+    "test_a_429_carries_its_retry_after": "error codes",
+}
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     passed = [report.nodeid for report in terminalreporter.getreports("passed")]
-    ours = [nodeid for nodeid in passed if "tests/conformance/" in nodeid]
-    if not ours:
+    counts = Counter(
+        counted
+        for nodeid in passed
+        if "tests/conformance/" in nodeid
+        for counted in _counted(nodeid)
+    )
+    if not counts:
         return
-    requests, answers, by_us, by_them = (
-        Counter[str](),
-        Counter[str](),
-        Counter[str](),
-        Counter[str](),
-    )
-    for nodeid in ours:
-        module = nodeid.partition("::")[0].rpartition("/")[2].removesuffix(".py")
-        name = _provider(nodeid)
-        match module:
-            case "test_requests":
-                requests[name] += 1
-            case "test_requests_answers":
-                answers[name] += 1
-            case "test_adapters_on_the_simulator":
-                by_us[name] += 1
-            case _ if module in _SIMULATORS:
-                for each in [name] if name else _SIMULATORS[module]:
-                    by_them[each] += 1
     terminalreporter.section("conformance: tests that passed")
-    line = "{:<19}{:<38}{:>9}{:>9}{:>13}{:>16}".format
-    terminalreporter.write_line(
-        line("provider", "judge", "requests", "answers", "our adapter", "simulator judged")
-    )
+    line = ("{:<19}{:<31}" + "{:>15}" * len(COLUMNS)).format
+    terminalreporter.write_line(line("provider", "judge", *COLUMNS))
     for name in PROVIDERS:
-        counts = (requests[name], answers[name], by_us[name], by_them[name])
-        terminalreporter.write_line(line(name, _judge(name), *counts))
+        of_name = (counts[name, column] for column in COLUMNS)
+        terminalreporter.write_line(line(name, _judge(name), *of_name))
+
+
+def _counted(nodeid: str) -> Iterator[tuple[str, str]]:
+    """The providers that a test speaks of, each with its column."""
+    path, _, test = nodeid.partition("::")
+    module = path.rpartition("/")[2].removesuffix(".py")
+    name, words = _provider(nodeid), test.partition("[")[0]
+    if module in _OF_MODULE:
+        yield name, _OF_MODULE[module]
+    elif module == "test_requests_answers":
+        yield name, _OF_TEST.get(words, "other answers")
+    else:
+        column = "jobs by us" if "our_adapter" in words else "jobs by judge"
+        for each in [name] if name else _SIMULATORS.get(module, ()):
+            yield each, column
 
 
 def _provider(nodeid: str) -> str:
