@@ -298,6 +298,10 @@ class Provider(Protocol):
         """
         return None
 
+    def operation_told(self, told: str, *, upstream: str) -> str:  # noqa: ARG002 - for those that tell a part
+        """The operation's id, of which a callback on the model `upstream` may tell only a part."""
+        return told
+
     def callback_reply(self, body: bytes) -> bytes | None:  # noqa: ARG002 - for those that ask
         """The JSON that a callback must be answered with; None where it only tells something.
 

@@ -38,7 +38,7 @@ SERVER_TROUBLE: Final = 500
 #: Pika 2.2: three endpoints of one app, told apart by the pictures of the request.
 PIKA: Final = "fal-ai/pika/v2.2"
 
-#: The one app of the shipped catalogue: a callback names its request, not the app that it is of.
+#: The one app of the shipped catalogue.
 APP: Final = "fal-ai/pika"
 
 #: An operation's id is where it lives below the base address: owner and app, without the model's
@@ -46,6 +46,7 @@ APP: Final = "fal-ai/pika"
 _PLACE: Final = re.compile(
     r"(?:(?:workflows|comfy)/)?[\w-][\w.-]*/[\w-][\w.-]*/requests/[\w-]+", re.ASCII
 )
+_REQUEST: Final = re.compile(r"[\w-]+", re.ASCII)
 _PLACE_AT_END: Final = re.compile(rf"/({_PLACE.pattern})$", re.ASCII)
 
 #: Every status that fal-client 1.0.3 knows. COMPLETED means finished, whether well or badly.
@@ -161,10 +162,18 @@ class Fal(Provider):
         )
 
     def callback_operation(self, body: bytes) -> str | None:
-        """A callback has the request's id; that it is Pika's is all that we can suppose."""
-        request_id = callbacks.identifier(body, "request_id")
-        place = f"{APP}/requests/{request_id}"
-        return place if request_id and _PLACE.fullmatch(place) else None
+        """A callback has the request's id, and not the app that it is of."""
+        told = callbacks.identifier(body, "request_id")
+        return told if told and _REQUEST.fullmatch(told) else None
+
+    def operation_told(self, told: str, *, upstream: str) -> str:
+        """Where the request lives: below the owner and the app that its endpoint begins with.
+
+        As fal-client 1.0.3 reads an endpoint: "workflows" and "comfy" stand before the owner.
+        """
+        parts = upstream.split("/")
+        app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
+        return f"{app}/requests/{told}"
 
     def callback_is_genuine(
         self, headers: Mapping[str, str], body: bytes, *, secret: str | None, now: float

@@ -54,8 +54,9 @@ async def hear(
     heard = Heard(what=What.POLL, lane=attempt["account"], reply=speaker.callback_reply(body))
     if heard.reply is not None:
         return heard
-    operation = speaker.callback_operation(body)
-    if operation is not None and attempt["state"] in {AttemptState.SENT, AttemptState.UNKNOWN}:
+    told = speaker.callback_operation(body)
+    if told is not None and attempt["state"] in {AttemptState.SENT, AttemptState.UNKNOWN}:
+        operation = speaker.operation_told(told, upstream=attempt["upstream"])
         log.info("callback.adopted", attempt=attempt["id"], operation=operation)
         await record_accepted(engine, attempt["id"], Accepted(operation_id=operation))
     await engine.database.run(lambda connection: _make_due(connection, attempt["id"]))
@@ -64,7 +65,10 @@ async def hear(
 
 async def _attempt(engine: Engine, provider: str, token: str) -> dict[str, Any]:
     rows = await engine.database.fetch(
-        "SELECT id, state, account FROM attempt WHERE marker = %s AND provider = %s",
+        """
+        SELECT attempt.id, attempt.state, attempt.account, job.plan ->> 'upstream' AS upstream
+        FROM attempt JOIN job ON job.id = attempt.job WHERE marker = %s AND attempt.provider = %s
+        """,
         (token, provider),
     )
     if not rows:

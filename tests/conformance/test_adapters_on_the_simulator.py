@@ -226,7 +226,8 @@ def test_an_operation_whose_answer_was_lost_is_told_by_its_callback(
             simulator.faults([{"provider": name, "on": "submit", "do": "drop_after_accept"}])
             with pytest.raises(Unanswered):
                 await desk.submitted(ask(name, address=address))
-            path, operation = await heard
+            path, told = await heard
+            operation = desk.provider.operation_told(told, upstream=ask(name).upstream)
             assert path == f"/callbacks/{name}/{MARKER}"
             (update,) = (await desk.settled([operation])).values()
             assert update.phase is Phase.SUCCEEDED

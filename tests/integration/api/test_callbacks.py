@@ -17,12 +17,14 @@ MINIMAX = pytest.mark.parametrize("provider", ["minimax", "minimax_v2"])
 @pytest.fixture
 def api_settings(database_url: str, tmp_path: Path) -> Settings:
     own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
-    return load(ENVIRONMENT | own | {"MINIMAX_API_KEY": "key_for_tests_of_callbacks"})
+    return load(
+        ENVIRONMENT | own | dict.fromkeys(("MINIMAX_API_KEY", "FAL_KEY"), "a-key-for-tests")
+    )
 
 
-async def unknown_attempt(api: Api, provider: str) -> str:
+async def unknown_attempt(api: Api, provider: str, **asked: object) -> str:
     """The callback address of a job's attempt whose answer was lost."""
-    await api.submit()
+    await api.submit(**asked)
     await api.fetch("UPDATE job SET state = 'submitting'")
     (attempt,) = await api.fetch(
         "UPDATE attempt SET state = 'unknown', sent_at = now(), payload_hash = '', provider = %s, "
@@ -109,3 +111,17 @@ async def test_a_callback_adopts_the_operation_whose_answer_was_lost(
     )
     assert due == {"what": "poll", "lane": provider, "is_due": True}
     assert set(api.hints.sent) == {(What.POLL, provider)}
+
+
+async def test_what_a_callback_leaves_out_the_jobs_plan_knows(api: Api) -> None:
+    """fal tells the request, and its place begins with the app of the model's endpoint."""
+    address = await unknown_attempt(api, "fal", model="pika")
+
+    answer = await api.http.post(address, json={"request_id": "764cabcf-b745", "status": "OK"})
+
+    assert answer.status_code == 200
+    (attempt,) = await api.fetch("SELECT state, operation_id FROM attempt")
+    assert attempt == {
+        "state": "accepted",
+        "operation_id": "fal-ai/pika/requests/764cabcf-b745",
+    }

@@ -79,8 +79,8 @@ async def test_fal_calls_back_once_a_request_has_ended(
 
         call = await receiver.next()
 
-        operation = f"fal-ai/pika/requests/{taken.json()['request_id']}"
-        check(call, Fal(), secret=keys, now=clock.now, operation=operation)
+        request = taken.json()["request_id"]
+        check(call, Fal(), secret=keys, now=clock.now, operation=request)
         told = httpx.Response(200, content=call.body).json()
         assert told["status"] == status
         assert set(told["payload"]) == ({"video"} if status == "OK" else {"detail"})
