@@ -66,6 +66,8 @@ class Pump:
     seconds: float = 15.0
     lease_seconds: float = 30.0
     stop: Callable[[], bool] = lambda: False
+    #: Seconds in which work that may be done again may end by itself when the process is to stop.
+    patience: float = 10.0
     tally: Tally = field(default_factory=Tally)
     _lease: str = field(default_factory=lambda: str(uuid4()))
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -88,6 +90,7 @@ class Pump:
     #: Shared lanes whose latest answer was prompt.
     _prompt: set[str] = field(default_factory=set)
     _busy: int = 0
+    _stopping_since: float | None = None
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.verb.concurrency)
@@ -125,6 +128,7 @@ class Pump:
                 while self._held:
                     self._changed.clear()
                     await self._settled()
+                    await self._leave_off()
                 await self._release_reclaimed()
                 renewer.cancel()
                 writer.cancel()
@@ -317,6 +321,20 @@ class Pump:
                 await self._changed.wait()
         except TimeoutError:
             pass  # the caller looks again by itself
+
+    async def _leave_off(self) -> None:
+        """When the process is to stop: what others may do again keeps us for a while only."""
+        if not (self.verb.abandons and self.stop()):
+            return
+        now = time.monotonic()
+        self._stopping_since = self._stopping_since or now
+        if now - self._stopping_since < self.patience:
+            return
+        unanswered = {id_: held for id_, held in self._held.items() if not held.answered}
+        for held in unanswered.values():
+            if held.task is not None:
+                held.task.cancel()
+        await self._release({id_: held.since for id_, held in unanswered.items()})
 
     async def _leave_nothing_running(self) -> None:
         """After an error: stop what may be stopped; a POST on its way records its own answer."""

@@ -153,8 +153,12 @@ async def test_a_pump_that_was_paused_past_its_lease_writes_nothing(database: Da
     # Given a worker whose request takes longer than its lease, since the machine stood still
     (id_,) = await put(database, 1)
     slow, quick = Work(database, "slow", hanging={id_}), Work(database, "quick")
-    paused = asyncio.create_task(slow.pump().run())
+    stands_still = asyncio.Event()
+    pump = slow.pump(stop=stands_still.is_set)
+    paused = asyncio.create_task(pump.run())
     await slow.has_started(1)
+    stands_still.set()
+    await until(lambda: not pump.is_claiming)  # or it might claim its own row anew
     await end_leases(database)
 
     # When another has done its row meanwhile, and then it answers
@@ -474,6 +478,38 @@ async def test_a_stop_hands_back_what_was_not_started_and_finishes_what_was(
     await work.release(*ids)
     assert (await running).written == 2
     assert len(work.started) == 2
+
+
+async def test_a_stop_does_not_wait_for_what_another_may_do_again(database: Database) -> None:
+    # Given a request that hangs, and one that is answered while the process is to stop
+    ids = await put(database, 2)
+    work = Work(database, hanging=set(ids))
+    stop = asyncio.Event()
+    running = asyncio.create_task(work.pump(stop=stop.is_set, patience=0.2).run())
+    await work.has_started(2)
+    stop.set()
+    await work.release(ids[0])
+
+    # Then the pump ends without the answer, and another finds the row at once
+    assert (await asyncio.wait_for(running, timeout=10)).written == 1
+    assert work.cancelled == [ids[1]]
+    (row,) = await database.fetch("SELECT id, lease, tries, at <= now() AS is_due FROM due")
+    assert row == {"id": ids[1], "lease": None, "tries": 0, "is_due": True}
+
+
+async def test_a_stop_waits_for_a_post_however_long_it_takes(database: Database) -> None:
+    (id_,) = await put(database, 1)
+    work = Work(database, hanging={id_}, abandons=False)
+    stop = asyncio.Event()
+    running = asyncio.create_task(work.pump(stop=stop.is_set, patience=0.0).run())
+    await work.has_started(1)
+    stop.set()
+    await until(lambda: _are_leased(database, 1))
+    assert not running.done()
+
+    await work.release(id_)
+    assert (await running).written == 1
+    assert work.cancelled == []
 
 
 async def test_what_is_handed_back_keeps_its_place_and_its_priority(database: Database) -> None:
