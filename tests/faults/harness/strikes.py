@@ -4,8 +4,11 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+
+from kombu.exceptions import OperationalError
 
 from tasks.crash import POINTS
 from tests.faults.harness.brokers import repeat_hints
@@ -180,7 +183,8 @@ class Storm:
             end()
 
     def _repeat(self, strike: Strike) -> None:
-        repeat_hints(self._stack.broker, self._stack.providers, dice=random.Random(strike.lot))
+        with suppress(OperationalError):  # a broker that was just struck breaks off
+            repeat_hints(self._stack.broker, self._stack.providers, dice=random.Random(strike.lot))
 
     def _sulk(self, strike: Strike) -> None:
         moods = [mood for mood in Mood if mood is not Mood.WELL]
