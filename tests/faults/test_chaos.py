@@ -90,7 +90,13 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         verdict = judge(stack, accepted, [*stack.receiver.receipts, *moody.receipts])
         left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
         said = stack.doctor()
-    report = _report(run, verdict, storm, doctor=said, seconds=time.monotonic() - began)
+        providers = len(stack.providers)
+    report = _report(
+        *(run, verdict, storm),
+        providers=providers,
+        doctor=said,
+        seconds=time.monotonic() - began,
+    )
     print_at_the_end(f"chaos on {run.broker}", report)
     assert verdict.broken == []
     assert said == "Every invariant holds."
@@ -135,9 +141,12 @@ def _replay_what_waits(stack: FaultStack, client: Client) -> None:
         client.replay(row["id"])
 
 
-def _report(run: Run, verdict: Verdict, storm: Storm, *, doctor: str, seconds: float) -> str:
+def _report(
+    run: Run, verdict: Verdict, storm: Storm, *, providers: int, doctor: str, seconds: float
+) -> str:
     ended = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ended.items()))
     rows: Sequence[tuple[str, object]] = (
+        ("providers", providers),
         ("jobs accepted (202)", verdict.accepted),
         ("final", f"{verdict.ended.total()}: {ended}"),
         ("lost", len(verdict.lost)),
