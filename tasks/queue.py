@@ -85,6 +85,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": _transport_options(broker),
         "task_publish_retry": False,
         "beat_schedule": SCHEDULE,
+        "beat_scheduler": "worker.beat:TickScheduler",
         "beat_max_loop_interval": 1,
         "timezone": "UTC",
     }

@@ -65,7 +65,6 @@ def _beat(settings: Settings) -> Role:
         command=(
             *(*_CELERY, "beat", "-l", settings.log_level, "-n", node, "--enable-remote-control"),
             # It keeps nothing on disk: every entry may be sent at any time.
-            *("--scheduler", "celery.beat:Scheduler"),
         ),
         check=pinged(settings.require_broker(), node),
         grace=GRACE,

@@ -276,7 +276,7 @@ class FaultStack:
             name,
             (
                 *(*_PYTHON, "celery", "-A", "worker", "beat", "-l", "INFO"),
-                *("--scheduler", "celery.beat:Scheduler", "--pidfile="),
+                "--pidfile=",
             ),
             tells="beat: Starting",
         )
