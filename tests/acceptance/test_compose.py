@@ -81,14 +81,17 @@ class Service:
             command = ["sh", "-c", *command]
         program = shutil.which(command[0], path=self.environment["PATH"])
         assert program is not None
-        answer = subprocess.run(
-            [program, *command[1:]],
-            check=False,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            timeout=20,
-        )
+        try:
+            answer = subprocess.run(
+                [program, *command[1:]],
+                check=False,
+                cwd=self.folder,
+                env=self.environment,
+                capture_output=True,
+                timeout=20,
+            )
+        except subprocess.TimeoutExpired:
+            return False  # as Docker counts it: it asks again
         return answer.returncode == 0
 
 
