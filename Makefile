@@ -23,7 +23,7 @@ NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm
 .PHONY: help
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
-		| while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+		| while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with venv: PYTHON=/path/to/python3 make"; exit 1; }
@@ -62,6 +62,10 @@ up: $(STAMP) ## Keep the local stack running: API 8000, Flower 5555, simulator 8
 test: $(STAMP) $(JUDGES_STAMP) ## Run the tests, three modules at a time
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
+.PHONY: unit
+unit: $(STAMP) ## Run the unit tests: under 30 s, no servers
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
+
 .PHONY: check
 check: lint types imports test ## Everything CI runs: format, lint, types, imports, tests
 
@@ -84,17 +88,30 @@ imports: $(STAMP) ## Check that imports point down
 	$(BIN)/lint-imports
 
 .PHONY: chaos
-chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, SEED=, BROKER=rabbitmq)
+chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, SEED=, BROKER=rabbitmq, SIEGES=)
 	$(BIN)/python -m pytest tests/faults/test_chaos.py -m "" \
-		--chaos-jobs $(or $(JOBS),1000) --chaos-broker $(or $(BROKER),valkey) $(if $(SEED),--chaos-seed $(SEED))
+		--chaos-jobs $(or $(JOBS),1000) --chaos-broker $(or $(BROKER),valkey) \
+		--chaos-sieges $(or $(SIEGES),all) $(if $(SEED),--chaos-seed $(SEED))
 
 .PHONY: faults
 faults: $(STAMP) ## The other fault tests: a kill at each named point, outages, frozen workers
 	$(BIN)/python -m pytest tests/faults -m "" --deselect tests/faults/test_chaos.py
 
+.PHONY: proofs
+proofs: $(STAMP) ## Show that each proof fails in the old tree by its own assertion, and passes now
+	$(BIN)/python -m tests.proofs
+
 .PHONY: bench
 bench: $(STAMP) ## Measure against peers and against the limit
 	$(BIN)/python -m benchmarks
+
+.PHONY: bench-against
+bench-against: $(STAMP) ## Compare this tree's speed with another commit's (REF=, ROUNDS=, NAMES=)
+	$(BIN)/python -m benchmarks.against $(or $(REF),HEAD) $(NAMES) --rounds $(or $(ROUNDS),5)
+
+.PHONY: profile
+profile: $(STAMP) ## Profile a test or a benchmark (RUN="-m pytest tests/unit/scheduler")
+	$(BIN)/python -m cProfile --sort cumulative $(or $(RUN),-m pytest tests/unit -q) | sed -n 1,70p
 
 .PHONY: lock
 lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes

@@ -1,4 +1,4 @@
-"""Longtake's settings: one frozen object, and the only place that reads the environment."""
+"""Longtake's settings: one frozen object, and the only module that reads the environment."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-#: The variables that vendors themselves use for credentials and base addresses.
+#: Vendors' own variable names for credentials and base URLs.
 VENDOR_VARIABLES = frozenset(
     {
         "AIMLAPI_API_KEY",
@@ -67,89 +67,90 @@ VENDOR_VARIABLES = frozenset(
     }
 )
 
-#: Where the embedded stack tells other processes of this machine how to reach it (0600).
+#: File in which the embedded stack publishes its addresses to other local processes (mode 0600).
 STACK_FILE = "stack.json"
 
 
 class SettingsError(Exception):
-    """A variable is missing or wrong; the message names it and says what is allowed."""
+    """A variable is missing or invalid; the message names it and says what is allowed."""
 
 
 class Settings(BaseSettings):
-    """Everything an operator may change, read from `LONGTAKE_*` variables."""
+    """Everything an operator can configure, from `LONGTAKE_*` variables."""
 
     model_config = SettingsConfigDict(
         env_prefix="LONGTAKE_", env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
-    #: libpq URL of PostgreSQL 15+; unset means the embedded server of a running stack.
+    #: libpq URL of PostgreSQL 15+; unset: the embedded server of a running stack.
     database_url: str | None = None
-    #: Celery's broker: Redis, Valkey or RabbitMQ; unset means the embedded Valkey.
+    #: Celery's broker: Redis, Valkey or RabbitMQ; unset: the embedded Valkey.
     broker_url: str | None = None
-    #: Where short-window limits and hint keys live; by default the broker when it is a Valkey.
+    #: Valkey for short-window limits and hint keys; default: the broker, if it is a Valkey.
     valkey_url: str | None = None
-    #: Where finished videos live: file:///… or s3://bucket/prefix; unset: a folder in `data_dir`.
+    #: Storage for finished videos: file:///… or s3://bucket/prefix; unset: a folder in `data_dir`.
     storage_url: str | None = None
-    #: How clients reach the API: the base of every `video_url` and callback address.
+    #: Public base URL of the API, used in every `video_url` and callback URL.
     public_url: str | None = None
     #: Secrets of at least 32 characters, newest first: encryption at rest and signed links.
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Networks that the outbound guard lets through although they are not public.
+    #: Non-public networks that the outbound guard permits.
     allow_private_hosts: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    #: Embedded servers, local videos and their logs.
+    #: Folder for embedded servers, local videos and logs.
     data_dir: Path = Path(".longtake")
-    #: A catalogue (TOML) laid over the shipped one.
+    #: A catalogue (TOML) merged over the shipped one.
     catalog: Path | None = None
-    #: The address that the API listens on; 0.0.0.0 behind a proxy or in a container.
+    #: The address the API listens on; 0.0.0.0 behind a proxy or in a container.
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
     flower_port: int = Field(default=5555, ge=0, le=65535)
     sim_port: int = Field(default=8100, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    #: What happens to an attempt that may or may not have been accepted and can't be looked up.
+    #: How to treat an attempt that may have been accepted and cannot be looked up.
     unknown_policy: Literal["at_most_once", "at_least_once"] = "at_most_once"
-    #: The whole time a job may take before it fails with `deadline_exceeded`, in seconds.
+    #: Total time a job may take before it fails with `deadline_exceeded`, in seconds.
     deadline_seconds: int = Field(default=86_400, ge=1, le=30 * 86_400)
-    #: How long a claimed row belongs to its worker, in seconds.
+    #: Lease on a claimed row, in seconds.
     lease_seconds: float = Field(default=30.0, ge=1, le=600)
-    #: How long one pump goes on claiming before its slot is given back, in seconds.
+    #: How long a pump keeps claiming before it gives its slot back, in seconds.
     pump_seconds: float = Field(default=15.0, ge=0.1, le=60)
-    #: Seconds in which a paid POST is answered, unless its provider needs longer; only after that
-    #: long can an attempt without an answer be called unknown.
+    #: Timeout of a paid POST in seconds, unless its provider needs longer; an attempt without a
+    #: response is unknown only after this.
     submit_timeout_seconds: float = Field(default=60.0, ge=1, le=900)
-    #: How long an unknown attempt waits for its provider's callback, where nothing else can help.
+    #: How long an unknown attempt waits for its provider's callback if there is no other way to
+    #: resolve it, in seconds.
     callback_wait_seconds: float = Field(default=300.0, ge=0, le=86_400)
-    #: Overrides every provider's own shortest wait between two polls, in seconds.
+    #: Overrides every provider's minimum interval between polls, in seconds.
     poll_floor_seconds: float | None = Field(default=None, ge=0.05, le=600)
-    #: A finished video larger than this is refused, in bytes.
+    #: Maximum size of a finished video, in bytes.
     max_video_bytes: int = Field(default=2 * 2**30, ge=2**20)
-    #: Connections to PostgreSQL that one process may hold.
+    #: Maximum PostgreSQL connections per process.
     database_connections: int = Field(default=8, ge=2, le=100)
 
-    #: Events and webhook tries are kept for so many days.
+    #: Days to keep events and webhook tries.
     keep_events_days: int = Field(default=90, ge=1)
-    #: Finished jobs with all that belongs to them are kept for so many days; unset: for ever.
+    #: Days to keep finished jobs and everything belonging to them; unset: forever.
     keep_jobs_days: int | None = Field(default=None, ge=1)
-    #: Videos are kept for so many days after they were stored; unset: as long as their jobs.
+    #: Days to keep videos after storing them; unset: as long as their jobs.
     keep_videos_days: int | None = Field(default=None, ge=1)
 
-    #: For fault tests: the point of `tasks.crash` at which a worker dies.
+    #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 
-    #: Vendors' own variables, by name; see VENDOR_VARIABLES.
+    #: Vendors' own variables by name; see VENDOR_VARIABLES.
     vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
 
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic-settings'
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' names
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What `load` was given and nothing else: it reads the environment, once."""
+        """Only the values from `load`, which reads the environment."""
         return (init_settings,)
 
     @field_validator("secret_keys", "allow_private_hosts", mode="before")
@@ -162,8 +163,8 @@ class Settings(BaseSettings):
     @field_validator("secret_keys")
     @classmethod
     def _keys_are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key.get_secret_value()) < 32 for key in keys):  # noqa: PLR2004 - told in the text
-            msg = "each key needs at least 32 characters"
+        if any(len(key.get_secret_value()) < 32 for key in keys):  # noqa: PLR2004 - stated in the message
+            msg = "each key must have at least 32 characters"
             raise ValueError(msg)
         return keys
 
@@ -208,7 +209,7 @@ class Settings(BaseSettings):
 
     @property
     def limits_url(self) -> str | None:
-        """The Valkey for hint keys: its own, or the broker when that is one."""
+        """The Valkey for hint keys: `valkey_url`, or the broker if it is one."""
         if self.valkey_url:
             return self.valkey_url
         return self.broker_url if (self.broker_url or "").startswith("redis") else None
@@ -221,12 +222,12 @@ class Settings(BaseSettings):
         """The database's URL.
 
         Raises:
-            SettingsError: no variable names one and no embedded stack runs on `data_dir`.
+            SettingsError: the variable is unset and no embedded stack runs on `data_dir`.
         """
         return self._require("LONGTAKE_DATABASE_URL", self.database_url)
 
     def require_broker(self) -> str:
-        """The broker's URL, or a SettingsError as `require_database`."""
+        """The broker's URL; raises as `require_database`."""
         return self._require("LONGTAKE_BROKER_URL", self.broker_url)
 
     def _require(self, variable: str, value: str | None) -> str:
@@ -240,10 +241,10 @@ class Settings(BaseSettings):
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment, completed by a running embedded stack of the same `data_dir`.
+    """Settings from the environment, completed from a running embedded stack on `data_dir`.
 
     Raises:
-        SettingsError: a variable has a wrong value; the message names each one.
+        SettingsError: a variable has an invalid value; the message names each one.
     """
     source = os.environ if environment is None else environment
     values: dict[str, Any] = {
@@ -259,17 +260,17 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsError(_in_words(error)) from None
+        raise SettingsError(_describe(error)) from None
 
 
 @cache
 def current() -> Settings:
-    """The settings of this process, read once."""
+    """The process's settings, read once."""
     return load()
 
 
 def environment() -> dict[str, str]:
-    """A copy of this process's environment, for the processes that it starts."""
+    """A copy of this process's environment, for child processes."""
     return dict(os.environ)
 
 
@@ -281,13 +282,13 @@ def _running_stack(data_dir: Path) -> dict[str, Any]:
     return TypeAdapter(dict[str, Any]).validate_python(stack.get("settings", {}))
 
 
-def _in_words(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     lines = []
-    for fault in error.errors():
-        message = fault["msg"].removeprefix("Value error, ")
-        field = ".".join(str(part) for part in fault["loc"])
+    for issue in error.errors():
+        message = issue["msg"].removeprefix("Value error, ")
+        field = ".".join(str(part) for part in issue["loc"])
         secret = field.startswith(("secret_keys", "vendor", "database_url", "broker_url"))
-        given = "" if secret or not field else f" (it is {fault['input']!r})"
+        given = "" if secret or not field else f" (it is {issue['input']!r})"
         name = f"LONGTAKE_{field.split('.')[0].upper()}: " if field else ""
         lines.append(f"{name}{message}{given}")
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""The HTTP front door: native routes, dialects, authentication and errors."""
+"""The HTTP API: native routes, dialects, authentication and errors."""

@@ -1,4 +1,4 @@
-"""`python -m api`: serves the API until it is told to stop, then finishes what it has."""
+"""`python -m api`: serve the API until told to stop, then finish requests in progress."""
 
 import signal
 import sys
@@ -11,22 +11,22 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.logs import configure
-from providers.catalog import Catalog
+from catalog.models import Catalog
+from logs import configure
 from providers.registry import accounts
 from settings import Settings, SettingsError, load
 
 log = structlog.get_logger()
 
-#: Seconds between SIGTERM and the end of listening: /readyz says 503 meanwhile, so that a load
+#: Seconds between SIGTERM and the end of listening: /readyz returns 503 meanwhile, so a load
 #: balancer stops sending before connections are refused.
 DRAIN = 1.0
-#: Seconds that requests have to finish after that.
+#: Seconds for requests in progress to finish after that.
 GRACE = 20
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which tells that it is about to stop before it does."""
+    """Uvicorn with a draining period before it stops."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
         self._stops_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The signal handler: it runs between any two instructions, so it only takes a note."""
+        """Signal handler; it runs between any two instructions, so it only sets flags."""
         if sig == signal.SIGTERM and self.started and self._stops_at is None:
             self._stops_at = time.monotonic() + DRAIN
             self._app.state.front.is_draining = True
@@ -42,26 +42,26 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; True ends serving."""
+        """Called ten times a second; True stops serving."""
         is_over = self._stops_at is not None and time.monotonic() >= self._stops_at
         return await super().on_tick(counter) or is_over
 
 
 def main() -> int:
-    """Serve; returns the exit code: 2 for settings that can't be used."""
+    """Serve; returns the exit code, 2 for invalid settings."""
     try:
         settings = load()
         _check(settings)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - nothing logs yet
+        print(error, file=sys.stderr)  # noqa: T201 - logging is not configured
         return 2
-    configure(settings.log_level)
+    configure(settings.log_level, sys.stdout)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
-        access_log=False,  # api.edge logs, without queries
+        access_log=False,  # api.edge logs requests without queries
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,  # longer than the usual load balancer's 60 s
@@ -69,14 +69,14 @@ def main() -> int:
     )
     server = Server(config, app)
     log.info("api.starting", host=settings.api_host, port=settings.api_port)
-    with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+    with suppress(KeyboardInterrupt):  # uvicorn re-raises it after stopping
         server.run()
     log.info("api.stopped")
     return 0 if server.started else 3
 
 
 def _check(settings: Settings) -> None:
-    """Say what is wrong before anything starts; raises SettingsError."""
+    """Check the settings before starting anything; raises SettingsError."""
     settings.require_database()
     settings.require_broker()
     Catalog.load(settings)

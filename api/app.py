@@ -1,19 +1,22 @@
-"""The HTTP application: routes, middleware and what they share, put together."""
+"""The HTTP application: routes, middleware and shared state."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
-from api import callbacks, catalog, content, deliveries, health, jobs
+from api import callbacks, health
 from api.auth import Keyring
 from api.body import CappedBody
+from api.dialects import DIALECTS, Dialect
 from api.edge import Edge
-from api.errors import install
+from api.errors import Renderers, install
 from api.front import Front, Nudger
+from api.native import content, deliveries, jobs
+from api.native import models as catalog
 from api.openapi import describe
 from models import migrate
 from settings import Settings
@@ -25,7 +28,7 @@ status and progress true, brings the video into its own storage and sends a sign
 """
 
 
-#: Every route there is.
+#: All routes but the dialects'.
 ROUTERS = tuple(module.router for module in (jobs, content, catalog, deliveries, health, callbacks))
 
 
@@ -36,30 +39,38 @@ class _Api(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, *, hinter: Callable[[], Nudger] | None = None) -> FastAPI:
-    """The application; `hinter` makes what sends hints, by default to the settings' broker.
+def create_app(
+    settings: Settings,
+    *,
+    hinter: Callable[[], Nudger] | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
+) -> FastAPI:
+    """The application; `hinter` sends hints, by default to the configured broker.
 
-    Its connections live from the lifespan's start to its end.
+    Connections are open for the duration of the lifespan.
     """
     app = _Api(
         title="Longtake",
         version="1",
         description=_DESCRIPTION.strip(),
-        docs_url=None,  # the shipped page loads its scripts from elsewhere
+        docs_url=None,  # the default page loads scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
         lifespan=partial(_lifespan, settings=settings, hinter=hinter or _broker_hinter),
     )
-    for router in ROUTERS:
+    for router in (*ROUTERS, *(dialect.router for dialect in dialects)):
         app.include_router(router)
-    install(app)
+    install(
+        app,
+        Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
+    )
     app.add_middleware(CappedBody)
-    app.add_middleware(Edge)  # added last, so it is the outermost
+    app.add_middleware(Edge)  # added last, so outermost
     return app
 
 
 def _broker_hinter() -> Nudger:
-    # Celery's app reads its configuration when it is imported: not before the process begins.
+    # Importing Celery's app reads its configuration, so not before startup.
     from tasks.hints import Hinter  # noqa: PLC0415 - see above
 
     return Hinter()

@@ -1,4 +1,4 @@
-"""Who is calling: bearer keys, looked up once and remembered for a moment."""
+"""Authentication: bearer keys, looked up in the database and cached briefly."""
 
 import time
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from models.database import Database
 from models.failure import RequestRefused
 from models.keys import Key, find_key, key_hash, looks_like_a_key
 
-#: How long a good key is not looked up again, in seconds: a submit costs no extra round trip, and
-#: a revoked key is refused everywhere after at most so long.
+#: Cache lifetime of a valid key, in seconds: a submit needs no extra round trip, and a revoked key
+#: is refused everywhere within this time.
 REMEMBERED = 5.0
-#: Keys remembered at once; past that the memory starts over.
-_MOST = 10_000
+#: Maximum cached keys; the cache is cleared beyond that.
+_MAX_CACHED = 10_000
 
 
 class Keyring:
-    """The keys that one process has lately seen to be good; bad ones are asked about each time."""
+    """One process's cache of valid keys; invalid ones are looked up each time."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -23,11 +23,11 @@ class Keyring:
         self._good: dict[bytes, tuple[Key, float]] = {}
 
     async def identify(self, authorization: str | None) -> Key:
-        """The key behind an Authorization header.
+        """The key for an Authorization header.
 
         Raises:
-            RequestRefused: authentication_error, without telling a revoked key from an unknown one.
-            DatabaseAway: it can't be looked up.
+            RequestRefused: authentication_error, the same for unknown and revoked keys.
+            DatabaseAway: the database is unavailable.
         """
         plain = _bearer(authorization)
         hashed = key_hash(plain)
@@ -38,8 +38,8 @@ class Keyring:
         key = await self._database.run(lambda connection: find_key(connection, plain))
         if key is None:
             self._good.pop(hashed, None)
-            raise _refused("the API key is not known, or was revoked")
-        if len(self._good) >= _MOST:
+            raise _refused("the API key is unknown or revoked")
+        if len(self._good) >= _MAX_CACHED:
             self._good.clear()
         self._good[hashed] = (key, asked_at + REMEMBERED)
         return key
@@ -52,7 +52,7 @@ def _bearer(authorization: str | None) -> str:
     plain = plain.strip()
     if scheme.lower() != "bearer" or not looks_like_a_key(plain):
         raise _refused(
-            "the Authorization header must be Bearer and a key, which is lt_ and 32 characters"
+            "the Authorization header must be Bearer and an API key (lt_ and 32 characters)"
         )
     return plain
 

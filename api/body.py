@@ -1,4 +1,4 @@
-"""Request bodies: capped while they arrive, and parsed without leniency."""
+"""Request bodies: size-limited while received, and strictly parsed."""
 
 import asyncio
 import json
@@ -12,23 +12,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import error_answer
 from models.failure import RequestRefused
 
-#: The largest request body, in bytes.
+#: Maximum size of a request body, in bytes.
 MAX_BODY: Final = 25 * 2**20
-#: How long a body may take to arrive, in seconds.
+#: Timeout for receiving a body, in seconds.
 ARRIVES_WITHIN = 120.0
-#: How long the rest of a refused body is thrown away, in seconds: a client that is still sending
-#: would get a reset connection instead of our answer.
+#: How long to discard the rest of a refused body, in seconds: without this, a client that is still
+#: sending would see a connection reset instead of our response.
 LINGER = 2.0
-#: Arrays and objects within each other.
+#: Maximum nesting of arrays and objects.
 MAX_DEPTH = 64
 
 
 class _TooLarge(Exception):
-    """More than MAX_BODY bytes arrived."""
+    """More than MAX_BODY bytes were received."""
 
 
 class CappedBody:
-    """ASGI middleware: a body past the cap is answered with 413, whatever its headers said."""
+    """ASGI middleware: returns 413 for a body over the limit, whatever its headers claim."""
 
     def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
         self.app = app
@@ -94,13 +94,13 @@ async def read_json(request: Request) -> Any:
     """The body as JSON values.
 
     Raises:
-        RequestRefused: it did not arrive in time, or is no JSON that we could store and give back.
+        RequestRefused: the body timed out, or is not JSON that we can store.
     """
     return parse_json(await read_body(request))
 
 
 async def read_body(request: Request) -> bytes:
-    """The body's bytes, or RequestRefused when they did not arrive in time."""
+    """The body's bytes; raises RequestRefused on timeout."""
     try:
         async with asyncio.timeout(ARRIVES_WITHIN):
             return await request.body()
@@ -110,10 +110,10 @@ async def read_body(request: Request) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN, no NUL, nothing nested past MAX_DEPTH.
+    """Strict JSON: UTF-8, no duplicate keys, no NaN, no NUL, nesting up to MAX_DEPTH.
 
     Raises:
-        RequestRefused: in words, with the position where there is one.
+        RequestRefused: invalid; the message gives the position if known.
     """
     if not content.strip():
         _refuse("is required: send a JSON object")
@@ -127,10 +127,10 @@ def parse_json(content: bytes) -> Any:
     except json.JSONDecodeError as error:
         _refuse(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}")
     except UnicodeDecodeError as error:
-        _refuse(f"is not UTF-8: byte {error.start} begins no character")
+        _refuse(f"is not UTF-8: invalid byte at position {error.start}")
     except RecursionError:
         _refuse(_TOO_DEEP)
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         _refuse("has a number with too many digits")
     if b"\\u" in content or content.count(b"[") + content.count(b"{") > MAX_DEPTH:
         _check_values(value)
@@ -141,7 +141,7 @@ _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 def _check_values(value: Any) -> None:
-    """Refuse what escapes and brackets can smuggle past the parser: PostgreSQL can't store it."""
+    """Refuse escaped characters and nesting that the parser accepts but PostgreSQL does not."""
     waiting = [(value, 1)]
     while waiting:
         current, depth = waiting.pop()
@@ -168,7 +168,7 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        _refuse("has half of a surrogate pair (\\ud800 to \\udfff)")
+        _refuse("has an unpaired surrogate (\\ud800 to \\udfff)")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Providers' callbacks: hints, at an address that only one attempt's provider knows."""
+"""Providers' callbacks: hints, at a URL known only to one attempt's provider."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.body import read_body
-from api.errors import not_found
 from api.front import front_of, in_time
+from models.failure import not_found
 from tasks.callbacks import hear
 
 router = APIRouter(include_in_schema=False)
@@ -14,9 +14,9 @@ router = APIRouter(include_in_schema=False)
 
 @router.post("/callbacks/{provider}/{token}")
 async def called_back(request: Request, provider: str, token: str) -> Response:
-    """Make the attempt's next look due now; the truth is fetched, never taken from here.
+    """Make the attempt's next poll due now; its state is polled, never read from the callback.
 
-    200, since Luma tries again after any other status (docs.lumalabs.ai/docs/api, callbacks).
+    200, because Luma retries on any other status (docs.lumalabs.ai/docs/api, callbacks).
     """
     if not (provider.isprintable() and token.isprintable()):
         raise not_found("Callback address")

@@ -1,4 +1,4 @@
-"""The outermost layer: a request id on every answer, one log line a request, and no stray error."""
+"""The outermost middleware: request ids, one log line per request, unhandled errors."""
 
 import re
 import time
@@ -14,16 +14,16 @@ from models.ids import new_id
 
 log = structlog.get_logger()
 
-#: What a caller's own X-Request-ID may be; another is replaced by ours.
+#: Accepted form of a caller's X-Request-ID; otherwise we generate one.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-#: A caller that went away before its answer, as nginx logs it.
+#: Logged when the client disconnects before the response, as nginx does.
 _GONE = 499
-#: Asked every few seconds by machines.
+#: Routes polled by machines, logged at debug level.
 _QUIET = frozenset({"/healthz", "/readyz"})
 
 
 class Edge:
-    """ASGI middleware: it knows whether an answer began, so an error is answered once at most."""
+    """ASGI middleware; tracks whether a response has begun, so an error is sent at most once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -53,14 +53,14 @@ class Edge:
         except Exception:
             log.exception("request.failed", route=_route(scope))
             if status:
-                raise  # half an answer is out: the server closes the connection
+                raise  # the response has begun: the server closes the connection
             await error_answer(_UNEXPECTED, scope)(scope, receive, tagged)
         finally:
-            _tell(scope, status=status, began=began)
+            _log_request(scope, status=status, began=began)
 
 
 _UNEXPECTED = RequestRefused(
-    "something went wrong on our side; the request_id finds it in the logs", type="internal_error"
+    "internal error; quote the request_id when reporting it", type="internal_error"
 )
 
 
@@ -71,10 +71,10 @@ def _request_id(scope: Scope) -> str:
     return new_id("req")
 
 
-def _tell(scope: Scope, *, status: int, began: float) -> None:
-    """Log the route's template, never the query, a body or a header: they hold keys and prompts."""
+def _log_request(scope: Scope, *, status: int, began: float) -> None:
+    """Log the route template, never a query, body or header: they contain keys and prompts."""
     route = _route(scope)
-    level = "debug" if route in _QUIET and status < 500 else "info"  # noqa: PLR2004 - HTTP's own
+    level = "debug" if route in _QUIET and status < 500 else "info"  # noqa: PLR2004 - HTTP server errors
     getattr(log, level)(
         "http.request",
         method=scope["method"],

@@ -1,8 +1,8 @@
-"""Errors in one shape, whatever went wrong: type, code, message, param and request_id."""
+"""Error responses: each part of the API renders its own; the native shape is the default."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from fastapi import FastAPI
@@ -34,42 +34,92 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "service_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-#: Seconds after which a caller may ask again when nobody knows better.
+#: Default Retry-After, in seconds.
 RETRY_AFTER = {"rate_limited": 1.0, "service_unavailable": 5.0}
 
 
-def not_found(what: str = "Video generation job") -> RequestRefused:
-    """It does not exist, or belongs to somebody else: a caller can't tell which."""
-    return RequestRefused(f"{what} not found", type="not_found")
-
-
 def unavailable(message: str, *, code: str, retry_after: float | None = None) -> RequestRefused:
-    """We can't answer for the moment; later is fine."""
+    """Temporarily unavailable; the caller may retry."""
     return RequestRefused(message, type="service_unavailable", code=code, retry_after=retry_after)
+
+
+class Renderer(Protocol):
+    """How one part of the API shows its errors: status and body.
+
+    Retry-After, WWW-Authenticate and headers of the error itself (Allow) are added to the response.
+    """
+
+    def render(self, refusal: RequestRefused, *, request_id: str | None) -> Response: ...
+
+
+class Native:
+    """The native shape: `{"error": {type, code, message, param, request_id}}`."""
+
+    def render(self, refusal: RequestRefused, *, request_id: str | None) -> Response:
+        error = {
+            "type": refusal.type,
+            "code": refusal.code,
+            "message": refusal.message,
+            "param": refusal.param,
+            "request_id": request_id,
+        }
+        return answer({"error": error}, status=STATUS[refusal.type])
+
+
+class Renderers:
+    """The renderer of every path: that of the longest prefix, or the native one."""
+
+    def __init__(self, by_prefix: Iterable[tuple[str, Renderer]] = ()) -> None:
+        """Raises ValueError for a prefix that is given twice, or is no path without a last `/`."""
+        self._by_prefix: dict[str, Renderer] = {}
+        for prefix, renderer in by_prefix:
+            if not prefix.startswith("/") or prefix.endswith("/"):
+                msg = f"a prefix must begin with / and not end with it (it is {prefix!r})"
+                raise ValueError(msg)
+            if prefix in self._by_prefix:
+                msg = f"the prefix {prefix} is registered twice"
+                raise ValueError(msg)
+            self._by_prefix[prefix] = renderer
+        self._longest_first = sorted(self._by_prefix, key=len, reverse=True)
+
+    def of(self, path: str) -> Renderer:
+        for prefix in self._longest_first:
+            if path == prefix or path.startswith(f"{prefix}/"):
+                return self._by_prefix[prefix]
+        return NATIVE
+
+
+NATIVE: Final = Native()
 
 
 def error_answer(
     refusal: RequestRefused, scope: Scope, *, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer that tells of a refusal."""
-    told = dict(headers or {})
+    """The response for a refusal, in the shape of the API that the request's path belongs to."""
+    renderers: Renderers = scope["app"].state.renderers
+    rendered = _rendered(renderers.of(scope["path"]), refusal, scope)
+    rendered.headers.update(headers or {})
     wait = refusal.retry_after or RETRY_AFTER.get(refusal.type)
     if wait is not None:
-        told["Retry-After"] = str(max(1, round(wait)))
+        rendered.headers["Retry-After"] = str(max(1, round(wait)))
     if refusal.type == "authentication_error":
-        told["WWW-Authenticate"] = 'Bearer realm="longtake"'
-    error = {
-        "type": refusal.type,
-        "code": refusal.code,
-        "message": refusal.message,
-        "param": refusal.param,
-        "request_id": scope.get("state", {}).get("request_id"),
-    }
-    return answer({"error": error}, status=STATUS[refusal.type], headers=told)
+        rendered.headers["WWW-Authenticate"] = 'Bearer realm="longtake"'
+    return rendered
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the application speak in our shape; what is unexpected is `edge`'s."""
+def _rendered(renderer: Renderer, refusal: RequestRefused, scope: Scope) -> Response:
+    """A renderer that fails must not hide the error: the native shape shows it."""
+    request_id = scope.get("state", {}).get("request_id")
+    try:
+        return renderer.render(refusal, request_id=request_id)
+    except Exception:
+        log.exception("error.not_rendered", renderer=type(renderer).__name__)
+        return NATIVE.render(refusal, request_id=request_id)
+
+
+def install(app: FastAPI, renderers: Renderers) -> None:
+    """Render every error by path; `edge` handles unexpected ones."""
+    app.state.renderers = renderers
     app.add_exception_handler(RequestRefused, _refused)
     app.add_exception_handler(DatabaseAway, _database_away)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -83,20 +133,20 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _database_away(request: Request, error: Exception) -> Response:
     log.error("database.away", reason=str(error))
-    refusal = unavailable("the database can't be reached; try again", code="database_away")
+    refusal = unavailable("the database is unavailable; try again", code="database_away")
     return error_answer(refusal, request.scope)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """What the router itself answers: no such route, or not with this method."""
+    """The router's own errors: unknown route or method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            kind, message = "not_found", f"no such address: {request.url.path[:200]}"
+            kind, message = "not_found", f"no such route: {request.url.path[:200]}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            kind, message = "method_not_allowed", f"{request.method} is not offered here"
+            kind, message = "method_not_allowed", f"{request.method} is not allowed on this route"
         case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            kind, message = "invalid_request", "the request can't be read"
+            kind, message = "invalid_request", "the request is malformed"
         case _:
             raise error
     refusal = RequestRefused(message, type=kind)
@@ -104,7 +154,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _validation(request: Request, error: Exception) -> Response:
-    """A parameter that the framework itself refused: 400, as every wrong value."""
+    """A parameter rejected by the framework: 400, as for any invalid value."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     fault = error.errors()[0]
     param = str(fault["loc"][-1])

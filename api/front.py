@@ -1,7 +1,7 @@
-"""What the routes work with, and what comes before each of them: a good key, an answer in time."""
+"""Shared by the routes: the process's state, authentication, and a database timeout."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -12,12 +12,12 @@ from starlette.responses import Response
 from api.auth import Keyring
 from models.database import DatabaseAway
 from models.keys import Key
-from models.state import What
+from models.state import Hint, What
 from tasks.engine import Engine
 
 T = TypeVar("T")
 
-#: How long a caller waits for the database before it is told to come back, in seconds.
+#: Timeout for database work, in seconds; the caller is then told to retry.
 ANSWERS_WITHIN = 15.0
 
 
@@ -31,15 +31,20 @@ class Nudger(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Front:
-    """Everything that one API process holds."""
+    """The state of one API process."""
 
     engine: Engine
     keyring: Keyring
     hinter: Nudger
-    #: The newest migration that this code knows.
+    #: The newest migration in this code.
     revision: str
-    #: Set once this process has been told to stop: it still answers, but wants no more traffic.
+    #: Set after SIGTERM: still serving, but no new traffic wanted.
     is_draining: bool = False
+
+    def send(self, hints: Iterable[Hint]) -> None:
+        """Send the hints of a use case whose transaction is committed."""
+        for what, lane in hints:
+            self.hinter.nudge(what, lane)
 
 
 def front_of(request: Request) -> Front:
@@ -48,13 +53,13 @@ def front_of(request: Request) -> Front:
 
 
 def key_of(request: Request) -> Key:
-    """Whose request it is; only under a TenantRoute."""
+    """The request's API key; only on a TenantRoute."""
     key: Key = request.state.key
     return key
 
 
 async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
-    """The result of database work, or DatabaseAway when it does not come in time."""
+    """The result of database work; raises DatabaseAway on timeout."""
     try:
         async with asyncio.timeout(seconds):
             return await work
@@ -64,7 +69,7 @@ async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
 
 
 class TenantRoute(APIRoute):
-    """A route that is entered with a good key only: no handler can forget to ask."""
+    """A route that requires a valid key, so no handler can forget to check."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

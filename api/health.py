@@ -1,4 +1,4 @@
-"""Whether this process is up, and whether it should be sent traffic."""
+"""Liveness and readiness of this process."""
 
 from fastapi import APIRouter
 from psycopg import errors
@@ -8,14 +8,14 @@ from starlette.responses import Response
 from api.answers import answer
 from api.errors import unavailable
 from api.front import Front, front_of, in_time
+from api.native.schemas import Health
 from api.openapi import failures
-from api.schemas import Health
 from models.database import DatabaseAway
 from models.failure import RequestRefused
 
 router = APIRouter(tags=["Health"])
 
-#: Seconds in which the database must answer.
+#: Timeout of the database check, in seconds.
 _ANSWERS_WITHIN = 2.0
 
 
@@ -25,7 +25,7 @@ _ANSWERS_WITHIN = 2.0
     responses={200: {"model": Health, "description": "Up"}},
 )
 async def healthz() -> Response:
-    """Answers as long as the process does; asks nobody else."""
+    """Responds while the process runs; checks nothing else."""
     return answer({"status": "ok"})
 
 
@@ -35,24 +35,24 @@ async def healthz() -> Response:
     responses={200: {"model": Health, "description": "Yes"}, 503: failures()[503]},
 )
 async def readyz(request: Request) -> Response:
-    """503 while draining, while the database is away or while its schema is older than the code."""
+    """503 while draining, while the database is unavailable or its schema is outdated."""
     front = front_of(request)
     if front.is_draining:
-        msg = "this process was told to stop and finishes what it has"
+        msg = "this process was told to stop and is draining"
         raise unavailable(msg, code="draining")
     try:
         revision = await in_time(_revision(front), seconds=_ANSWERS_WITHIN)
     except DatabaseAway as error:
-        msg = "the database does not answer"
+        msg = "the database is unavailable"
         raise unavailable(msg, code="database_away", retry_after=1) from error
-    # A newer revision is fine: versions run side by side while they are exchanged.
+    # A newer revision is fine: versions run side by side during a rollout.
     if revision is None or revision < front.revision:
         raise _behind(revision, front.revision)
     return answer({"status": "ready"})
 
 
 async def _revision(front: Front) -> str | None:
-    """The migration that the database is at; our revisions are numbers, so they sort as text."""
+    """The database's migration; revisions are numbers, so they sort as text."""
     try:
         rows = await front.engine.database.fetch("SELECT version_num FROM alembic_version")
     except errors.UndefinedTable:

@@ -1,4 +1,4 @@
-"""What /openapi.json says beyond what the framework sees: bodies, headers, errors, the key."""
+"""Completes /openapi.json: bodies, headers, errors and security, which the routes handle."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,15 +7,15 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from api.schemas import ErrorAnswer
+from api.native.schemas import ErrorAnswer
 from models.request import VideoRequest
 
 _FAILURES: Final[Mapping[int, str]] = {
     400: "`invalid_request`: the message names the field, its value and what is allowed",
-    401: "`authentication_error`: no key, or one that is not good",
+    401: "`authentication_error`: no API key, or an invalid one",
     402: "`insufficient_balance`: nothing was sent",
     404: "`not_found`: it does not exist, or is another tenant's",
-    409: "`conflict`: it is in a state that forbids this",
+    409: "`conflict`: not allowed in the current state",
     413: "`payload_too_large`: more than 25 MB",
     416: "`range_not_satisfiable`: the range begins past the last byte",
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
@@ -23,7 +23,7 @@ _FAILURES: Final[Mapping[int, str]] = {
     503: "`model_unavailable`: its provider has no credentials; or `service_unavailable`: see "
     "Retry-After",
 }
-#: What any route may answer.
+#: Errors that any route may return.
 _ALWAYS = (401, 503)
 
 _EXAMPLE_ERROR = {
@@ -38,14 +38,14 @@ _EXAMPLE_ERROR = {
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its `responses`."""
+    """A route's error responses, for its `responses`."""
     return {
         status: {
             "model": ErrorAnswer,
             "description": _FAILURES[status],
             **(
                 {"content": {"application/json": {"example": _EXAMPLE_ERROR}}}
-                if status == 400  # noqa: PLR2004 - the example is one
+                if status == 400  # noqa: PLR2004 - the status of the example
                 else {}
             ),
         }
@@ -56,14 +56,14 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def responses(
     status: int, model: type[BaseModel], description: str, *others: int
 ) -> dict[int | str, dict[str, Any]]:
-    """A route's answer, and the errors that it may give instead."""
+    """A route's response and its possible errors."""
     return {status: {"model": model, "description": description}, **failures(*others)}
 
 
 def parameter(
     name: str, description: str, schema: Mapping[str, Any] | None = None, *, place: str = "query"
 ) -> dict[str, Any]:
-    """One optional parameter, documented for a route that reads it itself."""
+    """Documentation of one optional parameter that the route parses itself."""
     return {
         "name": name,
         "in": place,
@@ -74,7 +74,7 @@ def parameter(
 
 
 PAGE_PARAMETERS: Final = (
-    parameter("after", "The `next` of the page before"),
+    parameter("after", "`next` from the previous page"),
     parameter(
         "limit",
         "Entries a page",
@@ -84,17 +84,20 @@ PAGE_PARAMETERS: Final = (
 
 _LENGTH = {"minLength": 1, "maxLength": 255}
 
-#: The submission's body and headers, which its handler parses itself.
+#: The submission's body and headers, which its handler parses.
 SUBMIT: Final[dict[str, Any]] = {
     "parameters": [
         parameter(
             "Idempotency-Key",
-            "Unique for your tenant: the same request under the same key is accepted once",
+            "Unique per tenant: a request repeated with the same key is accepted once",
             _LENGTH,
             place="header",
         ),
         parameter(
-            "X-App-ID", "Which of your apps it is for; lists filter by it", _LENGTH, place="header"
+            "X-App-ID",
+            "The app the request is for; lists can filter by it",
+            _LENGTH,
+            place="header",
         ),
     ],
     "requestBody": {
@@ -125,10 +128,10 @@ SUBMIT: Final[dict[str, Any]] = {
 
 _BYTES = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
 
-#: The answers that are a video.
+#: Responses that contain a video.
 VIDEO: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The whole video", "content": _BYTES},
-    206: {"description": "The range that was asked for", "content": _BYTES},
+    206: {"description": "The requested range", "content": _BYTES},
     304: {"description": "If-None-Match names this video"},
 }
 
@@ -136,19 +139,19 @@ _LINK = {
     "type": "apiKey",
     "in": "query",
     "name": "signature",
-    "description": "A `video_url` carries `expires` and `signature`: it needs no key.",
+    "description": "A `video_url` contains `expires` and `signature` and needs no key.",
 }
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "lt_…",
-    "description": "An API key, made with `longtake keys create --tenant NAME`.",
+    "description": "An API key from `longtake keys create --tenant NAME`.",
 }
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document: the framework's, corrected where our routes do its work themselves."""
+    """The OpenAPI document, corrected where our routes bypass the framework."""
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )

@@ -1,1 +1,1 @@
-"""How fast: Longtake against its peers and against the limit, side by side in one run."""
+"""Benchmarks: Longtake against its peers and against the limit, in the same run."""

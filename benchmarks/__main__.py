@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [name …]`; it measures, and so never fails a build."""
+"""`python -m benchmarks [name …]`: measures only, so it never fails a build."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from benchmarks import claims, polls, snapshot
 from benchmarks.report import Report
 from benchmarks.stand import Stand, machine, standing
 
-#: Each by its name; given a stand of its own, and how many rounds count.
+#: Benchmarks by name; each gets its own stand and the number of counted rounds.
 BENCHMARKS: dict[str, Callable[[Stand, int], Report]] = {
     "polls": lambda stand, rounds: polls.measure(stand, rounds=rounds),
     "snapshot": lambda stand, rounds: snapshot.measure(stand, rounds=rounds),
@@ -20,7 +20,7 @@ BENCHMARKS: dict[str, Callable[[Stand, int], Report]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the named benchmarks, or all; print what was found and, on request, write it as JSON."""
+    """Run the named benchmarks, or all; print the results and optionally write them as JSON."""
     asked = _parser().parse_args(arguments)
     console = Console()
     found = {}
@@ -39,9 +39,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Measures Longtake against its peers and against the limit, side by side.",
     )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="that count (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading there")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="counted rounds (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all readings to this file")
     return parser
 
 

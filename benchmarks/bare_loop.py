@@ -1,10 +1,10 @@
-"""The limit: one loop that polls as fast as the client can, and writes what it saw in batches.
+"""The limit: one loop that polls as fast as the client can and writes results in batches.
 
     python -m benchmarks.bare_loop seam|aiohttp
 
-It claims nothing, guards nothing and reads one field of each answer. `seam` goes through the client
-that the pump uses, `aiohttp` through the library below it. Every line on standard input, a prefix
-of operation ids, how many there are and a number of seconds, is one run, answered by a line.
+No claims, no guard, one field read per response. `seam` uses the pump's client, `aiohttp` the
+library below it. Each line on standard input (operation id prefix, number of operations, seconds)
+is one run, answered by one line.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from settings import current
 from transport.base import Request
 from transport.fast import FastClient
 
-#: As in the pump: requests in flight, and rows of one UPDATE.
+#: As in the pump: concurrent requests, and rows per UPDATE.
 CONCURRENCY, BATCH = 64, 500
 
-#: The body of one look at a task, by its operation id.
+#: Polls a task by operation id; returns the response body.
 Look = Callable[[str], Awaitable[bytes]]
 #: An attempt's id and its progress.
 Seen = tuple[str, float]

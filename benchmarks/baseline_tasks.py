@@ -1,8 +1,8 @@
-"""The baseline: one Celery task per poll, as one would write it first, and without a mistake.
+"""The baseline: one Celery task per poll, the straightforward correct implementation.
 
-The HTTP client and the database connection live as long as their process, messages are ignored
-results and acknowledged early, and a poll is one GET and one UPDATE. Nothing is leased, paced or
-guarded: what that costs is on Longtake's side of the comparison.
+The HTTP client and database connection live as long as the process, results are ignored, messages
+are acknowledged early, and a poll is one GET and one UPDATE. No leases, pacing or guard: Longtake
+bears those costs in the comparison.
 """
 
 from functools import cache
@@ -27,13 +27,13 @@ app.add_defaults(
     }
 )
 
-#: Seconds that one poll may take.
+#: Timeout of one poll, in seconds.
 _TIMEOUT = 10.0
 
 
 @app.task(name="baseline.poll")
 def poll(attempt: str, operation: str) -> None:
-    """One look at one operation, written back at once."""
+    """Poll one operation and write the result."""
     answer = _vendor().get(f"/v1/tasks/{operation}").raise_for_status().json()
     _database().execute(
         "UPDATE attempt SET progress = %s, polls = polls + 1 WHERE id = %s",
@@ -43,7 +43,7 @@ def poll(attempt: str, operation: str) -> None:
 
 @cache
 def _vendor() -> httpx.Client:
-    """First called in the child, so that no connection is shared over the fork."""
+    """First called in the child process, so that no connection is shared across the fork."""
     vendor = current().vendor
     return httpx.Client(
         base_url=vendor["RUNWAYML_BASE_URL"].get_secret_value(),

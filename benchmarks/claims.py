@@ -1,8 +1,8 @@
-"""One claim of 500 due rows, joined to their attempts, in tables of three sizes, taking turns.
+"""Claims of 500 due rows, joined to their attempts, on tables of three sizes in turn.
 
-Each size has a database of its own on one server. A claim is the pump's own statement, committed,
-and then the poll verb's reading of what was claimed. What was claimed is made due again outside the
-clock, and vacuumed between readings, as autovacuum does in a running system.
+Each size has its own database on one server. A reading is the pump's claim statement, committed,
+then the poll verb's load of the claimed rows. Outside the measurement, claimed rows are made due
+again and vacuumed between readings, as autovacuum would.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from models.state import What
 from scheduler.claim import Found, Turn, claim
 
 SIZES = (1_000, 100_000, 1_000_000)
-#: Rows that are due in each of them, rows of a claim, and claims of one reading.
+#: Due rows per table, rows per claim, and claims per reading.
 DUE, BATCH, CLAIMS = 1_000, 500, 20
 
-#: What `Poll.load` reads of an attempt and its job.
+#: The query of `Poll.load`.
 _LOAD = """
 SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
        extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed, job.typical_seconds
@@ -39,7 +39,7 @@ WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
 
 
 def measure(stand: Stand, *, rounds: int) -> Report:
-    """Measure every size `rounds` times, in turns, after one round that does not count."""
+    """Measure every size `rounds` times, in turn, after one uncounted round."""
     contenders = asyncio.run(_measured(stand, rounds))
     small, middle, large = contenders
     return Report(
@@ -47,7 +47,7 @@ def measure(stand: Stand, *, rounds: int) -> Report:
         unit="rows",
         contenders=contenders,
         targets=[
-            # 1.3 times as slow is a rate of 1/1.3.
+            # 1.3 times slower is a rate of 1/1.3.
             Target(words="1,000,000 / 100,000", at_least=1 / 1.3, ratios=large.against(middle)),
             Target(words="1,000,000 / 1,000", at_least=1 / 2.5, ratios=large.against(small)),
         ],
@@ -63,7 +63,7 @@ class Table:
     database: Database
 
     async def reading(self, stand: Stand, dice: random.Random) -> Reading:
-        """Some claims, one after the other."""
+        """Run CLAIMS claims sequentially."""
         seconds, done = 0.0, 0
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE due")

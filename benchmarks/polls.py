@@ -1,20 +1,20 @@
-"""Polls written back per second: the pump in a Celery task, a task per poll, and the limit.
+"""Polls written per second: the pump in a Celery task, a task per poll, and the limit.
 
-Four contenders take turns on one PostgreSQL, one Valkey and one vendor, all on this machine:
+Four contenders take turns on one PostgreSQL, one Valkey and one vendor, on this machine:
 
     pump       `celery -A worker worker`, one `video.poll` message: our verb, as it runs anywhere
     baseline   one Celery task per poll, prefork -c 2, its messages enqueued before the clock starts
     limit      a bare loop of the pump's client, with one batched UPDATE for 500 polls
     aiohttp    the same loop on the library below that client: what the client itself costs
 
-A run begins with fresh rows, ends when the last poll is committed, and is timed from outside. What
-counts is what the database has, the sum of `attempt.polls`, and only if every progress that the
-vendor told is there. The first round warms up and is dropped.
+A run starts with fresh rows, ends when the last poll is committed, and is timed from outside. The
+result is the sum of `attempt.polls` in the database, valid only if every progress value sent by the
+vendor is stored. The first round is a warm-up and is dropped.
 
-The pump also claims, leases, moves jobs' percentages and makes each row due again; the others do
-not, and that is the point of the second ratio. It uses one worker process where the baseline uses
-two. Left out: a vendor's latency (loopback answers at once, so a CPU is the limit and not the
-concurrency), TLS, and the tick that sends the hint.
+The pump also claims, leases, updates job progress and reschedules each row; the others do not,
+which is what the second ratio measures. It uses one worker process, the baseline two. Not covered:
+vendor latency (loopback responds at once, so CPU rather than concurrency is the limit), TLS, and
+the tick that sends hints.
 """
 
 import itertools
@@ -31,21 +31,21 @@ from benchmarks.report import Contender, Reading, Report, Target
 from benchmarks.rows import LANE, fresh_operations, ids_of, polls_misread, polls_written
 from benchmarks.stand import Stand
 
-#: Operations in the tables: more than are polled while one of them waits for its next look.
+#: Operations in the tables: more than are polled while one waits for its next poll.
 OPERATIONS = 10_000
-#: Seconds of a run, and messages of a baseline's run, which take about as long.
+#: Seconds per run, and messages per baseline run, which take about as long.
 SECONDS, MESSAGES = 6.0, 2_500
-#: How long a run may take.
+#: Timeout of a run, in seconds.
 RUN_BOUND = 60.0
 
 _PUMP_DONE = '"event": "pump.done"'
 READY = "worker.ready"
-#: The baseline worker's name: it alone is told of the baseline's queue.
+#: The baseline worker's name: only this worker consumes the baseline's queue.
 _BASELINE = "baseline@stand"
 
 
 def measure(stand: Stand, *, rounds: int) -> Report:
-    """Run every contender `rounds` times, in turns, after one round that does not count."""
+    """Run every contender `rounds` times, in turn, after one uncounted round."""
     with _contenders(stand) as contenders:
         readings: dict[str, list[Reading]] = {name: [] for name in contenders}
         for number in range(rounds + 1):
@@ -100,7 +100,7 @@ def _contenders(stand: Stand) -> Iterator[dict[str, Callable[[], Reading]]]:
 
 
 def pointed_at(vendor: str) -> dict[str, str]:
-    """What a worker is told so that it polls the vendor as fast as it can."""
+    """Environment for a worker that polls the vendor as fast as it can."""
     return {
         "RUNWAYML_BASE_URL": vendor,
         "RUNWAYML_API_SECRET": "key_benchmark",
@@ -113,31 +113,31 @@ def _worker(app: str, *more: str) -> list[str]:
     return ["celery", "-A", app, "worker", "-c", "2", "--without-gossip", "--without-mingle", *more]
 
 
-#: Celery's arguments for a worker that polls.
+#: Celery arguments of a polling worker.
 POLL_WORKER = _worker("worker", "-Q", "poll")
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One run of each contender, on fresh rows."""
+    """Runs each contender on fresh rows."""
 
     stand: Stand
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def pump(self, worker: Process, *, before: Callable[[], None] = lambda: None) -> Reading:
-        """One hint; over when the pump gives its slot back. `before` comes after the fresh rows."""
+        """Send one hint; ends when the pump frees its slot. `before` runs after creating rows."""
         self._fresh()
         before()
-        pumps = worker.told(_PUMP_DONE)
+        pumps = worker.count_in_log(_PUMP_DONE)
         with Celery(broker=self.stand.broker_url) as celery, self._metered(worker) as meter:
             celery.send_task("video.poll", kwargs={"lane": LANE}, queue="poll")
             worker.wait_for(_PUMP_DONE, times=pumps + 1, within=RUN_BOUND)
         return self._reading(meter)
 
     def baseline(self, worker: Process) -> Reading:
-        """A full queue, of which the worker is told as the clock starts; over when it is done."""
+        """Fill a queue, then start consuming as the measurement starts; ends when it is empty."""
         prefix = queue = self._fresh()
-        told: dict[str, Any] = {
+        options: dict[str, Any] = {
             "destination": [_BASELINE],
             "reply": True,
             "timeout": START_BOUND,
@@ -147,13 +147,13 @@ class Bench:
             for attempt, operation in itertools.islice(ids_of(prefix, OPERATIONS), MESSAGES):
                 celery.send_task("baseline.poll", args=(attempt, operation), queue=queue)
             with self._metered(worker) as meter:
-                celery.control.add_consumer(queue, **told)
+                celery.control.add_consumer(queue, **options)
                 self._wait_for_messages(worker, queue)
-            celery.control.cancel_consumer(queue, **told)
+            celery.control.cancel_consumer(queue, **options)
         return self._reading(meter)
 
     def loop(self, process: Process) -> Reading:
-        """A line in, a line out."""
+        """Send one line and wait for the reply."""
         prefix = self._fresh()
         with self._metered(process) as meter:
             process.ask(f"{prefix} {OPERATIONS} {SECONDS}", within=RUN_BOUND)
@@ -180,7 +180,7 @@ class Bench:
 
     def _reading(self, meter: Meter) -> Reading:
         if misread := polls_misread(self.stand.database_url):
-            raise NotMeasured(f"{misread} operations were polled in vain")
+            raise NotMeasured(f"{misread} operations have a wrong progress")
         return Reading(
             done=polls_written(self.stand.database_url),
             seconds=meter.seconds,

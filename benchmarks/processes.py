@@ -1,4 +1,4 @@
-"""The processes that are measured: started, spoken to, watched while they work, and stopped."""
+"""Processes under measurement: starting, communicating, metering and stopping."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ from typing import Self
 
 import psutil
 
-from worker.embedded.server import tail
+from stack.servers.server import tail
 
-#: How long a process may take to do its work for the first time, and to end, in seconds.
+#: Timeouts for a process's first work, and for its exit, in seconds.
 START_BOUND, STOP_BOUND = 60.0, 20.0
-#: Between two looks at a log, and between two looks at memory, in seconds.
-_LOOK, _WEIGH = 0.01, 0.5
+#: Polling intervals of a log, and of memory, in seconds.
+_LOG_INTERVAL, _MEMORY_INTERVAL = 0.01, 0.5
 
 
 class NotMeasured(Exception):
@@ -25,7 +25,7 @@ class NotMeasured(Exception):
 
 
 class Process:
-    """One process in a folder of logs; leaving the block ends it and its children."""
+    """One process with a log file; leaving the block terminates it and its children."""
 
     def __init__(
         self, name: str, *arguments: str, environment: Mapping[str, str], logs: Path
@@ -62,14 +62,14 @@ class Process:
             self._popen.wait(STOP_BOUND)
 
     def ask(self, line: str, *, within: float) -> str:
-        """Write a line to the process and read its answer."""
+        """Write a line to the process and read its reply."""
         assert self._popen.stdin is not None
         self._popen.stdin.write(f"{line}\n")
         self._popen.stdin.flush()
         return self.line(within=within)
 
     def line(self, *, within: float) -> str:
-        """The next line that it prints; a process that prints none in time is killed."""
+        """The process's next output line; it is killed if none comes in time."""
         assert self._popen.stdout is not None
         overdue = threading.Timer(within, self._popen.kill)
         overdue.start()
@@ -78,29 +78,30 @@ class Process:
         finally:
             overdue.cancel()
         if not line:
-            raise NotMeasured(f"{self._log.stem} said nothing:\n{tail(self._log)}")
+            raise NotMeasured(f"{self._log.stem} printed nothing:\n{tail(self._log)}")
         return line.strip()
 
     def wait_for(self, text: str, *, times: int, within: float) -> None:
-        """Wait until its log has `text` that many times."""
-        self.wait_until(lambda: self.told(text) >= times, within=within, what=repr(text))
+        """Wait until its log contains `text` that many times."""
+        self.wait_until(lambda: self.count_in_log(text) >= times, within=within, what=repr(text))
 
     def wait_until(self, condition: Callable[[], bool], *, within: float, what: str) -> None:
         deadline = time.monotonic() + within
         while not condition():
             if self._popen.poll() is not None or time.monotonic() > deadline:
                 raise NotMeasured(
-                    f"{self._log.stem} ended, or had no {what} in {within:g} s:\n{tail(self._log)}"
+                    f"{self._log.stem} exited, or had no {what} within {within:g} s:\n"
+                    f"{tail(self._log)}"
                 )
-            time.sleep(_LOOK)
+            time.sleep(_LOG_INTERVAL)
 
-    def told(self, text: str) -> int:
-        """How often its log has `text`."""
+    def count_in_log(self, text: str) -> int:
+        """How often its log contains `text`."""
         return self._log.read_text(errors="replace").count(text)
 
 
 class Tree:
-    """A process and its descendants, as one consumer of the machine."""
+    """A process and its descendants, measured together."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
@@ -111,7 +112,7 @@ class Tree:
         return []
 
     def cpu_seconds(self) -> float:
-        """User and system time so far, of descendants that ended as well."""
+        """User and system time so far, including exited descendants."""
         total = 0.0
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -122,7 +123,7 @@ class Tree:
         return total
 
     def memory(self) -> int:
-        """Bytes held now; what processes share is counted once where the system can tell."""
+        """Bytes in use; shared memory is counted once where the system reports it."""
         total = 0
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -132,19 +133,19 @@ class Tree:
 
 
 class Meter:
-    """What two trees consumed while the block ran: the one under test, and the database's."""
+    """Resource usage during the block of the tree under test and of the database."""
 
     def __init__(self, tree: Tree, database: Tree) -> None:
         self._tree, self._database = tree, database
         self._over = threading.Event()
-        self._weigher = threading.Thread(target=self._weigh, daemon=True)
+        self._sampler = threading.Thread(target=self._sample_memory, daemon=True)
         self.seconds = self.cpu_seconds = self.database_seconds = 0.0
         self.peak_memory = 0
 
     def __enter__(self) -> Self:
         self.cpu_seconds -= self._tree.cpu_seconds()
         self.database_seconds -= self._database.cpu_seconds()
-        self._weigher.start()
+        self._sampler.start()
         self.seconds -= time.perf_counter()
         return self
 
@@ -158,8 +159,8 @@ class Meter:
         self.cpu_seconds += self._tree.cpu_seconds()
         self.database_seconds += self._database.cpu_seconds()
         self._over.set()
-        self._weigher.join(timeout=5)
+        self._sampler.join(timeout=5)
 
-    def _weigh(self) -> None:
-        while not self._over.wait(_WEIGH):
+    def _sample_memory(self) -> None:
+        while not self._over.wait(_MEMORY_INTERVAL):
             self.peak_memory = max(self.peak_memory, self._tree.memory())

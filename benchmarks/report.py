@@ -1,4 +1,4 @@
-"""What a benchmark found: readings, ratios of the same round, and whether a target was met."""
+"""Benchmark results: readings, ratios within a round, and targets."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-#: Bytes of a megabyte, microseconds of a second.
+#: Bytes per megabyte, microseconds per second.
 _MB, _MICROS = 10**6, 10**6
 
 
@@ -18,10 +18,10 @@ class Reading:
 
     done: int
     seconds: float
-    #: CPU of the contender's processes, and of the database's, in seconds.
+    #: CPU time of the contender's processes and of the database, in seconds.
     cpu_seconds: float
     database_seconds: float
-    #: Bytes.
+    #: In bytes.
     peak_memory: int
 
     @property
@@ -31,20 +31,20 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way of doing the work, and its readings round by round."""
+    """One implementation and its readings by round."""
 
     name: str
     readings: Sequence[Reading]
 
     def against(self, other: "Contender") -> list[float]:
-        """The ratio of the rates, each of two neighbours in time."""
+        """Ratios of the rates, round by round."""
         pairs = zip(self.readings, other.readings, strict=True)
         return [ours.rate / theirs.rate for ours, theirs in pairs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What DESIGN promises of a ratio."""
+    """A promised minimum for a ratio."""
 
     words: str
     at_least: float
@@ -57,7 +57,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One benchmark's outcome; `unit` is what is counted."""
+    """One benchmark's result; `unit` is what is counted."""
 
     name: str
     unit: str

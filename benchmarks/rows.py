@@ -1,10 +1,10 @@
-"""The rows that a run works on: accepted operations of which every poll is due."""
+"""The rows of a run: accepted operations whose polls are due."""
 
 from collections.abc import Iterator
 
 import psycopg
 
-#: The account, and so the lane, of every operation.
+#: The account, and therefore the lane, of every operation.
 LANE = "runway"
 
 _JOBS = """
@@ -25,7 +25,7 @@ SELECT 'att_' || %(prefix)s || to_char(n, 'FM0000000'),
        'op-' || %(prefix)s || to_char(n, 'FM0000000'), now()
 FROM generate_series(0, %(count)s - 1) AS n
 """
-# Those that are due lie scattered among those that are not, as they do after an hour's work.
+# Due rows are scattered among the others, as after an hour of work.
 _DUE = """
 INSERT INTO due (what, id, lane, tenant, at)
 SELECT 'poll', id, account, 'default',
@@ -38,10 +38,10 @@ FROM attempt
 def fresh_operations(
     database: str, prefix: str, *, count: int, typical: float, due: int | None = None
 ) -> None:
-    """Replace everything by `count` accepted operations that usually take `typical` seconds.
+    """Replace all rows by `count` accepted operations that typically take `typical` seconds.
 
-    About `due` of them, by default all, are due. Every run begins so: with no dead row, fresh
-    statistics and an empty journal.
+    About `due` of them, by default all, are due. Every run starts like this: no dead rows, fresh
+    statistics, a checkpoint.
     """
     share = 1.0 if due is None else due / count
     given = {"prefix": prefix, "count": count, "typical": typical, "lane": LANE, "share": share}
@@ -54,12 +54,12 @@ def fresh_operations(
 
 
 def ids_of(prefix: str, count: int) -> Iterator[tuple[str, str]]:
-    """Attempt and operation of each of them, by id."""
+    """Attempt and operation ids, in order."""
     return ((f"att_{prefix}{n:07}", f"op-{prefix}{n:07}") for n in range(count))
 
 
 def polls_written(database: str) -> int:
-    """Polls that the database knows of."""
+    """Number of polls recorded in the database."""
     with psycopg.connect(database) as connection:
         row = connection.execute("SELECT sum(polls) FROM attempt").fetchone()
     assert row is not None
@@ -67,10 +67,9 @@ def polls_written(database: str) -> int:
 
 
 def polls_misread(database: str) -> int:
-    """Operations whose progress is not what the vendor said at the last of their polls.
+    """Operations whose stored progress differs from the vendor's last response.
 
-    The vendor goes one percent further at each look, so that a failed look, or one whose answer was
-    not written, shows.
+    The vendor adds one percent per poll, so a failed or unwritten poll is detected.
     """
     with psycopg.connect(database) as connection:
         row = connection.execute(

@@ -1,8 +1,8 @@
-"""Polls per second while somebody holds an old snapshot, against none, by the pump itself.
+"""Polls per second by the pump, with and without a long-held snapshot.
 
-A snapshot keeps every dead version of a row. What minutes of polling leave behind is made in
-seconds: each operation is claimed and put back as often as it would be in five minutes at a look
-every five seconds, by the pump's own statements, while the snapshot is held. Then the pump runs.
+A snapshot keeps every dead row version. Five minutes of polling are replayed in seconds: with the
+pump's own statements, each operation is claimed and put back as often as with a poll every five
+seconds, while the snapshot is held. Then the pump runs.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from models.database import Connection, Database
 from models.state import What
 from scheduler.claim import Turn, claim
 
-#: Five minutes at a look every five seconds.
+#: Five minutes with a poll every five seconds.
 LOOKS = 60
 BATCH = 500
 
 
 def measure(stand: Stand, *, rounds: int) -> Report:
-    """Run both `rounds` times, in turns, after one short run that does not count."""
+    """Run both `rounds` times, in turn, after one short uncounted run."""
     with _worker(stand) as worker:
         bench = Bench(stand)
         bench.pump(worker)
@@ -52,7 +52,7 @@ def measure(stand: Stand, *, rounds: int) -> Report:
 
 @contextmanager
 def old_snapshot(url: str) -> Iterator[Callable[[], None]]:
-    """A transaction that has read, for the block's length, once what is given is called."""
+    """A snapshot held until the block ends; taken when the yielded function is called."""
     with psycopg.connect(url) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
@@ -64,7 +64,7 @@ def old_snapshot(url: str) -> Iterator[Callable[[], None]]:
 
 
 def age(url: str) -> None:
-    """Claim and put back every operation as often as five minutes would."""
+    """Claim and put back every operation as often as in five minutes."""
     asyncio.run(_age(url))
 
 

@@ -1,4 +1,4 @@
-"""The stand that benchmarks run on: a fresh PostgreSQL and Valkey, and the machine in words."""
+"""The benchmark stand: a fresh PostgreSQL and Valkey, and a description of the machine."""
 
 import os
 import platform
@@ -15,26 +15,26 @@ import psycopg
 from benchmarks.processes import Tree
 from models.migrate import upgrade
 from settings import VENDOR_VARIABLES, environment
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.valkey import EmbeddedValkey
+from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.valkey import EmbeddedValkey
 
 _GB = 10**9
-#: Encrypts nothing of worth: the stand lives for minutes.
+#: Protects nothing: the stand lives for minutes.
 _SECRET = "benchmark" * 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
-    """Servers of their own, set up as the embedded stack sets them up: durable commits included."""
+    """Dedicated servers, configured like the embedded stack, including durable commits."""
 
     database_url: str
     broker_url: str
-    #: PostgreSQL with all its processes.
+    #: PostgreSQL's process tree.
     database: Tree
     folder: Path
 
     def environment(self, **more: str) -> Mapping[str, str]:
-        """What a process of the stand is started with; nothing of the caller's own set-up."""
+        """Environment for a process of the stand, without the caller's configuration."""
         kept = {
             name: value
             for name, value in environment().items()
@@ -51,10 +51,10 @@ class Stand:
 
 @contextmanager
 def standing() -> Iterator[Stand]:
-    """A stand that is gone when the block ends."""
+    """A stand for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="longtake-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # the account of an embedded server may have to pass
+        folder.chmod(0o711)  # an embedded server's account may need to traverse it
         postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
         try:
             running, broker = postgres.start(), valkey.start()
@@ -71,7 +71,7 @@ def standing() -> Iterator[Stand]:
 
 
 def machine(stand: Stand) -> str:
-    """The machine and the versions in one line: what a figure is worth nothing without."""
+    """Machine and versions in one line, without which results mean nothing."""
     with psycopg.connect(stand.database_url) as connection:
         postgres = connection.info.server_version // 10_000
     parts = (

@@ -1,8 +1,8 @@
-"""The benchmarks' vendor: Runway's task endpoint and nothing else, fast enough to be no bottleneck.
+"""The benchmarks' vendor: only Runway's task endpoint, fast enough not to be the bottleneck.
 
-The simulator judges correctness and costs several times what a poll costs the client; behind it
-every client would look alike. This one says RUNNING for whatever task it is asked about, in the
-shape of TaskRetrieveResponse (runwayml 5.24.0), one percent further at each look.
+The simulator costs several times what a poll costs the client, so all clients would look alike.
+This server returns RUNNING for any task, in the format of TaskRetrieveResponse (runwayml 5.24.0),
+with one percent more progress at each poll.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _TASK = (
 
 
 class Vendor(asyncio.Protocol):
-    """One connection; requests have no body, and may be pipelined."""
+    """One connection; requests have no body and may be pipelined."""
 
     def __init__(self, looks: Counter[bytes]) -> None:
         self._looks = looks
@@ -28,7 +28,9 @@ class Vendor(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transport does not subclass it
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None

@@ -1,4 +1,4 @@
-"""`python -m cli`: the `longtake` command where nothing is installed, as in the image."""
+"""`python -m cli`: the `longtake` command without an installation, as in the image."""
 
 from cli.main import main
 

@@ -1,4 +1,4 @@
-"""Longtake's HTTP API as the commands use it; its refusals and absences as errors in words."""
+"""A client of Longtake's HTTP API for the commands; errors become CommandErrors."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,28 +11,28 @@ import httpx
 
 from cli.errors import NotReached, Refused
 
-#: The JSON of one job, model or the like, in the API's own shape.
+#: JSON as the API returns it.
 Json = dict[str, Any]
 
-#: Seconds that one answer may take, and a connection.
-PATIENCE, CONNECT_PATIENCE = 30.0, 5.0
-#: How often a submission is repeated when no answer came, and the wait between, in seconds. Its
-#: Idempotency-Key makes a repeat find the first one's job.
-TRIES, BETWEEN = 3, 1.0
+#: Response and connection timeouts, in seconds.
+TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
+#: Tries of a submission without a response, and the delay between them in seconds. The
+#: Idempotency-Key makes repeats return the first one's job.
+TRIES, RETRY_DELAY = 3, 1.0
 
 GENERATIONS = "/v1/video/generations"
 
 
 class Api:
-    """One API and one key; a context manager."""
+    """A client for one API and key; a context manager."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(PATIENCE, connect=CONNECT_PATIENCE),
-            trust_env=False,  # a proxy between a machine and itself helps nobody
+            timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=False,  # ignore proxies: the API is usually local
         )
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class Api:
     def submit(
         self, body: Json, *, app_id: str | None = None, idempotency_key: str | None = None
     ) -> Json:
-        """The job that a request became; raises Refused or NotReached."""
+        """Submit a request; returns the job. Raises Refused or NotReached."""
         headers = {"Idempotency-Key": idempotency_key or f"cli-{uuid4()}"}
         if app_id:
             headers["X-App-ID"] = app_id
@@ -52,7 +52,7 @@ class Api:
             try:
                 return self._ask("POST", GENERATIONS, json=body, headers=headers)
             except NotReached:
-                time.sleep(BETWEEN)
+                time.sleep(RETRY_DELAY)
         return self._ask("POST", GENERATIONS, json=body, headers=headers)
 
     def job(self, job_id: str) -> Json:
@@ -71,17 +71,17 @@ class Api:
         return models
 
     def download(self, url: str, to: Path) -> int:
-        """Brings a finished video to `to`, whole or not at all; its size in bytes."""
-        half = to.with_name(f"{to.name}.part")
+        """Download a video to `to`, completely or not at all; returns its size in bytes."""
+        partial = to.with_name(f"{to.name}.part")
         size = 0
         with self._errors(), self._client.stream("GET", url) as answer:
             if not answer.is_success:
                 answer.read()
                 raise _refusal(answer)
-            with half.open("wb") as file:
+            with partial.open("wb") as file:
                 for chunk in answer.iter_bytes():
                     size += file.write(chunk)
-        half.replace(to)
+        partial.replace(to)
         return size
 
     def _ask(self, method: str, path: str, **more: Any) -> Json:
@@ -98,15 +98,15 @@ class Api:
             yield
         except httpx.RequestError as error:
             raise NotReached(
-                f"no answer from {self.url} ({type(error).__name__}). Is the API running? "
+                f"no response from {self.url} ({type(error).__name__}). Is the API running? "
                 "Start a local stack with `longtake up --simulate`, or set LONGTAKE_API_URL."
             ) from error
 
 
 def _segment(job_id: str) -> str:
-    """A job's id as one part of a path, whatever was typed."""
+    """Validate a job id as one path segment."""
     if not job_id or not all(letter.isalnum() or letter in "_-" for letter in job_id):
-        raise Refused(f"{job_id!r} is not a job id: they look like job_vid_…")
+        raise Refused(f"{job_id!r} is not a job id (expected job_vid_…)")
     return job_id
 
 
@@ -124,5 +124,5 @@ def _refusal(answer: httpx.Response) -> Refused | NotReached:
 
 
 def _is_ours(body: Mapping[str, Any]) -> bool:
-    """A 503 that says which variable to set is a refusal; others pass."""
+    """Whether a 503 is a refusal that names the variable to set; others are transient."""
     return bool(body["error"].get("type") == "model_unavailable")

@@ -1,8 +1,8 @@
-"""What a command ends with when it can't do its work: a sentence and an exit code.
+"""Errors that end a command, each with a message and an exit code.
 
 CommandError
-├── Refused        2   what was asked can't be done; the message says what is allowed
-├── NotReached     3   nobody answers; the message says who was asked
+├── Refused        2   the request cannot be carried out; the message says what is allowed
+├── NotReached     3   no response; the message names the server
 └── JobFailed      1   the job itself ended without a video
 """
 
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The command's answer to a script; a usage error is REFUSED, Ctrl-C is 130."""
+    """Process exit codes; a usage error is REFUSED, Ctrl-C is 130."""
 
     OK = 0
     JOB_FAILED = 1
@@ -20,17 +20,17 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """The message is for the person at the terminal."""
+    """A failure whose message is shown to the user."""
 
     exit_code = ExitCode.REFUSED
 
 
 class Refused(CommandError):
-    """What was asked can't be done."""
+    """The request cannot be carried out."""
 
 
 class NotReached(CommandError):
-    """Nobody answers."""
+    """The API or database did not respond."""
 
     exit_code = ExitCode.NOT_REACHED
 

@@ -1,4 +1,4 @@
-"""The commands about jobs: submit, get, wait, list, cancel."""
+"""The job commands: submit, get, wait, list, cancel."""
 
 import base64
 import mimetypes
@@ -16,11 +16,13 @@ from cli.waiting import wait_for
 
 PANEL = "Jobs"
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job, as submit prints it.")]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID…", help="Jobs, as submit prints them.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Job id, as printed by submit.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID…", help="Job ids, as printed by submit.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="Save the video there; implies --wait."),
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="Save the video to this file; implies --wait."
+    ),
 ]
 
 
@@ -39,26 +41,30 @@ def submit(
     duration: Annotated[int | None, typer.Option("--duration", "-d", help="Seconds.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Such as 720p.")] = None,
     aspect_ratio: Annotated[str | None, typer.Option(help="Such as 16:9.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, a similar video.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives a similar video.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to leave out.")] = None,
     count: Annotated[int | None, typer.Option(help="How many videos.")] = None,
     image: Annotated[str | None, typer.Option(help="The first frame: a file or a URL.")] = None,
     audio: Annotated[bool | None, typer.Option(help="With sound or without.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Refuse above this, in dollars.")] = None,
-    webhook_url: Annotated[str | None, typer.Option(help="Told when the job ends.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Maximum cost in US dollars.")] = None,
+    webhook_url: Annotated[str | None, typer.Option(help="Called when the job ends.")] = None,
     webhook_secret: Annotated[
         str | None,
         typer.Option(envvar="LONGTAKE_WEBHOOK_SECRET", help="Signs the webhook."),
     ] = None,
-    app_id: Annotated[str | None, typer.Option(help="Which app asks, for usage reports.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Repeats give one job.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Until the job ends.")] = False,
+    app_id: Annotated[
+        str | None, typer.Option(help="App the job is for, in usage reports.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Repeats with the same key create one job.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job ends.")] = False,
     out: Out = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for a video; prints the job's id.
+    """Submit a video generation and print the job's id.
 
     For example: [cyan]longtake submit "A lighthouse in a storm" --wait[/]
 
@@ -84,7 +90,7 @@ def submit(
         if wait or out:
             if not as_json:
                 show.say(job["id"])
-            _see_to_the_end(api, [job["id"]], out=out, as_json=as_json)
+            _wait_and_show(api, [job["id"]], out=out, as_json=as_json)
         elif as_json:
             show.as_json(job)
         else:
@@ -94,7 +100,7 @@ def submit(
 def get(
     job_id: JobId, *, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
-    """Show a job as it is now."""
+    """Show a job's current state."""
     with connect(api_url, api_key) as api:
         found = api.job(job_id)
     _show(found, as_json=as_json)
@@ -108,11 +114,11 @@ def wait(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until jobs have ended; exits 1 when one ended without a video."""
+    """Wait until jobs have ended; exits 1 if any ended without a video."""
     if out and len(job_ids) > 1:
         raise Refused("--out takes one job")
     with connect(api_url, api_key) as api:
-        _see_to_the_end(api, job_ids, out=out, as_json=as_json)
+        _wait_and_show(api, job_ids, out=out, as_json=as_json)
 
 
 def list_(
@@ -120,13 +126,13 @@ def list_(
     status: Annotated[str | None, typer.Option(help="pending, processing, complete, …")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's.")] = None,
     app_id: Annotated[str | None, typer.Option(help="Only this app's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
-    after: Annotated[str | None, typer.Option(help="Older than this job.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of jobs.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Only jobs older than this one.")] = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     with connect(api_url, api_key) as api:
         page = api.jobs(status=status, model=model, app_id=app_id, limit=limit, after=after)
     if as_json:
@@ -140,7 +146,7 @@ def list_(
 def cancel(
     job_id: JobId, *, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job; a finished one is unchanged."""
     with connect(api_url, api_key) as api:
         found = api.cancel(job_id)
     _show(found, as_json=as_json)
@@ -153,8 +159,8 @@ def _show(found: Json, *, as_json: bool) -> None:
         show.job(found)
 
 
-def _see_to_the_end(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
-    """Wait, save, print; raises JobFailed when one ended without a video."""
+def _wait_and_show(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
+    """Wait, save and print; raises JobFailed if a job ended without a video."""
     ended = wait_for(api, job_ids)
     if out and ended[0]["status"] == "complete":
         size = api.download(ended[0]["video_url"], out)
@@ -183,12 +189,12 @@ def _typed(prompt: str) -> str:
 
 
 def _picture(given: str | None) -> str | None:
-    """A URL as it is, a file as a data URI."""
+    """A URL unchanged, or a file as a data URI."""
     if given is None or given.startswith(("https://", "http://", "data:")):
         return given
     try:
         content = Path(given).read_bytes()
     except OSError as error:
-        raise Refused(f"--image {given} can't be read: {error.strerror}") from error
+        raise Refused(f"cannot read --image {given}: {error.strerror}") from error
     kind = mimetypes.guess_type(given)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""`longtake keys`: who may use the API; asks the database, not the API."""
+"""`longtake keys`: manages API keys, directly in the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,29 +17,29 @@ from settings import load
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()
 def create(
     *,
-    tenant: Annotated[str, typer.Option(help="Whose key it is; made when it is new.")],
-    admin: Annotated[bool, typer.Option("--admin", help="May do what an operator may.")] = False,
+    tenant: Annotated[str, typer.Option(help="Tenant of the key; created if new.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Grant operator rights.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; it is shown this once and kept as a hash only.
+    """Create a key; it is shown once and stored only as a hash.
 
     For example: [cyan]longtake keys create --tenant acme[/]
     """
     try:
-        key_id, plain = _ask(lambda c: create_key(c, tenant, is_admin=admin))
+        key_id, plain = _run(lambda c: create_key(c, tenant, is_admin=admin))
     except ValueError as error:
         raise Refused(str(error)) from error
     if as_json:
         show.as_json({"id": key_id, "key": plain, "tenant": tenant, "admin": admin})
     else:
         show.result(plain)
-        show.say(f"{key_id}, tenant {tenant}: keep it, nothing can show it again.")
+        show.say(f"{key_id}, tenant {tenant}: store it now, it cannot be shown again.")
 
 
 @app.command("list")
@@ -48,13 +48,13 @@ def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List keys; never in full."""
-    found = _ask(lambda c: list_keys(c, tenant))
+    """List keys, without their secrets."""
+    found = _run(lambda c: list_keys(c, tenant))
     if as_json:
         show.as_json([_json(key) for key in found])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "tenant", "begins", "made", "revoked"):
+    for name in ("id", "tenant", "begins", "created", "revoked"):
         table.add_column(name, no_wrap=True)
     for key in found:
         tenant_or_admin = f"{key.tenant} (admin)" if key.is_admin else key.tenant
@@ -64,10 +64,10 @@ def list_(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
-    """End a key; running servers notice within seconds."""
-    if not _ask(lambda c: revoke_key(c, key_id)):
-        raise Refused(f"there is no key {key_id}, or it is revoked already")
+def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `keys list`.")]) -> None:
+    """Revoke a key; running servers notice within seconds."""
+    if not _run(lambda c: revoke_key(c, key_id)):
+        raise Refused(f"no active key {key_id}: unknown or already revoked")
     show.say(f"{key_id} is revoked.")
 
 
@@ -76,14 +76,14 @@ def _json(key: ListedKey) -> dict[str, object]:
     return asdict(key) | {name: at and at.isoformat() for name, at in times.items()}
 
 
-def _ask(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """`work` in a transaction of the database that the settings name."""
+def _run(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work` in a transaction on the configured database."""
 
-    async def ask() -> T:
+    async def run() -> T:
         database = Database(load().require_database(), connections=2, timeout=2)
         try:
             return await database.run(work)
         finally:
             await database.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(run())

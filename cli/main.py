@@ -1,17 +1,17 @@
-"""The `longtake` command: its groups of commands, and how every failure ends."""
+"""The `longtake` command: its command groups, and error handling for all of them."""
 
 import sys
 
 import typer
 
-from cli import jobs, keys, migrate, models, operate, up
+from cli import intake, jobs, keys, migrate, models, operate, restore, up
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
 from cli.show import err, say
 from models.database import DatabaseAway
 from settings import SettingsError
-from worker.embedded.server import EmbeddedServerError
-from worker.stack.errors import StackError
+from stack.errors import StackError
+from stack.servers.server import EmbeddedServerError
 
 app = typer.Typer(
     help="Longtake makes AI videos: submit a prompt once, pay once, get a video.",
@@ -23,10 +23,12 @@ app = typer.Typer(
 for group in (up, demo, jobs, models, migrate, operate):
     group.register(app)
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
+app.add_typer(restore.app, name="restore", rich_help_panel="Operation")
+app.add_typer(intake.app, name="intake", rich_help_panel="Operation")
 
 
 def main() -> None:
-    """The process's entry: exits 0, or with one of `ExitCode` and a sentence on standard error."""
+    """Entry point; exits 0, or prints an error and exits with an `ExitCode`."""
     try:
         app(prog_name="longtake")
     except CommandError as error:
@@ -34,7 +36,7 @@ def main() -> None:
     except (StackError, EmbeddedServerError, SettingsError) as error:
         _end(str(error), ExitCode.REFUSED)
     except DatabaseAway as error:
-        _end(f"no answer from the database: {error}", ExitCode.NOT_REACHED)
+        _end(f"no response from the database: {error}", ExitCode.NOT_REACHED)
 
 
 def _end(message: str, code: ExitCode) -> None:

@@ -1,4 +1,4 @@
-"""`longtake migrate`: the database's schema, brought up to date before anything else starts."""
+"""`longtake migrate`: brings the database schema up to date."""
 
 import typer
 from sqlalchemy.exc import OperationalError
@@ -14,15 +14,15 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    """Bring the database of LONGTAKE_DATABASE_URL to the newest schema; harmless to repeat.
+    """Migrate the database of LONGTAKE_DATABASE_URL to the newest schema; idempotent.
 
-    A local stack does it by itself.
+    A local stack does this automatically.
     """
     url = load().require_database()
     try:
         schema.upgrade(url)
     except OperationalError as error:
-        raise NotReached(f"no answer from the database: {_first_line(error)}") from error
+        raise NotReached(f"no response from the database: {_first_line(error)}") from error
     say(f"The database is at {schema.newest()}.")
 
 

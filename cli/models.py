@@ -1,4 +1,4 @@
-"""`longtake models`: what can be asked for, and at what price."""
+"""`longtake models`: the models on offer and their prices."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ def register(app: typer.Typer) -> None:
 
 
 def models(*, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """List the models: what each can make, what a second costs, and whether it is available."""
+    """List the models with their limits, price per second and availability."""
     with connect(api_url, api_key) as api:
         found = api.models()
     if as_json:
         show.as_json(found)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "available", "seconds", "resolutions", "price a second", "also called"):
+    for name in ("model", "available", "seconds", "resolutions", "price per second", "aliases"):
         table.add_column(name, overflow="fold")
     for model in found:
         table.add_row(*_row(model))
@@ -37,15 +37,15 @@ def _row(model: Json) -> tuple[Text | str, ...]:
     return (
         Text(model["id"], style="bold"),
         Text("yes", style="green") if model["available"] else missing,
-        _in_short(limits["durations"]),
+        _as_ranges(limits["durations"]),
         ", ".join(limits["resolutions"]),
         " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
         ", ".join(model["aliases"]),
     )
 
 
-def _in_short(durations: Sequence[int]) -> str:
-    """Whole seconds in order, three and more in a row as "2-10"."""
+def _as_ranges(durations: Sequence[int]) -> str:
+    """Sorted whole seconds, with runs of three or more as "2-10"."""
     runs: list[list[int]] = []
     for seconds in durations:
         if runs and seconds == runs[-1][-1] + 1:

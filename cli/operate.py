@@ -1,4 +1,4 @@
-"""`longtake doctor`, `reconcile`, `prune`, `reseal`: what an operator asks the database itself."""
+"""What an operator asks the database itself: doctor, reconcile, retry-store, prune, reseal."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,15 +11,21 @@ from rich.table import Table
 from cli import show
 from cli.errors import ExitCode, Refused
 from cli.options import AsJson
+from models import due
 from models.failure import RequestRefused
+from models.high_water import Row, read
 from models.invariants import Violation, violations
 from models.snapshots import OldSnapshot, old_snapshots
 from models.vault import VaultError
 from settings import load
 from tasks.engine import Engine
-from tasks.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
-from tasks.reseal import reseal as reseal_all
-from tasks.retention import prune_once
+from tasks.restore.parked import Parked, parked
+from tasks.upkeep.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
+from tasks.upkeep.recover import Retried
+from tasks.upkeep.recover import retry_store as retry_store_of
+from tasks.upkeep.reseal import reseal as reseal_all
+from tasks.upkeep.retention import prune_once
+from tasks.verbs.look_up import NEGATIVES
 
 T = TypeVar("T")
 PANEL = "Operation"
@@ -32,6 +38,7 @@ reconcile = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(doctor)
+    app.command("retry-store", rich_help_panel=PANEL)(retry_store)
     app.command(rich_help_panel=PANEL)(prune)
     app.command(rich_help_panel=PANEL)(reseal)
     app.add_typer(reconcile, name="reconcile", rich_help_panel=PANEL)
@@ -42,11 +49,23 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Exits 0 when nothing is, 1 otherwise.
     """
-    found, old = _with_engine(_examined)
+    found, old, held_back, row, failing = _with_engine(_examined)
+    if row.restored_at is not None:
+        risk = sum(one.at_risk_micros for one in held_back) / 1_000_000
+        show.say(
+            f"The database was restored (noticed {row.restored_at:%Y-%m-%d %H:%M} UTC): "
+            f"{len(held_back)} attempt(s) parked, ${risk:.2f} at risk. "
+            "See `longtake restore status`."
+        )
     for snapshot in old:
         since = "for a long time" if snapshot.seconds is None else f"{snapshot.seconds:.0f} s"
         show.say(
             f"{snapshot.holder} has kept a snapshot {since}: dead rows stay, and claims slow down."
+        )
+    for one in failing:
+        show.say(
+            f"{one.what} of {one.id} is put off: our own work on it failed {one.faults} times in a "
+            f"row (see the log); next try {_in_words(one.wait)}."
         )
     if as_json:
         show.as_json([asdict(violation) for violation in found])
@@ -58,9 +77,44 @@ def doctor(*, as_json: AsJson = False) -> None:
     show.say("Every invariant holds.")
 
 
-async def _examined(engine: Engine) -> tuple[list[Violation], list[OldSnapshot]]:
+async def _examined(
+    engine: Engine,
+) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked]]:
     run = engine.database.run
-    return await run(violations), await run(old_snapshots)
+    return (
+        *(await run(violations), await run(old_snapshots)),
+        *(await run(parked), await run(read), await run(due.parked)),
+    )
+
+
+def _in_words(wait: float) -> str:
+    return f"in {wait / 60:.0f} min" if wait > 0 else "now"
+
+
+def retry_store(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="As `list` shows it.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Have the workers bring in a job's missing videos now, also those that it ended without.
+
+    The job stays as it ended, and costs what it cost; `get` shows the videos that came.
+    """
+
+    async def work(engine: Engine) -> Retried:
+        return await engine.database.run(lambda connection: retry_store_of(connection, job))
+
+    try:
+        retried = _with_engine(work)
+    except RequestRefused as error:
+        raise Refused(error.message) from error
+    if as_json:
+        show.as_json(asdict(retried))
+        return
+    show.say(
+        f"{len(retried.hurried) + len(retried.recovering)} video(s) of {job} are due to be stored, "
+        f"{len(retried.recovering)} of them after the job's end."
+    )
 
 
 def prune() -> None:
@@ -81,31 +135,41 @@ def reseal() -> None:
 
 @reconcile.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List attempts whose answer is unknown, and the money at risk."""
+    """List attempts whose answer is unknown or whose operation is lost, and the money at risk."""
     found: list[Doubtful] = _with_engine(lambda engine: engine.database.run(doubtful))
     if as_json:
-        show.as_json([asdict(one) | {"sent_at": one.sent_at.isoformat()} for one in found])
+        show.as_json([_as_json(one) for one in found])
         return
     if not found:
         show.say("No attempt is in doubt.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("attempt", "account", "job", "job is", "sent", "at risk", "look-up"):
+    heads = ("attempt", "kind", "account", "job", "job is", "sent", "at risk", "look-up", "absent")
+    for name in heads:
         table.add_column(name, no_wrap=True)
     for one in found:
         look_up = "due" if one.is_looked_up else ", ".join(one.ways) or "none offered"
         sent, risk = f"{one.sent_at:%Y-%m-%d %H:%M}", f"${one.at_risk_micros / 1_000_000:.2f}"
-        table.add_row(one.id, one.account, one.job, one.job_state, sent, risk, look_up)
+        # So many look-ups that find nothing settle it; before that time none of them counts.
+        counted = f"{one.negative_looks} of {NEGATIVES} from {one.absent_after:%H:%M:%S}"
+        absent = counted if one.ways else ""
+        named = (one.id, one.kind, one.account, one.job, one.job_state)
+        table.add_row(*named, sent, risk, look_up, absent)
     show.out.print(table)
     total = sum(one.at_risk_micros for one in found) / 1_000_000
     show.say(f"{len(found)} attempt(s), ${total:.2f} at risk.")
+
+
+def _as_json(one: Doubtful) -> dict[str, object]:
+    times = {"sent_at": one.sent_at.isoformat(), "absent_after": one.absent_after.isoformat()}
+    return asdict(one) | times
 
 
 @reconcile.command("look-up")
 def look_up(
     attempts: Annotated[list[str] | None, typer.Argument(help="Unset: every one.")] = None,
 ) -> None:
-    """Have attempts looked up at their providers again, by the workers."""
+    """Have attempts looked up, and lost ones polled, at their providers again, by the workers."""
 
     async def work(engine: Engine) -> int:
         found = await engine.database.run(doubtful)
@@ -126,7 +190,7 @@ def settle(
         bool, typer.Option("--absent", help="You found that the provider took nothing.")
     ] = False,
 ) -> None:
-    """Settle an unknown attempt by hand: adopt its operation, or state that there is none."""
+    """Settle an attempt by hand: adopt its operation, or state that an unknown one has none."""
     if absent == (operation is not None):
         raise Refused("say either --operation ID or --absent")
 

@@ -1,4 +1,4 @@
-"""Options that many commands share, and what they stand for."""
+"""Options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,14 +7,14 @@ import typer
 
 from cli.api import Api
 from settings import environment, load
-from worker.stack.keys import DEV_API_KEY
+from stack.keys import DEV_API_KEY
 
 ApiUrl = Annotated[
     str | None,
     typer.Option(
         "--api-url",
         envvar="LONGTAKE_API_URL",
-        help="Where the API is; by default the stack of this machine.",
+        help="URL of the API; default: the local stack.",
         rich_help_panel="Connection",
     ),
 ]
@@ -23,7 +23,7 @@ ApiKey = Annotated[
     typer.Option(
         "--api-key",
         envvar="LONGTAKE_API_KEY",
-        help="Who asks; by default the running stack's development key.",
+        help="API key; default: the running stack's development key.",
         rich_help_panel="Connection",
         show_default=False,
     ),
@@ -32,17 +32,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 
 def connect(url: str | None, key: str | None) -> Api:
-    """The API that the options mean; raises SettingsError for a wrong variable."""
-    # Port 0 asks a stack to choose one; the one that it chose is in its file.
+    """The API client for the options; raises SettingsError for an invalid variable."""
+    # Port 0 lets a stack choose one, which it records in its file.
     ours = environment()
     if ours.get("LONGTAKE_API_PORT") == "0":
         del ours["LONGTAKE_API_PORT"]
     settings = load(ours)
-    # The development key goes to this machine's stack and to nobody else.
-    return Api(url or settings.api_url, key or (None if url else _kept_key(settings.data_dir)))
+    # Send the development key to the local stack only.
+    return Api(
+        url or settings.api_url, key or (None if url else _development_key(settings.data_dir))
+    )
 
 
-def _kept_key(data_dir: Path) -> str | None:
+def _development_key(data_dir: Path) -> str | None:
     try:
         return (data_dir / DEV_API_KEY).read_text().strip() or None
     except OSError:

@@ -1,4 +1,4 @@
-"""How answers look at a terminal: results on standard output, everything else on standard error."""
+"""Terminal output: results to standard output, everything else to standard error."""
 
 import json
 import sys
@@ -11,13 +11,13 @@ from rich.text import Text
 
 from cli.api import Json
 
-#: Columns of a table that no terminal shows: nothing is cut that a program might read.
+#: Width of tables without a terminal, in columns: nothing is truncated for programs.
 WIDE = 240
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
-#: Colours of the public states.
+#: Colours by job status.
 STYLES = {
     "pending": "dim",
     "processing": "cyan",
@@ -25,17 +25,17 @@ STYLES = {
     "failed": "red",
     "cancelled": "yellow",
 }
-#: Characters of a prompt in a table.
+#: Maximum characters of a prompt in a table.
 SHORT = 48
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal, as it is: it may hold a path or somebody's words."""
+    """Print a line to standard error, unformatted: it may contain paths or user text."""
     err.print(line, markup=False, soft_wrap=True)
 
 
 def result(line: str) -> None:
-    """A line for whoever asked, as it is."""
+    """Print a line to standard output, unformatted."""
     out.print(line, markup=False, soft_wrap=True)
 
 
@@ -44,14 +44,14 @@ def as_json(value: Any) -> None:
 
 
 def job(found: Json) -> None:
-    """One job, a field a line."""
+    """Print one job, one field per line."""
     for name, value in _facts(found):
         out.print(f"[dim]{name:<11}[/]", end="")
-        out.print(value, markup=False, soft_wrap=True)  # an address is copied as one line
+        out.print(value, markup=False, soft_wrap=True)  # keep URLs on one line for copying
 
 
 def jobs(found: Sequence[Json]) -> None:
-    """Many jobs, one a line."""
+    """Print jobs as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("id", "status", "%", "model", "cost", "prompt"):
         table.add_column(name, no_wrap=True, justify="right" if name == "%" else "left")
@@ -72,7 +72,7 @@ def status(found: Json) -> Text:
 
 
 def cost(found: Json) -> float:
-    """What it cost, or what it is estimated to cost while it runs; in US dollars."""
+    """The cost, or the estimate while running, in US dollars."""
     return float(found["cost_usd"] if "cost_usd" in found else found["estimated_cost_usd"])
 
 

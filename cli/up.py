@@ -10,7 +10,7 @@ import typer
 from cli.show import err, say
 from cli.stopping import stopped_by_signals
 from settings import environment
-from worker.stack.stack import Stack, running
+from stack.stack import Stack, running
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +36,8 @@ def up(
 ) -> None:
     """Run the whole system on this machine until Ctrl-C: servers, workers, beat, API, Flower.
 
+    Ctrl-C waits for paid requests in flight and says so; Ctrl-C again stops at once.
+
     Data is kept: the next start goes on where this one ended. Ports are LONGTAKE_API_PORT (8000),
     LONGTAKE_FLOWER_PORT (5555) and LONGTAKE_SIM_PORT (8100); 0 chooses a free one.
 
@@ -50,7 +52,7 @@ def up(
 async def _up(inherited: Mapping[str, str], *, simulate: bool) -> None:
     with stopped_by_signals(lambda: say("Stopping …")) as stop:
         try:
-            async with running(inherited, simulate=simulate, tell=say) as stack:
+            async with running(inherited, simulate=simulate, tell=say, hurry=stop.hurry) as stack:
                 _greet(stack)
                 await stack.crew.forever()
         except asyncio.CancelledError:

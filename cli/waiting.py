@@ -1,4 +1,4 @@
-"""Waiting for jobs at a terminal: a bar for each that moves, a line for each where nothing can."""
+"""Waits for jobs, showing progress bars, or plain lines without a terminal."""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from cli.api import Api, Json
 from cli.errors import NotReached
 from cli.show import err, say, short
 
-#: Between two looks at a job, in seconds.
+#: Poll interval, in seconds.
 LOOK = 0.5
-#: For how long the API may be away, restarting, while we wait, in seconds.
-ABSENCE = 60.0
+#: How long the API may be unavailable while waiting, in seconds.
+MAX_OUTAGE = 60.0
 
 FINAL = frozenset({"complete", "failed", "cancelled"})
 
@@ -25,14 +25,14 @@ class View(Protocol):
 
 
 def wait_for(api: Api, job_ids: Sequence[str]) -> list[Json]:
-    """The jobs, all ended, in the order asked; bounded by each job's own deadline.
+    """Wait until all jobs have ended; bounded by each job's own deadline.
 
     Raises:
-        NotReached: the API has been away for ABSENCE seconds.
-        Refused: there is no such job.
+        NotReached: the API was unavailable for MAX_OUTAGE seconds.
+        Refused: unknown job.
     """
     if not err.is_terminal:
-        return _watched(api, job_ids, _Lines())
+        return _poll_until_final(api, job_ids, _Lines())
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,15 +40,15 @@ def wait_for(api: Api, job_ids: Sequence[str]) -> list[Json]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        return _watched(api, job_ids, _Bars(progress))
+        return _poll_until_final(api, job_ids, _Bars(progress))
 
 
-def _watched(api: Api, job_ids: Sequence[str], view: View) -> list[Json]:
+def _poll_until_final(api: Api, job_ids: Sequence[str], view: View) -> list[Json]:
     ended: dict[str, Json] = {}
     while True:
         for job_id in job_ids:
             if job_id not in ended:
-                job = _patiently(api, job_id)
+                job = _job_with_retry(api, job_id)
                 view.update(job)
                 if job["status"] in FINAL:
                     ended[job_id] = job
@@ -57,8 +57,8 @@ def _watched(api: Api, job_ids: Sequence[str], view: View) -> list[Json]:
         time.sleep(LOOK)
 
 
-def _patiently(api: Api, job_id: str) -> Json:
-    give_up = time.monotonic() + ABSENCE
+def _job_with_retry(api: Api, job_id: str) -> Json:
+    give_up = time.monotonic() + MAX_OUTAGE
     while True:
         try:
             return api.job(job_id)
@@ -84,12 +84,12 @@ class _Bars:
 
 
 class _Lines:
-    """One line whenever a job's status changes."""
+    """Prints a line when a job's status changes."""
 
     def __init__(self) -> None:
-        self._said: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def update(self, job: Json) -> None:
-        if self._said.get(job["id"]) != job["status"]:
-            self._said[job["id"]] = job["status"]
+        if self._shown.get(job["id"]) != job["status"]:
+            self._shown[job["id"]] = job["status"]
             say(f"{job['id']} {job['status']}")

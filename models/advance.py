@@ -47,13 +47,13 @@ async def advance_jobs(
             FROM job JOIN unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
                  USING (id)
             WHERE job.state = ANY(%(sources)s)
-            ORDER BY job.id FOR UPDATE OF job
+            ORDER BY job.id FOR NO KEY UPDATE OF job
         ), moved AS (
             UPDATE job SET
                 state = %(to)s,
                 error = coalesce(target.error, job.error),
                 accepted_at = CASE WHEN %(accepts)s THEN now() ELSE job.accepted_at END,
-                finished_at = CASE WHEN %(finishes)s THEN now() END,
+                finished_at = CASE WHEN %(finishes)s THEN clock_timestamp() END,
                 progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
             FROM target WHERE job.id = target.id
             RETURNING job.id, job.tenant, target.state AS source, target.error
@@ -122,13 +122,16 @@ async def fail_outputs(
     *,
     of: str,
 ) -> list[str]:
-    """Give up unfinished outputs, by the id that `of` names (id, attempt, job); returns theirs."""
+    """Give up unfinished outputs, by the id that `of` names (id, attempt, job); returns theirs.
+
+    A link that was told is kept: an operator may have the video brought in after all.
+    """
     if not failures:
         return []
     column = {"id": "id", "attempt": "attempt", "job": "job"}[of]
     cursor = await connection.execute(
         f"""
-        UPDATE output SET state = 'failed', error = wanted.error, source = NULL
+        UPDATE output SET state = 'failed', error = wanted.error
         FROM unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
         WHERE output.{column} = wanted.id AND output.state = ANY(%(sources)s)
         RETURNING output.id

@@ -1,5 +1,6 @@
 """What can go wrong, as values: why an attempt or a job failed, and why a request is refused."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,6 +45,17 @@ class Failure:
     def as_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Failure":
+        """The failure again; a newer version's fields are passed over, and its faults unknown."""
+        fault = values.get("fault")
+        return cls(
+            fault=Fault(fault) if fault in list(Fault) else Fault.UNKNOWN,
+            code=values.get("code") or "internal_error",
+            message=values.get("message") or "",
+            retry_after=values.get("retry_after"),
+        )
+
 
 class RequestRefused(Exception):
     """A caller's request can't be accepted, and no row was written.
@@ -68,3 +80,8 @@ class RequestRefused(Exception):
         self.code = code or type
         self.param = param
         self.retry_after = retry_after
+
+
+def not_found(what: str = "Video generation job") -> RequestRefused:
+    """Not found, or another tenant's: callers cannot distinguish them."""
+    return RequestRefused(f"{what} not found", type="not_found")

@@ -1,5 +1,6 @@
-"""Identifiers: sortable by time of birth, unguessable, and readable in a log."""
+"""Identifiers: sortable by creation time, unguessable, readable in logs."""
 
+import hashlib
 import secrets
 import time
 
@@ -13,8 +14,18 @@ def new_id(prefix: str) -> str:
 
 
 def new_marker() -> str:
-    """An unguessable marker of an attempt: external id and callback token (130 random bits)."""
+    """An attempt's marker, used as external id and callback token (130 random bits)."""
     return _base32(secrets.randbits(130), 26)
+
+
+def marker_after(marker: str) -> str:
+    """The marker of the attempt that replaces the one with `marker`.
+
+    It follows from `marker`, so that whoever knows the replaced attempt alone (an older copy of the
+    database) can look the replacement up; nobody else can tell it.
+    """
+    digest = hashlib.sha256(b"replaces " + marker.encode()).digest()
+    return _base32(int.from_bytes(digest) >> (256 - 130), 26)
 
 
 def _base32(number: int, length: int) -> str:

@@ -64,7 +64,7 @@ _UNFINISHED = """
     UNION ALL
     SELECT output.id, ARRAY['store'], attempt.account, job.tenant
     FROM output JOIN attempt ON attempt.id = output.attempt JOIN job ON job.id = output.job
-    WHERE output.state = 'ready'
+    WHERE output.state = 'ready' OR output.recovery_asked_at IS NOT NULL
     UNION ALL
     SELECT delivery.id, ARRAY['deliver'], delivery.host, delivery.tenant
     FROM delivery WHERE delivery.state = 'pending'
@@ -86,12 +86,15 @@ INVARIANTS = (
     ),
     _Invariant(
         "due_left_over",
-        "a due row names something unfinished that waits for what the row says",
+        "a due row names something unfinished that waits for what the row says, or a failed video "
+        "of which nothing may stay",
         f"""
         SELECT due.id FROM due
         WHERE due.what <> 'look_up' AND NOT EXISTS (
             SELECT 1 FROM ({_UNFINISHED}) AS unfinished
             WHERE unfinished.id = due.id AND due.what = ANY(unfinished.kinds))
+          AND NOT (due.what = 'store' AND EXISTS (
+            SELECT 1 FROM output WHERE output.id = due.id AND output.state = 'failed'))
         """,  # noqa: S608 - a constant
     ),
     _Invariant(
@@ -138,12 +141,14 @@ INVARIANTS = (
     ),
     _Invariant(
         "job_charge",
-        "a caller pays the share of the price that was stored, and nothing for a failed job",
+        "a caller pays the share of the price that was stored by the job's end, and nothing for a "
+        "failed job",
         """
         SELECT job.id FROM job JOIN output ON output.job = job.id
         WHERE job.state = ANY(%(final)s) GROUP BY job.id
         HAVING job.cost_micros <> round(job.estimated_cost_micros
-                   * (count(*) FILTER (WHERE output.state = 'stored'))::numeric / count(*))
+                   * (count(*) FILTER (WHERE output.state = 'stored'
+                                       AND output.recovered_at IS NULL))::numeric / count(*))
             OR (job.state = 'failed' AND job.cost_micros <> 0)
         """,
     ),
@@ -190,11 +195,13 @@ INVARIANTS = (
     # -- attempts -------------------------------------------------------------------------------
     _Invariant(
         "attempt_evidence",
-        "an attempt has sent_at and a payload hash from the moment it is sent, and not before",
+        "an attempt has sent_at and a payload hash from the moment it is sent, and not before; "
+        "of one that only evidence tells of nobody knows the payload",
         """
         SELECT id FROM attempt
         WHERE (state IN ('sent', 'unknown', 'accepted', 'refused', 'succeeded')
-               AND (sent_at IS NULL OR payload_hash IS NULL))
+               AND sent_at IS NULL)
+           OR (state IN ('sent', 'unknown', 'refused') AND payload_hash IS NULL)
            OR (state = 'planned' AND (sent_at IS NOT NULL OR payload_hash IS NOT NULL))
         """,
     ),
@@ -226,6 +233,23 @@ INVARIANTS = (
         """,
     ),
     _Invariant(
+        "planned_for_nobody",
+        "a planned attempt is for as many expected videos as it is to make",
+        """
+        SELECT attempt.id FROM attempt WHERE attempt.state = 'planned' AND attempt.count <> (
+            SELECT count(*) FROM output
+            WHERE output.attempt = attempt.id AND output.state = 'expected')
+        """,
+    ),
+    _Invariant(
+        "parked_and_sent",
+        "what a restore parked is not sent before it is released",
+        """
+        SELECT id FROM attempt
+        WHERE parked_at IS NOT NULL AND state IN ('sent', 'unknown', 'refused')
+        """,
+    ),
+    _Invariant(
         "paid_twice",
         "attempts that may be paid for make no more videos than were asked, "
         "unless the job's policy is at_least_once",
@@ -240,14 +264,18 @@ INVARIANTS = (
     # -- outputs --------------------------------------------------------------------------------
     _Invariant(
         "output_unfit",
-        "outputs fit their job: numbered from 0, all ended when it is final, one stored exactly "
-        "when it is complete or was cancelled late",
+        "outputs fit their job: numbered from 0, all ended when it is final, one stored by its end "
+        "exactly when it is complete or was cancelled late, and recovered only afterwards",
         """
         SELECT job.id FROM job LEFT JOIN output ON output.job = job.id GROUP BY job.id
         HAVING count(output.id) = 0 OR max(output.position) <> count(*) - 1
             OR (job.state = ANY(%(final)s) AND bool_or(output.state IN ('expected', 'ready')))
-            OR (job.state = 'complete' AND NOT bool_or(output.state = 'stored'))
-            OR (job.state = 'failed' AND bool_or(output.state = 'stored'))
+            OR (job.state = 'complete'
+                AND NOT bool_or(output.state = 'stored' AND output.recovered_at IS NULL))
+            OR (job.state = 'failed'
+                AND bool_or(output.state = 'stored' AND output.recovered_at IS NULL))
+            OR (job.state NOT IN ('complete', 'failed') AND bool_or(
+                output.recovered_at IS NOT NULL OR output.recovery_asked_at IS NOT NULL))
             OR (NOT job.state = ANY(%(final)s)
                 AND NOT bool_or(output.state IN ('expected', 'ready')))
         """,
@@ -265,25 +293,35 @@ INVARIANTS = (
     ),
     _Invariant(
         "output_without_video",
-        "a stored video has key, hash, size and time; a link is kept while it is ready, no longer",
+        "a stored video has hash, size and time, and a key until it is deleted; a ready one has a "
+        "link, which a failed one may keep unless its job was cancelled; only a stored one was "
+        "recovered, and only a failed one is asked for",
         """
-        SELECT id FROM output
-        WHERE (state = 'stored' AND (key IS NULL OR sha256 IS NULL OR stored_at IS NULL
-                                     OR coalesce(bytes, 0) <= 0))
-           OR (state = 'ready') <> (source IS NOT NULL)
-           OR (state = 'failed' AND error IS NULL)
+        SELECT output.id FROM output JOIN job ON job.id = output.job
+        WHERE (output.state = 'stored' AND (
+                   (key IS NULL) <> (deleted_at IS NOT NULL) OR sha256 IS NULL
+                   OR stored_at IS NULL OR coalesce(bytes, 0) <= 0))
+           OR (output.state = 'ready' AND source IS NULL)
+           OR (output.state IN ('expected', 'stored') AND source IS NOT NULL)
+           OR (output.state = 'failed' AND (
+                   output.error IS NULL OR (job.state = 'cancelled' AND source IS NOT NULL)))
+           OR (output.state <> 'stored' AND (recovered_at IS NOT NULL OR deleted_at IS NOT NULL))
+           OR (output.state <> 'failed' AND recovery_asked_at IS NOT NULL)
         """,
     ),
     # -- deliveries -----------------------------------------------------------------------------
     _Invariant(
         "delivery_count",
-        "a job with a webhook has one event when it is final; no other job has any",
+        "a job with a webhook has one event when it is final, or says that none could be made; "
+        "no other job has any",
         """
         SELECT job.id FROM job LEFT JOIN delivery
              ON delivery.job = job.id AND delivery.type LIKE 'video.%%'
         GROUP BY job.id
         HAVING count(delivery.id)
-            <> (job.webhook IS NOT NULL AND job.state = ANY(%(final)s))::int
+            <> (job.webhook IS NOT NULL AND job.state = ANY(%(final)s) AND NOT EXISTS (
+                    SELECT 1 FROM event
+                    WHERE event.job = job.id AND event.kind = 'webhook.unannounced'))::int
         """,
     ),
     _Invariant(

@@ -1,4 +1,4 @@
-"""API keys: who a bearer is. Only a key's hash is kept; keys belong to tenants and rotate."""
+"""API keys: authenticate tenants, can be revoked, and are stored only as hashes."""
 
 import base64
 import hashlib
@@ -13,13 +13,13 @@ from models.ids import new_id
 _KEY = re.compile(r"lt_[a-z2-7]{32}", re.ASCII)
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
-#: Characters of a key that a list shows: `lt_` and 30 of its 160 random bits.
+#: Characters of a key shown in lists: `lt_` and 30 of its 160 random bits.
 _SHOWN = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key that is good, and what it stands for."""
+    """A valid key and its tenant."""
 
     id: str
     tenant: str
@@ -28,7 +28,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedKey:
-    """A key as its operator sees it, revoked or not."""
+    """A key as listed for operators, including revoked ones."""
 
     id: str
     tenant: str
@@ -41,15 +41,15 @@ class ListedKey:
 async def create_key(
     connection: Connection, tenant: str, *, is_admin: bool = False
 ) -> tuple[str, str]:
-    """A new key's id and its plain text, which nothing can show again; makes a missing tenant.
+    """Create a key, and its tenant if missing; returns its id and the key itself.
 
     Raises:
-        ValueError: the tenant's name is none.
+        ValueError: the tenant's name is invalid.
     """
     if not _TENANT.fullmatch(tenant):
         msg = (
-            "a tenant's name is 1 to 64 letters, digits, dots, dashes or underscores, and begins "
-            f"with a letter or digit (it is {tenant[:64]!r})"
+            "a tenant's name must be 1 to 64 letters, digits, dots, dashes or underscores, "
+            f"starting with a letter or digit (it is {tenant[:64]!r})"
         )
         raise ValueError(msg)
     id_, plain = new_id("key"), new_plain_key()
@@ -66,7 +66,7 @@ async def create_key(
 
 
 async def find_key(connection: Connection, plain: str) -> Key | None:
-    """The key that a bearer shows, or None when it is unknown or revoked."""
+    """The key for a bearer token, or None if unknown or revoked."""
     if not looks_like_a_key(plain):
         return None
     cursor = await connection.execute(
@@ -78,7 +78,7 @@ async def find_key(connection: Connection, plain: str) -> Key | None:
 
 
 async def list_keys(connection: Connection, tenant: str | None = None) -> list[ListedKey]:
-    """Every key of a tenant, or of all, the oldest first."""
+    """The keys of a tenant, or of all, oldest first."""
     cursor = await connection.execute(
         """
         SELECT id, tenant, prefix, is_admin, created_at, revoked_at FROM api_key
@@ -91,9 +91,9 @@ async def list_keys(connection: Connection, tenant: str | None = None) -> list[L
 
 
 async def revoke_key(connection: Connection, id_: str) -> bool:
-    """End a key; False when there is none of this id, or it was revoked before.
+    """Revoke a key; False if unknown or already revoked.
 
-    Processes that saw the key lately take it for a few seconds more: see `api.auth`.
+    Processes that have cached the key accept it for a few more seconds: see `api.auth`.
     """
     cursor = await connection.execute(
         "UPDATE api_key SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL", (id_,)
@@ -107,7 +107,7 @@ def new_plain_key() -> str:
 
 
 def looks_like_a_key(plain: str) -> bool:
-    """Whether it is worth asking the database about."""
+    """Whether the text has the form of a key."""
     return _KEY.fullmatch(plain) is not None
 
 

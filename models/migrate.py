@@ -1,4 +1,4 @@
-"""Bringing a database to the newest schema, and saying whether it is there."""
+"""Schema migrations: upgrading a database, and reading its revision."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-#: Held while migrating, so that two starts at once do it one after the other.
+#: Advisory lock held while migrating, so that concurrent starts migrate one at a time.
 _LOCK = 0x10167A4E
 
 
 def upgrade(url: str) -> None:
-    """Migrate to the newest schema; harmless to repeat and to run from several processes."""
+    """Migrate to the newest schema; idempotent, and safe from several processes at once."""
     engine = create_engine(driver_url(url), poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
@@ -27,20 +27,20 @@ def upgrade(url: str) -> None:
 
 
 def newest() -> str:
-    """The revision that this code expects."""
+    """The newest revision in this code."""
     head = ScriptDirectory.from_config(_configuration()).get_current_head()
     return head or ""
 
 
 def current(url: str) -> str | None:
-    """The revision that a database is at."""
+    """The database's revision."""
     engine = create_engine(driver_url(url), poolclass=NullPool)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def driver_url(url: str) -> str:
-    """The URL with the driver that SQLAlchemy is to use."""
+    """The URL with SQLAlchemy's driver name."""
     return url.replace("postgresql://", "postgresql+psycopg://", 1).replace(
         "postgres://", "postgresql+psycopg://", 1
     )

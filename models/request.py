@@ -1,4 +1,4 @@
-"""What a caller may ask for: the native request, checked field by field before a row exists."""
+"""The native request, validated field by field before a row exists."""
 
 import math
 from datetime import datetime
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.failure import RequestRefused
 
 DEFAULT_MODEL = "runway-gen3"
-#: The most videos that one job may ask for.
+#: Maximum videos per job.
 MAX_COUNT = 10
-#: Levels of objects and lists in `metadata`.
+#: Maximum nesting of objects and lists in `metadata`.
 MOST_NESTED = 32
-#: Years in which a job may begin: with its deadline it stays within what Python can name.
+#: Years in which a job may start, so that its deadline is a valid datetime.
 _YEARS = range(1970, 9001)
 
 
@@ -25,22 +25,22 @@ class JobReference(BaseModel):
     job_id: str = Field(min_length=1, max_length=64)
 
 
-#: An https URL, a data URI, or an earlier job's frame.
+#: An http(s) URL, a data URI, or an earlier job's last frame.
 Picture = str | JobReference
 
 
 class VideoRequest(BaseModel):
-    """The body of `POST /v1/video/generations`: unset fields take the model's own defaults."""
+    """The body of `POST /v1/video/generations`; unset fields take the model's defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     prompt: str = Field(min_length=1, max_length=20_000)
     model: str = Field(default=DEFAULT_MODEL, min_length=1, max_length=128)
-    gate: str | None = Field(default=None, max_length=128)
+    gate: None = Field(default=None, description="Reserved: not supported yet")
     duration_seconds: int | None = Field(default=None, ge=1, le=600)
     resolution: str | None = Field(default=None, max_length=16)
     aspect_ratio: str | None = Field(default=None, max_length=16)
-    #: "WIDTHxHEIGHT" in pixels; instead of resolution and aspect_ratio.
+    #: "WIDTHxHEIGHT" in pixels; an alternative to resolution and aspect_ratio.
     size: str | None = Field(default=None, pattern=r"^\d{2,5}x\d{2,5}$")
     fps: int | None = Field(default=None, ge=1, le=240)
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
@@ -58,21 +58,28 @@ class VideoRequest(BaseModel):
     webhook_url: str | None = Field(default=None, max_length=2_048)
     webhook_secret: str | None = Field(default=None, min_length=1, max_length=512, repr=False)
     priority: Literal["low", "normal", "high"] = "normal"
-    #: Not before this time (ISO 8601 with an offset).
+    #: Earliest start time (ISO 8601 with an offset).
     run_at: datetime | None = None
     deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
-    #: The part of the deadline in which a provider must have accepted the job.
+    #: Time within the deadline in which a provider must accept the job.
     start_within_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
     max_cost_usd: float | None = Field(default=None, gt=0)
-    #: What to do with a parameter that the chosen model cannot carry.
+    #: What to do with a parameter that the model does not support.
     unsupported: Literal["refuse", "ignore"] = "refuse"
-    #: What to do when a provider may or may not have accepted an attempt; unset: the operator's.
+    #: What to do if a provider may have accepted an attempt; unset: the operator's setting.
     unknown_policy: Literal["at_most_once", "at_least_once"] | None = None
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _no_gate(cls, value: object) -> None:
+        if value is not None:
+            msg = "is not supported yet: leave it out"
+            raise ValueError(msg)
 
     @field_validator("duration_seconds", mode="before")
     @classmethod
     def _whole_seconds(cls, value: object) -> object:
-        """8.0 is 8; JSON has one kind of number."""
+        """Accept 8.0 as 8: JSON has one number type."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @field_validator("cfg_scale", "max_cost_usd", mode="before")
@@ -85,11 +92,14 @@ class VideoRequest(BaseModel):
     def _iso_time(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return datetime.fromisoformat(value)
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a time as in 2026-01-31T12:00:00Z") from None
 
     @field_validator("run_at")
     @classmethod
-    def _in_our_time(cls, moment: datetime | None) -> datetime | None:
+    def _valid_time(cls, moment: datetime | None) -> datetime | None:
         if moment is not None and moment.tzinfo is None:
             msg = "needs an offset, as in 2026-01-31T12:00:00Z"
             raise ValueError(msg)
@@ -111,7 +121,7 @@ class VideoRequest(BaseModel):
             raise ValueError(msg)
         return prompt
 
-    @field_validator("prompt", "negative_prompt", "model", "gate", "metadata")
+    @field_validator("prompt", "negative_prompt", "model", "metadata")
     @classmethod
     def _storable(cls, value: object) -> object:
         _check_storable(value)
@@ -132,11 +142,11 @@ class VideoRequest(BaseModel):
 
     @field_validator("webhook_url")
     @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
+    def _http_url(cls, value: str | None) -> str | None:
         if value is not None:
             parts = urlsplit(value)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
-                msg = "must be an http:// or https:// address with a host"
+                msg = "must be an http:// or https:// URL with a host"
                 raise ValueError(msg)
             if parts.username or parts.password:
                 msg = "must not contain credentials"
@@ -144,24 +154,27 @@ class VideoRequest(BaseModel):
         return value
 
     @classmethod
-    def from_json(cls, body: object) -> "VideoRequest":
-        """The checked request, or RequestRefused: the first wrong field and what it may be."""
+    def from_json(cls, body: object, *, tells_values: bool = True) -> "VideoRequest":
+        """The validated request; raises RequestRefused for the first invalid field.
+
+        The message includes the field's value unless `tells_values` is false.
+        """
         if not isinstance(body, dict):
             msg = "the request body must be a JSON object"
             raise RequestRefused(msg)
         try:
             return cls.model_validate(body)
         except ValidationError as error:
-            raise refused(error) from None
+            raise refused(error, tells_values=tells_values) from None
 
 
 def _check_storable(value: object, *, depth: int = 0) -> None:
-    """Refuse what JSON text allows and PostgreSQL can't hold, or what nobody could read back."""
+    """Refuse values that JSON allows but PostgreSQL or a JSON reader does not."""
     match value:
         case str() if "\x00" in value:
             raise ValueError("must not contain the NUL character")
         case str() if not _is_unicode(value):
-            raise ValueError("must not contain half of a surrogate pair")
+            raise ValueError("must not contain an unpaired surrogate")
         case float() if not math.isfinite(value):
             raise ValueError("must not contain NaN or an infinity")
         case dict() | list() if depth == MOST_NESTED:
@@ -194,19 +207,20 @@ def _checked_picture(value: str) -> str:
     raise ValueError(msg)
 
 
-def refused(error: ValidationError) -> RequestRefused:
-    """One sentence from pydantic's findings: the field, the value, what is allowed."""
-    fault = error.errors(include_url=False)[0]
-    path = [str(part) for part in fault["loc"] if part not in {"str", "JobReference"}]
+def refused(error: ValidationError, *, tells_values: bool = True) -> RequestRefused:
+    """One message from pydantic's errors: the field, the value, what is allowed."""
+    issue = error.errors(include_url=False)[0]
+    path = [str(part) for part in issue["loc"] if part not in {"str", "JobReference"}]
     field = ".".join(path)
-    if fault["type"] == "missing" or (field == "prompt" and _is_blank(fault["input"])):
+    if issue["type"] == "missing" or (field == "prompt" and _is_blank(issue["input"])):
         return RequestRefused(f"{field} is required", param=field)
-    if fault["type"] == "extra_forbidden":
+    if issue["type"] == "extra_forbidden":
         known = ", ".join(VideoRequest.model_fields)
         return RequestRefused(f"{field} is not a known field; known: {known}", param=field)
-    reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = issue["msg"].removeprefix("Value error, ").removeprefix("Input ")
     reason = reason[0].lower() + reason[1:]
-    return RequestRefused(f"{field} {reason} (it is {_shown(field, fault['input'])})", param=field)
+    given = f" (it is {_shown(field, issue['input'])})" if tells_values else ""
+    return RequestRefused(f"{field} {reason}{given}", param=field)
 
 
 def _is_blank(value: object) -> bool:
@@ -217,4 +231,4 @@ def _shown(field: str, value: object) -> str:
     if field == "webhook_secret":
         return "not shown"
     text = repr(value)
-    return text if len(text) <= 64 else f"{text[:60]}…"  # noqa: PLR2004 - one line of an error
+    return text if len(text) <= 64 else f"{text[:60]}…"  # noqa: PLR2004 - fits one line of an error

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -138,6 +140,23 @@ class Attempt(SQLModel, table=True):
     )
     #: SHA-256 of method, path and body, committed just before the POST.
     payload_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    #: The newest answer that its POST may get, by the sender's own time-outs; NULL before `sent`.
+    answer_by: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: A look-up that begins later and finds nothing may prove that there is nothing.
+    absent_after: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: The public root of the callback address that went out with the POST; NULL when none did.
+    callback_base: str | None = None
+    #: SHA-256 of provider, base address and credentials: with others, finding nothing is no proof.
+    sent_as: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    #: Names the one try of one worker that marked it as sent, and that alone may take it back.
+    sent_by: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
+    #: Whole look-ups in a row that found nothing when that counted, and when the latest ended.
+    negative_looks: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
+    negative_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: The attempt whose videos it took over.
+    replaces: str | None = Field(default=None, sa_column=Column(_Id))
     #: POSTs that provably reached nobody or were refused for the moment.
     rejections: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
@@ -146,9 +165,26 @@ class Attempt(SQLModel, table=True):
     #: 0..1 as the provider reports it.
     progress: float | None = None
     polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    #: When a look last brought an update.
+    seen_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: Since when its provider has denied the operation, with no update in between.
+    denied_since: datetime | None = Field(default=None, sa_column=Column(_Time))
     #: Polls in a row that brought no readable answer.
     poll_faults: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
+    #: Look-ups that did not settle it.
+    look_ups: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    #: Cancels that failed.
+    cancel_faults: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
+    #: Since when it is kept from being sent, because it may have been sent already: the database
+    #: was restored to a time before. Stays when its operation is adopted; None once it is released.
+    parked_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: Look-ups of a parked attempt that proved that the provider has nothing of it.
+    parked_looks: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     #: What the provider charges us, as far as is known.
@@ -167,6 +203,11 @@ class Output(SQLModel, table=True):
         _one_of("state", OutputState),
         UniqueConstraint("job", "position", name="output_position_once"),
         Index("output_by_attempt", "attempt"),
+        Index(
+            "output_with_kept_link",
+            "source_at",
+            postgresql_where=text("state = 'failed' AND source IS NOT NULL"),
+        ),
     )
     id: str = Field(sa_column=_id_column(primary_key=True))
     job: str = Field(sa_column=_id_column(references="job.id"))
@@ -176,6 +217,8 @@ class Output(SQLModel, table=True):
     state: OutputState = Field(sa_column=Column(Text, nullable=False))
     #: The provider's link, encrypted: it is a bearer capability.
     source: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    #: When the provider last told the link: its life is counted from here.
+    source_at: datetime | None = Field(default=None, sa_column=Column(_Time))
     #: Downloads that failed.
     faults: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     key: str | None = None
@@ -188,6 +231,12 @@ class Output(SQLModel, table=True):
     fps: float | None = None
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     stored_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: When an operator asked for it although its job had ended; unset again when that is settled.
+    recovery_asked_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: When it was brought in so: after its job's end, and at no charge.
+    recovered_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: When the stored object was deleted, being older than it was to be kept.
+    deleted_at: datetime | None = Field(default=None, sa_column=Column(_Time))
 
 
 class Event(SQLModel, table=True):
@@ -223,6 +272,10 @@ class Delivery(SQLModel, table=True):
     host: str
     state: DeliveryState = Field(sa_column=Column(Text, nullable=False))
     tries: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    #: Whether a replay was asked for while a try was under way: one more follows that one.
+    replay_wanted: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
     #: Encrypted {"url", "secret"}, and the encrypted body.
     target: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -234,7 +287,10 @@ class DeliveryTry(SQLModel, table=True):
     """One POST of a delivery and what came of it."""
 
     __tablename__ = "delivery_try"
-    __table_args__ = (UniqueConstraint("delivery", "number", name="try_number_once"),)
+    __table_args__ = (
+        UniqueConstraint("delivery", "number", name="try_number_once"),
+        UniqueConstraint("token", name="try_recorded_once"),
+    )
     id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
     delivery: str = Field(sa_column=_id_column(references="delivery.id"))
     number: int
@@ -242,6 +298,8 @@ class DeliveryTry(SQLModel, table=True):
     status: int | None = None
     error: str | None = None
     milliseconds: int
+    #: Made with the POST: one whose commit is repeated is recorded once.
+    token: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
 
 
 class Idempotency(SQLModel, table=True):
@@ -258,6 +316,30 @@ class Idempotency(SQLModel, table=True):
     #: The first 202, encrypted, answered again word for word.
     response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime | None = Field(default=None, sa_column=_now_column())
+
+
+class IntakeFailure(SQLModel, table=True):
+    """A dead letter: a request that came over the broker and could not be accepted, with why."""
+
+    __tablename__ = "intake_failure"
+    __table_args__ = (
+        UniqueConstraint("task_id", name="intake_failure_once_per_task"),
+        Index("intake_failure_by_tenant", "tenant", "id"),
+        Index("intake_failure_by_time", "at"),
+    )
+    id: str = Field(sa_column=_id_column(primary_key=True))
+    #: Of the Celery message: a redelivered one is told once.
+    task_id: str = Field(sa_column=Column(_Id, nullable=False))
+    #: As the message names it, known to us or not; null where it can't be told.
+    tenant: str | None = Field(default=None, sa_column=Column(_Id))
+    code: str = Field(sa_column=Column(Text, nullable=False))
+    #: In words, without any value of the request that may be private.
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    #: The field that is wrong.
+    param: str | None = Field(default=None, sa_column=Column(Text))
+    #: Encrypted {"args", "kwargs"}, or {"raw"} in base64; null where it is too large to keep.
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    at: datetime | None = Field(default=None, sa_column=_now_column())
 
 
 class Duration(SQLModel, table=True):
@@ -281,6 +363,10 @@ class Due(SQLModel, table=True):
         _one_of("what", What),
         Index("due_by_lane", "what", "lane", "at"),
         Index("due_by_tenant", "what", "lane", "tenant", "at"),
+        # Rows that are claimed alone; as many tries as `scheduler.claim.SUSPECT`.
+        Index("due_suspects", "what", "lane", "at", postgresql_where=text("tries >= 3")),
+        # Rows that the doctor tells of; as many faults as `models.due.PARKED_FAULTS`.
+        Index("due_parked", "what", "id", postgresql_where=text("faults >= 5")),
         {
             "postgresql_with": {
                 # Every poll rewrites its row twice, so vacuum early and often.
@@ -300,7 +386,37 @@ class Due(SQLModel, table=True):
     at: datetime = Field(sa_column=Column(_Time, nullable=False, server_default=text("now()")))
     #: The fencing token of the pump that holds it.
     lease: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
-    #: Claims since it was last written back: what never comes back is poison.
+    #: Claims since it was last written back: after a few it is a suspect, and claimed alone.
     tries: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
+    #: Times in a row that our own work on it failed: each makes the next wait longer.
+    faults: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
+
+
+class HighWater(SQLModel, table=True):
+    """How far this database has come, in one row: compared with the mark kept outside of it."""
+
+    __tablename__ = "high_water"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    id: int = Field(
+        default=1,
+        sa_column=Column(
+            SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
+        ),
+    )
+    #: Names this database and every copy and backup of it: where its marks are kept.
+    installation: str = Field(sa_column=Column(Text, nullable=False))
+    #: Increased with every mark, before the mark is stored.
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    #: Random for each generation: tells two databases apart that went on from one copy.
+    nonce: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
+    #: The newest generation whose mark is known to be stored.
+    stored: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    marked_at: datetime | None = Field(default=None, sa_column=_now_column())
+    #: When it was noticed that this database had been restored; None when all is well.
+    restored_at: datetime | None = Field(default=None, sa_column=Column(_Time))
+    #: The mark that was ahead of this database then.
+    ahead: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))

@@ -1,25 +1,25 @@
-"""Old snapshots: transactions that keep PostgreSQL from removing what is dead, and so slow us."""
+"""Finds old snapshots: transactions that keep PostgreSQL from removing dead rows."""
 
 from dataclasses import dataclass
 
 from models.database import Connection
 
-#: Seconds after which a snapshot is old: ours live for milliseconds, a dump's for minutes.
+#: Age of an old snapshot, in seconds: ours last milliseconds, a dump's minutes.
 OLD = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldSnapshot:
-    """Who holds one, and for how long."""
+    """A snapshot's holder and age."""
 
     #: "pid 123 (pg_dump)", "replication slot standby" or "prepared transaction x".
     holder: str
-    #: Since its transaction began; None for a replication slot, which does not tell.
+    #: Age of its transaction in seconds; None for a replication slot.
     seconds: float | None
 
 
 async def old_snapshots(connection: Connection, *, older_than: float = OLD) -> list[OldSnapshot]:
-    """Those of this server, the oldest first. Only a superuser or pg_monitor sees others' all."""
+    """The old snapshots, oldest first; seeing all of them requires superuser or pg_monitor."""
     cursor = await connection.execute(
         """
         SELECT 'pid ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') AS holder,

@@ -27,7 +27,11 @@ class JobState(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """One paid POST: its states outlive the job's final state."""
+    """One paid POST: its states outlive the job's final state.
+
+    A final state is one that nobody works on. Evidence of an operation, which may come late, still
+    makes an attempt accepted that had none.
+    """
 
     #: Nothing was sent.
     PLANNED = "planned"
@@ -37,7 +41,7 @@ class AttemptState(StrEnum):
     UNKNOWN = "unknown"
     #: The provider gave an operation id.
     ACCEPTED = "accepted"
-    #: The provider provably took no job. Final.
+    #: The provider took no job, as its answer or two look-ups said. Final.
     REFUSED = "refused"
     #: The operation made its videos. Final.
     SUCCEEDED = "succeeded"
@@ -48,7 +52,7 @@ class AttemptState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return not ATTEMPT_NEXT[self]
+        return self in FINAL_ATTEMPT_STATES
 
 
 class OutputState(StrEnum):
@@ -60,7 +64,7 @@ class OutputState(StrEnum):
     READY = "ready"
     #: It is ours. Final.
     STORED = "stored"
-    #: It will not come. Final.
+    #: It will not come, unless an operator has it brought in after its job's end.
     FAILED = "failed"
 
     @property
@@ -91,12 +95,16 @@ class What(StrEnum):
     LOOK_UP = "look_up"
     #: id: an accepted attempt that nobody wants any more. Lane: its account.
     CANCEL = "cancel"
-    #: id: an output whose link is known. Lane: its account.
+    #: id: an output whose link is known, or one of which nothing may stay. Lane: its account.
     STORE = "store"
     #: id: a webhook delivery. Lane: the destination's host.
     DELIVER = "deliver"
     #: id: a job, due at its deadline. Lane: "-".
     EXPIRE = "expire"
+
+
+#: Work of a kind is due on a lane; None is any lane. Workers may be told, and need not be.
+Hint = tuple[What, str | None]
 
 
 _J = JobState
@@ -113,25 +121,31 @@ JOB_NEXT: dict[JobState, frozenset[JobState]] = {
     _J.CANCELLED: frozenset(),
 }
 
+#: What may follow which. To `accepted` it takes an operation id, and only an attempt that has none
+#: yet moves there: from planned, refused, failed and cancelled by evidence that came late.
 ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     # A planned attempt fails when its payload cannot even be built.
-    _A.PLANNED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED}),
+    _A.PLANNED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED, _A.ACCEPTED}),
     # Back to planned only on proof that nothing was accepted: not connected, or a listed refusal.
     _A.SENT: frozenset({_A.PLANNED, _A.ACCEPTED, _A.REFUSED, _A.UNKNOWN}),
     # Adopted by a look-up or a callback; refused when its absence is proven.
     _A.UNKNOWN: frozenset({_A.ACCEPTED, _A.REFUSED}),
     _A.ACCEPTED: frozenset({_A.SUCCEEDED, _A.FAILED, _A.CANCELLED}),
-    _A.REFUSED: frozenset(),
+    _A.REFUSED: frozenset({_A.ACCEPTED}),
     _A.SUCCEEDED: frozenset(),
-    _A.FAILED: frozenset(),
-    _A.CANCELLED: frozenset(),
+    _A.FAILED: frozenset({_A.ACCEPTED}),
+    _A.CANCELLED: frozenset({_A.ACCEPTED}),
 }
+
+#: Attempts that have ended, as far as anybody knows.
+FINAL_ATTEMPT_STATES = frozenset({_A.REFUSED, _A.SUCCEEDED, _A.FAILED, _A.CANCELLED})
 
 OUTPUT_NEXT: dict[OutputState, frozenset[OutputState]] = {
     _O.EXPECTED: frozenset({_O.READY, _O.FAILED}),
     _O.READY: frozenset({_O.STORED, _O.FAILED}),
     _O.STORED: frozenset(),
-    _O.FAILED: frozenset(),
+    # By an operator's word alone, and marked so: neither the job's end nor its price changes.
+    _O.FAILED: frozenset({_O.STORED}),
 }
 
 #: What a caller sees of each state.
@@ -144,6 +158,12 @@ PUBLIC_STATUS: dict[JobState, str] = {
     _J.FAILED: "failed",
     _J.CANCELLED: "cancelled",
 }
+
+
+def public_status(state: str) -> str:
+    """What a caller sees of a state; of one that a newer version wrote, that it is at work."""
+    return PUBLIC_STATUS[_J(state)] if state in set(_J) else "processing"
+
 
 FINAL_JOB_STATES = frozenset(state for state in JobState if state.is_final)
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: encryption with rotating keys, and keys derived for other uses."""
+"""Secrets at rest: encryption with rotating keys, and derived keys for other uses."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 
 class VaultError(Exception):
-    """A sealed value opens with none of the keys in LONGTAKE_SECRET_KEYS."""
+    """No key in LONGTAKE_SECRET_KEYS opens a sealed value."""
 
 
 class Vault:
-    """Seals with the newest key and opens with any: rotate by putting a new key in front."""
+    """Seals with the newest key, opens with any; to rotate, put a new key first."""
 
     def __init__(self, keys: tuple[SecretStr, ...]) -> None:
         if not keys:
@@ -28,15 +28,15 @@ class Vault:
         return self._fernet.encrypt(value)
 
     def open(self, sealed: bytes) -> bytes:
-        """The value that was sealed; raises VaultError when its key is gone."""
+        """Decrypt a sealed value; raises VaultError if its key is missing."""
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken as error:
-            msg = "a stored secret opens with none of LONGTAKE_SECRET_KEYS; was an old key removed?"
+            msg = "no key in LONGTAKE_SECRET_KEYS opens a stored secret; was an old key removed?"
             raise VaultError(msg) from error
 
     def reseal(self, sealed: bytes) -> bytes:
-        """The same value under the newest key; raises VaultError as `open`."""
+        """Re-encrypt with the newest key; raises VaultError as `open`."""
         try:
             return self._fernet.rotate(sealed)
         except InvalidToken as error:

@@ -1,1 +1,1 @@
-"""How upstreams speak: one small pure module each, and the catalogue of models as data."""
+"""Providers: the verbs each vendor implements, and the code that runs them over HTTP."""

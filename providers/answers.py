@@ -1,7 +1,7 @@
-"""Reading what vendors answer: documented fields out of JSON, and ids back into paths.
+"""Reads vendors' JSON responses: documented fields, ids and links, strictly validated.
 
-Every reader raises Undocumented with the field's name and never its value, since an answer can
-hold prompts and signed links; `providers.exchange` turns it into a BadAnswer.
+Every reader raises Undocumented with the field's name but never its value, since a response can
+contain prompts and signed URLs; `providers.exchange` turns it into a BadAnswer.
 """
 
 import math
@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 T = TypeVar("T")
 
-#: No vendor's id or status word is longer; more is not an id.
+#: Maximum length of an id or status word; anything longer is invalid.
 LONGEST_WORD = 512
 
 
 class Undocumented(ValueError):
-    """An answer is not what the vendor documents; the message names the field, not its value."""
+    """A response differs from the vendor's documentation; the message names the field only."""
 
 
 class UnknownStatus(Exception):
-    """A status word that no document of the vendor has: loud, and polled on."""
+    """An undocumented status: reported, and polling continues."""
 
     def __init__(self, word: str) -> None:
         super().__init__(f"undocumented status {word[:64]!r}")
@@ -28,10 +28,10 @@ class UnknownStatus(Exception):
 
 
 def phase(answer: object, field: str, *, among: Mapping[str, T]) -> T:
-    """The phase that a status word stands for.
+    """The phase for a status word.
 
     Raises:
-        UnknownStatus: it is not `among` the documented words.
+        UnknownStatus: the word is not in `among`.
     """
     word = text(answer, field)
     if word not in among:
@@ -40,18 +40,18 @@ def phase(answer: object, field: str, *, among: Mapping[str, T]) -> T:
 
 
 def optional(answer: object, field: str) -> object:
-    """A field's value, or None where the object has no such field."""
+    """A field's value, or None if absent."""
     if not isinstance(answer, dict):
-        msg = "a JSON object was expected"
+        msg = "not a JSON object"
         raise Undocumented(msg)
     return answer.get(field)
 
 
 def text(answer: object, field: str) -> str:
-    """A field that must be there and say something."""
+    """A required, non-empty text field."""
     value = optional_text(answer, field)
     if not value:
-        msg = f"it has no text in {field!r}"
+        msg = f"{field!r} is missing or empty"
         raise Undocumented(msg)
     return value
 
@@ -59,39 +59,39 @@ def text(answer: object, field: str) -> str:
 def optional_text(answer: object, field: str) -> str | None:
     value = optional(answer, field)
     if value is not None and not isinstance(value, str):
-        msg = f"its {field!r} is not text"
+        msg = f"{field!r} is not text"
         raise Undocumented(msg)
     return value
 
 
 def identifier(answer: object, field: str) -> str:
-    """An operation's id: text that can stand in a path and in a column."""
+    """An operation id: printable text, safe in a URL path and a database column."""
     value = text(answer, field)
     if len(value) > LONGEST_WORD or not value.isprintable() or value in {".", ".."}:
-        msg = f"its {field!r} can't be an id"
+        msg = f"{field!r} is not a valid id"
         raise Undocumented(msg)
     return value
 
 
 def optional_number(answer: object, field: str) -> float | None:
-    """A finite number of zero or more, where the field is there."""
+    """An optional finite number, at least zero."""
     value = optional(answer, field)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"its {field!r} is not a number"
+        msg = f"{field!r} is not a number"
         raise Undocumented(msg)
     if not math.isfinite(value) or value < 0:
-        msg = f"its {field!r} is not a finite number of zero or more"
+        msg = f"{field!r} is not a finite number of at least zero"
         raise Undocumented(msg)
     return float(value)
 
 
 def record(answer: object, field: str) -> object:
-    """A field that must be an object of its own."""
+    """A required object field."""
     value = optional(answer, field)
     if not isinstance(value, dict):
-        msg = f"its {field!r} is not an object"
+        msg = f"{field!r} is not an object"
         raise Undocumented(msg)
     return value
 
@@ -99,19 +99,19 @@ def record(answer: object, field: str) -> object:
 def items(answer: object, field: str) -> Sequence[object]:
     value = optional(answer, field)
     if not isinstance(value, list):
-        msg = f"its {field!r} is not a list"
+        msg = f"{field!r} is not a list"
         raise Undocumented(msg)
     return value
 
 
 def link(value: object) -> str:
-    """An absolute web address, as results are given."""
+    """An absolute http(s) URL."""
     if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        msg = "a result is not a web address"
+        msg = "the result is not an http(s) URL"
         raise Undocumented(msg)
     return value
 
 
 def segment(operation_id: str) -> str:
-    """An id as one segment of a path, so that it can't reach another resource."""
+    """An id escaped as one path segment, so that it cannot address another resource."""
     return quote(operation_id, safe="")

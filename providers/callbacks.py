@@ -1,6 +1,6 @@
-"""What a callback names, and whether it is the vendor's own, by the secret of the vendor's console.
+"""Reads vendors' callbacks and verifies their Standard Webhooks signatures.
 
-The signature is the Standard Webhooks one; our own webhooks carry it too, by secrets of callers.
+The secret comes from the vendor's console; our own webhooks use callers' secrets.
 """
 
 import json
@@ -11,11 +11,11 @@ from transport import signature
 
 
 class BadCallbackSecret(ValueError):
-    """The operator's secret is not base64; the message never repeats it."""
+    """The operator's secret is not base64; the message never contains it."""
 
 
 def identifier(body: bytes, field: str) -> str | None:
-    """The id in a callback's JSON; None for whatever else a stranger sends."""
+    """The id in a callback's JSON; None if it cannot be read."""
     try:
         return answers.identifier(json.loads(body), field)
     except (ValueError, RecursionError):
@@ -23,12 +23,12 @@ def identifier(body: bytes, field: str) -> str | None:
 
 
 def is_signed(headers: Mapping[str, str], body: bytes, *, secret: str, now: float) -> bool:
-    """As `transport.signature.is_signed`: False for whatever a stranger sends.
+    """As `transport.signature.is_signed`: False for malformed input.
 
-    Kling lets the timestamp be as far from our clock as the standard does: kling.ai/document-api.
+    Kling allows the standard's timestamp tolerance: kling.ai/document-api.
 
     Raises:
-        BadCallbackSecret: what follows `whsec_` is not base64.
+        BadCallbackSecret: the part after `whsec_` is not base64.
     """
     return signature.is_signed(headers, body, key=_key(secret), now=now)
 

@@ -1,4 +1,4 @@
-"""Carries a provider's conversation over the wire: the same way for every verb of every vendor."""
+"""Runs provider verbs over HTTP, in the same way for every vendor."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -9,11 +9,12 @@ from providers.answers import Undocumented
 from providers.base import Account, Call, Flow, Provider, ProviderError
 from providers.failures import without_echoes
 from transport.base import BadAnswer, Client, Request, Response
+from transport.deadline import Deadline
 
 T = TypeVar("T")
 
-#: What reading an answer that is not as documented can raise, besides our own Undocumented.
-_MISREADINGS = (
+#: Exceptions that parsing an unexpected response can raise, besides Undocumented.
+_PARSE_ERRORS = (
     LookupError,
     TypeError,
     ValueError,
@@ -34,30 +35,35 @@ async def converse(
     now: float,
     before_paid: Callable[[Request], Awaitable[None]] | None = None,
     paid_timeout: float | None = None,
+    begin_within: float | None = None,
 ) -> T:
-    """Drive a verb to its result: send each call that it yields, give it the answer.
+    """Run a verb: send each call it yields and feed it the response.
 
-    `now` is Unix time, for credentials that expire. `before_paid` is awaited with the request that
-    costs money, whole, just before it leaves: what it raises keeps the request from being sent.
-    `paid_timeout` replaces that call's own time-out, in seconds.
+    `now` is Unix time, for expiring credentials. `before_paid` is awaited with the complete paid
+    request just before it is sent; if it raises, the request is not sent. `paid_timeout` overrides
+    the paid call's timeout, in seconds. The paid request's first byte must leave within
+    `begin_within` seconds of the call to `before_paid`, or it is not sent.
 
     Raises:
-        ProviderError: the vendor answered with an error; `failure` says what it means.
-        UnknownStatus: the vendor used a status word that is not documented.
-        NotSent: no byte of the last call was read by anyone.
-        Unanswered: the last call's fate is unknown; BadAnswer where its answer can't be used.
+        ProviderError: the vendor returned an error; `failure` classifies it.
+        UnknownStatus: the vendor used an undocumented status word.
+        NotSent: the last call was not read by the server.
+        Unanswered: the last call's outcome is unknown; BadAnswer if its response is unusable.
     """
     try:
         call = next(flow)
         while True:
             request = request_for(call, provider=provider, account=account, now=now)
             if call.paid:
-                request = replace(request, timeout=paid_timeout or request.timeout)
+                begin_by = Deadline(begin_within) if begin_within is not None else None
+                request = replace(
+                    request, timeout=paid_timeout or request.timeout, begin_by=begin_by
+                )
                 if before_paid is not None:
                     await before_paid(request)
             response = await client.send(request)
             if not (response.is_success or response.status in call.accept):
-                _refuse(response, call=call, provider=provider, account=account)
+                _fail(response, call=call, provider=provider, account=account)
             call = _resume(flow, response, call=call, provider=provider, account=account)
     except StopIteration as done:
         result: T = done.value
@@ -67,19 +73,19 @@ async def converse(
 
 
 def request_for(call: Call, *, provider: Provider, account: Account, now: float) -> Request:
-    """The call as it leaves: absolute, with content type, and with credentials if it goes home."""
+    """The complete request: absolute URL, content type, credentials if for the account's origin."""
     call = provider.address(call, account)
     target = call.target
     absolute = target.startswith(("https://", "http://"))
-    url = target if absolute else _at_home(target, provider=provider, account=account)
+    url = target if absolute else _account_url(target, provider=provider, account=account)
     content = call.content
     headers = {"accept": "application/json"}
     if content is not None:
         headers["content-type"] = "application/json"
-    # A link in an answer may point anywhere: our key goes to the vendor's own origin only.
+    # URLs in responses can point anywhere: send credentials to the vendor's own origin only.
     if not absolute or _same_origin(url, account.base_url):
-        _put(headers, provider.authorize(account, now=now))
-    _put(headers, call.headers)
+        _set_headers(headers, provider.authorize(account, now=now))
+    _set_headers(headers, call.headers)
     return Request(
         method=call.method,
         url=url,
@@ -91,12 +97,12 @@ def request_for(call: Call, *, provider: Provider, account: Account, now: float)
     )
 
 
-def _at_home(target: str, *, provider: Provider, account: Account) -> str:
-    """The absolute address of a relative path: base address, the account's own root, path."""
+def _account_url(target: str, *, provider: Provider, account: Account) -> str:
+    """The absolute URL of a relative path: base URL, account prefix, path."""
     return account.base_url.rstrip("/") + provider.root(account) + "/" + target.lstrip("/")
 
 
-def _refuse(response: Response, *, call: Call, provider: Provider, account: Account) -> NoReturn:
+def _fail(response: Response, *, call: Call, provider: Provider, account: Account) -> NoReturn:
     raise _without_echoes(
         ProviderError(provider.explain(response), status=response.status),
         call=call,
@@ -114,26 +120,26 @@ def _without_echoes(error: ProviderError, *, call: Call, account: Account) -> Pr
 def _resume(
     flow: Flow[T], response: Response, *, call: Call, provider: Provider, account: Account
 ) -> Call:
-    """The flow's next call; StopIteration carries its result out."""
+    """The flow's next call; StopIteration carries its result."""
     try:
         return flow.send(response)
-    except ProviderError as error:  # some vendors put their errors into answers of status 200
+    except ProviderError as error:  # some vendors return errors with status 200
         raise _without_echoes(error, call=call, account=account) from None
-    except _MISREADINGS as error:
-        where = f"{provider.name}: the answer to {call.method} {urlsplit(call.path).path}"
-        msg = f"{where} is not what is documented: {_in_words(error)}"
+    except _PARSE_ERRORS as error:
+        where = f"{provider.name}: unexpected response to {call.method} {urlsplit(call.path).path}"
+        msg = f"{where}: {_describe(error)}"
         raise BadAnswer(msg) from error
 
 
-def _in_words(error: Exception) -> str:
-    """What was wrong with an answer, without any value of it."""
+def _describe(error: Exception) -> str:
+    """Describe a parse error without quoting any value."""
     match error:
         case Undocumented():
             return str(error)
         case KeyError(args=(str() as field, *_)):
-            return f"it has no {field[:64]!r}"
+            return f"{field[:64]!r} is missing"
         case _:
-            return f"it can't be read ({type(error).__name__})"
+            return f"cannot be parsed ({type(error).__name__})"
 
 
 def _same_origin(url: str, base_url: str) -> bool:
@@ -141,7 +147,7 @@ def _same_origin(url: str, base_url: str) -> bool:
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None for an address that two parsers could read differently."""
+    """Scheme, host and port; None for a URL that parsers could read differently."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -152,6 +158,6 @@ def _origin(url: str) -> tuple[str, str, int] | None:
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
 
 
-def _put(headers: dict[str, str], more: Mapping[str, str]) -> None:
+def _set_headers(headers: dict[str, str], more: Mapping[str, str]) -> None:
     for name, value in more.items():
         headers[name.lower()] = value

@@ -1,17 +1,17 @@
-"""What an upstream's error means: HTTP statuses into the one tree, its words made safe to show."""
+"""Classifies upstream errors, and makes vendors' messages safe to show."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from models.failure import Failure, Fault
+from providers.body import error_object
 from transport.base import Response
 from transport.headers import retry_after
 from transport.redact import redact
 
-#: The stable public code of each fault.
+#: The public error code of each fault.
 CODES: Final[Mapping[Fault, str]] = {
     Fault.REFUSED: "provider_refused",
     Fault.MODERATED: "content_policy",
@@ -40,22 +40,22 @@ _BY_STATUS: Final[Mapping[int, Fault]] = {
     429: Fault.RATE,
 }
 
-#: A vendor's own words, at most so many characters of them.
-_SHOWN: Final = 240
-_PICTURES: Final = re.compile(r"data:\S+", re.IGNORECASE)
-#: A quotation shorter than this is a word of the language, not a leak.
-_TELLING: Final = 12
+#: Maximum characters of a vendor's message shown.
+_MAX_LENGTH: Final = 240
+_DATA_URI: Final = re.compile(r"data:\S+", re.IGNORECASE)
+#: Minimum length of a quotation to redact; shorter matches are ordinary words.
+_MIN_QUOTE: Final = 12
 
 
 def by_status(status: int) -> Fault:
-    """What a status means where the vendor documents nothing more particular."""
-    if status >= 500:  # noqa: PLR2004 - the HTTP class of the server's own trouble
+    """The fault for a status, unless the vendor documents a more specific one."""
+    if status >= 500:  # noqa: PLR2004 - HTTP server errors
         return Fault.TRANSIENT
     return _BY_STATUS.get(status, Fault.UNKNOWN)
 
 
 def from_answer(response: Response, *, title: str, words: str | None) -> Failure:
-    """An error answer in words: who, which status, and what the vendor says about it."""
+    """A failure from an error response: vendor, status and the vendor's message."""
     fault = by_status(response.status)
     return failure(
         fault,
@@ -66,7 +66,7 @@ def from_answer(response: Response, *, title: str, words: str | None) -> Failure
 
 
 def of_operation(fault: Fault, *, title: str, code: str | None, words: str | None) -> Failure:
-    """Why an accepted operation made no video: who, the vendor's own code and words."""
+    """A failure of an accepted operation: the vendor's code and message."""
     what = f"{title} could not make the video"
     return failure(fault, f"{what} ({shown(code)})" if code else what, words=words)
 
@@ -74,31 +74,26 @@ def of_operation(fault: Fault, *, title: str, code: str | None, words: str | Non
 def failure(
     fault: Fault, what: str, *, words: str | None = None, retry_after: float | None = None
 ) -> Failure:
-    """A failure of an upstream with its fault's stable code."""
+    """An upstream failure with the fault's public code."""
     message = f"{what}: {shown(words)}" if words and words.strip() else what
     return Failure(fault=fault, code=CODES[fault], message=message, retry_after=retry_after)
 
 
 def shown(words: str) -> str:
-    """A vendor's words on one line, cut short, without signatures, keys and pictures."""
-    line = " ".join(redact(_PICTURES.sub("…", words[: 20 * _SHOWN])).split())
+    """A vendor's message on one line, truncated, with signatures, keys and images removed."""
+    line = " ".join(redact(_DATA_URI.sub("…", words[: 20 * _MAX_LENGTH])).split())
     line = "".join(character for character in line if character.isprintable())
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 
 def words_of(response: Response, *fields: str) -> str | None:
-    """The first of the fields that an error body has as text; None for any other body."""
-    try:
-        body = json.loads(response.content[: 2**16])
-    except (ValueError, RecursionError):
-        return None  # a proxy's HTML page says nothing that its status does not
-    if not isinstance(body, dict):
-        return None
+    """The first of the fields that is text in an error body; None if there is none."""
+    body = error_object(response)
     return next((body[field] for field in fields if isinstance(body.get(field), str)), None)
 
 
 def without_echoes(failed: Failure, *, sent: object, secrets: Iterable[str]) -> Failure:
-    """The failure without anything that we sent: vendors quote keys and prompts in their errors."""
+    """The failure with everything we sent removed: vendors quote keys and prompts."""
     message = failed.message
     for quoted in (*secrets, *_strings(sent)):
         message = _without(message, quoted)
@@ -106,9 +101,9 @@ def without_echoes(failed: Failure, *, sent: object, secrets: Iterable[str]) -> 
 
 
 def _without(message: str, quoted: str) -> str:
-    """Cuts every passage of the message that repeats the beginning of what was sent."""
-    opening = shown(quoted)[:_TELLING]
-    if len(opening) < _TELLING:
+    """Remove every passage that repeats the beginning of `quoted`."""
+    opening = shown(quoted)[:_MIN_QUOTE]
+    if len(opening) < _MIN_QUOTE:
         return message
     while (start := message.find(opening)) >= 0:
         end = start + len(opening)

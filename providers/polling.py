@@ -1,4 +1,4 @@
-"""The usual poll: one GET for each operation, where 404 says that there is no such one."""
+"""The usual poll: one GET per operation; 404 means that it does not exist."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,9 +11,9 @@ def get_each(
     path: Callable[[str], str],
     read: Callable[[object], Update],
 ) -> Flow[Mapping[str, Update]]:
-    """Ask at every operation's own path and read its JSON; what is not found is missing.
+    """GET each operation's path and parse its JSON; operations not found are omitted.
 
-    Whoever asks otherwise, or reads more than the answer's JSON, has a loop of its own.
+    Providers that poll differently, or need more than the JSON body, write their own loop.
     """
     updates = {}
     for operation_id in operation_ids:

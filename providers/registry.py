@@ -1,28 +1,28 @@
-"""Every provider there is, and the accounts that the environment gives us at them."""
+"""All providers, and the accounts configured for them."""
 
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from providers.aimlapi import Aimlapi
-from providers.aimlapi_legacy import AimlapiLegacy
-from providers.base import Account, Provider
-from providers.fal import Fal
-from providers.gemini import Gemini
-from providers.gemini_veo import GeminiVeo
-from providers.kling import Kling
-from providers.kling_legacy import KlingLegacy
-from providers.layer import Layer
-from providers.luma_agents import LumaAgents
-from providers.luma_dream_machine import LumaDreamMachine
-from providers.lunos import Lunos
-from providers.minimax import Minimax
-from providers.minimax_v2 import MinimaxV2
-from providers.openai_videos import OpenaiVideos
-from providers.perf import Perf
-from providers.replicate import Replicate
-from providers.runway import Runway
-from providers.veo import Veo
+from providers.base import Account, Capabilities, Provider
+from providers.vendors.fal.fal import Fal
+from providers.vendors.gateways.aimlapi import Aimlapi
+from providers.vendors.gateways.aimlapi_legacy import AimlapiLegacy
+from providers.vendors.gateways.layer import Layer
+from providers.vendors.gateways.lunos import Lunos
+from providers.vendors.gateways.openai_videos import OpenaiVideos
+from providers.vendors.gateways.perf import Perf
+from providers.vendors.google.gemini import Gemini
+from providers.vendors.google.gemini_veo import GeminiVeo
+from providers.vendors.google.veo import Veo
+from providers.vendors.kling.kling import Kling
+from providers.vendors.kling.kling_legacy import KlingLegacy
+from providers.vendors.luma_agents import LumaAgents
+from providers.vendors.luma_dream_machine import LumaDreamMachine
+from providers.vendors.minimax.minimax import Minimax
+from providers.vendors.minimax.minimax_v2 import MinimaxV2
+from providers.vendors.replicate import Replicate
+from providers.vendors.runway import Runway
 from settings import Settings, SettingsError
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
@@ -51,17 +51,23 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 
 
 def accounts(settings: Settings) -> Mapping[str, Account]:
-    """The accounts that have credentials, by name; a provider's only account has its name.
+    """The accounts with credentials, by name; a provider's only account has its name.
 
     Raises:
-        SettingsError: a base address is not one; the message names its variable.
+        SettingsError: a base URL is invalid; the message names its variable.
     """
     found = (_account(provider, settings) for provider in PROVIDERS.values())
     return {account.name: account for account in found if account is not None}
 
 
+def capabilities_of(provider: str) -> Capabilities:
+    """What a provider can do; of one that only another version of ours knows, the least."""
+    known = PROVIDERS.get(provider)
+    return known.capabilities if known else Capabilities()
+
+
 def missing_variables(provider: str) -> str:
-    """What to set for a provider, in words: "A", or "A, or B and C"."""
+    """The variables to set for a provider, such as "A" or "A, or B and C"."""
     wanted = PROVIDERS[provider]
     base = (wanted.base_variable,) if wanted.needs_base else ()
     return ", or ".join(" and ".join((*names, *base)) for names in wanted.credentials)
@@ -79,13 +85,13 @@ def _account(provider: Provider, settings: Settings) -> Account | None:
 
 
 def _base_url(provider: Provider, settings: Settings) -> str | None:
-    """The address that the operator gave; None where the vendor's own is meant."""
+    """The operator's base URL; None for the vendor's default."""
     given = settings.vendor.get(provider.base_variable)
     if given is None:
         return None
     url = given.get_secret_value()
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        msg = f"{provider.base_variable}: must be an http:// or https:// address without a query"
+        msg = f"{provider.base_variable}: must be an http:// or https:// URL without a query"
         raise SettingsError(msg)
     return url.rstrip("/")

@@ -7,15 +7,22 @@ their cost follows the number of lanes and tenants, not of rows. Measured: 2 ms 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from models.database import Connection
 from models.state import What
 
+log = structlog.get_logger()
+
 #: Tenants (or lanes and tenants) that share one claim; the next claim goes on after the last one.
 _TURNS = 1000
+#: A row that was claimed so often without a write-back is a suspect: it may be what kills its
+#: workers, so it is claimed alone.
+SUSPECT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +78,14 @@ WITH RECURSIVE turn AS (
     SELECT turn.lane, turn.tenant, earliest.at FROM turn, LATERAL (
         SELECT at FROM due
         WHERE what = %(what)s AND lane = turn.lane AND tenant = turn.tenant
-          AND at >= %(floor)s AND at <= now()
+          AND at >= %(floor)s AND at <= now() AND tries < {suspect}
         ORDER BY at LIMIT 1) AS earliest
     WHERE {open} LIMIT %(turns)s
 ), picked AS (
     SELECT row.what, row.id, row.at FROM turns, LATERAL (
         SELECT what, id, at FROM due
         WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant
-          AND at >= %(floor)s AND at <= now()
+          AND at >= %(floor)s AND at <= now() AND tries < {suspect}
         ORDER BY at
         LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
         FOR UPDATE SKIP LOCKED) AS row
@@ -97,6 +104,7 @@ _ONE_LANE = {
         first="lane = %(lane)s" + ("" if is_new_round else " AND tenant < %(after_tenant)s"),
         following="due.lane = %(lane)s AND due.tenant < turn.tenant",
         open="true",
+        suspect=SUSPECT,
     )
     for is_new_round in (True, False)
 }
@@ -106,9 +114,23 @@ _OPEN_LANES = {
         first="true" if is_new_round else "(lane, tenant) < (%(after_lane)s, %(after_tenant)s)",
         following="(due.lane, due.tenant) < (turn.lane, turn.tenant)",
         open="turn.lane <> ALL(%(closed)s)",
+        suspect=SUSPECT,
     )
     for is_new_round in (True, False)
 }
+# The bound stands in the statement for the sake of the index that is of suspects alone.
+_CLAIM_SUSPECT = f"""
+WITH picked AS (
+    SELECT what, id, at FROM due
+    WHERE what = %(what)s AND lane = coalesce(%(lane)s, lane)
+      AND tries >= {SUSPECT} AND at <= now()
+    ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE due
+SET lease = %(lease)s::uuid, at = now() + %(seconds)s * interval '1 second', tries = tries + 1
+FROM picked WHERE due.what = picked.what AND due.id = picked.id
+RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since
+"""  # noqa: S608 - a constant
 
 
 async def claim(
@@ -128,7 +150,7 @@ async def claim(
 
     Of one `lane`, or of all lanes but the `closed` ones, in the order in which they should start:
     tenants take turns, each with what came up first. The caller starts over from `Turn()` when a
-    round has come to its end.
+    round has come to its end. Suspects are left to `claim_suspect`.
 
     A `floor` that an earlier claim on the lane gave leaves out what came up before it: dead entries
     and, rarely, a row that was put back there since, so the caller forgets it now and then.
@@ -160,6 +182,20 @@ async def claim(
         return Found(rows, Turn(), floor)
     last = min((row.lane, row.tenant) for row in rows)
     return Found(rows, Turn(*last), floor)
+
+
+async def claim_suspect(
+    connection: Connection, what: What, *, lane: str | None, lease: str, seconds: float
+) -> Claimed | None:
+    """Claim the suspect that came up first, of one `lane` or of all, for a caller that holds none.
+
+    What dies with its worker then dies alone: nothing else is blamed for it.
+    """
+    cursor = await connection.execute(
+        _CLAIM_SUSPECT, {"what": what, "lane": lane, "lease": lease, "seconds": seconds}
+    )
+    row = await cursor.fetchone()
+    return Claimed(**row) if row else None
 
 
 def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
@@ -200,9 +236,12 @@ async def release(
     """
     await connection.execute(
         """
-        UPDATE due SET at = back.since, lease = NULL, tries = greatest(tries - 1, 0)
-        FROM unnest(%s::text[], %s::timestamptz[]) AS back(id, since)
-        WHERE due.what = %s AND due.id = back.id AND due.lease = %s::uuid
+        UPDATE due SET at = ours.since, lease = NULL, tries = greatest(tries - 1, 0)
+        FROM (SELECT due.what, due.id, back.since
+              FROM due JOIN unnest(%s::text[], %s::timestamptz[]) AS back(id, since) USING (id)
+              WHERE due.what = %s AND due.lease = %s::uuid
+              ORDER BY due.id FOR UPDATE OF due) AS ours
+        WHERE due.what = ours.what AND due.id = ours.id
         """,
         (list(rows), list(rows.values()), what, lease),
     )
@@ -239,4 +278,18 @@ async def lanes_due(
         """,
         (list(SHARED_LANES), What.POLL, within, within),
     )
-    return [(What(row["what"]), row["lane"]) for row in await cursor.fetchall()]
+    rows = await cursor.fetchall()
+    _tell_of_newer(row["what"] for row in rows if row["what"] not in set(What))
+    return [(What(row["what"]), row["lane"]) for row in rows if row["what"] in set(What)]
+
+
+def _tell_of_newer(kinds: Iterable[str]) -> None:
+    """During an upgrade a newer version's kinds are due already: its own workers do them."""
+    for kind in kinds:
+        if kind not in _told:
+            _told.add(kind)
+            log.warning("tick.unknown_kind", what=kind)
+
+
+#: Kinds of newer versions that this process has told of.
+_told: set[str] = set()

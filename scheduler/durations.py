@@ -8,17 +8,20 @@ WINDOW_DAYS = 7
 
 
 async def expect(connection: Connection, job: str, *, route: str, reported: bool) -> float | None:
-    """Tell an accepted job what to expect of its route; returns the learned tenth percentile.
+    """Tell a job that is about to be accepted what to expect; returns the learned 10th percentile.
 
     Until a route was learned the job keeps the catalogue's typical time, and polls begin early.
+    A job that was accepted before, by another attempt, keeps what it was told: its progress is
+    estimated from that, and what was once shown must not become less.
     """
     cursor = await connection.execute(
         """
-        UPDATE job SET progress_source = %(source)s,
-                       typical_seconds = coalesce(learned.p50, job.typical_seconds)
-        FROM (SELECT 1) AS one LEFT JOIN duration AS learned ON learned.route = %(route)s
-        WHERE job.id = %(job)s
-        RETURNING learned.p10
+        WITH learned AS (SELECT p10, p50 FROM duration WHERE route = %(route)s),
+        told AS (
+            UPDATE job SET progress_source = %(source)s,
+                           typical_seconds = coalesce((SELECT p50 FROM learned), typical_seconds)
+            WHERE id = %(job)s AND accepted_at IS NULL)
+        SELECT p10 FROM learned
         """,
         {"source": "reported" if reported else "estimated", "route": route, "job": job},
     )
@@ -40,7 +43,7 @@ async def learn(connection: Connection) -> int:
                   WHERE state = 'succeeded' AND accepted_at IS NOT NULL
                     AND finished_at > now() - %s * interval '1 day') AS latest
             WHERE age <= %s GROUP BY route) AS learned
-        WHERE samples >= 5
+        WHERE samples >= 5 ORDER BY route
         ON CONFLICT (route) DO UPDATE SET p10 = excluded.p10, p50 = excluded.p50,
             p90 = excluded.p90, samples = excluded.samples, learned_at = now()
         """,

@@ -4,6 +4,10 @@ import math
 
 #: A worker without an account's credentials leaves its rows to others for so long, in seconds.
 ELSEWHERE = 30.0
+#: An operation that its provider denies counts as lost so much later at the soonest, in seconds.
+LOST_AFTER = 600.0
+#: First and longest wait between looks at a denied operation that nobody waits for, in seconds.
+DENIED_BASE, DENIED_CEILING = 600.0, 3600.0
 
 
 def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
@@ -37,6 +41,20 @@ def backoff(*, tries: int, base: float, ceiling: float, dice: float) -> float:
     """Seconds before try number `tries` + 1: doubled each time, jittered over its upper half."""
     wait = min(ceiling, base * 2.0 ** min(tries, 32))
     return wait * (0.5 + 0.5 * dice)
+
+
+def lost_after(*, typical: float, cost_micros: int) -> float:
+    """Seconds of nothing but denials after which an operation counts as lost.
+
+    As long as it usually takes, ten minutes at least, and ten more for each dollar of its job: an
+    edge that has lost its way must not cost what is being made.
+    """
+    return max(LOST_AFTER, typical) + LOST_AFTER * cost_micros / 1_000_000
+
+
+def next_denied_look(*, denied_for: float, dice: float) -> float:
+    """Seconds to the next look at a denied operation that nobody waits for: ever more rarely."""
+    return min(max(denied_for, DENIED_BASE), DENIED_CEILING) * (1 + 0.2 * dice)
 
 
 def estimated_progress(*, elapsed: float, typical: float) -> int:

@@ -1,1 +1,1 @@
-"""A stand-in for every video vendor: wire contracts, playable videos, faults and a bill."""
+"""A simulator of every video vendor: wire formats, playable videos, faults and a bill."""

@@ -11,7 +11,7 @@ from simulator.world import Options, World
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C; the one line of output is the address."""
+    """Serve until SIGTERM or Ctrl-C; prints one line, the base URL."""
     asked = _parser().parse_args(arguments)
     options = Options(
         speed=asked.speed,
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         concurrency=asked.concurrency or None,
         cap=asked.cap or None,
         tiny=asked.tiny,
+        drip=asked.drip,
     )
     try:
         asyncio.run(_serve(options, host=asked.host, port=asked.port))
@@ -44,9 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind")
-    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--port", type=int, required=True, help="0 chooses a free one")
     parser.add_argument(
-        "--speed", type=_positive, default=default.speed, help="times a vendor's own pace"
+        "--speed", type=_positive, default=default.speed, help="multiple of the vendors' own pace"
     )
     parser.add_argument(
         "--seed", type=int, default=default.seed, help="varies durations and videos"
@@ -55,16 +56,19 @@ def _parser() -> argparse.ArgumentParser:
         "--concurrency",
         type=int,
         default=default.concurrency,
-        help="places per model where vendors hold the rest; 0 is no limit",
+        help="running operations per model at vendors that queue the rest; 0: no limit",
     )
     parser.add_argument(
         "--cap",
         type=int,
         default=default.cap,
-        help="unfinished operations where vendors refuse the rest; 0 is no limit",
+        help="unfinished operations at vendors that refuse more; 0: no limit",
     )
     parser.add_argument(
         "--tiny", action="store_true", help="serve one fixed clip of 200 kB, for benchmarks"
+    )
+    parser.add_argument(
+        "--drip", type=_positive, default=default.drip, help="seconds of a [sim:drip] download"
     )
     return parser
 

@@ -11,10 +11,10 @@ from simulator.upstreams import UPSTREAMS
 from simulator.wire import guarded
 from simulator.world import World
 
-#: Bytes of the largest request body: an inlined picture of 25 MB in base64, and its prompt.
+#: Maximum size of a request body, in bytes: an inline 25 MB image in base64, and its prompt.
 LARGEST_BODY = 40 * 1024 * 1024
 
-#: Seconds that requests in flight (a hang, a download) get when the server stops.
+#: Seconds for requests in progress (a hang, a download) when the server stops.
 GRACE = 0.5
 
 
@@ -34,11 +34,11 @@ def _mount(app: web.Application, upstream: Upstream) -> None:
         handler = guarded(upstream, endpoint)
         for prefix in (upstream.prefix, *upstream.also_below):
             app.router.add_route(endpoint.method, prefix + endpoint.path, handler)
-    app.router.add_route("*", upstream.prefix + "/{rest:.*}", _nothing_here(upstream))
+    app.router.add_route("*", upstream.prefix + "/{rest:.*}", _no_route(upstream))
 
 
-def _nothing_here(upstream: Upstream) -> Handler:
-    """404 in the vendor's own shape for every path and method that it does not have."""
+def _no_route(upstream: Upstream) -> Handler:
+    """404 in the vendor's format for any path or method it does not have."""
 
     async def handle(request: web.Request) -> web.Response:
         return upstream.error(request, Refusal(404, f"No route {request.method} {request.path}."))
@@ -48,8 +48,8 @@ def _nothing_here(upstream: Upstream) -> Handler:
 
 @asynccontextmanager
 async def serving(world: World, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve until the block ends; yields the address, with the port that was bound."""
-    # handler_cancellation: a request that hangs ends when its client leaves.
+    """Serve until the block ends; yields the base URL with the bound port."""
+    # handler_cancellation: a hanging request ends when its client disconnects.
     runner = web.AppRunner(
         build_app(world), access_log=None, handler_cancellation=True, shutdown_timeout=GRACE
     )

@@ -5,18 +5,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-#: Headers that prove who somebody is; the bill can be printed anywhere, so it never holds them.
+#: Credential headers; never recorded, since the bill may be printed anywhere.
 CREDENTIALS: Final = frozenset(
     ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-goog-api-key")
 )
 
-#: Characters of one text that the bill keeps: every prompt in full, of a picture the beginning.
+#: Maximum characters kept of a text: whole prompts, the beginning of an image.
 LONGEST_TEXT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row: `at` is UTC in ISO 8601, header names are in lower case."""
+    """One row; `at` is UTC in ISO 8601, header names are lower case."""
 
     provider: str
     operation_id: str
@@ -27,7 +27,7 @@ class Charge:
 
 
 class Bill:
-    """All charges since the last reset, in the order of their acceptance."""
+    """All charges since the last reset, in order of acceptance."""
 
     def __init__(self) -> None:
         self._charges: list[Charge] = []
@@ -53,18 +53,18 @@ class Bill:
         self._charges.clear()
 
 
-def abridged(body: Mapping[str, object]) -> dict[str, object]:
-    """The body with every overlong text cut, so that a thousand inlined pictures fit in memory."""
-    return {key: _abridged(value) for key, value in body.items()}
+def truncated(body: Mapping[str, object]) -> dict[str, object]:
+    """The body with long texts truncated, so that a thousand inline images fit in memory."""
+    return {key: _truncated(value) for key, value in body.items()}
 
 
-def _abridged(body: object) -> object:
+def _truncated(body: object) -> object:
     match body:
         case str() if len(body) > LONGEST_TEXT:
             return f"{body[:100]}… ({len(body)} characters)"
         case dict():
-            return abridged(body)
+            return truncated(body)
         case list():
-            return [_abridged(value) for value in body]
+            return [_truncated(value) for value in body]
         case _:
             return body

@@ -1,4 +1,4 @@
-"""Callbacks: a vendor's POST to the address that its client gave, at each change of status."""
+"""Callbacks: a vendor's POST to the client's URL at each change of status."""
 
 import asyncio
 import heapq
@@ -17,47 +17,47 @@ from aiohttp import web
 
 from simulator.operations import Operation, Phase
 
-#: Longest sleep between two looks at who is due, in seconds: a test's clock jumps unannounced.
+#: Maximum sleep between checks of what is due, in seconds: test clocks jump unannounced.
 NAP = 0.1
-#: Operations that are followed at once, and callbacks that are under way at once.
-MOST_FOLLOWED = 10_000
-MOST_UNDER_WAY = 32
-#: Callbacks that `GET /_sim/callbacks` remembers.
+#: Maximum operations followed, and callbacks in progress.
+MAX_FOLLOWED = 10_000
+MAX_IN_PROGRESS = 32
+#: Callbacks kept for `GET /_sim/callbacks`.
 REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Habit:
-    """How one vendor calls back."""
+class CallbackPolicy:
+    """One vendor's callback behaviour."""
 
-    #: The changes that it tells.
+    #: The phases it reports.
     phases: frozenset[Phase]
-    #: Answers that content it.
-    content: range = range(200, 300)
-    #: How often it tries again when it is not content, and how many seconds later.
+    #: Statuses it accepts.
+    accepted: range = range(200, 300)
+    #: Number of retries, and the delay between them in seconds.
     retries: int = 0
     pause: float = 0.1
-    #: How long it waits for an answer, in seconds.
+    #: Timeout of a callback, in seconds.
     timeout: float = 5.0
-    #: Headers that go with a body, such as its signature.
+    #: Headers for a body, such as its signature.
     sign: Callable[[bytes], Mapping[str, str]] = field(default=lambda _body: {})
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Follower:
-    """Who wants to hear of an operation, and what was told last."""
+class _Subscription:
+    """A subscription to an operation, and the last phase sent."""
 
     operation: Operation
     url: str
-    habit: Habit
-    #: What the vendor says of the operation now, as JSON.
+    policy: CallbackPolicy
+    #: The operation as the vendor reports it, as JSON.
     render: Callable[[], object]
-    told: Phase | None = None
+    sent: Phase | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Delivery:
-    """One callback as it went: what each try was answered, None where nothing came."""
+    """One callback; `answers` has each try's status, None without a response."""
 
     provider: str
     operation_id: str
@@ -67,27 +67,39 @@ class Delivery:
 
 
 class Callbacks:
-    """Follows operations and tells their changes, to this machine's own addresses only."""
+    """Follows operations and reports their changes, to loopback URLs only."""
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        is_lost: Callable[[Operation], bool] = lambda _operation: False,
+    ) -> None:
+        """`is_lost` is asked before each callback whether a fault keeps it from being sent."""
         self._clock = clock
+        self._is_lost = is_lost
         self._serial = itertools.count()
-        self._due: list[tuple[float, int, _Follower]] = []
+        self._due: list[tuple[float, int, _Subscription]] = []
         self._deliveries: deque[Delivery] = deque(maxlen=REMEMBERED)
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(MOST_UNDER_WAY)
+        self._in_progress: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(MAX_IN_PROGRESS)
         self._session: aiohttp.ClientSession | None = None
 
     def follow(
-        self, operation: Operation, *, url: str, habit: Habit, render: Callable[[], object]
+        self,
+        operation: Operation,
+        *,
+        url: str,
+        policy: CallbackPolicy,
+        render: Callable[[], object],
     ) -> None:
-        """Tell `url` of every change from now on; other machines' addresses are told nothing."""
-        if _is_this_machine(url) and len(self._due) < MOST_FOLLOWED:
-            follower = _Follower(operation=operation, url=url, habit=habit, render=render)
-            self._push(follower)
+        """Send every change from now on to `url`; URLs of other machines are ignored."""
+        if _is_this_machine(url) and len(self._due) < MAX_FOLLOWED:
+            subscription = _Subscription(operation=operation, url=url, policy=policy, render=render)
+            self._push(subscription)
 
     async def echoes(self, url: str, challenge: Mapping[str, str], *, within: float) -> bool:
-        """Whether the address answers a challenge with 200 and the same; other machines' do not."""
+        """Whether the URL echoes a challenge with 200; False for other machines."""
         if self._session is None or not _is_this_machine(url):
             return False
         timeout = aiohttp.ClientTimeout(total=within)
@@ -102,7 +114,7 @@ class Callbacks:
             return False
 
     def deliveries(self) -> list[Delivery]:
-        """All that have begun since the last reset, oldest first."""
+        """All callbacks begun since the last reset, oldest first."""
         return list(self._deliveries)
 
     def reset(self) -> None:
@@ -110,77 +122,87 @@ class Callbacks:
         self._deliveries.clear()
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Call back while the server runs: a cleanup context of aiohttp."""
+        """Send callbacks while the server runs; an aiohttp cleanup context."""
         async with aiohttp.ClientSession() as session:
             self._session = session
-            rounds = asyncio.create_task(self._go_round(session))
+            rounds = asyncio.create_task(self._run(session))
             yield
-            tasks = (rounds, *self._under_way)
+            tasks = (rounds, *self._in_progress)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._session = None
 
-    async def _go_round(self, session: aiohttp.ClientSession) -> None:
+    async def _run(self, session: aiohttp.ClientSession) -> None:
         while True:
-            for follower in self._take_due():
-                self._look_at(follower, session)
+            for subscription in self._take_due():
+                self._check(subscription, session)
             until = self._due[0][0] - self._clock() if self._due else NAP
             await asyncio.sleep(min(max(until, 0.0), NAP))
 
-    def _take_due(self) -> list[_Follower]:
+    def _take_due(self) -> list[_Subscription]:
         now = self._clock()
         taken = []
         while self._due and self._due[0][0] <= now:
             taken.append(heapq.heappop(self._due)[2])
         return taken
 
-    def _look_at(self, follower: _Follower, session: aiohttp.ClientSession) -> None:
-        phase = follower.operation.phase(self._clock())
-        if phase is not follower.told and phase in follower.habit.phases:
-            follower.told = phase
-            task = asyncio.create_task(self._tell(follower, phase, session))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+    def _check(self, subscription: _Subscription, session: aiohttp.ClientSession) -> None:
+        phase = subscription.operation.phase(self._clock())
+        if phase is not subscription.sent and phase in subscription.policy.phases:
+            subscription.sent = phase
+            if not self._is_lost(subscription.operation):
+                self._begin(subscription, phase, session)
         if not phase.is_final:
-            self._push(follower)
+            self._push(subscription)
 
-    def _push(self, follower: _Follower) -> None:
-        at = follower.operation.next_change(self._clock())
-        if at < math.inf:
-            heapq.heappush(self._due, (at, next(self._serial), follower))
-
-    async def _tell(
-        self, follower: _Follower, phase: Phase, session: aiohttp.ClientSession
+    def _begin(
+        self, subscription: _Subscription, phase: Phase, session: aiohttp.ClientSession
     ) -> None:
-        order = follower.operation.order
+        task = asyncio.create_task(self._deliver(subscription, phase, session))
+        self._in_progress.add(task)
+        task.add_done_callback(self._in_progress.discard)
+
+    def _push(self, subscription: _Subscription) -> None:
+        at = subscription.operation.next_change(self._clock())
+        if at < math.inf:
+            heapq.heappush(self._due, (at, next(self._serial), subscription))
+
+    async def _deliver(
+        self, subscription: _Subscription, phase: Phase, session: aiohttp.ClientSession
+    ) -> None:
+        order = subscription.operation.order
         delivery = Delivery(
             provider=order.provider,
             operation_id=order.operation_id,
-            url=follower.url,
+            url=subscription.url,
             phase=phase.value,
         )
         self._deliveries.append(delivery)
-        habit = follower.habit
-        body = json.dumps(follower.render()).encode()
-        headers = {"Content-Type": "application/json", **habit.sign(body)}
-        for tries in range(1 + habit.retries):
+        policy = subscription.policy
+        body = json.dumps(subscription.render()).encode()
+        headers = {"Content-Type": "application/json", **policy.sign(body)}
+        for tries in range(1 + policy.retries):
             if tries:
-                await asyncio.sleep(habit.pause)
+                await asyncio.sleep(policy.pause)
             async with self._places:
-                answer = await _post(session, follower, body=body, headers=headers)
+                answer = await _post(session, subscription, body=body, headers=headers)
             delivery.answers.append(answer)
-            if answer in habit.content:
+            if answer in policy.accepted:
                 return
 
 
 async def _post(
-    session: aiohttp.ClientSession, follower: _Follower, *, body: bytes, headers: Mapping[str, str]
+    session: aiohttp.ClientSession,
+    subscription: _Subscription,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
 ) -> int | None:
-    timeout = aiohttp.ClientTimeout(total=follower.habit.timeout)
+    timeout = aiohttp.ClientTimeout(total=subscription.policy.timeout)
     try:
         async with session.post(
-            follower.url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            subscription.url, data=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:
             return answer.status
     except (aiohttp.ClientError, TimeoutError):

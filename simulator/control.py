@@ -1,4 +1,4 @@
-"""The `/_sim` routes: what tests and operators ask of the simulator itself."""
+"""The `/_sim` routes, with which tests and operators control the simulator."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from simulator.world import World
 
 
 class Control:
-    """Everything below `/_sim`; a list is `{"data": […]}`, an error 400 `{"error": text}`."""
+    """The routes under `/_sim`; a list is `{"data": […]}`, an error 400 `{"error": text}`."""
 
     def __init__(self, world: World, upstreams: Sequence[Upstream]) -> None:
         self._world = world
@@ -24,6 +24,7 @@ class Control:
             web.get("/_sim/env", self.env),
             web.get("/_sim/bill", self.bill),
             web.get("/_sim/polls", self.polls),
+            web.get("/_sim/operations", self.operations),
             web.get("/_sim/callbacks", self.callbacks),
             web.get("/_sim/faults", self.faults),
             web.post("/_sim/faults", self.install_faults),
@@ -37,7 +38,7 @@ class Control:
         return reply({"status": "ok", "providers": [upstream.name for upstream in self._upstreams]})
 
     async def env(self, request: web.Request) -> web.Response:
-        """The variables that point a client at this server, as it was reached by this request."""
+        """The variables that point a client at this server, as reached by this request."""
         variables: dict[str, str] = {}
         for upstream in self._upstreams:
             variables |= upstream.environment(origin_of(request))
@@ -47,7 +48,7 @@ class Control:
         return reply({"data": self._world.bill.rows()})
 
     async def polls(self, _request: web.Request) -> web.Response:
-        """How often each operation has been polled."""
+        """The number of polls of each operation."""
         rows = [
             {
                 "provider": operation.order.provider,
@@ -58,15 +59,28 @@ class Control:
         ]
         return reply({"data": rows})
 
+    async def operations(self, _request: web.Request) -> web.Response:
+        """What every accepted operation is doing, deleted ones included."""
+        now = self._world.operations.now()
+        rows = [
+            {
+                "provider": operation.order.provider,
+                "operation_id": operation.id,
+                "phase": operation.phase(now).value,
+            }
+            for operation in self._world.operations
+        ]
+        return reply({"data": rows})
+
     async def callbacks(self, _request: web.Request) -> web.Response:
-        """Every callback that was sent, and what each of its tries was answered."""
+        """Every callback sent, with the status of each try."""
         return reply({"data": [asdict(each) for each in self._world.callbacks.deliveries()]})
 
     async def faults(self, _request: web.Request) -> web.Response:
         return reply({"data": [_row(fault, left) for fault, left in self._world.faults.pending()]})
 
     async def install_faults(self, request: web.Request) -> web.Response:
-        """Add faults behind those that still wait."""
+        """Add faults after the pending ones."""
         try:
             names = [upstream.name for upstream in self._upstreams]
             faults = parse_faults(await _json(request), providers=names)
@@ -80,7 +94,7 @@ class Control:
         return await self.faults(request)
 
     async def start_chaos(self, request: web.Request) -> web.Response:
-        """Strike requests at random, until DELETE or a reset."""
+        """Inject random faults until DELETE or a reset."""
         try:
             chaos = parse_chaos(await _json(request))
         except BadFault as error:
@@ -93,13 +107,16 @@ class Control:
         return reply({})
 
     async def reset(self, _request: web.Request) -> web.Response:
-        """Forget every operation, charge and fault, and end the chaos."""
+        """Forget every operation, charge and fault, and stop random faults."""
         self._world.reset()
         return reply({})
 
 
 def _row(fault: Fault, left: int) -> dict[str, object]:
     given = {key: value for key, value in asdict(fault).items() if value is not None}
+    if fault.seconds is not None:
+        del given["times"]
+        return given
     return {**given, "times": left}
 
 

@@ -1,10 +1,12 @@
-"""Result links: signed, short-lived, and served with byte ranges as a CDN would."""
+"""Result URLs: signed, short-lived, and served with byte ranges like a CDN."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import parse_qs, quote
@@ -14,24 +16,26 @@ from aiohttp import web
 from simulator.operations import Operation, Script
 
 _SIGNATURE = "&signature="
+#: Seconds between two pieces of a video that is sent slowly.
+DRIP_EVERY = 0.5
 
 
 class DeadLink(Exception):
-    """The link was not made here, was altered on its way, or has expired."""
+    """The URL was not issued here, was altered, or has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """When a link was issued and when it ends, in Unix seconds."""
+    """When a URL was issued and expires, in Unix seconds."""
 
     issued: float
     expires: float
 
 
 class Links:
-    """Mints and checks links. The signature covers path and query exactly as they are written.
+    """Issues and checks URLs. The signature covers path and query byte for byte.
 
-    A client that decodes and re-encodes a signed URL therefore gets a 403, as from a CDN.
+    A client that re-encodes a signed URL therefore gets 403, as from a CDN.
     """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
@@ -46,7 +50,7 @@ class Links:
         return f"{origin}{signed}{_SIGNATURE}{self._signature(signed)}"
 
     def check(self, raw_path: str) -> Link:
-        """Read the link that was requested. Raises DeadLink."""
+        """Verify the requested URL; raises DeadLink."""
         signed, _, signature = raw_path.rpartition(_SIGNATURE)
         if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
             raise DeadLink("SignatureDoesNotMatch")
@@ -57,7 +61,7 @@ class Links:
         return link
 
     def spend(self, raw_path: str, operation: Operation) -> None:
-        """Use the link once more. Raises DeadLink, also for the first of `[sim:expired]`."""
+        """Use the URL; raises DeadLink, also for the first under `[sim:expired]`."""
         link = self.check(raw_path)
         if Script.EXPIRED not in operation.scripts:
             return
@@ -72,13 +76,36 @@ class Links:
 
 
 def refused(error: DeadLink) -> web.Response:
-    """403 in the shape that object stores use."""
+    """403 in the format of object stores."""
     text = f"<Error><Code>AccessDenied</Code><Message>{error}</Message></Error>"
     return web.Response(status=403, text=text, content_type="application/xml")
 
 
-def video(request: web.Request, film: bytes) -> web.Response:
-    """The film, or the part of it that the Range header asks for (RFC 9110, section 14)."""
+def video(request: web.Request, film: bytes, *, seconds: float = 0.0) -> web.Response:
+    """The video, or the part selected by the Range header (RFC 9110, section 14).
+
+    Sending the whole video takes `seconds`; a part takes its share.
+    """
+    answer = _answer(request, film)
+    if seconds and isinstance(answer.body, bytes) and answer.body:
+        part = answer.body
+        answer.body = _trickle(part, bytes_per_second=len(film) / seconds)
+        answer.headers["Content-Length"] = str(len(part))
+    return answer
+
+
+async def _trickle(content: bytes, *, bytes_per_second: float) -> AsyncIterator[bytes]:
+    """The content at a pace that does not depend on how long each write takes."""
+    loop = asyncio.get_running_loop()
+    began, sent = loop.time(), 0
+    while sent < len(content):
+        due = math.ceil((loop.time() - began + DRIP_EVERY) * bytes_per_second)
+        yield content[sent:due]
+        sent = min(due, len(content))
+        await asyncio.sleep(max(0.0, began + sent / bytes_per_second - loop.time()))
+
+
+def _answer(request: web.Request, film: bytes) -> web.Response:
     headers = {"Accept-Ranges": "bytes", "Content-Type": "video/mp4"}
     try:
         asked = request.http_range

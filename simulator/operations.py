@@ -1,4 +1,4 @@
-"""The operation store: what every accepted request is doing, as a function of time alone."""
+"""The operation store: each accepted operation's state is a function of time."""
 
 import hashlib
 import heapq
@@ -15,13 +15,13 @@ from simulator.video import Clip
 
 
 class Phase(StrEnum):
-    """What an operation is doing; each vendor has its own word for each."""
+    """An operation's state; each vendor has its own word for it."""
 
-    #: Accepted, but held back until the vendor's concurrency limit leaves room.
+    #: Accepted, but held back by the vendor's concurrency limit.
     HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
-    #: Running, and called by a word that no vendor has documented.
+    #: Running, reported with an undocumented status word.
     UNDOCUMENTED = "undocumented"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -32,29 +32,31 @@ class Phase(StrEnum):
         return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
-#: The word that vendors say in `Phase.UNDOCUMENTED`.
+#: The status word for `Phase.UNDOCUMENTED`.
 UNDOCUMENTED_WORD = "REHEARSING"
 
 
 class Script(StrEnum):
-    """What a prompt asks of its own operation by beginning with one or more `[sim:…]`."""
+    """A prompt's instruction for its own operation, as one or more leading `[sim:…]`."""
 
-    #: Fails halfway, for a reason that another try could cure.
+    #: Fails halfway, for a transient reason.
     FAIL = "fail"
-    #: Fails halfway, refused by content moderation.
+    #: Fails halfway, by content moderation.
     MODERATE = "moderate"
     #: Takes ten times as long.
     SLOW = "slow"
     #: Runs and never ends.
     NEVER = "never"
-    #: Reports an undocumented status word in the first half of its run.
+    #: Reports an undocumented status in the first half of its run.
     UNKNOWN_STATUS = "unknown-status"
-    #: Its result links are dead until one of them has been tried.
+    #: Its result URLs are dead until one of them has been requested.
     EXPIRED = "expired"
+    #: Its video is sent at a trickle, as `Options.drip` says, from a link of the vendor's host.
+    DRIP = "drip"
 
 
 class UnknownScript(ValueError):
-    """A prompt begins with a `[sim:…]` that means nothing: a typing error in somebody's test."""
+    """A prompt starts with an unknown `[sim:…]`, such as a typing error in a test."""
 
 
 _DIRECTIVES = re.compile(r"(?:\[sim:[^\]]*\]\s*)+")
@@ -62,7 +64,7 @@ _DIRECTIVE = re.compile(r"\[sim:([^\]]*)\]")
 
 
 def scripts_in(prompt: str) -> frozenset[Script]:
-    """The scripts that the prompt begins with."""
+    """The scripts at the start of the prompt."""
     opening = _DIRECTIVES.match(prompt)
     words = _DIRECTIVE.findall(opening.group()) if opening else []
     return frozenset(map(_script, words))
@@ -77,22 +79,22 @@ def _script(word: str) -> Script:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long an operation waits and runs, in seconds of the store's clock."""
+    """How long an operation is queued and runs, in seconds of the store's clock."""
 
     queue: float
     run: float
 
 
-#: Seconds that a vendor takes at speed 1, shortest and longest.
+#: Minimum and maximum seconds at speed 1.
 QUEUE_SECONDS = (4.0, 20.0)
 RUN_SECONDS = (20.0, 60.0)
 
-#: The part of its run in which `Script.UNKNOWN_STATUS` is heard.
-_MUMBLES_UNTIL = 0.5
+#: Fraction of the run that `Script.UNKNOWN_STATUS` affects.
+_UNDOCUMENTED_UNTIL = 0.5
 
 
 def pace_of(fingerprint: bytes, scripts: frozenset[Script], *, speed: float) -> Pace:
-    """The pace of an operation: the same for the same fingerprint, `speed` times a vendor's."""
+    """An operation's pace: deterministic for a fingerprint, `speed` times a vendor's."""
     scale = (10.0 if Script.SLOW in scripts else 1.0) / speed
     queue = _between(QUEUE_SECONDS, fingerprint[4:6]) * scale
     run = _between(RUN_SECONDS, fingerprint[6:8]) * scale
@@ -110,39 +112,41 @@ def _between(bounds: tuple[float, float], digits: bytes) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a vendor has agreed to make."""
+    """An accepted request."""
 
     provider: str
     operation_id: str
     model: str
     prompt: str
     clip: Clip
-    #: As asked; None lets the prompt alone decide the video.
+    #: The requested seed; None: the video depends on the prompt alone.
     seed: int | None = None
-    #: Orders of one lane share `limit` places; those beyond it are held. None: no limit.
+    #: Orders of one lane share `limit` slots; excess orders are held. None: no limit.
     lane: str
     limit: int | None = None
     #: In the vendor's own unit, such as Runway's credits.
     price: int = 0
-    #: The request as accepted, for vendors that echo parts of it.
+    #: The accepted request, for vendors that echo parts of it.
     body: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One accepted order and the little that can happen to it from outside."""
+    """An accepted order and its mutable state."""
 
     order: Order
     fingerprint: bytes
     scripts: frozenset[Script]
     pace: Pace
     created_at: datetime
-    #: When it got its place in the vendor's queue, on the store's clock; None while held.
+    #: When it left HELD, on the store's clock; None while held.
     admitted_at: float | None = None
     cancelled_in: Phase | None = None
     deleted: bool = False
     polls: int = 0
-    #: Under `Script.EXPIRED`: links issued up to then (Unix seconds) are dead. None: all are.
+    #: Whether a fault hid the acceptance from the client.
+    is_unheard: bool = False
+    #: Under `Script.EXPIRED`: URLs issued until this Unix time are dead. None: all are.
     links_dead_until: float | None = None
 
     @property
@@ -163,32 +167,34 @@ class Operation:
         if now < self.admitted_at + self.pace.queue:
             return Phase.QUEUED
         if now < self.finishes_at:
-            mumbles = Script.UNKNOWN_STATUS in self.scripts and self.progress(now) < _MUMBLES_UNTIL
-            return Phase.UNDOCUMENTED if mumbles else Phase.RUNNING
+            is_undocumented = (
+                Script.UNKNOWN_STATUS in self.scripts and self.progress(now) < _UNDOCUMENTED_UNTIL
+            )
+            return Phase.UNDOCUMENTED if is_undocumented else Phase.RUNNING
         return Phase.FAILED if self.scripts & {Script.FAIL, Script.MODERATE} else Phase.SUCCEEDED
 
     def next_change(self, now: float) -> float:
-        """When its phase changes next, on the store's clock: `now` if nobody can tell yet."""
+        """Time of the next phase change, on the store's clock; `now` if not yet known."""
         if self.admitted_at is None:
             return now
         begins = self.admitted_at + self.pace.queue
-        speaks_up = begins + self.pace.run * _MUMBLES_UNTIL
-        is_vague = Script.UNKNOWN_STATUS in self.scripts
-        changes = (begins, speaks_up if is_vague else begins, self.finishes_at)
+        documented_from = begins + self.pace.run * _UNDOCUMENTED_UNTIL
+        has_unknown_status = Script.UNKNOWN_STATUS in self.scripts
+        changes = (begins, documented_from if has_unknown_status else begins, self.finishes_at)
         return next((at for at in changes if at > now), math.inf)
 
     def progress(self, now: float) -> float:
-        """The part of the run that is done, 0 to 1."""
+        """Fraction of the run completed, 0 to 1."""
         if self.admitted_at is None:
             return 0.0
         return min(1.0, max(0.0, (now - self.admitted_at - self.pace.queue) / self.pace.run))
 
 
 class Lane:
-    """The places at a vendor that operations wait for in order of arrival.
+    """A vendor's slots, which operations wait for in order of arrival.
 
-    Nobody wakes it up: `advance` replays what has happened since, each admission at the moment when
-    the place became free, so that the outcome does not depend on how often anybody asks.
+    There is no timer: `advance` replays admissions at the times when slots became free, so the
+    outcome does not depend on how often it is called.
     """
 
     __slots__ = ("_held", "_limit", "_running", "_serial")
@@ -213,7 +219,7 @@ class Lane:
                 self._admit(self._held.popleft(), freed_at)
 
     def leave(self, operation: Operation, now: float) -> None:
-        """Give up the place of a cancelled operation."""
+        """Free the slot of a cancelled operation."""
         self.advance(now)
         if operation in self._held:
             self._held.remove(operation)
@@ -233,7 +239,7 @@ class Lane:
 
 
 class Operations:
-    """Every operation since the last reset, found by provider and id."""
+    """Every operation since the last reset, by provider and id."""
 
     def __init__(self, *, clock: Callable[[], float], speed: float, seed: int) -> None:
         self._clock = clock
@@ -246,7 +252,7 @@ class Operations:
         return self._clock()
 
     def accept(self, order: Order) -> Operation:
-        """Start an operation. Raises UnknownScript for a prompt with a script unheard of."""
+        """Start an operation; raises UnknownScript for an unknown script in the prompt."""
         scripts = scripts_in(order.prompt)
         fingerprint = _fingerprint(self._seed, order)
         pace = pace_of(fingerprint, scripts, speed=self._speed)
@@ -256,7 +262,7 @@ class Operations:
         return operation
 
     def poll(self, provider: str, operation_id: str) -> Operation | None:
-        """The operation as a poll sees it, and counted as one; None if unknown or deleted."""
+        """The operation, counting this poll; None if unknown or deleted."""
         operation = self.find(provider, operation_id)
         if operation is not None:
             operation.polls += 1
@@ -270,7 +276,7 @@ class Operations:
         return operation
 
     def cancel(self, operation: Operation) -> None:
-        """Stop an unfinished operation, whose place goes to the next; leave a final one alone."""
+        """Cancel an unfinished operation and free its slot; final ones are unchanged."""
         now = self.now()
         phase = operation.phase(now)
         if not phase.is_final:
@@ -278,7 +284,7 @@ class Operations:
             operation.cancelled_in = phase
 
     def occupied(self, provider: str, lane: str) -> int:
-        """How many operations of the lane have a place and are not finished."""
+        """The number of unfinished operations with a slot in the lane."""
         return self._lane(provider, lane).occupied(self.now())
 
     def reset(self) -> None:
@@ -296,6 +302,6 @@ class Operations:
 
 
 def _fingerprint(server_seed: int, order: Order) -> bytes:
-    """What decides an operation's pace and its video."""
+    """The hash that determines an operation's pace and video."""
     text = f"{server_seed}\0{order.provider}\0{order.model}\0{order.seed}\0{order.prompt}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

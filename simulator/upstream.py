@@ -1,4 +1,4 @@
-"""What every simulated vendor provides, and what it is given: accepting, result links, JSON."""
+"""The base class of simulated vendors: accepting, result URLs, JSON."""
 
 import json
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class Refusal(Exception):
-    """The vendor says no. `Upstream.error` turns it into the vendor's own shape."""
+    """A refused request; `Upstream.error` renders it in the vendor's format."""
 
     def __init__(
         self,
@@ -41,29 +41,29 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route below the vendor's prefix."""
+    """One route under the vendor's prefix."""
 
     method: str
     path: str
     handle: Handler
-    #: What faults know it by; None for routes that are no part of a job.
+    #: The step for faults; None for routes that are not part of a job.
     step: Step | None
-    #: A link that needs no credentials.
+    #: Needs no credentials.
     public: bool = field(default=False, kw_only=True)
 
 
 class Upstream(ABC):
-    """One vendor. A new one is a subclass in `simulator.upstreams` and a line in its list."""
+    """One vendor. A new one is a subclass in `simulator.upstreams` and an entry in its list."""
 
     #: The provider's name in faults and on the bill.
     name: ClassVar[str]
-    #: Where its API begins, such as "/runway".
+    #: The URL prefix of its API, such as "/runway".
     prefix: ClassVar[str]
-    #: Where it begins as well, for clients that keep nothing of a base address but its host.
+    #: Further prefixes, for clients that keep only the host of a base URL.
     also_below: ClassVar[tuple[str, ...]] = ()
-    #: The member of a submission that holds the prompt.
+    #: The submission field with the prompt.
     prompt_field: ClassVar[str] = "prompt"
-    #: How long a result link lives.
+    #: Lifetime of a result URL.
     link_lifetime: ClassVar[timedelta]
 
     def __init__(self, world: World) -> None:
@@ -71,22 +71,22 @@ class Upstream(ABC):
 
     @abstractmethod
     def environment(self, origin: str) -> dict[str, str]:
-        """The variables that point a client of this vendor at the simulator at `origin`."""
+        """The variables that point this vendor's client at the simulator at `origin`."""
 
     @abstractmethod
     def endpoints(self) -> Sequence[Endpoint]:
-        """The vendor's routes, in the order in which a job meets them."""
+        """The vendor's routes, in the order of a job's use."""
 
     @abstractmethod
     def authorize(self, request: web.Request) -> None:
-        """Raises Refusal unless the request carries credentials that look right."""
+        """Raise Refusal unless the request has plausible credentials."""
 
     @abstractmethod
     def error(self, request: web.Request, refusal: Refusal) -> web.Response:
-        """The refusal in the vendor's shape."""
+        """The refusal in the vendor's format."""
 
     async def prompt_of(self, request: web.Request, step: Step) -> str:
-        """The prompt of what the request is about, for `match_prompt`; "" if unknown."""
+        """The prompt the request is about, for `match_prompt`; "" if unknown."""
         if step is Step.SUBMIT:
             try:
                 prompt = (await read_object(request)).get(self.prompt_field)
@@ -100,27 +100,44 @@ class Upstream(ABC):
         return request.match_info.get("id", "")
 
     def accept(self, request: web.Request, order: Order) -> Operation:
-        """Accept and bill. Raises Refusal for a `[sim:…]` that does not exist."""
+        """Accept and bill; raises Refusal for an unknown `[sim:…]`."""
         try:
             return self.world.accept(request, order)
         except UnknownScript as error:
             raise Refusal(400, str(error)) from error
 
+    def check_cap(self, lane: str, refusal: Refusal) -> int | None:
+        """The slots left in a lane, None without a cap; raises `refusal` if there are none."""
+        cap = self.world.options.cap
+        if cap is None:
+            return None
+        left = cap - self.world.operations.occupied(self.name, lane)
+        if left <= 0:
+            raise refusal
+        return left
+
     def phase(self, operation: Operation) -> Phase:
         return operation.phase(self.world.operations.now())
 
     def link(self, request: web.Request, operation: Operation) -> str:
-        """A fresh result link, on the host by which the client knows us."""
+        """A new result URL, on the host the client used."""
         return self.link_from(origin_of(request), operation)
 
     def link_from(self, origin: str, operation: Operation) -> str:
-        """The same, where there is no request to answer."""
+        """A new result URL outside a request."""
         path = f"{self.prefix}/download/{operation.id}"
         return self.world.links.mint(path, origin=origin, lifetime=self.link_lifetime)
 
     def download_endpoint(self) -> Endpoint:
-        """The route of `link`, for vendors whose links carry their own signature."""
+        """The route of `link`, for vendors with signed URLs."""
         return Endpoint("GET", "/download/{id}", self.download, Step.DOWNLOAD, public=True)
+
+    def shift_listing(self, request: web.Request) -> None:
+        """Delete rows of the pages before the one that is asked for, where there is a listing.
+
+        They are other people's: what our clients asked for is never lost so.
+        """
+        raise NotImplementedError(f"{self.name} has no listing that shifts")
 
     async def download(self, request: web.Request) -> web.Response:
         operation = self.world.operations.find(self.name, self.operation_id(request))
@@ -131,7 +148,8 @@ class Upstream(ABC):
         except downloads.DeadLink as error:
             return downloads.refused(error)
         film = await self.world.studio.film(operation.order.clip, operation.fingerprint)
-        return downloads.video(request, film)
+        is_slow = Script.DRIP in operation.scripts
+        return downloads.video(request, film, seconds=self.world.options.drip if is_slow else 0.0)
 
 
 def origin_of(request: web.Request) -> str:
@@ -141,7 +159,7 @@ def origin_of(request: web.Request) -> str:
 def reply(
     body: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A JSON answer."""
+    """A JSON response."""
     content = json.dumps(body).encode()
     return web.Response(
         status=status, body=content, headers=headers, content_type="application/json"
@@ -149,7 +167,7 @@ def reply(
 
 
 async def read_object(request: web.Request) -> dict[str, object]:
-    """The JSON object in the body. Raises Refusal for anything else."""
+    """The JSON object in the body; raises Refusal for anything else."""
     try:
         body = json.loads(await request.read())
     except ValueError as error:
@@ -160,5 +178,5 @@ async def read_object(request: web.Request) -> dict[str, object]:
 
 
 def moderated(operation: Operation) -> bool:
-    """Whether a failed operation failed by moderation rather than by accident."""
+    """Whether a failed operation failed by moderation."""
     return Script.MODERATE in operation.scripts

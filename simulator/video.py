@@ -1,4 +1,4 @@
-"""The studio: playable MP4 clips of any size and length, cheap, and different for every prompt."""
+"""Generates playable MP4 clips of any size and length, cheaply, unique to each prompt."""
 
 import asyncio
 import io
@@ -11,16 +11,16 @@ from typing import Self
 
 import av
 
-#: Backgrounds and paths of the moving square that a clip can have; their product is the number of
-#: clips worth encoding per size, which keeps the cache small however many prompts there are.
+#: Backgrounds and paths of the moving square; their product limits the clips encoded per size, and
+#: so the cache, however many prompts there are.
 HUES = 12
 PATHS = 4
 VARIANTS = HUES * PATHS
 
-#: Encoded clips kept. A 5 s 720p clip is about 15 kB, so the whole cache stays within a few MB.
+#: Maximum cached clips. A 5 s 720p clip is about 15 kB, so the cache is a few MB.
 CACHED_CLIPS = 128
 
-#: Bytes of every clip in tiny mode, the size that the benchmarks speak of.
+#: Size of every clip in tiny mode, in bytes, as the benchmarks assume.
 TINY_BYTES = 200_000
 
 _BACKGROUND_LUMA = 96
@@ -29,7 +29,7 @@ _SQUARE_LUMA = 224
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What to film: pixels, frames per second, seconds."""
+    """A clip's format: pixels, seconds, frames per second."""
 
     width: int
     height: int
@@ -38,7 +38,7 @@ class Clip:
 
     @classmethod
     def shaped(cls, ratio: str, *, short_side: int, seconds: int, fps: int = 24) -> Self:
-        """A clip of aspect `ratio` (such as "16:9") whose shorter side has `short_side` pixels."""
+        """A clip of aspect `ratio` (such as "16:9") with a short side of `short_side` pixels."""
         across, down = (int(part) for part in ratio.split(":"))
         unit = short_side / min(across, down)
         return cls(_even(across * unit), _even(down * unit), seconds, fps)
@@ -48,12 +48,12 @@ class Clip:
         return self.seconds * self.fps
 
 
-#: What tiny mode films, whatever was asked.
+#: The only clip in tiny mode.
 TINY = Clip(width=320, height=180, seconds=1)
 
 
 class Studio:
-    """Films clips in a few threads, each distinct clip once."""
+    """Encodes clips on a few threads, each distinct clip once."""
 
     def __init__(self, *, tiny: bool = False) -> None:
         self._tiny = tiny
@@ -61,7 +61,7 @@ class Studio:
         self._films: OrderedDict[tuple[Clip, int], asyncio.Future[bytes]] = OrderedDict()
 
     async def film(self, clip: Clip, fingerprint: bytes) -> bytes:
-        """The clip of this fingerprint: the same bytes each time, other bytes for another."""
+        """The clip for this fingerprint: deterministic, and unique to it."""
         if self._tiny:
             return stamped(await self._encoded(TINY, 0), fingerprint, size=TINY_BYTES)
         return stamped(await self._encoded(clip, variant_of(fingerprint)), fingerprint)
@@ -78,7 +78,7 @@ class Studio:
             while len(self._films) > CACHED_CLIPS:
                 self._films.popitem(last=False)
         self._films.move_to_end((clip, variant))
-        # Shielded: one viewer who hangs up must not cancel the film that others wait for.
+        # Shielded: one client that disconnects must not cancel an encoding others wait for.
         return await asyncio.shield(film)
 
 
@@ -98,7 +98,8 @@ def encode(clip: Clip, variant: int) -> bytes:
             "libx264", rate=clip.fps, options={"preset": "ultrafast", "crf": "30"}
         )
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
-        # One thread: the bytes do not depend on the machine, and the studio has threads of its own.
+        # One thread, so that the bytes do not depend on the machine; the studio has its own
+        # threads.
         stream.codec_context.thread_count = 1
         for frame in _frames(clip, variant):
             container.mux(stream.encode(frame))
@@ -107,9 +108,9 @@ def encode(clip: Clip, variant: int) -> bytes:
 
 
 def stamped(film: bytes, fingerprint: bytes, *, size: int | None = None) -> bytes:
-    """The film followed by an MP4 `free` box with the fingerprint, padded to `size` bytes if given.
+    """The clip followed by an MP4 `free` box with the fingerprint, padded to `size` bytes if given.
 
-    Players skip a `free` box (ISO/IEC 14496-12, 8.1.2): films differ without being encoded anew.
+    Players skip a `free` box (ISO/IEC 14496-12, 8.1.2), so clips differ without re-encoding.
     """
     padding = b"" if size is None else bytes(max(0, size - len(film) - 8 - len(fingerprint)))
     content = fingerprint + padding
@@ -117,7 +118,7 @@ def stamped(film: bytes, fingerprint: bytes, *, size: int | None = None) -> byte
 
 
 def _frames(clip: Clip, variant: int) -> Iterator[av.VideoFrame]:
-    """One frame, redrawn in place: the encoder has copied it before it asks for the next."""
+    """One frame, redrawn in place: the encoder copies it before asking for the next."""
     hue, path = divmod(variant, PATHS)
     frame = av.VideoFrame(clip.width, clip.height, "yuv420p")
     _paint(frame, hue)
@@ -141,7 +142,7 @@ def _paint(frame: av.VideoFrame, hue: int) -> None:
 
 
 def _position(clip: Clip, path: int, moment: float, *, side: int) -> tuple[int, int]:
-    """The square's corner at `moment` (0..1): going across, down, diagonally or in a circle."""
+    """The square's corner at `moment` (0..1): moving across, down, diagonally or in a circle."""
     along_x, along_y = (
         (moment, 0.5),
         (0.5, moment),
@@ -157,5 +158,5 @@ def _fill(luma: memoryview, rows: range, pixels: bytes) -> None:
 
 
 def _even(pixels: float) -> int:
-    """The nearest even number: 4:2:0 video has one colour sample for every two pixels."""
+    """The nearest even number: 4:2:0 video subsamples colour by two."""
     return max(2, 2 * round(pixels / 2))

@@ -1,4 +1,4 @@
-"""The way from a client to a simulated vendor: where faults strike and credentials are checked."""
+"""The request path of a simulated vendor: faults, credentials, then the endpoint."""
 
 import asyncio
 
@@ -6,16 +6,20 @@ from aiohttp import web
 
 from simulator.faults import Do, Fault
 from simulator.upstream import Endpoint, Handler, Refusal, Upstream
+from simulator.world import UNHEARD
 
-#: Seconds after which a hanging request is dropped even if the client still waits.
+#: Seconds after which a hanging request is dropped if the client still waits.
 LONGEST_HANG = 120.0
 
-#: 200, yet no answer: neither JSON nor UTF-8.
+#: Faults that hide the request's outcome from the client.
+_SILENT = frozenset((Do.DROP_AFTER_ACCEPT, Do.HANG, Do.GARBAGE))
+
+#: A 200 response body that is neither JSON nor UTF-8.
 GARBAGE = b"\x89<not an answer\xff\xfe{"
 
 
 def guarded(upstream: Upstream, endpoint: Endpoint) -> Handler:
-    """The endpoint as clients meet it: faults first, then credentials, then the vendor."""
+    """The endpoint as clients see it: faults first, then credentials, then the vendor."""
 
     async def handle(request: web.Request) -> web.Response:
         world = upstream.world
@@ -24,7 +28,7 @@ def guarded(upstream: Upstream, endpoint: Endpoint) -> Handler:
         fault = await _next_fault(upstream, endpoint, request)
         if fault is None:
             return await _answer(upstream, endpoint, request)
-        return await _strike(fault, upstream, endpoint, request)
+        return await _inject(fault, upstream, endpoint, request)
 
     return handle
 
@@ -53,23 +57,27 @@ async def _next_fault(upstream: Upstream, endpoint: Endpoint, request: web.Reque
     return fault
 
 
-async def _strike(
+async def _inject(
     fault: Fault, upstream: Upstream, endpoint: Endpoint, request: web.Request
 ) -> web.Response:
     await request.read()
+    request[UNHEARD] = fault.do in _SILENT
     match fault.do:
         case Do.STATUS:
             return upstream.error(request, _simulated(fault))
         case Do.DROP_BEFORE_ACCEPT:
-            return _hang_up(request)
+            return _close(request)
         case Do.DROP_AFTER_ACCEPT:
             await _answer(upstream, endpoint, request)
-            return _hang_up(request)
+            return _close(request)
         case Do.HANG:
             await _answer(upstream, endpoint, request)
-            # The server cancels this handler when the client leaves.
+            # The server cancels this handler when the client disconnects.
             await asyncio.sleep(LONGEST_HANG)
-            return _hang_up(request)
+            return _close(request)
+        case Do.SHIFT:
+            upstream.shift_listing(request)
+            return await _answer(upstream, endpoint, request)
         case Do.GARBAGE:
             await _answer(upstream, endpoint, request)
             return web.Response(body=GARBAGE, content_type="application/json")
@@ -80,8 +88,8 @@ def _simulated(fault: Fault) -> Refusal:
     return Refusal(status, f"Simulated fault {status}.", retry_after=fault.retry_after)
 
 
-def _hang_up(request: web.Request) -> web.Response:
-    """Close the connection; what is returned is never written, for want of a connection."""
+def _close(request: web.Request) -> web.Response:
+    """Close the connection; the returned response is never written."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()

@@ -1,37 +1,43 @@
-"""One simulator's whole state, from its options and clocks to its bill and its callbacks."""
+"""One simulator's state: options, clocks, operations, bill and callbacks."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from aiohttp import web
 
-from simulator.bill import Bill, abridged
+from simulator.bill import Bill, truncated
 from simulator.callbacks import Callbacks
 from simulator.downloads import Links
-from simulator.faults import Chaos, Faults
+from simulator.faults import Chaos, Faults, Step
 from simulator.operations import Operation, Operations, Order
 from simulator.video import Studio
+
+#: Marks a request whose answer a fault keeps from its client.
+UNHEARD: Final = web.RequestKey("unheard", bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line can change."""
+    """The command line's options."""
 
-    #: How many times faster than a vendor: at 20 an operation takes 1.2 to 4 seconds.
+    #: Speed relative to real vendors: at 20 an operation takes 1.2 to 4 seconds.
     speed: float = 20.0
-    #: Another seed gives the same prompts other durations and other videos.
+    #: Another seed gives the same prompts other durations and videos.
     seed: int = 0
-    #: Places per model at vendors that hold what is beyond them (Runway). None: no limit.
+    #: Running operations per model at vendors that queue the rest (Runway). None: no limit.
     concurrency: int | None = 20
     #: Unfinished operations at vendors that refuse more with 429 (Luma, Kling). None: no limit.
     cap: int | None = 100
-    #: Serve one small fixed clip instead of filming, for benchmarks.
+    #: Serve one small fixed clip, for benchmarks.
     tiny: bool = False
+    #: Seconds in which a video of `[sim:drip]` is sent, whatever the speed.
+    drip: float = 180.0
 
 
 class World:
-    """What the simulated vendors share."""
+    """State shared by the simulated vendors."""
 
     def __init__(
         self,
@@ -44,16 +50,19 @@ class World:
         self.wall_clock = wall_clock
         self.operations = Operations(clock=clock, speed=options.speed, seed=options.seed)
         self.bill = Bill()
-        self.faults = Faults()
+        self.faults = Faults(clock=clock)
         self.chaos: Chaos | None = None
+        #: Ids of what others of an account have made: first in a listing, the newest before all.
+        self.strangers: list[str] = []
         self.links = Links(clock=wall_clock)
         self.studio = Studio(tiny=options.tiny)
-        self.callbacks = Callbacks(clock=clock)
+        self.callbacks = Callbacks(clock=clock, is_lost=self._loses_callback)
 
     def accept(self, request: web.Request, order: Order) -> Operation:
-        """Start the operation and bill it, together. Raises UnknownScript before either."""
-        body = abridged(order.body)
+        """Start and bill the operation; raises UnknownScript before either."""
+        body = truncated(order.body)
         operation = self.operations.accept(replace(order, body=body))
+        operation.is_unheard = request.get(UNHEARD, False)
         self.bill.add(
             order.provider,
             order.operation_id,
@@ -63,9 +72,14 @@ class World:
         )
         return operation
 
+    def _loses_callback(self, operation: Operation) -> bool:
+        order = operation.order
+        return self.faults.take(order.provider, Step.CALLBACK, prompt=order.prompt) is not None
+
     def reset(self) -> None:
         self.operations.reset()
         self.bill.reset()
         self.faults.clear()
         self.callbacks.reset()
         self.chaos = None
+        self.strangers.clear()

@@ -82,6 +82,22 @@ class Storage(Protocol):
         """Remove the object; removing what is not there is fine. Raises Unavailable."""
         ...
 
+    async def put_note(self, key: str, content: bytes) -> None:
+        """Store a few bytes under `key`, on the disk before it returns. Raises Unavailable."""
+        ...
+
+    async def read_note(self, key: str) -> bytes:
+        """The bytes of a small object. Raises NotStored, Unavailable."""
+        ...
+
+    async def notes(self, folder: str) -> list[str]:
+        """The keys of the small objects of a folder, in order. Raises Unavailable."""
+        ...
+
+    async def delete_note(self, key: str) -> None:
+        """Remove a small object; removing what is not there is fine. Raises Unavailable."""
+        ...
+
 
 def video_key(job_id: str, output_id: str, at: datetime) -> str:
     """Where an output's video lives: `videos/<yyyy>/<mm>/<job_id>/<output_id>.mp4`.

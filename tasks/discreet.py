@@ -1,11 +1,33 @@
-"""What Flower and the logs may see of a message that holds a request: ids, no prompt, no secret."""
+"""Messages that hold a request: what Flower and the logs may see of one, and how one goes back."""
 
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
+import structlog
+from celery.exceptions import InvalidTaskError, WorkerLostError
 from celery.worker.request import Request
+from celery.worker.strategy import default
+from kombu import Message
 
-#: Arguments that name things and give nothing away.
+from tasks.queue import BROKER_TIMEOUT, app
+
+log = structlog.get_logger()
+
+#: The largest message body, in bytes: as large as a request over HTTP.
+MAX_MESSAGE = 25 * 2**20
+#: What a message that can't be read is kept with, and up to which size in bytes.
+UNREADABLE, RAW = "_unreadable", "_raw"
+MOST_KEPT = 2**20
+#: Names that may be shown: they give nothing away.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
+
+#: Arguments that name things.
 _SHOWN = ("job_id", "tenant")
+#: Headers that tell of one delivery, or of a body as it was before it was read.
+_OF_THIS_DELIVERY = frozenset({"x-delivery-count", "x-acquired-count", "x-death", "compression"})
 
 
 class DiscreetRequest(Request):
@@ -14,10 +36,103 @@ class DiscreetRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         given = self.kwargs if isinstance(self.kwargs, dict) else {}
-        shown = {name: given[name] for name in _SHOWN if isinstance(given.get(name), str)}
+        shown = {name: given[name] for name in _SHOWN if is_name(given.get(name))}
         self._argsrepr = "(hidden)" if self.args else "()"
         self._kwargsrepr = repr({"request": "(hidden)", **shown})
+        self._worker_was_lost = False
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - Celery's own
         """What `inspect` answers, which Flower shows; safe whatever it asks for."""
         return super().info(safe=True)
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        self._worker_was_lost = isinstance(exc_info.exception, WorkerLostError)
+        return super().on_failure(exc_info, *args, **kwargs)
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's own
+        """Give the message back to the broker, or drop it.
+
+        RabbitMQ counts what is given back and drops a message after 20 times, which an outage of
+        minutes reaches: there it is sent anew and confirmed before the old one is acknowledged.
+        """
+        is_counted = str(app.conf.broker_url).startswith("amqp")
+        if not (requeue and is_counted) or self._worker_was_lost or self.acknowledged:
+            super().reject(requeue=requeue)
+            return
+        try:
+            self._send_anew()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the broker still has the old one
+            log.warning("intake.not_sent_anew", task_id=self.id, error=type(error).__name__)
+            super().reject(requeue=True)
+        else:
+            self.acknowledge()
+
+    def _send_anew(self) -> None:
+        message = self.message
+        with app.producer_pool.acquire(block=True, timeout=BROKER_TIMEOUT) as producer:
+            producer.publish(
+                message.body,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                headers={k: v for k, v in message.headers.items() if k not in _OF_THIS_DELIVERY},
+                exchange=message.delivery_info.get("exchange") or "",
+                routing_key=message.delivery_info["routing_key"],
+                correlation_id=self.id,
+                priority=message.properties.get("priority"),
+                delivery_mode=2,
+                retry=False,
+                timeout=BROKER_TIMEOUT,
+                confirm_timeout=BROKER_TIMEOUT,
+            )
+
+
+def is_name(value: object) -> bool:
+    """Whether a value may stand in a log and in a row as it is."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Celery's usual strategy, for messages that may hold anything.
+
+    Celery logs a body that it can't read word for word and acknowledges it, and one that is JSON of
+    another shape ends its worker. Here such a message reaches its task, which keeps the reason.
+    """
+    handle: Callable[..., Any] = default(task, app, consumer, **options)
+
+    def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
+        if body is None and (reason := fault_of(message)):
+            replace_body(message, reason)
+        try:
+            return handle(message, body, *args, **kwargs)
+        except InvalidTaskError:
+            for name in ("eta", "expires"):
+                message.headers.pop(name, None)
+            replace_body(message, "its eta or expires is not a time")
+            return handle(message, None, *args, **kwargs)
+
+    return take
+
+
+def fault_of(message: Message) -> str | None:
+    """Why a message can't be read, or None."""
+    size = len(message.body or b"")
+    if size > MAX_MESSAGE:
+        return f"it has {size} bytes, at most {MAX_MESSAGE} are allowed"
+    try:
+        payload = message.payload
+    except Exception:  # noqa: BLE001 - decoders raise what they like, deep nesting a RecursionError
+        return "its body is not JSON"
+    match payload:
+        case [list(), dict(), dict() | None] | {"args": list(), "kwargs": dict()}:
+            return None
+    return "its body is not [args, kwargs, options]"
+
+
+def replace_body(message: Message, reason: str) -> None:
+    """Put a readable body in the place of one that is not; the broker keeps the original."""
+    body = message.body or b""
+    raw = body.encode(errors="surrogatepass") if isinstance(body, str) else bytes(body)
+    kept = b64encode(raw).decode() if len(raw) <= MOST_KEPT else None
+    message.body = json.dumps([[], {UNREADABLE: reason, RAW: kept}, {}])
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message._decoded_cache = None  # type: ignore[attr-defined]  # noqa: SLF001 - no other door

@@ -1,16 +1,17 @@
 """What one process works with: its pool, clients and providers; built once, used on one loop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from catalog.models import Catalog
 from models.database import Database
 from models.vault import Vault
-from providers.base import Account, Provider
-from providers.catalog import Catalog
-from providers.registry import PROVIDERS, accounts
+from providers.base import Account, Capabilities, Provider
+from providers.registry import PROVIDERS, accounts, capabilities_of
 from settings import Settings
 from storage.base import Storage
 from storage.objects import ObjectStorage
+from tasks.restore.clearance import Clearance
 from transport.base import Client
 from transport.exact import ExactClient
 from transport.fast import FastClient
@@ -34,6 +35,8 @@ class Engine:
     fast: Client
     #: For every request that a user can aim.
     guarded: Client
+    #: What this process was cleared to pay for; see `tasks.restore.clearing`.
+    clearance: Clearance = field(default_factory=Clearance)
 
     @classmethod
     def build(cls, settings: Settings) -> "Engine":
@@ -56,6 +59,11 @@ class Engine:
     def provider(self, account: str) -> Provider:
         return PROVIDERS[self.accounts[account].provider]
 
+    def capabilities(self, account: str) -> Capabilities:
+        """What an account's provider can do; this process may lack the account's credentials."""
+        known = self.accounts.get(account)
+        return capabilities_of(known.provider if known else account)  # the only account's name
+
     def callback_secret(self, provider: str) -> str | None:
         """What a vendor signs its callbacks with, where that is set."""
         variable = PROVIDERS[provider].callback_secret
@@ -64,13 +72,13 @@ class Engine:
 
     def submit_timeout(self, account: str) -> float:
         """Seconds in which a paid POST is answered or cut off."""
-        own = self.provider(account).capabilities.submit_timeout
+        own = self.capabilities(account).submit_timeout
         return own or self.settings.submit_timeout_seconds
 
     def poll_floor(self, account: str) -> float:
         """The shortest wait between two polls on an account, in seconds."""
         chosen = self.settings.poll_floor_seconds
-        return self.provider(account).capabilities.poll_floor if chosen is None else chosen
+        return self.capabilities(account).poll_floor if chosen is None else chosen
 
     async def close(self) -> None:
         for client in (self.exact, self.fast, self.guarded):

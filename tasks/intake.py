@@ -9,14 +9,14 @@ from typing import Any
 from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
+from catalog.plan import Plan
+from catalog.resolve import resolve
 from models import due
 from models.database import Connection
 from models.failure import RequestRefused
 from models.ids import new_id, new_marker
 from models.request import VideoRequest
 from models.state import JobState
-from providers.plan import Plan
-from providers.resolve import resolve
 from tasks.engine import Engine
 from tasks.pictures import check_references
 from tasks.view import job_view, read_jobs

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from catalog.plan import Plan
 from models.database import Connection
 from models.failure import Failure, Fault, RequestRefused
 from providers.base import Ask
-from providers.plan import Plan
 from storage.base import StorageError
 from storage.frames import last_frame
 from tasks.engine import Engine
@@ -34,16 +34,30 @@ class BadPicture(Exception):
 
 
 async def check_references(connection: Connection, plan: Plan, *, tenant: str) -> None:
-    """Refuse a request whose pictures are of jobs that are not the tenant's, or have no video."""
-    wanted = sorted(set(plan.job_references))
+    """Refuse a request with a picture of a job that is not the tenant's, or has no stored video.
+
+    Raises:
+        RequestRefused: `param` is the first such picture: `image`, `last_image` or
+            `reference_images.N`, counted from 0.
+    """
+    wanted = _references(plan)
     if not wanted:
         return
-    cursor = await connection.execute(_STORED, (wanted, tenant))
+    cursor = await connection.execute(_STORED, (sorted(set(wanted.values())), tenant))
     found = {row["job"] for row in await cursor.fetchall()}
-    for job in wanted:
+    for param, job in wanted.items():
         if job not in found:
-            msg = f"no stored video of a job {job!r} of yours: its frame can't be used"
-            raise RequestRefused(msg, param="image")
+            msg = f"{param} refers to the job {job!r}, of which you have no stored video"
+            raise RequestRefused(msg, param=param)
+
+
+def _references(plan: Plan) -> dict[str, str]:
+    """The jobs that the plan's pictures refer to, by parameter."""
+    scene = plan.scene
+    pictures = {"image": scene.image, "last_image": scene.last_image}
+    for index, picture in enumerate(scene.reference_images):
+        pictures[f"reference_images.{index}"] = picture
+    return {name: value["job_id"] for name, value in pictures.items() if isinstance(value, dict)}
 
 
 async def frames_for(engine: Engine, plan: Plan, *, tenant: str) -> dict[str, str]:

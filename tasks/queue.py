@@ -48,6 +48,15 @@ def queue_of(what: What, lane: str | None) -> Queue:
 
 #: Seconds that publishing may take: a broker that hangs must not hang us.
 BROKER_TIMEOUT = 5.0
+#: Seconds between two heartbeats of a worker and RabbitMQ. A half-open connection is noticed after
+#: two of them; Celery's own 120 s leave messages that nobody takes for minutes.
+BROKER_HEARTBEAT = 10.0
+#: Seconds after which Redis or Valkey delivers again what was not acknowledged, because its worker
+#: died. Longer than an intake takes (`tasks.enqueue`), and everything else is acknowledged when it
+#: begins; a hint that waits for a slot for as long may go to another worker.
+REDELIVERY = 180
+#: How often workers look for such messages, in seconds.
+REDELIVERY_LOOK = 30
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -70,6 +79,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "video.learn": {"queue": Queue.CONTROL},
             "video.look_around": {"queue": Queue.CONTROL},
             "video.prune": {"queue": Queue.CONTROL},
+            "video.mark": {"queue": Queue.CONTROL},
         },
         # A message is a hint: acknowledged early, since the lease brings lost work back.
         "task_acks_late": False,
@@ -82,6 +92,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_timeout": BROKER_TIMEOUT,
+        "broker_heartbeat": BROKER_HEARTBEAT,
         "broker_transport_options": _transport_options(broker),
         "task_publish_retry": False,
         "beat_schedule": SCHEDULE,
@@ -106,8 +117,9 @@ def _transport_options(broker: str) -> dict[str, Any]:
         "socket_timeout": 30.0,
         "socket_connect_timeout": BROKER_TIMEOUT,
         "socket_keepalive": True,
-        # Longer than any task of ours, so that nothing is redelivered while it runs.
-        "visibility_timeout": 3600,
+        "visibility_timeout": REDELIVERY,
+        "unacked_restore_interval": REDELIVERY_LOOK,
+        "unacked_restore_throttle": 1,
     }
 
 

@@ -5,22 +5,28 @@ from typing import Any
 import structlog
 
 from models.database import Connection
-from models.request import VideoRequest
 from models.snapshots import old_snapshots
 from models.state import What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
 from tasks import hints
-from tasks.intake import accept
-from tasks.lifecycle import pump
+from tasks.enqueue import Letter
+from tasks.enqueue import enqueue as take_letter
 from tasks.loop import runtime
+from tasks.pump.running import pump
 from tasks.queue import app
-from tasks.retention import PRUNE_BOUND, prune_once
+from tasks.restore.clearing import MARK_BOUND, tend
+from tasks.spacing import Spacing
+from tasks.upkeep.retention import PRUNE_BOUND, prune_once
 
 log = structlog.get_logger()
 
 #: Seconds in which a short task must have its answer from the database.
 _SHORT = 30.0
+#: Periodic work is done again only after a good part of its period; `within` or not are two works.
+_TICKS = {True: Spacing(0.5), False: Spacing(2.5)}
+_LEARNING, _LOOKING_AROUND, _PRUNING = Spacing(15.0), Spacing(30.0), Spacing(60.0)
+_SKIPPED = "skipped: another run has just begun"
 
 
 @app.task(name="video.submit")
@@ -71,51 +77,77 @@ def tick(within: float | None = None) -> str:
 
     Twice is harmless: so are hints.
     """
-    ours = runtime()
 
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
         return await lanes_due(connection, within=within)
 
-    due_lanes = ours.start(ours.engine.database.run(work)).result(timeout=_SHORT)
-    sent = sum(hints.send(what, lane) for what, lane in due_lanes)
-    return f"due={len(due_lanes)} hints={sent}"
+    with _TICKS[within is not None].turn() as is_ours:
+        if not is_ours:
+            return _SKIPPED
+        ours = runtime()
+        due_lanes = ours.start(ours.engine.database.run(work)).result(timeout=_SHORT)
+        sent = sum(hints.send(what, lane) for what, lane in due_lanes)
+        return f"due={len(due_lanes)} hints={sent}"
 
 
 @app.task(name="video.learn")
 def learn() -> str:
     """Learn durations. Twice is harmless: the same successes give the same quantiles."""
-    ours = runtime()
-    routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
-    return f"routes={routes}"
+    with _LEARNING.turn() as is_ours:
+        if not is_ours:
+            return _SKIPPED
+        ours = runtime()
+        routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
+        return f"routes={routes}"
 
 
 @app.task(name="video.look_around")
 def look_around() -> str:
     """Warn of what slows the database down. Twice is harmless: it only looks."""
+    with _LOOKING_AROUND.turn() as is_ours:
+        if not is_ours:
+            return _SKIPPED
+        ours = runtime()
+        old = ours.start(ours.engine.database.run(old_snapshots)).result(timeout=_SHORT)
+        for each in old:
+            log.warning("database.old_snapshot", holder=each.holder, seconds=each.seconds)
+        return f"old_snapshots={len(old)}"
+
+
+@app.task(name="video.mark")
+def mark() -> str:
+    """Keep the high-water mark. Twice is harmless: the higher generation counts."""
     ours = runtime()
-    old = ours.start(ours.engine.database.run(old_snapshots)).result(timeout=_SHORT)
-    for each in old:
-        log.warning("database.old_snapshot", holder=each.holder, seconds=each.seconds)
-    return f"old_snapshots={len(old)}"
+    return ours.start(tend(ours.engine)).result(timeout=MARK_BOUND)
 
 
 @app.task(name="video.prune")
 def prune() -> str:
     """Delete what is too old. Twice is harmless: what is gone is gone."""
-    ours = runtime()
-    return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
+    with _PRUNING.turn() as is_ours:
+        if not is_ours:
+            return _SKIPPED
+        ours = runtime()
+        return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
 
 
-@app.task(name="video.enqueue", acks_late=True, Request="tasks.discreet:DiscreetRequest")
-def enqueue(request: dict[str, Any], job_id: str | None = None, tenant: str = "default") -> str:
-    """Accept a request sent over the broker. Twice is harmless when the sender gives a `job_id`.
+@app.task(
+    name="video.enqueue",
+    bind=True,
+    acks_late=True,
+    acks_on_failure=False,
+    acks_on_timeout=False,
+    reject_on_worker_lost=True,
+    Request="tasks.discreet:DiscreetRequest",
+    Strategy="tasks.discreet:readable",
+)
+def enqueue(self: Any, *args: Any, **kwargs: Any) -> str:
+    """Accept a request sent over the broker: `request`, and if wanted `job_id` and `tenant`.
 
-    Acknowledged after the commit, so a worker that dies in between loses nothing.
+    Twice is harmless: without a `job_id` the job's id comes from the task's. Acknowledged after the
+    commit; while PostgreSQL is away the message goes back, and what is wrong with it becomes a row.
+    Any arguments are taken, since Celery would tell wrong ones in a traceback.
     """
-    ours = runtime()
-    checked = VideoRequest.from_json(request)
-    accepted = ours.start(accept(ours.engine, checked, tenant=tenant, job_id=job_id)).result(
-        timeout=_SHORT
-    )
-    hints.send(What.SUBMIT, accepted.lane)
-    return accepted.job_id
+    deaths = self.request.get("x-delivery-count") or 0
+    letter = Letter(task_id=self.request.id, args=args, kwargs=kwargs, deaths=int(deaths))
+    return take_letter(letter)

@@ -1,11 +1,12 @@
 """A job as the outside sees it: one shape for the API's answers and for webhooks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from models.database import Connection
-from models.state import PUBLIC_STATUS, JobState, OutputState
+from models.failure import Failure
+from models.state import FINAL_JOB_STATES, JobState, OutputState, public_status
 from models.vault import Vault
 from scheduler.intervals import estimated_progress, estimated_remaining
 from storage.links import sign_link
@@ -24,6 +25,7 @@ SELECT job.*, now() AS now, latest.progress, latest.operation_id IS NOT NULL AS 
 FROM job
 LEFT JOIN output ON output.job = job.id
 LEFT JOIN LATERAL (SELECT progress, operation_id FROM attempt WHERE attempt.job = job.id
+                   AND EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id)
                    ORDER BY id DESC LIMIT 1) AS latest ON true
 WHERE {where}
 GROUP BY job.id, latest.progress, latest.operation_id
@@ -75,12 +77,12 @@ def job_view(
     row: Mapping[str, Any], *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES
 ) -> dict[str, Any]:
     """The public JSON of a job: the Perf seed's fields, and more; never the webhook's secret."""
-    state = JobState(row["state"])
+    state: str = row["state"]  # perhaps one that only a newer version knows
     plan, request = row["plan"], row["request"]
     view: dict[str, Any] = {
         "id": row["id"],
         "object": "video.generation",
-        "status": PUBLIC_STATUS[state],
+        "status": public_status(state),
         "model": row["model"],
         "prompt": row["prompt"],
         "duration_seconds": plan["duration_seconds"],
@@ -98,18 +100,18 @@ def job_view(
         view["app_id"] = row["app_id"]
     if plan.get("ignored"):
         view["ignored"] = plan["ignored"]
-    if state.is_final:
+    if state in FINAL_JOB_STATES:
         view["outputs"] = [
             _output_view(output, row, api_url=api_url, vault=vault, link_lives=link_lives)
             for output in row["outputs"]
         ]
-        stored = [output for output in view["outputs"] if output["status"] == "stored"]
-        if stored:
-            view["video_url"] = stored[0]["url"]
+        links = [output["url"] for output in view["outputs"] if "url" in output]
+        if links:
+            view["video_url"] = links[0]
         view["cost_usd"] = usd(row["cost_micros"] or 0)
     if row["error"]:
-        view["error"] = {"code": row["error"]["code"], "message": row["error"]["message"]}
-        view["error_message"] = row["error"]["message"]
+        view["error"] = _error_view(row["error"])
+        view["error_message"] = view["error"]["message"]
     view["perf"] = _perf(row, state)
     for name in ("created_at", "accepted_at", "finished_at", "deadline_at"):
         view[name] = _iso(row[name])
@@ -158,7 +160,7 @@ def _output_view(
     link_lives: int,
 ) -> dict[str, Any]:
     view: dict[str, Any] = {"index": output["position"], "status": _output_status(output)}
-    if output["state"] == OutputState.STORED:
+    if output["state"] == OutputState.STORED and not _is_deleted(output):
         path = f"{content_path(row['id'])}/{output['position']}"
         expires = int(row["now"].timestamp()) + link_lives
         view["url"] = f"{api_url}{path}?{sign_link(vault.link_keys, path, expires=expires)}"
@@ -167,24 +169,45 @@ def _output_view(
             *("width", "height", "fps"),
         ):
             view[name] = output[name]
+        if output.get("recovered_at"):
+            view["recovered_at"] = _iso(_moment(output["recovered_at"]))
+    elif _is_deleted(output):
+        view["deleted_at"] = _iso(_moment(output["deleted_at"]))
     elif output["error"]:
-        view["error"] = {"code": output["error"]["code"], "message": output["error"]["message"]}
+        view["error"] = _error_view(output["error"])
     return view
 
 
+def _is_deleted(output: Mapping[str, Any]) -> bool:
+    """Whether it was stored, and is older than it was to be kept."""
+    return output.get("deleted_at") is not None
+
+
+def _error_view(error: Mapping[str, Any]) -> dict[str, str]:
+    failure = Failure.from_json(error)
+    return {"code": failure.code, "message": failure.message}
+
+
 def _output_status(output: Mapping[str, Any]) -> str:
+    if _is_deleted(output):
+        return "deleted"
     return {OutputState.STORED: "stored", OutputState.FAILED: "failed"}.get(
         output["state"], "pending"
     )
 
 
-def _perf(row: Mapping[str, Any], state: JobState) -> dict[str, Any]:
+def _perf(row: Mapping[str, Any], state: str) -> dict[str, Any]:
     perf: dict[str, Any] = {"request_id": row["request_id"], "model_used": row["plan"]["model"]}
-    if state is JobState.COMPLETE:
+    if state == JobState.COMPLETE:
         lasted = row["finished_at"] - (row["accepted_at"] or row["created_at"])
         perf["generation_time_ms"] = round(lasted.total_seconds() * 1000)
         perf["cost_usd"] = usd(row["cost_micros"] or 0)
     return perf
+
+
+def _moment(text: str) -> datetime:
+    """A time as it stands in an output's JSON, in whatever zone the connection has."""
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -13,15 +13,28 @@ import httpx
 import hypothesis
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from redis import Redis
 
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.valkey import EmbeddedValkey
+from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.valkey import EmbeddedValkey
 
 # A deadline in wall-clock time fails on a shared core, and says nothing about the code.
 hypothesis.settings.register_profile("longtake", deadline=None)
 hypothesis.settings.load_profile("longtake")
+
+# The default renderer draws every local variable of a traceback, which takes seconds for an engine.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,1 +1,1 @@
-"""How bytes leave: the HTTP clients, the outbound guard, timeouts, size caps and redaction."""
+"""Outbound HTTP: the clients, the outbound guard, timeouts, size caps and redaction."""

@@ -1,12 +1,12 @@
-"""The seam between Longtake and the network: a request, a response, and what can go wrong between.
+"""The HTTP interface: request, response, client protocol, and the error tree.
 
-The errors, from what is surely harmless to what is not:
+The errors, from certainly harmless to possibly not:
 
     TransportError
-    ├── NotSent            no byte of the request can have been read: safe to send again
+    ├── NotSent            the server cannot have read any of the request: safe to retry
     │   └── Blocked        the outbound guard refused the address
-    └── Unanswered         the request may have been read and acted upon
-        └── BadAnswer      an answer came but is unusable (cut off, larger than allowed)
+    └── Unanswered         the server may have read the request and acted on it
+        └── BadAnswer      a response began but is unusable (cut off, larger than allowed)
 """
 
 import json
@@ -17,25 +17,27 @@ from typing import Any, Protocol
 
 import orjson
 
+from transport.deadline import Deadline
+
 
 class TransportError(Exception):
-    """Nothing usable came back; the message holds no URL query, header or body."""
+    """No usable response; the message contains no URL query, header or body."""
 
 
 class NotSent(TransportError):
-    """The connection was never made, so the far side cannot have seen the request."""
+    """No connection was made, so the server cannot have seen the request."""
 
 
 class Blocked(NotSent):
-    """The guard refused to connect: the address is not public."""
+    """The guard refused the connection: the address is not public."""
 
 
 class Unanswered(TransportError):
-    """The request left, at least in part; its fate is unknown (time-out, dropped connection)."""
+    """Part or all of the request was sent; its outcome is unknown (timeout, dropped connection)."""
 
 
 class BadAnswer(Unanswered):
-    """An answer began but is cut off, malformed, or larger than the request allows."""
+    """A response began but is cut off, malformed, or larger than the request allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,28 +52,30 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request, whole; `url` is absolute and is sent byte for byte."""
+    """A complete HTTP request; `url` is absolute and sent byte for byte."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: The body's bytes, already encoded; its content type is in `headers`.
+    #: The encoded body; its content type is in `headers`.
     content: bytes | None = None
-    #: A multipart body, encoded by the client; excludes `content`.
+    #: A multipart body, encoded by the client; mutually exclusive with `content`.
     form: tuple[Part, ...] = ()
-    #: Seconds from the standing connection to the answer's last byte.
+    #: Seconds from connection established to the last byte of the response.
     timeout: float = 30.0
-    #: Seconds in which the connection must stand, waiting for a free one included.
+    #: Seconds to establish the connection, including waiting for a free one.
     connect_timeout: float = 10.0
-    #: Seconds without a byte after which an answer that has begun is given up.
+    #: When its first byte must be on its way; later it is NotSent, although it is connected.
+    begin_by: Deadline | None = None
+    #: Seconds without data before a response in progress is abandoned.
     read_timeout: float = 30.0
-    #: An answer's body larger than this many bytes is a BadAnswer.
+    #: A response body larger than this many bytes raises BadAnswer.
     max_bytes: int = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One HTTP answer, whole; header names are in lower case."""
+    """A complete HTTP response; header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -79,7 +83,7 @@ class Response:
 
     @property
     def is_success(self) -> bool:
-        return 200 <= self.status < 300  # noqa: PLR2004 - the HTTP class of success
+        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP success class
 
     def json(self) -> Any:
         """The decoded body.
@@ -90,19 +94,19 @@ class Response:
         try:
             return _decoded(self.content)
         except ValueError as error:
-            msg = f"HTTP {self.status} with a body that is not JSON ({len(self.content)} bytes)"
+            msg = f"HTTP {self.status} with a non-JSON body of {len(self.content)} bytes"
             raise BadAnswer(msg) from error
 
 
 def _decoded(content: bytes) -> Any:
     try:
         return orjson.loads(content)
-    except ValueError:  # a byte order mark, half a surrogate pair, NaN: not JSON, but readable
+    except ValueError:  # BOM, lone surrogates and NaN are not JSON, but json reads them
         return json.loads(content)
 
 
 class Stream(Protocol):
-    """An answer whose body is read piece by piece."""
+    """A response whose body is read in chunks."""
 
     @property
     def status(self) -> int: ...
@@ -111,19 +115,19 @@ class Stream(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body; raises BadAnswer when it is cut off or passes `max_bytes`."""
+        """The body; raises BadAnswer if it is cut off or exceeds `max_bytes`."""
         ...
 
 
 class Client(Protocol):
-    """Sends one request and gives its answer; follows no redirect and repeats no request."""
+    """Sends one request and returns its response; no redirects, no retries."""
 
     async def send(self, request: Request) -> Response:
-        """The whole answer; raises NotSent, Unanswered or their subclasses."""
+        """The complete response; raises NotSent, Unanswered or a subclass."""
         ...
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
-        """The answer as it comes, for large bodies."""
+        """The response as a stream, for large bodies."""
         ...
 
     async def close(self) -> None: ...

@@ -1,14 +1,14 @@
-"""What is read of an answer: under a size cap, and piece by piece under a limit on silence."""
+"""Reads response bodies, whole or in chunks, under a size cap and a read timeout."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from transport.base import Response
-from transport.departure import Departure
+from transport.progress import SendProgress
 
 
 class Body:
-    """An answer whose head is there and whose body is yet to come; a `Stream` for both clients."""
+    """A response whose headers have arrived; implements `Stream` for both clients."""
 
     def __init__(
         self,
@@ -16,34 +16,34 @@ class Body:
         *,
         status: int,
         headers: Mapping[str, str],
-        departure: Departure,
-        foreign: tuple[type[Exception], ...],
+        progress: SendProgress,
+        library_errors: tuple[type[Exception], ...],
     ) -> None:
         self.status = status
         self.headers = headers
         self._pieces = pieces
-        self._departure = departure
-        self._foreign = foreign
+        self._progress = progress
+        self._library_errors = library_errors
         self._size = 0
 
     async def whole(self) -> Response:
-        """The answer with all of its body, within the departure's clock."""
+        """The response with its complete body, within the request's timeout."""
         pieces = []
         while piece := await self._next():
             pieces.append(piece)
         return Response(status=self.status, headers=self.headers, content=b"".join(pieces))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body; raises BadAnswer when it is cut off, stalls or passes `max_bytes`.
+        """The body; raises BadAnswer if it is cut off, stalls or exceeds `max_bytes`.
 
-        The clock runs while we wait for the far side, not while the caller works on a piece.
+        The read timeout covers waiting for the server, not the caller's processing of a chunk.
         """
         while True:
             try:
-                async with asyncio.timeout_at(self._patience()):
+                async with asyncio.timeout_at(self._read_deadline()):
                     piece = await self._next()
             except TimeoutError:
-                raise self._departure.spoiled("stopped half-way") from None
+                raise self._progress.bad_answer("response body stalled") from None
             if not piece:
                 return
             yield piece
@@ -51,16 +51,20 @@ class Body:
     async def _next(self) -> bytes:
         try:
             piece = await anext(self._pieces, b"")
-        except self._foreign as error:
-            raise self._departure.spoiled(f"cut off or garbled ({type(error).__name__})") from None
+        except self._library_errors as error:
+            raise self._progress.bad_answer(
+                f"response cut off or corrupt ({type(error).__name__})"
+            ) from None
         self._size += len(piece)
-        if piece and max(self._size, self._declared_size()) > self._departure.request.max_bytes:
-            raise self._departure.spoiled(f"more than {self._departure.request.max_bytes} bytes")
+        if piece and max(self._size, self._declared_size()) > self._progress.request.max_bytes:
+            raise self._progress.bad_answer(
+                f"response larger than {self._progress.request.max_bytes} bytes"
+            )
         return piece
 
-    def _patience(self) -> float:
-        silence_ends = asyncio.get_running_loop().time() + self._departure.request.read_timeout
-        return min(silence_ends, self._departure.deadline)
+    def _read_deadline(self) -> float:
+        read_timeout_at = asyncio.get_running_loop().time() + self._progress.request.read_timeout
+        return min(read_timeout_at, self._progress.deadline)
 
     def _declared_size(self) -> int:
         declared = self.headers.get("content-length", "")

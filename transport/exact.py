@@ -1,7 +1,7 @@
-"""The exact client: submit, cancel and look-up, where the truth about a failure is worth money.
+"""The exact client: submit, cancel and look-up, where misjudging a failure can cost money.
 
-It is httpx's transport without httpx's client. That leaves nothing to switch off: no redirects,
-cookies, proxies or netrc from the environment, and no log line with the whole address in it.
+It uses httpx's transport without httpx's client, so there are no redirects, cookies, environment
+proxies or netrc to disable, and no log line containing the full URL.
 """
 
 import ssl
@@ -12,83 +12,84 @@ import httpx
 
 from transport.base import NotSent, Request, Response, Stream, TransportError
 from transport.body import Body
-from transport.departure import Departure
 from transport.loops import PerLoop
+from transport.progress import SendProgress
 from transport.redact import safe_url
 from transport.wire import Outgoing, prepare
 
-#: httpx's words for "still connecting"; true of its own transport only. Faster ones that can stand
-#: in for it call a connection dropped after the POST a connect error (seen in httpx-aiohttp 0.2).
+#: httpx's errors for "still connecting"; reliable for its own transport only. Faster drop-in
+#: transports report a connection dropped after the POST as a connect error (seen in httpx-aiohttp
+#: 0.2).
 _CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class ExactClient:
-    """A `Client` that is slow and sure; it opens nothing before its first request."""
+    """A `Client` that favours certainty over speed; connects on first use."""
 
     def __init__(self, *, connections: int = 100) -> None:
         self._connections = connections
         self._transports = PerLoop(self._open)
 
     async def send(self, request: Request) -> Response:
-        """The whole answer; raises NotSent, Unanswered or BadAnswer."""
+        """The complete response; raises NotSent, Unanswered or BadAnswer."""
         outgoing, transport = prepare(request), self._transports.here()
-        with Departure(request) as departure:
-            answer = await _head(transport, _message(outgoing, departure), departure)
+        with SendProgress(request) as progress:
+            answer = await _head(transport, _message(outgoing, progress), progress)
             try:
-                return await _body(answer, departure).whole()
+                return await _body(answer, progress).whole()
             finally:
                 await answer.aclose()
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
-        """The answer as it comes; raises as `send`."""
+        """The response as a stream; raises as `send`."""
         outgoing, transport = prepare(request), self._transports.here()
-        with Departure(request) as departure:
-            answer = await _head(transport, _message(outgoing, departure), departure)
+        with SendProgress(request) as progress:
+            answer = await _head(transport, _message(outgoing, progress), progress)
         try:
-            yield _body(answer, departure)
+            yield _body(answer, progress)
         finally:
             await answer.aclose()
 
     async def close(self) -> None:
-        """Drop the running loop's connections; a later request opens new ones."""
+        """Close the running loop's connections; a later request opens new ones."""
         if transport := self._transports.forget():
             await transport.aclose()
 
     def _open(self) -> httpx.AsyncHTTPTransport:
-        """A transport that gives each request a connection of its own.
+        """A transport that opens a new connection for each request.
 
-        A kept one may just have been closed by the far side, and the POST that finds out can't tell
-        whether it was read: a handshake of some 100 ms is cheaper than one attempt in doubt.
+        The server may just have closed a kept-alive connection, and a POST that fails on it may or
+        may not have been read: a handshake of some 100 ms is cheaper than one attempt in doubt.
         """
         return httpx.AsyncHTTPTransport(
-            verify=ssl.create_default_context(),  # the system's roots, as the fast client
+            verify=ssl.create_default_context(),  # system CA store, as in the fast client
             limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=0),
             trust_env=False,
         )
 
 
 async def _head(
-    transport: httpx.AsyncHTTPTransport, message: httpx.Request, departure: Departure
+    transport: httpx.AsyncHTTPTransport, message: httpx.Request, progress: SendProgress
 ) -> httpx.Response:
     try:
         answer = await transport.handle_async_request(message)
     except httpx.TransportError as error:
-        raise _truth(error, departure) from None  # its text may hold the address
-    departure.arrive()
+        raise _translated(error, progress) from None  # its text may contain the URL
+    progress.mark_responded()
     return answer
 
 
-def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
-    async def watch(event: str, _info: object) -> None:
-        # httpcore tells of "connection.connect_tcp" and "connection.start_tls" until the connection
-        # stands; a name that nobody knows yet counts as bytes on their way.
+def _message(outgoing: Outgoing, progress: SendProgress) -> httpx.Request:
+    async def on_trace(event: str, _info: object) -> None:
+        # httpcore reports "connection.connect_tcp" and "connection.start_tls" until the connection
+        # is established; any unrecognised event counts as bytes sent.
         if not event.startswith("connection."):
-            departure.leave()
+            progress.mark_sent()
 
-    # The clock is ours, but httpcore 1.0 leaks a socket that is cancelled during its handshake: so
-    # connecting and shaking hands, half of the time each, end before our clock does.
-    half = departure.request.connect_timeout / 2
+    # The timeout is ours, but httpcore 1.0 leaks a socket when cancelled during its handshake, so
+    # connecting and the TLS handshake each get half of it and end first.
+    half = progress.request.connect_timeout / 2
     try:
         return httpx.Request(
             outgoing.method,
@@ -96,7 +97,7 @@ def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
             headers=outgoing.headers,
             content=outgoing.content,
             extensions={
-                "trace": watch,
+                "trace": on_trace,
                 "target": outgoing.target.encode(),
                 "timeout": {"connect": half},
             },
@@ -106,24 +107,25 @@ def _message(outgoing: Outgoing, departure: Departure) -> httpx.Request:
         raise NotSent(msg) from None
 
 
-def _body(answer: httpx.Response, departure: Departure) -> Body:
+def _body(answer: httpx.Response, progress: SendProgress) -> Body:
     return Body(
         answer.aiter_bytes(),
         status=answer.status_code,
         headers=dict(answer.headers.items()),
-        departure=departure,
-        foreign=(httpx.RequestError,),
+        progress=progress,
+        library_errors=(httpx.RequestError,),
     )
 
 
-def _truth(error: httpx.TransportError, departure: Departure) -> TransportError:
+def _translated(error: httpx.TransportError, progress: SendProgress) -> TransportError:
     if isinstance(error, _CONNECTING):
-        return departure.failed(str(error) or type(error).__name__, connecting=True)
-    if isinstance(error, httpx.RemoteProtocolError) and _found_bytes_that_are_not_http(error):
-        return departure.spoiled("the answer is not HTTP")
-    return departure.failed(type(error).__name__, connecting=False)
+        return progress.failed(str(error) or type(error).__name__, connecting=True)
+    if isinstance(error, httpx.RemoteProtocolError) and _is_malformed_http(error):
+        return progress.bad_answer("malformed HTTP response")
+    return progress.failed(type(error).__name__, connecting=False)
 
 
-def _found_bytes_that_are_not_http(error: httpx.RemoteProtocolError) -> bool:
-    # httpcore's error then comes from the parser's (h11); a mere disconnect comes from nothing.
+def _is_malformed_http(error: httpx.RemoteProtocolError) -> bool:
+    # With malformed bytes, httpcore's error has h11's as its cause; a plain disconnect has no
+    # cause.
     return error.__cause__ is not None and error.__cause__.__context__ is not None

@@ -1,4 +1,4 @@
-"""The fast client: polls, downloads, webhooks, pictures; guarded where a user can aim it."""
+"""The fast client: polls, downloads, webhooks and images; guarded where users choose the URL."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,19 +13,19 @@ from aiohttp.tracing import Trace
 
 from transport.base import Blocked, NotSent, Request, Response, Stream, TransportError
 from transport.body import Body
-from transport.departure import Departure
 from transport.guard import Guard
 from transport.loops import PerLoop
-from transport.names import Names
+from transport.progress import SendProgress
+from transport.resolver import ThreadedResolver
 from transport.wire import Outgoing, prepare
 
-#: aiohttp's words for "not even connected". ClientConnectorError's parent ClientOSError also tells
-#: of a connection that was reset after the request was read, so it is not among them.
+#: aiohttp's errors for "not yet connected". ClientOSError, the parent of ClientConnectorError, is
+#: not included: it also covers connections reset after the request was read.
 _CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 class FastClient:
-    """A `Client` that is quick; it opens nothing before its first request."""
+    """A `Client` that favours speed; connects on first use."""
 
     def __init__(
         self,
@@ -41,63 +41,66 @@ class FastClient:
 
     @classmethod
     def trusted(cls, *, connections: int = 256) -> Self:
-        """For addresses that the operator configured: keeps connections, reaches any network."""
+        """For operator-configured URLs: keeps connections alive, reaches any network."""
         return cls(guard=None, connections=connections)
 
     @classmethod
     def guarded(
         cls, guard: Guard, *, connections: int = 256, resolver: AbstractResolver | None = None
     ) -> Self:
-        """For whatever a user can aim; raises Blocked where `guard` does not permit the address."""
+        """For user-supplied URLs; raises Blocked if `guard` does not permit the address."""
         return cls(guard=guard, connections=connections, resolver=resolver)
 
     async def send(self, request: Request) -> Response:
-        """The whole answer; raises NotSent, Blocked, Unanswered or BadAnswer."""
+        """The complete response; raises NotSent, Blocked, Unanswered or BadAnswer."""
         outgoing = prepare(request)
-        with Departure(request) as departure:
-            answer = await self._head(outgoing, departure)
+        with SendProgress(request) as progress:
+            answer = await self._head(outgoing, progress)
             try:
-                return await _body(answer, departure).whole()
+                return await _body(answer, progress).whole()
             finally:
-                if not answer.closed:  # once all is read, the connection is back in the pool
+                if not answer.closed:  # a fully read connection is already back in the pool
                     answer.close()
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
-        """The answer as it comes; raises as `send`."""
+        """The response as a stream; raises as `send`."""
         outgoing = prepare(request)
-        with Departure(request) as departure:
-            answer = await self._head(outgoing, departure)
+        with SendProgress(request) as progress:
+            answer = await self._head(outgoing, progress)
         try:
-            yield _body(answer, departure)
+            yield _body(answer, progress)
         finally:
             answer.close()
 
     async def close(self) -> None:
-        """Drop the running loop's connections; a later request opens new ones."""
+        """Close the running loop's connections; a later request opens new ones."""
         if session := self._sessions.forget():
             await session.close()
 
-    async def _head(self, outgoing: Outgoing, departure: Departure) -> aiohttp.ClientResponse:
+    async def _head(self, outgoing: Outgoing, progress: SendProgress) -> aiohttp.ClientResponse:
         answer = await self._sessions.here().request(
             outgoing.method,
-            # Quoting anew would break signed addresses; so only a "?" without a query gets lost.
+            # Requoting would break signed URLs. A "?" without a query is lost.
             yarl.URL(outgoing.url, encoded=True),
             headers=outgoing.headers,
             data=outgoing.content,
             allow_redirects=False,
-            # aiohttp guesses types, but none for a GET: leaving it alone saves a copy of headers.
+            # aiohttp guesses content types except for GET, where skipping this saves a copy of
+            # headers.
             skip_auto_headers=None if outgoing.method == "GET" else ("Content-Type",),
-            middlewares=(_once(departure),),
+            middlewares=(_translating_errors(progress),),
         )
-        departure.arrive()
+        progress.mark_responded()
         return answer
 
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours is the clock
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=None
+            ),  # SendProgress enforces timeouts
             trust_env=False,
             request_class=_Request,
         )
@@ -108,49 +111,53 @@ class FastClient:
         return _Connector(
             limit=self._connections,
             socket_factory=_sockets_within(self._guard),
-            resolver=self._resolver or Names(),
-            # A kept connection or a remembered name would be a check of yesterday.
+            resolver=self._resolver or ThreadedResolver(),
+            # A kept connection or cached name would bypass the check at connect time.
             use_dns_cache=False,
             force_close=True,
         )
 
 
 class _Request(aiohttp.ClientRequest):
-    """aiohttp's request, with the exchange that it belongs to.
+    """aiohttp's request with its SendProgress attached.
 
-    Tracing would carry it too, and cost a sixth of a poll; a context variable would tie it to its
-    task in a circle, which only the collector unties.
+    Tracing could carry it at a sixth of a poll's cost; a context variable would create a reference
+    cycle with the task.
     """
 
-    departure: Departure
+    progress: SendProgress
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells the exchange, as soon as its connection stands, that bytes may go out."""
+    """Marks the request sent as soon as its connection is established."""
 
     async def connect(
         self,
         req: aiohttp.ClientRequest,
         traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own word
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        cast(_Request, req).departure.leave()
+        try:
+            cast(_Request, req).progress.mark_sent()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
 class _NotPublic(OSError):
-    """Raised where aiohttp expects a failing socket, and found again as the cause of its error."""
+    """Raised in place of a socket error and recovered as the cause of aiohttp's error."""
 
 
 def _sockets_within(guard: Guard) -> aiohttp.SocketFactoryType:
-    """Makes the socket for the very address that is connected to next: no name can change after."""
+    """Creates the socket for the resolved address, so DNS cannot change after the check."""
 
     def make(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         if not guard.permits(str(address[0])):
-            # One text for all, since aiohttp keeps the type only of failures that read alike; and
-            # the address is not told, for it would let users map our network.
+            # One text for all, since aiohttp preserves the error type only if the messages are
+            # equal; the address is omitted so that users cannot map our network.
             msg = "the address is not public"
             raise _NotPublic(msg)
         return socket.socket(family, kind, protocol)
@@ -158,43 +165,43 @@ def _sockets_within(guard: Guard) -> aiohttp.SocketFactoryType:
     return make
 
 
-def _once(departure: Departure) -> aiohttp.ClientMiddlewareType:
-    """Tells the truth from inside aiohttp, which repeats a GET after an error of its own."""
+def _translating_errors(progress: SendProgress) -> aiohttp.ClientMiddlewareType:
+    """Translates errors inside aiohttp, which would otherwise retry a GET."""
 
-    async def tell(
+    async def translate(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        cast(_Request, request).departure = departure
+        cast(_Request, request).progress = progress
         try:
             return await handler(request)
         except (aiohttp.ClientError, OSError) as error:
-            raise _truth(error, departure) from None  # its text may hold the address
+            raise _translated(error, progress) from None  # its text may contain the URL
 
-    return tell
+    return translate
 
 
-def _truth(error: Exception, departure: Departure) -> TransportError:
+def _translated(error: Exception, progress: SendProgress) -> TransportError:
     if isinstance(error, aiohttp.ClientConnectorError):
         blocked = isinstance(error.os_error, _NotPublic)
-        failure = departure.failed(str(error.os_error), connecting=True)
+        failure = progress.failed(str(error.os_error), connecting=True)
         return Blocked(*failure.args) if blocked and isinstance(failure, NotSent) else failure
     if isinstance(error, aiohttp.ClientResponseError):
-        return departure.spoiled("the answer is not HTTP")
-    return departure.failed(type(error).__name__, connecting=isinstance(error, _CONNECTING))
+        return progress.bad_answer("malformed HTTP response")
+    return progress.failed(type(error).__name__, connecting=isinstance(error, _CONNECTING))
 
 
-def _body(answer: aiohttp.ClientResponse, departure: Departure) -> Body:
+def _body(answer: aiohttp.ClientResponse, progress: SendProgress) -> Body:
     return Body(
         answer.content.iter_any(),
         status=answer.status,
         headers=_headers(answer),
-        departure=departure,
-        foreign=(aiohttp.ClientError, OSError),
+        progress=progress,
+        library_errors=(aiohttp.ClientError, OSError),
     )
 
 
 def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
-    """Names in lower case, repeated ones joined, surrogates (bytes that aren't UTF-8) replaced."""
+    """Lower-case names; repeated headers joined; non-UTF-8 bytes (surrogates) read as Latin-1."""
     headers: dict[str, str] = {}
     for name, value in answer.headers.items():
         text = (

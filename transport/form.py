@@ -1,16 +1,16 @@
-"""Multipart bodies: the one encoding that both clients send (RFC 7578)."""
+"""Multipart bodies, encoded once for both clients (RFC 7578)."""
 
 import secrets
 from collections.abc import Iterable
 
 from transport.base import Part
 
-#: What browsers write for characters that would end a quoted name (WHATWG HTML, 4.10.21.8).
+#: Browsers' escapes for characters that would end a quoted name (WHATWG HTML, 4.10.21.8).
 _QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 def encode(parts: Iterable[Part]) -> tuple[str, bytes]:
-    """The content type, which names a boundary that occurs nowhere else, and the body."""
+    """The content type, with a random boundary, and the body."""
     boundary = secrets.token_hex(16)
     body = b"".join(_head(part, boundary) + part.content + b"\r\n" for part in parts)
     return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()

@@ -1,7 +1,7 @@
-"""The outbound guard: which addresses a request that a user can aim may reach.
+"""The outbound guard: which addresses a request to a user-supplied URL may reach.
 
-The check that counts is `permits`, asked with the address of each socket just before it connects:
-no changing name and no odd spelling gets around that. `check_host` is only an early answer.
+`permits` is the enforcing check: it runs on each socket's address just before it connects, so DNS
+rebinding and unusual spellings do not get around it. `check_host` only refuses early.
 """
 
 import socket
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-#: Not for the public, though some patch versions of Python's tables call them global.
+#: Not public, though some Python patch versions list them as global.
 _NEVER = (
     IPv4Network("192.0.0.0/24"),  # IETF protocols; Oracle's cloud metadata is at 192.0.0.192
     IPv4Network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
-    IPv4Network("168.63.129.16/32"),  # Azure's host, as every virtual machine there sees it
-    IPv6Network("2001::/23"),  # IETF protocols, Teredo among them
+    IPv4Network("168.63.129.16/32"),  # Azure's host, as seen from every virtual machine
+    IPv6Network("2001::/23"),  # IETF protocols, including Teredo
     IPv6Network("2001:db8::/32"),  # documentation
     IPv6Network("3fff::/20"),  # documentation, RFC 9637
 )
-#: All that has been allotted for hosts on the internet (IANA, IPv6 Global Unicast Address Space).
+#: All space allocated to internet hosts (IANA, IPv6 Global Unicast Address Space).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-#: An IPv6-only network reaches an IPv4 address through this one (RFC 6052).
+#: IPv6-only networks reach IPv4 addresses through this prefix (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -35,7 +35,7 @@ class Guard:
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def permits(self, ip: str | IPv4Address | IPv6Address) -> bool:
-        """Whether a socket may connect to this address; what is no address is not permitted."""
+        """Whether a socket may connect to this address; False if it is not an IP address."""
         try:
             address = ip_address(str(ip).partition("%")[0])
         except ValueError:
@@ -46,27 +46,27 @@ class Guard:
         return _is_public(address) if inner is None else self.permits(inner)
 
     def check_host(self, url: str) -> str | None:
-        """Why this address is refused already when a request names it, or None.
+        """Why this URL can be refused before resolving it, or None.
 
-        A host name passes: it is resolved, and checked, at each connection.
+        A host name passes: it is resolved and checked at each connection.
         """
         try:
             host = urlsplit(url).hostname
         except ValueError:
             host = None
         if not host:
-            return "the address has no host"
+            return "the URL has no host"
         host = unicodedata.normalize("NFKC", host).removesuffix(".")
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
             return f"{host} is not a public address"
         if _is_loopback_name(host) and not any(self.permits(ip) for ip in _LOOPBACK):
-            return f"{host} is this machine itself, not a public address"
+            return f"{host} is this machine, not a public address"
         return None
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host spells out, also as resolvers read it: 2130706433, 0x7f.1, 127.1."""
+    """The IP address a host spells out, including resolver forms: 2130706433, 0x7f.1, 127.1."""
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:
@@ -82,7 +82,7 @@ def _is_loopback_name(host: str) -> bool:
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """The IPv4 address at which a connection to this IPv6 address ends."""
+    """The IPv4 address that a connection to this IPv6 address reaches."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:

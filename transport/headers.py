@@ -1,4 +1,4 @@
-"""What answers' headers say, read once for all providers."""
+"""Response headers, parsed once for all providers."""
 
 import math
 import time
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-#: No provider's word holds work up for longer, in seconds.
+#: Upper bound on any Retry-After, in seconds.
 LONGEST_WAIT = 24 * 3600.0
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that the far side asks us to wait (RFC 9110, section 10.2.3), or None if it doesn't.
+    """Seconds the server asks us to wait (RFC 9110, section 10.2.3), or None.
 
-    A past date or negative number is 0, what can't be read is None. `now` is Unix time; the names
-    in `headers` are in lower case.
+    A past date or negative number is 0; an unparsable value is None. `now` is Unix time; `headers`
+    has lower-case names.
     """
     text = headers.get("retry-after", "").strip()
     seconds = _number(text)
@@ -35,7 +35,7 @@ def _number(text: str) -> float | None:
 def _unix_time(text: str) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
-        # HTTP dates are in GMT, also where the zone is left out or written -0000.
+        # HTTP dates are GMT, even without a zone or with -0000.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

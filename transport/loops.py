@@ -1,4 +1,4 @@
-"""What belongs to one event loop and so to one process: made at its first use there."""
+"""Values scoped to one event loop, and so to one process; created on first use."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """One value for each event loop that asks, so that a client may be made before a fork.
+    """One value per event loop, so that a client can be constructed before a fork.
 
-    Values of other loops are kept and not touched: a child that let go of its parent's connections
-    would take them out of the poll set that the two share.
+    Values of other loops are kept untouched: a child closing its parent's connections would remove
+    them from the poll set that both share.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -26,5 +26,5 @@ class PerLoop(Generic[T]):
         return self._made[loop]
 
     def forget(self) -> T | None:
-        """The running loop's value if it was made, for its last use."""
+        """Remove and return the running loop's value, or None if never created."""
         return self._made.pop(asyncio.get_running_loop(), None)

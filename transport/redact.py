@@ -1,35 +1,35 @@
-"""What may be logged: addresses without query or credentials, text without keys."""
+"""Redaction for logs: URLs without query or credentials, text without keys."""
 
 import re
 
-#: Read up to the path's end by hand, because it must also cut addresses that no parser accepts.
+#: Parsed by hand up to the end of the path, so that malformed URLs are cut too.
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/?#\s\"'<>]*@)?(?P<rest>[^?#\s\"'<>]*)(?:[?#][^\s\"'<>]*)?",
     re.IGNORECASE,
 )
 _MASK = "[…]"
 _SECRETS = (
-    # An Authorization header's credentials: vendors use Bearer, Basic, Key (fal) and Token.
+    # Authorization credentials: vendors use Bearer, Basic, Key (fal) and Token.
     re.compile(r"(?P<kept>\b(?:Bearer|Basic|Key|Token)\s+)[\w.:~+/=-]{8,}", re.IGNORECASE),
-    # key=value and "key": "value", whatever the value looks like.
+    # key=value and "key": "value", for any value.
     re.compile(
         r"(?P<kept>\b[\w-]*(?:api[_-]?key|secret|token|password|signature|authorization)"
         r"[\"']?\s*[=:]\s*[\"']?)(?!(?:Bearer|Basic|Key|Token)\b)[^\s\"',;&}]+",
         re.IGNORECASE,
     ),
-    # Secrets that are known by their look: webhooks, ours, OpenAI, Runway, Replicate, Google, JWT.
+    # Secrets recognised by prefix: webhooks, ours, OpenAI, Runway, Replicate, Google, JWT.
     re.compile(r"(?P<kept>\b(?:whsec_|lt_|sk-|key_|r8_|AIza|ya29\.|eyJ))[\w.~+/=-]{6,}"),
 )
 
 
 def safe_url(url: str) -> str:
-    """Scheme, host and path: no credentials, and no query, for it may hold a signature."""
+    """Scheme, host and path, without credentials or query, which may hold a signature."""
     found = _URL.match(url)
     return f"{found['scheme']}://{found['rest']}" if found else _MASK
 
 
 def redact(text: str) -> str:
-    """The text with addresses cut as by `safe_url` and everything that looks like a key masked."""
+    """The text with URLs cut as by `safe_url` and anything that looks like a key masked."""
     text = _URL.sub(lambda found: safe_url(found[0]), text)
     for secret in _SECRETS:
         text = secret.sub(rf"\g<kept>{_MASK}", text)

@@ -1,7 +1,7 @@
-"""The Standard Webhooks signature as it is on the wire: made for our webhooks, checked on others'.
+"""The Standard Webhooks signature: signs our webhooks, verifies vendors' callbacks.
 
 The signed content is `id.timestamp.body` (standard-webhooks specification 1.0.0, "signature
-scheme"). What a secret's text means is for whoever holds the secret; here a key is its bytes.
+scheme"). Callers decode their own secrets; here a key is bytes.
 """
 
 import base64
@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-#: What marks a secret as base64 of the key's bytes.
+#: Prefix of a secret that is base64 of the key's bytes.
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
-#: How far `webhook-timestamp` may be from a receiver's own clock, in seconds.
+#: Maximum difference between `webhook-timestamp` and the receiver's clock, in seconds.
 TOLERANCE: Final = 300.0
 
 _VERSION: Final = "v1"
@@ -21,7 +21,7 @@ _UNIX_SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def key_in(encoded: str) -> bytes:
-    """The key in strict base64, without the prefix; ValueError where it is none."""
+    """Decode a key from strict base64, without the prefix; raises ValueError."""
     return base64.b64decode(encoded, validate=True)
 
 
@@ -40,10 +40,10 @@ def is_signed(
     now: float,
     tolerance: float = TOLERANCE,
 ) -> bool:
-    """Whether one of the signatures is made with the key and the timestamp is fresh.
+    """Whether one of the signatures matches the key and the timestamp is fresh.
 
-    Whatever a stranger may put into the headers is False, never an error; names are matched in any
-    case, and several signatures stand side by side while a secret is rotated. `now` is Unix time.
+    Malformed headers return False and never raise; names are case-insensitive, and several
+    signatures may be present while a secret is rotated. `now` is Unix time.
     """
     sent = {name.lower(): value for name, value in headers.items()}
     message_id, timestamp = sent.get("webhook-id", ""), sent.get("webhook-timestamp", "")

@@ -1,12 +1,13 @@
-"""What goes on the wire: a request made whole, and checked before a connection is asked for.
+"""Prepares and validates requests before a connection is opened.
 
-A request that no server could read is refused here as NotSent. Left to the HTTP libraries, a key
-with a stray newline would fail half-way into a paid POST, and its fate would count as unknown.
+An invalid request is refused here as NotSent. In the HTTP libraries, a key with a stray newline
+would fail in the middle of a paid POST and leave its outcome unknown.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import yarl
 
@@ -14,11 +15,11 @@ from transport.base import NotSent, Request
 from transport.form import encode
 from transport.redact import safe_url
 
-#: Sent unless the request says otherwise. `identity`: sizes and hashes mean the bytes that arrive,
-#: and no small answer unpacks into a large one.
+#: Default headers. `identity`: sizes and hashes refer to the bytes received, and a small response
+#: cannot decompress into a large one.
 _DEFAULTS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "longtake"}
 
-#: Scheme, host, port, path with query, fragment: RFC 3986, less the credentials. A label of a wrong
+#: Scheme, host, port, path with query, fragment: RFC 3986 without credentials. A label of invalid
 #: length would make the resolver raise UnicodeError (RFC 1035, section 2.3.4).
 _ADDRESS = re.compile(
     r"https?://"
@@ -28,7 +29,7 @@ _ADDRESS = re.compile(
     r"(?:#[!-~]*)?",
     re.IGNORECASE | re.ASCII,
 )
-#: RFC 9110, sections 5.1 and 5.5; without obs-text, which the two libraries encode differently.
+#: RFC 9110, sections 5.1 and 5.5, without obs-text, which the two libraries encode differently.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 _LARGEST_PORT = 65_535
@@ -36,7 +37,7 @@ _LARGEST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A request as both clients send it; `url` is ASCII, `target` its path and query."""
+    """A request ready for either client; `url` is ASCII, `target` its path and query."""
 
     method: str
     url: str
@@ -46,10 +47,10 @@ class Outgoing:
 
 
 def prepare(request: Request) -> Outgoing:
-    """The request with default headers and its body encoded.
+    """The request with default headers and an encoded body.
 
     Raises:
-        NotSent: the address or a header is not valid HTTP, or the address holds credentials.
+        NotSent: the URL or a header is not valid HTTP, or the URL contains credentials.
     """
     url, target = _checked_address(request.url)
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -68,13 +69,16 @@ def prepare(request: Request) -> Outgoing:
 
 def _checked_address(text: str) -> tuple[str, str]:
     try:
-        # An ASCII address may be signed, so not a byte is changed; others can't go as they are.
+        # An ASCII URL may be signed, so it is sent unchanged; others must be encoded.
         url = text if text.isascii() else str(yarl.URL(text))
+        if "[" in url:  # brackets with no IPv6 address between them: the libraries raise ValueError
+            yarl.URL(url, encoded=True)
+            urlsplit(url)
     except ValueError:
         url = ""
     found = _ADDRESS.fullmatch(url)
     if not found or int(found["port"] or 80) not in range(1, _LARGEST_PORT + 1):
-        msg = f"{safe_url(text)} is not an address that a request can be sent to"
+        msg = f"{safe_url(text)} is not a valid http:// or https:// URL"
         raise NotSent(msg)
     target = found["target"]
     return url, target if target.startswith("/") else f"/{target}"
@@ -84,12 +88,12 @@ def _check_headers(headers: dict[str, str], request: Request) -> None:
     for name, value in headers.items():
         if not _is_header(name, value):
             msg = (
-                f"{request.method} {safe_url(request.url)}: the header {name!r} has characters "
-                "that HTTP does not allow (a stray space or newline in a key?)"
+                f"{request.method} {safe_url(request.url)}: header {name!r} contains characters "
+                "not allowed in HTTP (a stray space or newline in a key?)"
             )
             raise NotSent(msg)
 
 
-@lru_cache(maxsize=256)  # most requests say what the last one said
+@lru_cache(maxsize=256)  # most requests repeat the previous one's headers
 def _is_header(name: str, value: str) -> bool:
     return bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value))

@@ -1,1 +1,1 @@
-"""How we tell people: signing and delivery."""
+"""Outgoing webhooks: rendering, signing, sending and the retry schedule."""

@@ -1,4 +1,4 @@
-"""What a webhook says: the kinds of events, and the one rendering whose bytes every try sends."""
+"""Webhook event types, and the body that is rendered once and sent at every try."""
 
 import json
 from datetime import UTC, datetime
@@ -7,27 +7,25 @@ from typing import Any
 
 
 class EventType(StrEnum):
-    """What an event tells; each final state makes exactly one."""
+    """The type of an event; each final state emits exactly one."""
 
     #: At least one video is stored.
     VIDEO_COMPLETED = "video.completed"
-    #: No video will come.
+    #: The job ended without a video.
     VIDEO_FAILED = "video.failed"
-    #: Its owner no longer wanted it.
+    #: The owner cancelled the job.
     VIDEO_CANCELLED = "video.cancelled"
-    #: Every job of a batch is final.
-    BATCH_COMPLETED = "batch.completed"
 
 
 def render(event_type: EventType, at: datetime, data: dict[str, Any]) -> bytes:
     """The body, `{"type","timestamp","data"}`: rendered once, stored, and sent byte for byte.
 
     Raises:
-        ValueError: `at` is not aware, or `data` holds NaN or an infinity, which JSON can't say.
-        TypeError: `data` holds something that is not JSON.
+        ValueError: `at` is naive, or `data` contains NaN or an infinity.
+        TypeError: `data` contains a value that JSON cannot represent.
     """
     if at.tzinfo is None:
-        msg = "an event's time must know its time zone"
+        msg = "the event's time must have a time zone"
         raise ValueError(msg)
     timestamp = at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     event = {"type": event_type.value, "timestamp": timestamp, "data": data}

@@ -1,9 +1,9 @@
-"""When a webhook is tried again: the schedule as data, and one pure decision over it."""
+"""The retry schedule for webhooks, and the function that applies it."""
 
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
 
-#: Seconds between one failed try and the next: ten tries in all, over about 75 hours.
+#: Seconds between a failed try and the next: ten tries in all, over about 75 hours.
 DELAYS = (
     5.0,
     5 * _MINUTE,
@@ -15,20 +15,22 @@ DELAYS = (
     20 * _HOUR,
     24 * _HOUR,
 )
-#: Share by which a delay is shortened or lengthened, so that a recovered host is not stampeded.
+#: Fraction by which a delay is randomised, so that a recovered host is not overloaded.
 JITTER = 0.1
-#: The longest that a receiver's Retry-After may hold its delivery back, in seconds.
+#: Seconds after which the last try was made, unless a receiver asked for more time.
+LASTS = sum(DELAYS) * (1 + JITTER)
+#: Maximum honoured Retry-After, in seconds.
 LONGEST_RETRY_AFTER = 24 * _HOUR
 
 
 def next_try(tries: int, *, retry_after: float | None, jitter: float) -> float | None:
-    """Seconds to wait after the failed try number `tries` (1 is the first); None after the last.
+    """Seconds to wait after failed try number `tries` (from 1); None after the last.
 
-    `jitter` is the caller's random number in -1..1. The receiver's Retry-After moves the next try
-    later, never earlier, and adds no tries.
+    `jitter` is a random number in -1..1. Retry-After can delay the next try, never advance it, and
+    adds no tries.
     """
     if tries < 1:
-        msg = f"tries counts the tries that were made, so it begins at 1 (it is {tries})"
+        msg = f"tries begins at 1 (it is {tries})"
         raise ValueError(msg)
     if tries > len(DELAYS):
         return None

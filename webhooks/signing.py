@@ -1,7 +1,7 @@
-"""The signature on every webhook: Standard Webhooks v1, made here and checked here.
+"""Signs our webhooks with Standard Webhooks v1, and verifies them.
 
-The id is constant over retries, the timestamp is of this very try (standard-webhooks specification
-1.0.0, "signature scheme"); how both are signed is in `transport.signature`.
+The id is constant over retries, the timestamp is of the current try (standard-webhooks
+specification 1.0.0, "signature scheme"); `transport.signature` does the signing.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from transport.signature import SECRET_PREFIX, TOLERANCE
 
 
 class BadSecret(ValueError):
-    """The secret can't be made into a key; the message never repeats it."""
+    """The secret cannot be decoded into a key; the message never contains it."""
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The key's bytes: `whsec_…` is strict base64, any other text is its own UTF-8.
+    """The key's bytes: `whsec_…` is strict base64; any other secret is its UTF-8 bytes.
 
     Raises:
         BadSecret: the secret is empty, or what follows `whsec_` is not base64.
@@ -43,7 +43,7 @@ def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
 
     Raises:
         BadSecret: see `secret_bytes`.
-        ValueError: the id is not ASCII, or holds the full stop that ends it in the signed content.
+        ValueError: the id is not ASCII or contains a full stop, the signed content's separator.
     """
     if not (message_id and message_id.isascii() and "." not in message_id):
         msg = "a webhook id must be ASCII without a full stop"
@@ -53,7 +53,7 @@ def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def headers(secret: str | None, *, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of one try; without a secret there is no signature. Raises as `sign`."""
+    """The headers of one try; unsigned without a secret. Raises as `sign`."""
     unsigned = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
     if secret is None:
         return unsigned
@@ -69,7 +69,7 @@ def verify(
     now: float,
     tolerance: float = TOLERANCE,
 ) -> bool:
-    """Whether one of the signatures is ours and the timestamp is fresh; see `signature.is_signed`.
+    """Whether one of the signatures is valid and the timestamp fresh; see `signature.is_signed`.
 
     Raises:
         BadSecret: the receiver's own secret is unusable.

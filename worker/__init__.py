@@ -1,1 +1,1 @@
-"""What `celery -A worker` finds: signals, logging, graceful stop, and the embedded local stack."""
+"""What `celery -A worker` finds: the app, its signals, beat's scheduler."""

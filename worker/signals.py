@@ -5,16 +5,17 @@ from typing import Any
 import structlog
 from celery import signals
 
+from logs import configure
 from settings import current
-from tasks import lifecycle, loop
-from worker.logging import configure
+from tasks import loop
+from tasks.pump import running as lifecycle
 
 log = structlog.get_logger()
 
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    configure(current())
+    configure(current().log_level)
 
 
 @signals.task_prerun.connect

@@ -1,1 +1,1 @@
-"""`longtake demo`: real prompts through every model on a stack of its own, every claim checked."""
+"""`longtake demo`: real prompts through every model on a private stack, with verified results."""

@@ -1,4 +1,4 @@
-"""The demo's live picture: a line for each model, a bar for all; text where nothing can move."""
+"""The demo's live display: one line per model and a total; plain lines without a terminal."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,10 +26,10 @@ def board(shots: Sequence[Shot]) -> Iterator[Board]:
         yield _Lines()
         return
     with Live(console=err, refresh_per_second=4) as live:
-        yield _Picture(live, [shot.model for shot in shots])
+        yield _LiveTable(live, [shot.model for shot in shots])
 
 
-class _Picture:
+class _LiveTable:
     def __init__(self, live: Live, models: Sequence[str]) -> None:
         self._live = live
         self._submitted = {model: models.count(model) for model in dict.fromkeys(models)}
@@ -47,16 +47,16 @@ class _Picture:
 
 
 class _Lines:
-    """One line whenever the numbers change."""
+    """Prints a line when the counts change."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._last_line = ""
 
     def show(self, jobs: Sequence[Json]) -> None:
         pending, processing, done, failed = _counts(jobs)
         line = f"{pending} pending, {processing} processing, {done} done, {failed} failed"
-        if line != self._said:
-            self._said = line
+        if line != self._last_line:
+            self._last_line = line
             say(line)
 
 

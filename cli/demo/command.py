@@ -1,4 +1,4 @@
-"""The demo's story: a stack of its own, prompts in, videos out, and a verdict on all of it."""
+"""The demo: start a private stack, submit prompts, collect videos, verify the results."""
 
 import asyncio
 import secrets
@@ -24,15 +24,15 @@ from cli.errors import CommandError, ExitCode, JobFailed, Refused
 from cli.stopping import stopped_by_signals
 from cli.waiting import FINAL, LOOK
 from settings import VENDOR_VARIABLES, environment
+from stack.errors import StackError
+from stack.folder import Folder
+from stack.servers.server import tail
+from stack.stack import Stack, running
 from transport.base import TransportError
-from worker.embedded.server import tail
-from worker.stack.errors import StackError
-from worker.stack.folder import Folder
-from worker.stack.stack import Stack, running
 
-#: How long everything may take after the stack is up, and word of the last job, in seconds.
+#: Timeouts after the stack is up, in seconds: the whole run, and the last webhook.
 BOUND, WEBHOOK_BOUND = 150.0, 20.0
-#: Jobs on one page of the API's list, so the most that the demo runs.
+#: Maximum jobs: what one page of the API's list can show.
 MOST_JOBS = 96
 
 
@@ -43,34 +43,36 @@ def register(app: typer.Typer) -> None:
 def demo(
     jobs: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="How many prompts.")] = 24,
 ) -> None:
-    """Run real prompts through every model, start to finish, and check every promise.
+    """Run real prompts through every model, end to end, and verify every promise.
 
-    Everything is started for it and stopped after it: servers, workers, API and a simulator of the
-    vendors. Nothing is paid and nothing leaves this machine. Exits 0 only if all of it held.
+    Starts and stops its own servers, workers, API and vendor simulator. Costs nothing; no data
+    leaves this machine. Exits 0 only if every check passes.
     """
     place = Place.make()
     try:
         held = asyncio.run(_demo(place, jobs))
     except (CommandError, StackError, TransportError, TimeoutError) as error:
-        place.tell_logs()
+        place.show_logs()
         if isinstance(error, TimeoutError):
-            raise JobFailed(f"the demo did not end within {BOUND:.0f} s") from error
+            raise JobFailed(f"the demo did not finish within {BOUND:.0f} s") from error
         raise
     except asyncio.CancelledError:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         place.clear()
     if not held:
-        place.tell_logs()
+        place.show_logs()
         raise typer.Exit(ExitCode.JOB_FAILED)
 
 
 async def _demo(place: "Place", wanted: int) -> bool:
     secret = f"whsec_{secrets.token_hex(16)}"
-    with stopped_by_signals(lambda: show.say("Stopping …")):
+    with stopped_by_signals(lambda: show.say("Stopping …")) as stop:
         async with (
             receiving(secret) as receiver,
-            running(_own_environment(place), simulate=True, tell=show.say) as stack,
+            running(
+                _own_environment(place), simulate=True, tell=show.say, hurry=stop.hurry
+            ) as stack,
         ):
             _greet(stack)
             began = time.monotonic()
@@ -91,13 +93,13 @@ async def _demo(place: "Place", wanted: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One demo's folder: its videos and logs stay, its servers' files go."""
+    """One demo's folder; videos and logs are kept, server data is removed."""
 
     folder: Path
 
     @classmethod
     def make(cls) -> "Place":
-        """A new folder beside the stack's data; raises Refused when none can be made."""
+        """Create a folder beside the stack's data; raises Refused if that fails."""
         parent = Path(environment().get("LONGTAKE_DATA_DIR") or ".longtake").resolve()
         for number in range(1, 10_000):
             try:
@@ -105,28 +107,28 @@ class Place:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise Refused(f"{parent} can't be used: {error.strerror}") from error
+                raise Refused(f"cannot create {parent}: {error.strerror}") from error
             return cls(parent / f"demo-{number}")
-        raise Refused(f"{parent} holds too many demos: remove some")
+        raise Refused(f"too many demo folders in {parent}; remove some")
 
     @property
     def stack(self) -> Path:
         return self.folder / "stack"
 
     def clear(self) -> None:
-        """Keeps the logs; removes the stack's data."""
+        """Move the logs up and remove the stack's data."""
         if (self.stack / "logs").exists():
             shutil.move(self.stack / "logs", self.folder / "logs")
         Folder(self.stack).discard()
 
-    def tell_logs(self) -> None:
+    def show_logs(self) -> None:
         logs = self.folder / "logs" if (self.folder / "logs").exists() else self.stack / "logs"
         for log in sorted(logs.glob("*.log")):
             show.say(f"\n{log}\n{tail(log)}")
 
 
 def _own_environment(place: Place) -> dict[str, str]:
-    """Ours without the operator's settings and credentials: the demo must cost nothing."""
+    """Our environment without Longtake settings and vendor credentials, so nothing is charged."""
     kept = {
         name: value
         for name, value in environment().items()
@@ -137,7 +139,7 @@ def _own_environment(place: Place) -> dict[str, str]:
 
 
 async def _submit(api: Api, shots: Sequence[Shot]) -> list[str]:
-    """The jobs' ids, in the order of the shots."""
+    """Submit all; returns the job ids in the order of the shots."""
     accepted = await asyncio.gather(
         *(asyncio.to_thread(api.submit, shot.body, app_id="demo") for shot in shots)
     )
@@ -145,7 +147,7 @@ async def _submit(api: Api, shots: Sequence[Shot]) -> list[str]:
 
 
 async def _until_final(api: Api, shots: Sequence[Shot], ids: Sequence[str]) -> list[Json]:
-    """The jobs in the order of the shots, all final; shows them meanwhile."""
+    """Wait, showing progress, until all jobs are final; in the order of the shots."""
     with board(shots) as shown:
         while True:
             page = await asyncio.to_thread(lambda: api.jobs(app_id="demo", limit=100))
@@ -171,7 +173,7 @@ def _greet(stack: Stack) -> None:
 
 
 def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path) -> bool:
-    table = Table(title="What was made", box=None, header_style="bold", title_justify="left")
+    table = Table(title="Results", box=None, header_style="bold", title_justify="left")
     for name in ("model", "jobs", "complete", "video", "cost"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for model in dict.fromkeys(shot.model for shot in seen.shots):

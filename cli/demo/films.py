@@ -1,4 +1,4 @@
-"""The finished videos: brought over HTTP as a user would, opened, measured and counted."""
+"""The finished videos: downloaded over HTTP, decoded and measured."""
 
 import asyncio
 import hashlib
@@ -12,18 +12,18 @@ from cli.api import Api, Json
 from cli.demo.shots import Shot
 from cli.errors import CommandError
 
-#: How far a video's length may be from what was asked, in seconds: one frame, rounded up.
+#: Tolerance of a video's length, in seconds: one frame, rounded up.
 TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """One downloaded video, and what is wrong with it, if anything."""
+    """One downloaded video and its defect, if any."""
 
     path: Path
     frames: int
     seconds: float
-    complaint: str | None
+    defect: str | None
 
 
 async def bring(api: Api, shots: Sequence[Shot], jobs: Sequence[Json], to: Path) -> list[Film]:
@@ -45,13 +45,13 @@ def _bring(api: Api, job: Json, path: Path) -> Film:
         api.download(job["video_url"], path)
         frames, seconds, size = _measure(path)
     except (CommandError, av.FFmpegError, OSError) as error:
-        return Film(path=path, frames=0, seconds=0, complaint=f"{path.name}: {error}")
-    complaint = _complaint(job, path, frames=frames, seconds=seconds, size=size)
-    return Film(path=path, frames=frames, seconds=seconds, complaint=complaint)
+        return Film(path=path, frames=0, seconds=0, defect=f"{path.name}: {error}")
+    defect = _defect(job, path, frames=frames, seconds=seconds, size=size)
+    return Film(path=path, frames=frames, seconds=seconds, defect=defect)
 
 
 def _measure(path: Path) -> tuple[int, float, str]:
-    """Frames that decode, length in seconds, and "WIDTHxHEIGHT"."""
+    """Number of decoded frames, length in seconds, and "WIDTHxHEIGHT"."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
@@ -59,13 +59,16 @@ def _measure(path: Path) -> tuple[int, float, str]:
         return frames, float(frames / rate) if rate else 0.0, f"{stream.width}x{stream.height}"
 
 
-def _complaint(job: Json, path: Path, *, frames: int, seconds: float, size: str) -> str | None:
-    told = job["outputs"][0]
+def _defect(job: Json, path: Path, *, frames: int, seconds: float, size: str) -> str | None:
+    expected = job["outputs"][0]
     content = path.read_bytes()
     if abs(seconds - job["duration_seconds"]) > TOLERANCE:
         return f"{path.name} lasts {seconds:.2f} s, not {job['duration_seconds']} s"
     if size != job["size"]:
         return f"{path.name} is {size}, not {job['size']}"
-    if hashlib.sha256(content).hexdigest() != told["sha256"] or len(content) != told["bytes"]:
-        return f"{path.name} is not the file that the job describes"
-    return None if frames else f"{path.name} has no frame"
+    if (
+        hashlib.sha256(content).hexdigest() != expected["sha256"]
+        or len(content) != expected["bytes"]
+    ):
+        return f"{path.name} differs from the job's sha256 or size"
+    return None if frames else f"{path.name} has no frames"

@@ -1,4 +1,4 @@
-"""The demo's webhook receiver: what a backend app would run, on loopback."""
+"""The demo's webhook receiver, as a backend app would run it, on loopback."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from webhooks.signing import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """One request that came."""
+    """One received webhook request."""
 
-    #: The `webhook-id`: the same for every try of one event.
+    #: The `webhook-id`, the same for every try of an event.
     id: str
     is_signed: bool
     type: str
@@ -25,11 +25,11 @@ class Receipt:
 
 
 class Receiver:
-    """Keeps every request; one whose signature is wrong is refused, and remembered too."""
+    """Records every request; one with an invalid signature is answered with 401."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
-        self._came = asyncio.Event()
+        self._received = asyncio.Event()
         self.url = ""
         self.receipts: list[Receipt] = []
 
@@ -46,24 +46,24 @@ class Receiver:
                 status=message["data"]["status"],
             )
         )
-        self._came.set()
+        self._received.set()
         return web.Response(status=204 if is_signed else 401)
 
     async def heard_of(self, job_ids: Iterable[str], *, bound: float) -> None:
-        """Returns when there was word of every job, or after `bound` seconds."""
+        """Wait until every job has a webhook, or for `bound` seconds."""
         wanted = set(job_ids)
         try:
             async with asyncio.timeout(bound):
                 while not wanted <= {receipt.job_id for receipt in self.receipts}:
-                    self._came.clear()
-                    await self._came.wait()
+                    self._received.clear()
+                    await self._received.wait()
         except TimeoutError:
-            return  # what is missing is for the verdict to say
+            return  # the verdict reports missing ones
 
 
 @asynccontextmanager
 async def receiving(secret: str) -> AsyncIterator[Receiver]:
-    """A receiver on a free port for as long as the block lasts."""
+    """A receiver on a free port, for the duration of the block."""
     receiver = Receiver(secret)
     app = web.Application()
     app.router.add_post("/hooks", receiver.handle)

@@ -1,4 +1,4 @@
-"""What the demo asks for: a prompt, a model and the request that suits both."""
+"""The demo's requests: a prompt, a model and suitable parameters."""
 
 import base64
 import itertools
@@ -12,9 +12,9 @@ from pathlib import Path
 from cli.api import Json
 from cli.errors import Refused
 
-#: VBench's; see PROMPTS.md.
+#: From VBench; see PROMPTS.md.
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
-#: Clips are this long, in seconds, and of this resolution, or what a model has nearest below.
+#: Requested length in seconds, and resolution; the nearest lower if a model lacks it.
 DURATION, RESOLUTION = 5, "720p"
 
 
@@ -40,10 +40,10 @@ def read_prompts() -> list[str]:
 def plan(
     models: Sequence[Json], *, wanted: int, webhook_url: str, webhook_secret: str
 ) -> list[Shot]:
-    """At least one shot for each available model, and `wanted` in all, each prompt once.
+    """One shot or more for each available model, `wanted` in all, each prompt used once.
 
     Raises:
-        Refused: there are fewer prompts than shots.
+        Refused: too few prompts, or no available model.
     """
     available = [model for model in models if model["available"]]
     prompts = read_prompts()
@@ -66,7 +66,7 @@ def plan(
 
 
 def settings_for(model: Json) -> Json:
-    """The short, small request that a model can carry."""
+    """Parameters for a short, small video on this model."""
     limits = model["limits"]
     short = [seconds for seconds in limits["durations"] if seconds <= DURATION]
     chosen: Json = {"duration_seconds": max(short) if short else min(limits["durations"])}
@@ -78,7 +78,7 @@ def settings_for(model: Json) -> Json:
 
 
 def picture(width: int, height: int) -> str:
-    """A still of a dusk over the sea, as the data URI of a PNG (8-bit RGB, ISO 15948)."""
+    """A still image of a sunset as a PNG data URI (8-bit RGB, ISO 15948)."""
     sky = [bytes((40 + 180 * y // height, 60 + 90 * y // height, 140)) for y in range(height)]
     lines = b"".join(b"\x00" + colour * width for colour in sky)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Whether everything held: each claim checked against those who must know, and said in a line."""
+"""Verifies the demo's promises against videos, webhooks and the simulator's bill."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,13 @@ from cli.demo.films import Film
 from cli.demo.receiver import Receipt
 from cli.demo.shots import Shot
 
-#: At most so many complaints of one kind are told.
-MOST_TOLD = 3
+#: Maximum details shown per claim.
+MAX_DETAILS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence, and whether it is true."""
+    """A statement and whether it is true."""
 
     text: str
     holds: bool
@@ -24,7 +24,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Everything that the demo saw; `jobs` in the order of `shots`."""
+    """Everything the demo collected; `jobs` in the order of `shots`."""
 
     shots: Sequence[Shot]
     jobs: Sequence[Json]
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def claims(seen: Outcome) -> list[Claim]:
-    return [_complete(seen), _playable(seen), _told_once(seen), _paid_once(seen), _priced(seen)]
+    return [_complete(seen), _playable(seen), _notified_once(seen), _paid_once(seen), _priced(seen)]
 
 
 def _complete(seen: Outcome) -> Claim:
@@ -46,15 +46,15 @@ def _complete(seen: Outcome) -> Claim:
 
 
 def _playable(seen: Outcome) -> Claim:
-    complaints = [film.complaint for film in seen.films if film.complaint]
-    good = len(seen.films) - len(complaints)
+    details = [film.defect for film in seen.films if film.defect]
+    good = len(seen.films) - len(details)
     frames = sum(film.frames for film in seen.films)
     text = f"{good} videos downloaded and played: right length, size and hash, {frames:,} frames"
-    return Claim(text=_with(text, complaints), holds=good == len(seen.shots))
+    return Claim(text=_with(text, details), holds=good == len(seen.shots))
 
 
-def _told_once(seen: Outcome) -> Claim:
-    """One event for each job; a repeated try of the same event has the same id and does no harm."""
+def _notified_once(seen: Outcome) -> Claim:
+    """One event per job; retries of an event share its id."""
     unsigned = sum(not receipt.is_signed for receipt in seen.receipts)
     events = {(receipt.job_id, receipt.id) for receipt in seen.receipts if receipt.is_signed}
     per_job = Counter(job_id for job_id, _ in events)
@@ -64,7 +64,7 @@ def _told_once(seen: Outcome) -> Claim:
         if per_job[job["id"]] != 1
     ]
     wrong += [
-        f"{receipt.job_id} was told as {receipt.type}"
+        f"{receipt.job_id} was reported as {receipt.type}"
         for receipt in seen.receipts
         if receipt.type != "video.completed"
     ]
@@ -94,7 +94,7 @@ def _priced(seen: Outcome) -> Claim:
 
 
 def total(jobs: Sequence[Json]) -> float:
-    """What they cost, in US dollars of the vendors' list prices."""
+    """Total cost in US dollars, at the vendors' list prices."""
     return sum(float(job.get("cost_usd", 0)) for job in jobs)
 
 
@@ -110,7 +110,7 @@ def _texts(body: Any) -> Iterator[str]:
                 yield from _texts(value)
 
 
-def _with(text: str, complaints: Sequence[str]) -> str:
-    told = complaints[:MOST_TOLD]
-    more = [f"and {len(complaints) - len(told)} more"] if len(complaints) > len(told) else []
-    return "\n    ".join((text, *told, *more))
+def _with(text: str, details: Sequence[str]) -> str:
+    shown = details[:MAX_DETAILS]
+    more = [f"and {len(details) - len(shown)} more"] if len(details) > len(shown) else []
+    return "\n    ".join((text, *shown, *more))

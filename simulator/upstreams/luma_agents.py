@@ -1,4 +1,4 @@
-"""Luma's Agents API, version 2026-04-01: generations, submitted and polled, never cancelled.
+"""Luma's Agents API, version 2026-04-01: generations without cancel.
 
 Source: the types of luma-agents 0.5.0 and Luma's API pages.
 """
@@ -19,10 +19,10 @@ from simulator.video import Clip
 API_VERSION: Final = "2026-04-01"
 MODEL: Final = "ray-3.2"
 
-#: Seconds after which a refusal for too many generations asks to come again.
+#: Retry-After of a refusal for too many generations, in seconds.
 RETRY_AFTER: Final = 2
 
-#: Frames of a 5 s and a 10 s video lie on a grid of 24 a second (the SDK's keyframe_indexes).
+#: Frame rate of the grid for keyframe_indexes (from the SDK).
 FPS: Final = 24
 
 _TOKEN = re.compile(r"Bearer \S{8,}")
@@ -40,7 +40,7 @@ _SECONDS: Final = {"5s": 5, "10s": 10}
 _SHORT_SIDES: Final = {"360p": 360, "540p": 540, "720p": 720, "1080p": 1080}
 _RATIOS: Final = ("9:16", "3:4", "1:1", "4:3", "16:9", "21:9")
 
-#: How many guide frames a video may have.
+#: Allowed number of keyframes.
 _KEYFRAMES: Final = range(1, 65)
 
 _MEMBERS: Final = frozenset(("model", "type", "prompt", "aspect_ratio", "user_id", "video"))
@@ -90,14 +90,15 @@ class LumaAgents(Upstream):
         return reply(self._generation(request, generation), status=201, headers=headers)
 
     def _limits(self) -> dict[str, str]:
-        """The rate-limit headers for one more generation. Raises Refusal where there is no room."""
-        cap = self.world.options.cap
-        if cap is None:
+        """The rate-limit headers for one more generation; raises Refusal if the cap is reached."""
+        refusal = Refusal(429, "Too many concurrent generations", retry_after=RETRY_AFTER)
+        left = self.check_cap(MODEL, refusal)
+        if left is None:
             return {}
-        left = cap - self.world.operations.occupied(self.name, MODEL)
-        if left <= 0:
-            raise Refusal(429, "Too many concurrent generations", retry_after=RETRY_AFTER)
-        return {"X-RateLimit-Limit": str(cap), "X-RateLimit-Remaining": str(left - 1)}
+        return {
+            "X-RateLimit-Limit": str(self.world.options.cap),
+            "X-RateLimit-Remaining": str(left - 1),
+        }
 
     def _order(self, body: dict[str, object]) -> Order:
         video = _video(body)
@@ -142,7 +143,7 @@ class LumaAgents(Upstream):
 
 
 def _identity(request: web.Request) -> dict[str, str]:
-    """Every answer of the API echoes the request's id and names the API's version."""
+    """Headers of every response: the request id and the API version."""
     request_id = request.headers.get("X-Request-Id") or uuid.uuid4().hex
     return {"X-Request-Id": request_id, "X-API-Version": API_VERSION}
 
@@ -155,7 +156,7 @@ def _failure(generation: Operation) -> dict[str, object]:
 
 
 def _complaints(body: Mapping[str, object]) -> Iterator[str]:
-    """What the vendor would find wrong with the body, first things first."""
+    """Validation errors, in order of checking."""
     prompt = body.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         yield "prompt: must be a non-empty string"
@@ -214,7 +215,7 @@ def _keyframes(video: Mapping[str, object]) -> Iterator[str]:
 
 
 def _reference(reference: object, where: str) -> Iterator[str]:
-    """A picture: exactly one of url, data, generation_id and file_id."""
+    """An image: exactly one of url, data, generation_id and file_id."""
     if reference is None:
         return
     if not isinstance(reference, dict):

@@ -1,29 +1,31 @@
-"""Luma's Dream Machine API: generations, submitted, polled, listed, deleted, and called back about.
+"""Luma's Dream Machine API: generations with listing, deletion and callbacks.
 
-Source: the types of lumaai 1.21.0. What happens to a running generation that is deleted, and the
-texts of failures, are not documented.
+Source: the types of lumaai 1.21.0. Undocumented: the effect of deleting a running generation, and
+failure messages.
 """
 
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Final
 
 from aiohttp import web
 
-from simulator.callbacks import Habit
+from simulator.callbacks import CallbackPolicy
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Refusal, Upstream, moderated, origin_of, read_object, reply
 from simulator.video import Clip
 
-#: Frames a second; the vendor names none.
+#: Frames per second; undocumented.
 FPS: Final = 24
-#: Generations in a page of the listing, unless the client says otherwise, and at most.
+#: Default and maximum page size of the listing.
 PAGE: Final = 10
 LARGEST_PAGE: Final = 100
+#: Rows by which a listing shifts between two of its pages.
+SHIFT: Final = 3
 
 _TOKEN = re.compile(r"Bearer \S{8,}")
 
@@ -36,11 +38,11 @@ _WORDS: Final[Mapping[Phase, str]] = {
     Phase.FAILED: "failed",
 }
 
-#: "When the generation is dreaming, completed, or failed", unsigned; anything but 200 is repeated
+#: "When the generation is dreaming, completed, or failed", unsigned; any status but 200 is retried
 #: three times, 100 ms apart.
-HABIT: Final = Habit(
+CALLBACK_POLICY: Final = CallbackPolicy(
     phases=frozenset((Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED)),
-    content=range(200, 201),
+    accepted=range(200, 201),
     retries=3,
 )
 
@@ -61,7 +63,7 @@ class LumaDreamMachine(Upstream):
 
     name: ClassVar[str] = "luma_dream_machine"
     prefix: ClassVar[str] = "/luma-dream-machine"
-    #: Not documented.
+    #: Undocumented.
     link_lifetime: ClassVar[timedelta] = timedelta(hours=24)
 
     def environment(self, origin: str) -> dict[str, str]:
@@ -75,7 +77,7 @@ class LumaDreamMachine(Upstream):
             Endpoint("POST", "/v1/generations/video", self.submit, Step.SUBMIT),
             Endpoint("POST", "/v1/generations", self.submit, Step.SUBMIT),
             Endpoint("GET", "/v1/generations/{id}", self.poll, Step.POLL),
-            Endpoint("GET", "/v1/generations", self.page, Step.POLL),
+            Endpoint("GET", "/v1/generations", self.page, Step.LIST),
             Endpoint("DELETE", "/v1/generations/{id}", self.delete, Step.CANCEL),
             self.download_endpoint(),
         )
@@ -91,13 +93,14 @@ class LumaDreamMachine(Upstream):
         body = await read_object(request)
         if complaint := next(_complaints(body), None):
             raise Refusal(400, complaint)
-        model, cap = str(body["model"]), self.world.options.cap
-        if cap is not None and self.world.operations.occupied(self.name, model) >= cap:
-            raise Refusal(429, "Too many concurrent generations")
+        model = str(body["model"])
+        self.check_cap(model, Refusal(429, "Too many concurrent generations"))
         generation = self.accept(request, self._order(body))
         shown = partial(self._generation, origin_of(request), generation)
         if url := body.get("callback_url"):
-            self.world.callbacks.follow(generation, url=str(url), habit=HABIT, render=shown)
+            self.world.callbacks.follow(
+                generation, url=str(url), policy=CALLBACK_POLICY, render=shown
+            )
         return reply(shown(), status=201)
 
     def _order(self, body: dict[str, object]) -> Order:
@@ -124,18 +127,16 @@ class LumaDreamMachine(Upstream):
         return reply(self._generation(origin_of(request), generation))
 
     async def page(self, request: web.Request) -> web.Response:
-        """The newest first, as pages of `limit` from `offset` on."""
+        """A page of `limit` generations from `offset`, newest first."""
         limit = min(_whole(request, "limit", default=PAGE, least=1), LARGEST_PAGE)
         offset = _whole(request, "offset", default=0, least=0)
-        known = [
-            one
-            for one in reversed(list(self.world.operations))
-            if one.order.provider == self.name and not one.deleted
-        ]
+        shows = partial(self._generation, origin_of(request))
+        strangers = [partial(_stranger, one) for one in self.world.strangers]
+        known = [*strangers, *(partial(shows, one) for one in self._known())]
         shown = known[offset : offset + limit]
         return reply(
             {
-                "generations": [self._generation(origin_of(request), one) for one in shown],
+                "generations": [show() for show in shown],
                 "count": len(shown),
                 "has_more": offset + limit < len(known),
                 "limit": limit,
@@ -143,8 +144,32 @@ class LumaDreamMachine(Upstream):
             }
         )
 
+    def shift_listing(self, request: web.Request) -> None:
+        """Others fill the first page, and delete some of it when a further one is asked for.
+
+        The second page begins with the oldest of our client's that it has not heard of, if any:
+        that one is never seen by who takes offsets for places.
+        """
+        if _whole(request, "offset", default=0, least=0):
+            del self.world.strangers[:SHIFT]
+            return
+        known = self._known()
+        unheard = [n for n, one in enumerate(known) if one.is_unheard and not one.polls]
+        wanted = max(LARGEST_PAGE - max(unheard, default=0), SHIFT)
+        del self.world.strangers[wanted:]
+        missing = wanted - len(self.world.strangers)
+        self.world.strangers[:0] = [str(uuid.uuid4()) for _ in range(missing)]
+
+    def _known(self) -> list[Operation]:
+        """What our client has asked for and not deleted, the newest first."""
+        return [
+            one
+            for one in reversed(list(self.world.operations))
+            if one.order.provider == self.name and not one.deleted
+        ]
+
     async def delete(self, request: web.Request) -> web.Response:
-        """Stops what is unfinished; either way it is not found again."""
+        """Cancel if unfinished, and delete."""
         generation = self.world.operations.find(self.name, self.operation_id(request))
         if generation is None:
             raise Refusal(404, "Generation not found")
@@ -167,6 +192,20 @@ class LumaDreamMachine(Upstream):
         }
 
 
+def _stranger(id_: str) -> dict[str, object]:
+    """Something that our client did not ask for."""
+    return {
+        "id": id_,
+        "generation_type": "video",
+        "state": "failed",
+        "failure_reason": "The generation failed.",
+        "created_at": datetime.now(UTC).isoformat(),
+        "assets": None,
+        "model": _MODELS[0],
+        "request": {"generation_type": "video", "model": _MODELS[0], "prompt": "somebody else's"},
+    }
+
+
 def _reason(generation: Operation) -> str:
     if moderated(generation):
         return "The prompt failed content moderation."
@@ -176,12 +215,12 @@ def _reason(generation: Operation) -> str:
 def _whole(request: web.Request, name: str, *, default: int, least: int) -> int:
     text = request.query.get(name, str(default))
     if not text.isdecimal() or int(text) < least:
-        raise Refusal(400, f"{name}: must be a whole number from {least} on")
+        raise Refusal(400, f"{name}: must be a whole number of at least {least}")
     return int(text)
 
 
 def _complaints(body: Mapping[str, object]) -> Iterator[str]:
-    """What the vendor would find wrong with the body, first things first."""
+    """Validation errors, in order of checking."""
     if body.get("model") not in _MODELS:
         yield f"model: must be one of {', '.join(_MODELS)}"
     prompt = body.get("prompt")
@@ -212,13 +251,13 @@ def _keyframes(keyframes: object) -> Iterator[str]:
         return
     for name, frame in keyframes.items():
         kind = frame.get("type") if isinstance(frame, dict) else None
-        if kind == "image" and _is_address(frame.get("url")):
+        if kind == "image" and _is_url(frame.get("url")):
             continue
         if kind == "generation" and isinstance(frame.get("id"), str):
             continue
-        yield f"keyframes.{name}: must be an image with an address, or a generation with an id"
+        yield f"keyframes.{name}: must be an image with a URL, or a generation with an id"
 
 
-def _is_address(url: object) -> bool:
-    """Pictures are fetched; data URIs are nowhere documented."""
+def _is_url(url: object) -> bool:
+    """Images are fetched; data URIs are undocumented."""
     return isinstance(url, str) and url.startswith(("https://", "http://"))

@@ -1,7 +1,7 @@
-"""Replicate's API: predictions of a few video models, submitted, polled, listed and cancelled.
+"""Replicate's API: predictions of a few video models, with listing, cancel and callbacks.
 
 Source: replicate.com/docs (HTTP reference, prediction lifecycle, webhooks) and replicate 1.0.7.
-Deadlines (`Cancel-After`, and so the status `aborted`) are not simulated.
+Deadlines (`Cancel-After`, and therefore the status `aborted`) are not simulated.
 """
 
 import base64
@@ -17,16 +17,16 @@ from typing import ClassVar, Final
 
 from aiohttp import web
 
-from simulator.callbacks import Habit
+from simulator.callbacks import CallbackPolicy
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Refusal, Upstream, moderated, origin_of, read_object, reply
 from simulator.upstreams.replicate_models import MODELS, clip_of, complaints
 from simulator.world import World
 
-#: Predictions in a page of the listing.
+#: Page size of the listing.
 PAGE: Final = 100
-#: Seconds after which the files, the input and the output of a prediction are removed.
+#: Seconds after which a prediction's files, input and output are deleted.
 KEPT: Final = 3600.0
 
 _TOKEN = re.compile(r"(?:Bearer|Token) r8_\w+")
@@ -42,7 +42,7 @@ _WORDS: Final[Mapping[Phase, str]] = {
     Phase.CANCELLED: "canceled",
 }
 
-#: The phases of each event that a callback can be asked for; logs and outputs don't come piecemeal.
+#: Phases by callback event; logs and partial outputs are not simulated.
 _EVENTS: Final[Mapping[str, frozenset[Phase]]] = {
     "start": frozenset((Phase.RUNNING,)),
     "output": frozenset(),
@@ -52,7 +52,7 @@ _EVENTS: Final[Mapping[str, frozenset[Phase]]] = {
 
 
 class Replicate(Upstream):
-    """Any number of predictions; their results are gone an hour after they were made."""
+    """No concurrency limit; results are deleted after an hour."""
 
     name: ClassVar[str] = "replicate"
     prefix: ClassVar[str] = "/replicate"
@@ -92,7 +92,7 @@ class Replicate(Upstream):
             raise Refusal(401, "You did not pass a valid authentication token")
 
     def error(self, _request: web.Request, refusal: Refusal) -> web.Response:
-        """A problem as in RFC 7807; a refused input names its fields."""
+        """A problem document (RFC 7807); invalid input lists its fields."""
         body: dict[str, object] = {"detail": refusal.message, "status": refusal.status}
         if refusal.status in _TITLES:
             body["title"] = _TITLES[refusal.status]
@@ -108,12 +108,12 @@ class Replicate(Upstream):
         if issues := list(complaints(_input(body), MODELS[name])):
             lines = "".join(f"- {each['field']}: {each['description']}\n" for each in issues)
             raise Refusal(422, lines, issues=issues)
-        phases = _phases_to_tell(body)
+        phases = _callback_phases(body)
         taken = self.accept(request, self._order(body, name))
         shown = partial(self._prediction, origin_of(request), taken)
         if url := body.get("webhook"):
-            habit = Habit(phases=phases, retries=3, sign=self._signature)
-            self.world.callbacks.follow(taken, url=str(url), habit=habit, render=shown)
+            policy = CallbackPolicy(phases=phases, retries=3, sign=self._signature)
+            self.world.callbacks.follow(taken, url=str(url), policy=policy, render=shown)
         return reply(shown(), status=201)
 
     def _order(self, body: dict[str, object], name: str) -> Order:
@@ -137,7 +137,7 @@ class Replicate(Upstream):
         return reply(self._prediction(origin_of(request), prediction))
 
     async def list(self, request: web.Request) -> web.Response:
-        """The newest first; `cursor` counts what was shown before."""
+        """A page, newest first; `cursor` is the offset."""
         cursor = request.query.get("cursor", "0")
         if not cursor.isdecimal():
             raise Refusal(400, "Invalid cursor")
@@ -156,7 +156,7 @@ class Replicate(Upstream):
         )
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Stops what is unfinished; what has ended stays as it is."""
+        """Cancel if unfinished; a finished one is unchanged."""
         prediction = self.world.operations.find(self.name, self.operation_id(request))
         if prediction is None:
             raise Refusal(404, "The requested resource could not be found.")
@@ -219,8 +219,8 @@ def _input(body: Mapping[str, object]) -> Mapping[str, object]:
     return given if isinstance(given, dict) else {}
 
 
-def _phases_to_tell(body: Mapping[str, object]) -> frozenset[Phase]:
-    """What the callback is to be told; without a filter everything."""
+def _callback_phases(body: Mapping[str, object]) -> frozenset[Phase]:
+    """The phases to report; all without a filter."""
     events = body.get("webhook_events_filter", list(_EVENTS))
     if not isinstance(events, list) or any(event not in list(_EVENTS) for event in events):
         issue = {"field": "webhook_events_filter", "description": "Unknown event"}

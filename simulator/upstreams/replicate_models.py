@@ -1,4 +1,4 @@
-"""The models that the simulated Replicate runs: their inputs, and what they film.
+"""The models of the simulated Replicate: input schemas and clips.
 
 Source: the input schemas on replicate.com/<model>/api.
 """
@@ -17,16 +17,16 @@ _SHORT_SIDES: Final = {"720p": 720, "1080p": 1080, "standard": 720, "pro": 1080}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model's input: what it takes, and what it does without being told."""
+    """One model's input schema and defaults."""
 
-    #: Members whose values are among a few, the default first.
+    #: Fields with a choice of values, default first.
     choices: Mapping[str, tuple[object, ...]]
-    #: Members that are text: prompts, and pictures by address or as data URIs.
+    #: Text fields: prompts, and images as URLs or data URIs.
     texts: frozenset[str]
     required: tuple[str, ...] = ("prompt",)
     whole: frozenset[str] = frozenset()
     flags: frozenset[str] = field(default=frozenset())
-    #: The member that decides the short side, and that side where none does.
+    #: The field that determines the short side, and the short side if there is none.
     size: str = "resolution"
     short_side: int = 720
 
@@ -66,7 +66,7 @@ MODELS: Final[Mapping[str, Model]] = {
 
 
 def complaints(given: Input, model: Model) -> Iterator[Issue]:
-    """Everything that is wrong with an input, as `invalid_fields` has it."""
+    """Validation errors, in the format of `invalid_fields`."""
     for name in model.required:
         if not given.get(name):
             yield _issue("required", f"input.{name}", f"{name} is required")
@@ -91,7 +91,7 @@ def complaints(given: Input, model: Model) -> Iterator[Issue]:
 
 
 def clip_of(given: Input, model: Model) -> Clip:
-    """What an acceptable input asks to be filmed; a first frame's own shape is not looked at."""
+    """The clip for a valid input; a first frame's aspect ratio is ignored."""
 
     def chosen(name: str) -> object:
         return given.get(name, model.choices[name][0])

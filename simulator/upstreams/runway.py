@@ -1,4 +1,4 @@
-"""Runway's developer API, version 2024-11-06: tasks from text, image or video, polled and deleted.
+"""Runway's developer API, version 2024-11-06: tasks from text, image or video.
 
 Source: the types and behaviour of runwayml 5.24.0 and docs.dev.runwayml.com.
 """
@@ -41,12 +41,12 @@ _WORDS: Final[Mapping[Phase, str]] = {
 
 
 class Runway(Upstream):
-    """Tasks wait as THROTTLED beyond the concurrency limit of their model."""
+    """Tasks beyond their model's concurrency limit wait as THROTTLED."""
 
     name: ClassVar[str] = "runway"
     prefix: ClassVar[str] = "/runway"
     prompt_field: ClassVar[str] = "promptText"
-    #: "Within 24-48 hours"; an operation polled again gets a fresh link.
+    #: "Within 24-48 hours"; each poll returns a new URL.
     link_lifetime: ClassVar[timedelta] = timedelta(hours=24)
 
     def environment(self, origin: str) -> dict[str, str]:
@@ -126,13 +126,13 @@ class Runway(Upstream):
         if phase is Phase.FAILED:
             shown |= {**_failure(task), "cost": {"credits": 0}}
         if phase is Phase.CANCELLED:
-            # Only a task that had begun is charged: the SDK's text on tasks.delete.
+            # Only a task that has started is charged: the SDK's docs on tasks.delete.
             begun = task.cancelled_in in (Phase.RUNNING, Phase.UNDOCUMENTED)
             shown["cost"] = {"credits": task.order.price if begun else 0}
         return shown
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Cancels an unfinished task, which then reads CANCELLED; deletes a final one: then 404."""
+        """Cancel an unfinished task (CANCELLED), or delete a final one (404)."""
         task = self.world.operations.find(self.name, self.operation_id(request))
         if task is None:
             raise Refusal(404, "Task not found.")

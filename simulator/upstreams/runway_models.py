@@ -1,4 +1,4 @@
-"""What Runway's video endpoints accept and charge: a table of models, from runwayml 5.24.0's types.
+"""Runway's video models: accepted fields and prices, from runwayml 5.24.0's types.
 
 A conformance test compares the names, fields, ratios and resolutions with the SDK's own.
 """
@@ -12,15 +12,15 @@ _USUAL_SECONDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One model at one endpoint: its members besides `model`, and the values they may have."""
+    """One model at one endpoint: its fields besides `model`, and their allowed values."""
 
     required: frozenset[str]
     optional: frozenset[str]
-    #: Whole seconds that `duration` may be.
+    #: Allowed `duration` in whole seconds.
     seconds: Collection[int]
     #: Whether `duration` may be "auto".
     auto: bool
-    #: Values of `ratio`; empty: any text.
+    #: Allowed `ratio`; empty: any text.
     ratios: tuple[str, ...]
     resolutions: tuple[str, ...]
 
@@ -30,11 +30,11 @@ class Rule:
 
     @property
     def default_seconds(self) -> int:
-        """5, or the longest where 5 is not offered: the vendor does not say."""
+        """5, or the maximum without 5; undocumented."""
         return _USUAL_SECONDS if _USUAL_SECONDS in self.seconds else max(self.seconds)
 
 
-#: Where the SDK's types say no more than "int".
+#: For models whose SDK type is just "int".
 _ANY: Final = range(1, 31)
 _VEO: Final = (4, 6, 8)
 
@@ -79,7 +79,7 @@ def _rule(
     ratios: str = "",
     resolutions: str = "",
 ) -> Rule:
-    """A rule whose required fields are marked with an exclamation mark."""
+    """A rule; required fields are marked with an exclamation mark."""
     names = fields.split()
     return Rule(
         required=frozenset(name[:-1] for name in names if name.endswith("!")),
@@ -277,8 +277,8 @@ VIDEO_TO_VIDEO: Final[Mapping[str, Rule]] = {
     ),
 }
 
-#: Credits per second, by the largest shorter side (pixels) that they pay for; with audio where
-#: the model has it. Source: litellm 1.106.2, citing docs.dev.runwayml.com/guides/pricing.
+#: Credits per second by maximum short side in pixels; with audio if the model has it. Source:
+#: litellm 1.106.2, citing docs.dev.runwayml.com/guides/pricing.
 CREDITS_PER_SECOND: Final[Mapping[str, tuple[tuple[int, int], ...]]] = {
     "gen4_turbo": ((9999, 5),),
     "gen4.5": ((9999, 12),),
@@ -293,11 +293,11 @@ CREDITS_PER_SECOND: Final[Mapping[str, tuple[tuple[int, int], ...]]] = {
     "gemini_omni_flash": ((9999, 10),),
 }
 
-#: Credits per second of models whose price is not known: invented.
+#: Credits per second of models with unknown price; invented.
 UNKNOWN_CREDITS: Final = ((9999, 10),)
 
-#: Credits per second where `"audio": false` makes the video cheaper.
+#: Credits per second with `"audio": false`, if cheaper.
 SILENT_CREDITS: Final[Mapping[str, int]] = {"veo3.1": 20, "veo3.1_fast": 10}
 
-#: The least that a job of the model costs.
+#: Minimum credits per job.
 MINIMUM_CREDITS: Final[Mapping[str, int]] = {"aleph2": 56}

@@ -1,4 +1,4 @@
-"""How Runway judges a submission: what is wrong with it, what it films, what it costs."""
+"""Validates Runway submissions; derives their clip and price."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ from simulator.video import Clip
 Body = Mapping[str, object]
 Issue = dict[str, object]
 
-#: UTF-16 code units of the longest prompt.
+#: Maximum prompt length, in UTF-16 code units.
 LONGEST_PROMPT: Final = 1000
-#: Bytes of the largest data URI.
+#: Maximum size of a data URI, in bytes.
 LARGEST_DATA_URI: Final = 5 * 1024 * 1024
 
 _SEEDS: Final = range(2**32)
@@ -51,7 +51,7 @@ _SHORT_SIDES: Final[Mapping[str, int]] = {
 
 
 def complaints(body: Body, rules: Mapping[str, Rule]) -> Iterator[Issue]:
-    """Everything that the vendor would find wrong with the body, in the shape of its `issues`."""
+    """Validation errors, in the format of the vendor's `issues`."""
     model = body.get("model")
     rule = rules.get(model) if isinstance(model, str) else None
     if rule is None:
@@ -68,7 +68,7 @@ def complaints(body: Body, rules: Mapping[str, Rule]) -> Iterator[Issue]:
 
 
 def clip_of(body: Body, rule: Rule) -> Clip:
-    """What an acceptable body asks to be filmed."""
+    """The clip for a valid body."""
     seconds = body.get("duration")
     length = seconds if isinstance(seconds, int) else rule.default_seconds
     ratio = str(body.get("ratio", body.get("targetAspectRatio", "1280:720")))
@@ -83,7 +83,7 @@ def clip_of(body: Body, rule: Rule) -> Clip:
 
 
 def credits_of(body: Body, clip: Clip) -> int:
-    """What the vendor charges for it."""
+    """The price in credits."""
     model = str(body["model"])
     short_side = min(clip.width, clip.height)
     tiers = CREDITS_PER_SECOND.get(model, UNKNOWN_CREDITS)
@@ -159,7 +159,7 @@ def _image(body: Body, *, last_allowed: bool) -> Iterator[Issue]:
 
 
 def _uri(value: object, path: tuple[str | int, ...]) -> Iterator[Issue]:
-    """Runway fetches https from a named host only, takes small data URIs and its own uploads."""
+    """Accepts https URLs on a domain name, small data URIs and Runway's own uploads."""
     if value is None:
         return
     if not isinstance(value, str):

@@ -22,7 +22,7 @@ from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.verbs.ended import ABANDONED_AFTER
+from tasks.outcomes.ended import ABANDONED_AFTER
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ class CancelItem:
     """An accepted operation of a job that has ended."""
 
     id: str
+    job: str
     tenant: str
     account: str
     operation_id: str
@@ -51,6 +52,7 @@ class Stopped:
     """Whether the provider stopped it, and when to try again if not."""
 
     id: str
+    job: str
     tenant: str
     account: str
     done: bool
@@ -74,9 +76,9 @@ class Cancel:
     async def load(self, claimed: Sequence[Claimed]) -> list[CancelItem]:
         rows = await self.engine.database.fetch(
             """
-            SELECT attempt.id, job.tenant, attempt.account, attempt.operation_id,
+            SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    round(job.estimated_cost_micros * attempt.count / asked.videos)::bigint
-                       AS estimate, attempt.poll_faults AS faults,
+                       AS estimate, attempt.cancel_faults AS faults,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed
             FROM attempt JOIN job ON job.id = attempt.job, LATERAL (
                 SELECT greatest(count(*), 1)::numeric AS videos
@@ -97,6 +99,7 @@ class Cancel:
         provider = self.engine.provider(item.account)
         stopped = Stopped(
             id=item.id,
+            job=item.job,
             tenant=item.tenant,
             account=item.account,
             done=True,
@@ -127,6 +130,7 @@ class Cancel:
     def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:
         return Stopped(
             id=item.id,
+            job=item.job,
             tenant=item.tenant,
             account=item.account,
             done=False,
@@ -134,14 +138,25 @@ class Cancel:
             counts=counts,
         )
 
+    def jobs(self, results: Sequence[Stopped]) -> list[str]:
+        return [one.job for one in results if one.wait is None]
+
     async def write(self, connection: Connection, results: Sequence[Stopped]) -> None:
         done = {one.id: one.cost_micros for one in results if one.done}
         again = {one.id: one.wait for one in results if one.wait is not None}
         left = [one for one in results if not one.done and one.wait is None]
         await advance_attempts(connection, AttemptState.CANCELLED, list(done), costs=done)
+        # One that is left to polling begins anew, should its job's end have it cancelled again.
         await connection.execute(
-            "UPDATE attempt SET poll_faults = poll_faults + 1 WHERE id = ANY(%s)",
-            ([one.id for one in results if not one.done and one.counts],),
+            """
+            UPDATE attempt
+            SET cancel_faults = CASE WHEN id = ANY(%s) THEN 0 ELSE cancel_faults + 1 END
+            WHERE id = ANY(%s)
+            """,
+            (
+                [one.id for one in left],
+                [one.id for one in results if not one.done and one.counts],
+            ),
         )
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
         await due.drop(connection, self.what, [*done, *(one.id for one in left)])
@@ -152,13 +167,16 @@ class Cancel:
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        """What was accepted two days ago is left to polling, which gives it up."""
         cursor = await connection.execute(
-            "SELECT attempt.id, account, tenant FROM attempt JOIN job ON job.id = attempt.job "
-            "WHERE attempt.id = ANY(%s)",
-            (list(ids),),
+            """
+            SELECT attempt.id, account, tenant FROM attempt JOIN job ON job.id = attempt.job
+            WHERE attempt.id = ANY(%s) AND attempt.accepted_at <= now() - %s * interval '1 second'
+            """,
+            (list(ids), ABANDONED_AFTER),
         )
         rows = await cursor.fetchall()
-        await due.drop(connection, self.what, ids)
+        await due.drop(connection, self.what, [row["id"] for row in rows])
         await due.put(
             connection,
             What.POLL,

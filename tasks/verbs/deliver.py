@@ -1,12 +1,14 @@
 """Deliver: POST a webhook's event until it is taken, gone, or the schedule has ended.
 
-Running twice is harmless: receivers tell repeats by `webhook-id`, and each try has its own number.
+Running twice is harmless: receivers tell repeats by `webhook-id`, and each POST that was made is a
+try with a number of its own, also one whose worker had lost its lease by the time of the answer.
 """
 
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 from models import due
 from models.database import Connection
@@ -15,7 +17,7 @@ from scheduler.claim import Claimed
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from webhooks.schedule import next_try
+from webhooks.schedule import LASTS, next_try
 from webhooks.send import Message, Outcome, TryResult, send
 
 
@@ -24,9 +26,17 @@ class DeliverItem:
     """An event that its receiver has not taken yet; target and body are sealed."""
 
     id: str
-    tries: int
     target: bytes
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A delivery when a try of it has been recorded."""
+
+    tries: int
+    #: Whether somebody asked for a replay while the try was under way.
+    replay_wanted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +44,19 @@ class Tried:
     """What one try came to."""
 
     id: str
-    number: int
     result: TryResult
+    #: This POST, and no other of the same delivery.
+    token: str = field(default_factory=lambda: str(uuid4()))
+    #: Where between -1 and 1 the jitter of the next try lies.
+    jitter: float = field(default_factory=lambda: random.uniform(-1, 1))
 
-    @property
-    def wait(self) -> float | None:
+    def wait(self, counted: Counted | None) -> float | None:
         """Seconds until the next try; None when there is none."""
-        if self.result.outcome is not Outcome.RETRY:
+        if counted is not None and counted.replay_wanted:
+            return 0.0
+        if counted is None or self.result.outcome is not Outcome.RETRY:
             return None
-        return next_try(
-            self.number, retry_after=self.result.retry_after, jitter=random.uniform(-1, 1)
-        )
+        return next_try(counted.tries, retry_after=self.result.retry_after, jitter=self.jitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +73,7 @@ class Deliver:
     async def load(self, claimed: Sequence[Claimed]) -> list[DeliverItem]:
         rows = await self.engine.database.fetch(
             """
-            SELECT id, tries, target, body FROM delivery
+            SELECT id, target, body FROM delivery
             WHERE id = ANY(%s) AND state = 'pending'
             """,
             ([row.id for row in claimed],),
@@ -80,11 +92,20 @@ class Deliver:
         )
         result = await send(message, client=self.engine.guarded, now=int(time.time()))
         crash_point("deliver.posted")
-        return Tried(id=item.id, number=item.tries + 1, result=result)
+        return Tried(id=item.id, result=result)
+
+    def jobs(self, results: Sequence[Tried]) -> tuple[str, ...]:
+        del results
+        return ()
 
     async def write(self, connection: Connection, results: Sequence[Tried]) -> None:
-        waits = {tried.id: tried.wait for tried in results}
-        await _record_tries(connection, results)
+        counted = await _record_tries(connection, results)
+        waits = {tried.id: tried.wait(counted.get(tried.id)) for tried in results}
+        replayed = [id_ for id_, each in counted.items() if each.replay_wanted]
+        if replayed:
+            await connection.execute(
+                "UPDATE delivery SET replay_wanted = false WHERE id = ANY(%s)", (replayed,)
+            )
         again = {id_: wait for id_, wait in waits.items() if wait is not None}
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
         ended = [tried for tried in results if waits[tried.id] is None]
@@ -98,37 +119,65 @@ class Deliver:
         )
         await due.drop(connection, self.what, [tried.id for tried in ended])
 
+    async def write_late(self, connection: Connection, results: Sequence[Tried]) -> None:
+        """Others have these deliveries now and decide on them; the POSTs were made all the same."""
+        await _record_tries(connection, results)
+
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """It stays listed as exhausted, and replayable."""
-        await connection.execute(
-            "UPDATE delivery SET state = 'exhausted', finished_at = now() WHERE id = ANY(%s)",
-            (list(ids),),
+        """What the schedule would have ended by now stays listed as exhausted, and replayable."""
+        cursor = await connection.execute(
+            """
+            UPDATE delivery SET state = 'exhausted', finished_at = now(), replay_wanted = false
+            FROM (SELECT id FROM delivery WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE) AS ended
+            WHERE delivery.id = ended.id AND delivery.state = 'pending'
+              AND delivery.created_at <= now() - %s * interval '1 second'
+            RETURNING delivery.id
+            """,
+            (list(ids), LASTS),
         )
-        await due.drop(connection, self.what, ids)
+        await due.drop(connection, self.what, [row["id"] for row in await cursor.fetchall()])
 
 
-async def _record_tries(connection: Connection, results: Sequence[Tried]) -> None:
+async def _record_tries(connection: Connection, results: Sequence[Tried]) -> dict[str, Counted]:
+    """Number each try after those that were recorded; what was recorded before stays as it is.
+
+    Returns what its delivery has come to, by id; a delivery that is gone is left out.
+    """
+    # Numbers are told under the delivery's lock: whose lease is over comes here without the row of
+    # the due table, and so at any time.
     await connection.execute(
+        "SELECT id FROM delivery WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        ([tried.id for tried in results],),
+    )
+    cursor = await connection.execute(
         """
         WITH tried AS (
-            SELECT * FROM unnest(%(ids)s::text[], %(numbers)s::int[], %(statuses)s::int[],
-                                 %(errors)s::text[], %(milliseconds)s::int[])
-                 AS tried(id, number, status, error, milliseconds)
+            SELECT * FROM unnest(%(ids)s::text[], %(statuses)s::int[], %(errors)s::text[],
+                                 %(milliseconds)s::int[], %(tokens)s::uuid[])
+                 AS tried(id, status, error, milliseconds, token)
+        ), recorded AS (
+            INSERT INTO delivery_try (delivery, number, status, error, milliseconds, token)
+            SELECT delivery.id, delivery.tries + 1, status, error, milliseconds, token
+            FROM tried JOIN delivery USING (id)
+            ON CONFLICT (token) DO NOTHING
+            RETURNING delivery, number
         ), counted AS (
-            UPDATE delivery SET tries = tried.number FROM tried WHERE delivery.id = tried.id
+            UPDATE delivery SET tries = recorded.number FROM recorded
+            WHERE delivery.id = recorded.delivery
         )
-        INSERT INTO delivery_try (delivery, number, status, error, milliseconds)
-        SELECT id, number, status, error, milliseconds FROM tried
-        ON CONFLICT (delivery, number) DO NOTHING
+        SELECT delivery.id, coalesce(recorded.number, delivery.tries) AS tries, replay_wanted
+        FROM tried JOIN delivery USING (id)
+        LEFT JOIN recorded ON recorded.delivery = delivery.id
         """,
         {
             "ids": [tried.id for tried in results],
-            "numbers": [tried.number for tried in results],
             "statuses": [tried.result.status for tried in results],
             "errors": [tried.result.error for tried in results],
             "milliseconds": [tried.result.milliseconds for tried in results],
+            "tokens": [tried.token for tried in results],
         },
     )
+    return {row.pop("id"): Counted(**row) for row in await cursor.fetchall()}
 
 
 _STATES = {

@@ -13,7 +13,7 @@ from models.state import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
 from tasks.engine import Engine
-from tasks.finish import end_with_what_there_is
+from tasks.outcomes.finish import end_with_what_there_is
 
 EXPIRED = Failure(
     fault=Fault.TRANSIENT,
@@ -51,6 +51,9 @@ class Expire:
         del lease, pace
         return item
 
+    def jobs(self, results: Sequence[Expiring]) -> list[str]:
+        return [one.id for one in results]
+
     async def write(self, connection: Connection, results: Sequence[Expiring]) -> None:
         """What is over is decided here, by the database's clock and under the rows' locks."""
         cursor = await connection.execute(
@@ -58,7 +61,7 @@ class Expire:
             SELECT id, deadline_at <= now() AS is_over,
                    start_by <= now() AND accepted_at IS NULL AS is_late,
                    extract(epoch FROM deadline_at - now())::float8 AS remaining
-            FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+            FROM job WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
             """,
             ([one.id for one in results],),
         )
@@ -72,5 +75,4 @@ class Expire:
         await due.put_back(connection, self.what, list(early), after=list(early.values()))
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        await end_with_what_there_is(self.engine, connection, dict.fromkeys(ids, EXPIRED))
-        await due.drop(connection, self.what, ids)
+        """Nothing: a deadline must be kept, however late."""

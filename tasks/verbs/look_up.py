@@ -1,13 +1,14 @@
 """Look up: find the operation of an attempt whose answer was lost, or prove that there is none.
 
-Only what carries the attempt's unique marker is adopted. Running twice is harmless: it reads, and
-an attempt leaves `unknown` once.
+Only what carries the attempt's unique marker is adopted. Whether finding nothing proves anything is
+for the attempt's row to say, which its sender wrote: neither today's settings nor the time-outs of
+whoever looks count. Running twice is harmless: it reads, and an attempt leaves `unknown` once.
 """
 
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -15,17 +16,18 @@ import structlog
 from models import due
 from models.advance import tell
 from models.database import Connection
-from models.state import What
-from providers.base import Accepted, Found, LookUp, ProviderError
+from models.state import FINAL_JOB_STATES, What
+from providers.base import Accepted, Found, ProviderError, can_be_asked
 from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.verbs.accepted import ask_of, plan_of, record_accepted
-from tasks.verbs.ended import ABANDONED_AFTER
-from tasks.verbs.unknown import absence_counts_after, end_by_policy, replace_absent
+from tasks.outcomes.accepted import ask_of, plan_of, record_accepted
+from tasks.outcomes.ended import ABANDONED_AFTER
+from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
+from tasks.outcomes.unknown import end_by_policy, replace_absent
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -34,6 +36,11 @@ log = structlog.get_logger()
 RETRY_BASE, RETRY_CEILING = 2.0, 60.0
 #: A look-up that brings no answer for so long leaves the attempt to its policy, in seconds.
 GIVE_UP_AFTER = 3600.0
+#: Whole looks in a row that must find nothing, and how far apart they are at least, in seconds.
+NEGATIVES, NEGATIVES_APART = 2, 10.0
+#: Looks that find nothing and can prove nothing leave the attempt to its policy so long after an
+#: absence would count, in seconds.
+UNPROVEN_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,13 @@ class LookUpItem:
     variation: int | None
     #: Seconds since its POST was sent.
     sent_ago: float
+    #: Seconds until a look that begins then counts when it finds nothing; negative: since then.
+    counts_in: float
+    callback_base: str | None
+    sent_as: bytes | None
+    #: Looks in a row that found nothing and counted, and seconds since the latest ended.
+    negatives: int
+    negative_ago: float | None
     tries: int
 
 
@@ -62,6 +76,13 @@ class Looked:
     found: Found | None = None
     #: Seconds until the next look; None ends the looking.
     wait: float | None = None
+    #: Looks in a row that found nothing and counted; None leaves their number as it is.
+    negatives: int | None = 0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it was looked for often enough to say that there is none."""
+        return self.wait is None and (self.negatives or 0) >= NEGATIVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +97,18 @@ class LookUpVerb:
 
     async def load(self, claimed: Sequence[Claimed]) -> list[LookUpItem]:
         rows = await self.engine.database.fetch(
-            """
+            f"""
             SELECT attempt.id, attempt.job, attempt.account, attempt.marker, attempt.count,
-                   job.plan, job.scene, attempt.poll_faults AS tries,
+                   job.plan, job.scene, attempt.look_ups AS tries, attempt.callback_base,
+                   attempt.sent_as, attempt.negative_looks AS negatives,
+                   extract(epoch FROM {ABSENT_AFTER} - now())::float8 AS counts_in,
+                   extract(epoch FROM now() - attempt.negative_at)::float8 AS negative_ago,
                    (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
                        AS variation,
                    extract(epoch FROM now() - attempt.sent_at)::float8 AS sent_ago
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown'
-            """,
+            """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )
         return [LookUpItem(**row) for row in rows]
@@ -95,13 +119,15 @@ class LookUpVerb:
         if item.account not in self.engine.accounts:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
             wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
-            return Looked(id=item.id, job=item.job, wait=wait)
+            return Looked(id=item.id, job=item.job, wait=wait, negatives=None)
         provider = self.engine.provider(item.account)
-        if not set(provider.capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:
+        if not can_be_asked(provider.capabilities.look_up):
             return Looked(id=item.id, job=item.job)  # its callback did not come
+        plan = plan_of(self.engine, item)
+        ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
             found = await converse(
-                provider.look_up(ask_of(self.engine, item, plan_of(self.engine, item))),
+                provider.look_up(ask),
                 provider=provider,
                 account=self.engine.accounts[item.account],
                 client=self.engine.exact,
@@ -115,19 +141,44 @@ class LookUpVerb:
             log.info("look_up.found", attempt=item.id, operation=found.operation_id)
             await record_accepted(self.engine, item.id, Accepted(operation_id=found.operation_id))
             return None
-        too_early = absence_counts_after(self.engine, item.account) - item.sent_ago
-        if too_early > 0:
-            wait = min(backoff_of(item), too_early + 0.1)
-            return Looked(id=item.id, job=item.job, wait=wait)
-        return Looked(id=item.id, job=item.job, found=found)
+        return self._missed(item, found)
 
     def _wait(self, item: LookUpItem) -> float | None:
         return backoff_of(item) if item.sent_ago < GIVE_UP_AFTER else None
 
+    def _missed(self, item: LookUpItem, found: Found) -> Looked:
+        """What it means that nothing was found, by the times at which the look began."""
+        looked = Looked(id=item.id, job=item.job, found=found)
+        if item.counts_in > 0:
+            return replace(looked, wait=min(backoff_of(item), item.counts_in + 0.1))
+        # Others may hold the credentials that it was sent with, or see the listing whole.
+        is_at_home = item.sent_as == fingerprint(self.engine.accounts[item.account])
+        if not (is_at_home and found.is_whole):
+            is_early = item.counts_in > -UNPROVEN_AFTER
+            return replace(looked, wait=backoff_of(item) if is_early else None)
+        if not found.is_proof or found.look_alikes:
+            return looked
+        if item.negative_ago is not None and item.negative_ago < NEGATIVES_APART:
+            return replace(looked, wait=NEGATIVES_APART - item.negative_ago, negatives=None)
+        negatives = item.negatives + 1
+        is_enough = negatives >= NEGATIVES
+        return replace(looked, wait=None if is_enough else NEGATIVES_APART, negatives=negatives)
+
+    def jobs(self, results: Sequence[Looked]) -> list[str]:
+        return [one.job for one in results if one.wait is None]
+
     async def write(self, connection: Connection, results: Sequence[Looked]) -> None:
         again = {one.id: one.wait for one in results if one.wait is not None}
         await connection.execute(
-            "UPDATE attempt SET poll_faults = poll_faults + 1 WHERE id = ANY(%s)", (list(again),)
+            """
+            UPDATE attempt SET
+                look_ups = look_ups + 1, negative_looks = coalesce(new.negatives, negative_looks),
+                negative_at = CASE WHEN new.negatives > 0 THEN now()
+                                   WHEN new.negatives = 0 THEN NULL ELSE negative_at END
+            FROM unnest(%s::text[], %s::int[]) AS new(id, negatives)
+            WHERE attempt.id = new.id AND attempt.state = 'unknown'
+            """,
+            ([one.id for one in results], [one.negatives for one in results]),
         )
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
         for one in results:
@@ -136,7 +187,7 @@ class LookUpVerb:
 
     async def _end(self, connection: Connection, one: Looked) -> None:
         await due.drop(connection, self.what, [one.id])
-        if one.found is not None and one.found.is_proof and not one.found.look_alikes:
+        if one.is_absent:
             await replace_absent(self.engine, connection, one.id)
             return
         alikes = list(one.found.look_alikes) if one.found else []
@@ -147,10 +198,16 @@ class LookUpVerb:
         await end_by_policy(self.engine, connection, one.id)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Nobody can tell: each job's policy decides."""
-        await due.drop(connection, self.what, ids)
-        for id_ in ids:
-            await end_by_policy(self.engine, connection, id_)
+        """Of jobs that have ended, what was sent two days ago is left to the operator."""
+        cursor = await connection.execute(
+            """
+            SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
+            WHERE attempt.id = ANY(%s) AND job.state = ANY(%s)
+              AND attempt.sent_at <= now() - %s * interval '1 second'
+            """,
+            (list(ids), list(FINAL_JOB_STATES), ABANDONED_AFTER),
+        )
+        await due.drop(connection, self.what, [row["id"] for row in await cursor.fetchall()])
 
 
 def backoff_of(item: LookUpItem) -> float:

@@ -14,27 +14,32 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from models import due
-from models.advance import advance_attempts, fail_outputs, tell
+from models.advance import fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import AttemptState, What
+from models.state import What
 from providers.answers import UnknownStatus
-from providers.base import Phase, ProviderError, Update
+from providers.base import ProviderError, Update
 from providers.exchange import converse
 from scheduler.claim import Claimed
-from scheduler.intervals import backoff, estimated_progress, next_poll
+from scheduler.intervals import (
+    LOST_AFTER,
+    backoff,
+    estimated_progress,
+    next_denied_look,
+    next_poll,
+)
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.finish import settle
-from tasks.verbs.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
-from tasks.verbs.gather import Gatherer
+from tasks.outcomes.denied import answered_ago, is_lost
+from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
+from tasks.outcomes.finish import settle, stop_operations
+from tasks.pump.gatherer import Gatherer
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
 
-#: An operation that its provider denies this many times in a row is lost.
-GONE_AFTER = 5
 #: The code of a look, and the kind of an event, that tells of a status no document has.
 STRANGE = "status.undocumented"
 #: First and longest wait after a poll that brought no readable answer, in seconds.
@@ -54,10 +59,16 @@ class PollItem:
     elapsed: float
     typical: float
     poll_faults: int
+    #: Seconds since its provider first denied it, with no update in between.
+    denied_for: float | None
+    #: What its job was estimated to cost, in millionths of a US dollar.
+    estimate: int
     #: Whether a video that is still expected is to come of it.
     is_wanted: bool
     #: The fault and the code that the last look brought, if it brought no update.
     last_fault: dict[str, str] | None
+    #: Seconds since its account last told of any operation; read when denials go on for long.
+    answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
 
 
@@ -79,6 +90,19 @@ class Seen:
     is_news: bool = True
     #: Whether it is not looked at any more, although it has not ended.
     is_abandoned: bool = False
+    #: Whether nobody wants it, and a cancel was held back while its provider denied it.
+    is_stray: bool = False
+    #: Whether its videos are given up, although it is still looked at, for what it costs.
+    is_lost: bool = False
+
+    @property
+    def moves_job(self) -> bool:
+        """Whether writing it may end the job, or make a due row of another kind for it."""
+        return self.has_ended or self.is_abandoned or self.is_lost or self.is_stray
+
+    @property
+    def has_ended(self) -> bool:
+        return self.update is not None and self.update.phase.is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +122,8 @@ class Poll:
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
                    job.typical_seconds AS typical, attempt.poll_faults,
+                   extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
+                   job.estimated_cost_micros AS estimate,
                    attempt.error AS last_fault, EXISTS (
                        SELECT 1 FROM output
                        WHERE output.attempt = attempt.id AND output.state = 'expected'
@@ -107,14 +133,21 @@ class Poll:
             """,
             ([row.id for row in claimed],),
         )
-        return [PollItem(**row) for row in rows]
+        items = [PollItem(**row) for row in rows]
+        denied = [item for item in items if item.is_wanted and (item.denied_for or 0) > LOST_AFTER]
+        if denied:
+            ago = await answered_ago(
+                self.engine.database, sorted({item.account for item in denied})
+            )
+            for item in denied:
+                item.answered_ago = ago.get(item.account)
+        return items
 
     async def act(self, item: PollItem, *, lease: str, pace: Pace) -> Seen:
         """One look at one operation; an error is an outcome too."""
         del lease
         seen = await self._looked(item, pace)
-        has_ended = seen.update is not None and seen.update.phase.is_final
-        if item.is_wanted or has_ended or item.elapsed < ABANDONED_AFTER:
+        if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)
         return replace(seen, is_abandoned=True)
@@ -185,26 +218,42 @@ class Poll:
             wait=wait,
             percent=percent,
             update=update,
+            is_stray=item.denied_for is not None and not item.is_wanted,
         )
 
     def _faulty(self, item: PollItem, fault: Failure) -> Seen:
-        # Only denials in a row lose an operation: one after an outage is the first of its kind.
+        # Only denials in a row count: one after an outage is the first of its kind.
         last = item.last_fault or {}
         is_denial = fault.fault is Fault.GONE
         before = item.poll_faults if (last.get("fault") == Fault.GONE) is is_denial else 0
         pause = backoff(tries=before, base=FAULT_BASE, ceiling=FAULT_CEILING, dice=random.random())
-        is_lost = is_denial and before + 1 >= GONE_AFTER
+        is_gone = (
+            is_denial
+            and item.is_wanted
+            and is_lost(
+                looks=before + 1,
+                denied_for=item.denied_for or 0.0,
+                answered_ago=item.answered_ago,
+                typical=item.typical,
+                cost_micros=item.estimate,
+            )
+        )
+        if is_denial and (is_gone or not item.is_wanted):
+            pause = next_denied_look(denied_for=item.denied_for or 0.0, dice=random.random())
         return Seen(
             id=item.id,
             job=item.job,
             tenant=item.tenant,
             account=item.account,
             wait=max(fault.retry_after or 0.0, pause),
-            update=Update(phase=Phase.FAILED, failure=_LOST) if is_lost else None,
             fault=fault,
             faults=before + 1,
             is_news=last.get("code") != fault.code,
+            is_lost=is_gone,
         )
+
+    def jobs(self, results: Sequence[Seen]) -> list[str]:
+        return [seen.job for seen in results if seen.moves_job]
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
         """All that was seen, in a handful of statements for the whole batch."""
@@ -212,6 +261,8 @@ class Poll:
         running = [seen for seen in kept if seen.update and not seen.update.phase.is_final]
         faulty = [seen for seen in kept if seen.update is None]
         await _write_running(connection, running)
+        await self._stop(connection, [seen for seen in running if seen.is_stray])
+        await self._write_lost(connection, [seen for seen in faulty if seen.is_lost])
         await _write_faulty(connection, faulty)
         await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
@@ -231,16 +282,45 @@ class Poll:
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        rows = await advance_attempts(
-            connection, AttemptState.FAILED, list(ids), failures=dict.fromkeys(ids, _POISON)
+        """What nobody wants is abandoned two days after it was accepted, as when it is polled."""
+        cursor = await connection.execute(
+            """
+            SELECT id FROM attempt
+            WHERE id = ANY(%s) AND accepted_at <= now() - %s * interval '1 second'
+              AND NOT EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id
+                              AND output.state = 'expected')
+            """,
+            (list(ids), ABANDONED_AFTER),
         )
-        await due.drop(connection, self.what, ids)
-        await fail_outputs(connection, {row["id"]: _POISON for row in rows}, of="attempt")
-        await settle(self.engine, connection, [row["job"] for row in rows])
+        await record_abandoned(connection, [row["id"] for row in await cursor.fetchall()])
+
+    async def _stop(self, connection: Connection, strays: Sequence[Seen]) -> None:
+        rows = [
+            {
+                "id": seen.id,
+                "account": seen.account,
+                "tenant": seen.tenant,
+                "provider": self.engine.provider(seen.account).name,
+            }
+            for seen in strays
+        ]
+        await stop_operations(connection, rows)
+
+    async def _write_lost(self, connection: Connection, lost: Sequence[Seen]) -> None:
+        """Their videos are given up; they stay accepted, since their money may be spent."""
+        if not lost:
+            return
+        log.error("poll.lost", attempts=[seen.id for seen in lost])
+        await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
+        await tell(connection, "attempt.lost", [(seen.job, {"attempt": seen.id}) for seen in lost])
+        await settle(self.engine, connection, [seen.job for seen in lost])
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
-    """The hot path: attempts, jobs whose progress grew, and due rows, in one statement."""
+    """The hot path: attempts, jobs whose progress grew, and due rows, in one statement.
+
+    A job that somebody else has locked is passed over: the next look tells its progress.
+    """
     if not running:
         return
     await connection.execute(
@@ -250,17 +330,19 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
                                  %(waits)b::float8[]) AS seen(id, progress, percent, wait)
         ), looked AS (
             UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
-                               polls = polls + 1, poll_faults = 0, error = NULL
+                               polls = polls + 1, poll_faults = 0, error = NULL,
+                               seen_at = now(), denied_since = NULL
             FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
             RETURNING attempt.job, seen.percent
         ), grown AS (
             SELECT job.id, looked.percent FROM job JOIN looked ON looked.job = job.id
             WHERE job.state = 'processing' AND looked.percent > job.progress_percent
-            ORDER BY job.id FOR UPDATE OF job
+            FOR NO KEY UPDATE OF job SKIP LOCKED
         ), told AS (
             UPDATE job SET progress_percent = grown.percent FROM grown WHERE job.id = grown.id
         )
-        UPDATE due SET at = now() + seen.wait * interval '1 second', lease = NULL, tries = 0
+        UPDATE due SET at = now() + seen.wait * interval '1 second', lease = NULL, tries = 0,
+                       faults = 0
         FROM seen WHERE due.what = 'poll' AND due.id = seen.id
         """,
         {
@@ -278,7 +360,10 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
         return
     await connection.execute(
         """
-        UPDATE attempt SET polls = polls + 1, poll_faults = new.faults, error = new.error
+        UPDATE attempt SET polls = polls + 1, poll_faults = new.faults, error = new.error,
+                           denied_since = CASE WHEN new.error ->> 'fault' = 'gone'
+                                               THEN coalesce(denied_since, now())
+                                               ELSE denied_since END
         FROM unnest(%s::text[], %s::int[], %s::jsonb[]) AS new(id, faults, error)
         WHERE attempt.id = new.id AND attempt.state = 'accepted'
         """,
@@ -319,7 +404,4 @@ _DENIED = Failure(
 )
 _LOST = Failure(
     fault=Fault.GONE, code="operation_lost", message="the provider no longer knows the operation"
-)
-_POISON = Failure(
-    fault=Fault.UNKNOWN, code="internal_error", message="the operation's answers could not be used"
 )

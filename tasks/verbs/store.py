@@ -1,33 +1,33 @@
-"""Store: bring a finished video into our storage before the provider's link dies.
+"""Store: bring a finished video into our storage, however often its download is cut or refused.
 
 Running twice is harmless: the object's key is made from the output's id, so a second copy replaces
 the first byte for byte, and an output moves to `stored` once.
+
+A `store` row outlives the wish for its video: when a job ends in the middle of a download, the row
+stays, and the verb makes sure that nothing of the video remains.
 """
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin
 
 import structlog
 
 from models import due
-from models.advance import fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import What
+from models.state import OutputState, What
+from models.vault import VaultError
 from providers.answers import UnknownStatus
-from providers.base import NotOffered, Phase, ProviderError, Video
-from providers.exchange import converse, request_for
+from providers.base import NotOffered, ProviderError, Video
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
+from storage import parts
 from storage.base import (
     NotAVideo,
     StorageError,
@@ -37,67 +37,78 @@ from storage.base import (
     Unavailable,
     video_key,
 )
-from storage.probe import Probe, probe
-from storage.receive import Received, announced_bytes, receive
+from storage.parts import Keep, Part
+from storage.probe import probe
+from storage.receive import receive
 from tasks.crash import crash_point
+from tasks.download import DOWNLOAD_TIMEOUT, DeadLink, NoFreshLink, fresh_video, open_video
 from tasks.engine import Engine
-from tasks.finish import settle
-from tasks.verbs.ended import video_from
-from transport.base import Stream, TransportError
+from tasks.outcomes.ended import source_of, video_from
+from tasks.outcomes.finish import settle
+from tasks.outcomes.stored import (
+    Brought,
+    drop_swept,
+    record_fresh_links,
+    record_lost,
+    record_stored,
+)
+from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: Downloads of one video that may fail before it is given up.
-TRIES = 8
-#: First and longest wait after a failed download, in seconds.
+#: First and longest wait after a failed download, in seconds. How often it may fail is not counted:
+#: the link's end, the job's deadline or an operator's patience ends it.
 RETRY_BASE, RETRY_CEILING = 2.0, 300.0
-#: Seconds in which one download must be done, and in which its next bytes must come.
-DOWNLOAD_TIMEOUT = 900.0
-#: A link that answers so is dead: the provider is asked for a fresh one.
-DEAD_LINK = frozenset({401, 403, 404, 410})
-
-
-#: How a provider's link may point on, and how often.
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-MOST_REDIRECTS = 3
-
-
-class DeadLink(Exception):
-    """The provider's link no longer gives the video."""
-
+#: The longest wait where the whole of something came that is no video: it may be large.
+NO_VIDEO_CEILING = 1800.0
+#: Seconds for which a link lives whose vendor doesn't say.
+LINK_LIVES = 24 * 3600.0
+#: Seconds for which a video is tried that an operator asked for after its job had ended.
+RECOVERY_LASTS = 24 * 3600.0
+#: Seconds in which all the work on one video must be done: by its link, by a fresh one, and put.
+WORK_TIMEOUT = 2 * DOWNLOAD_TIMEOUT + 1800.0
+#: Seconds that a put under way is waited for when its worker is to leave it.
+PUT_PATIENCE = 20.0
+#: A download that was cut off has got on if it brought so many bytes: it goes on at once.
+GOT_ON = 256 * 2**10
 
 _PROVIDER_TROUBLE = (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered)
 
 
+class _Cut(TransportError):
+    """The download was cut off, after it had got on; the next try goes on from there."""
+
+
+class _Unwanted(Exception):
+    """Nobody wants the video any more, and nothing of it was left."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreItem:
-    """A video that the provider has and we don't."""
+    """A video that the provider has and we don't; or one of which nothing may stay."""
 
     id: str
     job: str
     account: str
-    operation_id: str
+    operation_id: str | None
     #: Which of its attempt's videos it is: 0, 1, …
     number: int
-    source: bytes
+    state: OutputState
+    source: bytes | None
     faults: int
     created_at: datetime
+    #: Seconds since the provider last told the link.
+    link_age: float
+    #: Seconds since an operator asked for it, whose job has ended; None: nobody did.
+    asked_for: float | None
 
+    @property
+    def is_wanted(self) -> bool:
+        return self.state is OutputState.READY or self.asked_for is not None
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brought:
-    """What came of one download: the video is ours, or why not, and when to try again."""
-
-    id: str
-    job: str
-    key: str | None = None
-    received: Received | None = None
-    probe: Probe | None = None
-    failure: Failure | None = None
-    #: Seconds until the next try; None gives the video up.
-    wait: float | None = None
-    #: Whether this try is one of those that may fail.
-    counts: bool = True
+    @property
+    def is_asked_in_vain(self) -> bool:
+        return self.asked_for is not None and self.asked_for > RECOVERY_LASTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +117,8 @@ class Store:
 
     engine: Engine
     what: What = What.STORE
-    concurrency: int = 8
+    #: Slow downloads take no CPU, and must not keep quick ones waiting.
+    concurrency: int = 32
     each: int = 32
     abandons: bool = True
 
@@ -114,103 +126,170 @@ class Store:
         rows = await self.engine.database.fetch(
             """
             SELECT output.id, output.job, attempt.account, attempt.operation_id, output.source,
-                   output.faults, job.created_at,
+                   output.state, output.faults, job.created_at,
+                   extract(epoch FROM now() - coalesce(output.source_at, attempt.finished_at,
+                                                       now()))::float8 AS link_age,
+                   extract(epoch FROM now() - output.recovery_asked_at)::float8 AS asked_for,
                    (SELECT count(*) FROM output AS earlier
                     WHERE earlier.attempt = output.attempt
                       AND earlier.position < output.position)::int AS number
             FROM output JOIN attempt ON attempt.id = output.attempt JOIN job ON job.id = output.job
-            WHERE output.id = ANY(%s) AND output.state = 'ready'
+            WHERE output.id = ANY(%s) AND output.state IN ('ready', 'failed')
             """,
             ([row.id for row in claimed],),
         )
-        return [StoreItem(**row) for row in rows]
+        return [StoreItem(**row | {"state": OutputState(row["state"])}) for row in rows]
 
-    async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought:
+    async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought | None:
         """Download, look into it, store it; whatever goes wrong is an outcome."""
         del lease, pace
+        if not item.is_wanted:
+            return await self._swept(item)
         if item.account not in self.engine.accounts:
             log.warning("store.no_credentials", output=item.id, account=item.account)
-            return Brought(id=item.id, job=item.job, wait=ELSEWHERE, counts=False)
+            return Brought(
+                id=item.id,
+                job=item.job,
+                failure=_NO_CREDENTIALS,
+                wait=None if item.is_asked_in_vain else ELSEWHERE,
+                counts=False,
+            )
+        fresh: Video | None = None
         try:
-            return await self._bring_somehow(item)
-        except (*_PROVIDER_TROUBLE, StorageError) as error:
-            return self._failed(item, error)
+            async with asyncio.timeout(WORK_TIMEOUT):
+                brought = await self._by_known_link(item)
+                if brought is None:
+                    fresh = await self._fresh(item)
+                    brought = await self._bring(item, fresh)
+                return brought
+        except _Unwanted:
+            return None
+        except TimeoutError:
+            error: Exception = TransportError(f"it took more than {WORK_TIMEOUT:g} s")
+        except (*_PROVIDER_TROUBLE, StorageError) as trouble:
+            error = trouble
+        except OSError as trouble:
+            error = Unavailable(f"the temporary folder failed ({type(trouble).__name__})")
+        return await self._failed(item, error, fresh)
 
-    async def _bring_somehow(self, item: StoreItem) -> Brought:
-        """By the link that we have, else by a fresh one: a dead link is asked for afresh once."""
-        video = video_from(self.engine.vault.open_json(item.source))
-        if video is not None:
-            try:
-                return await self._bring(item, video)
-            except (DeadLink, NotAVideo, Truncated):
-                pass  # an expired link may answer 200 with a page that is no video
-        return await self._bring(item, await self._fresh_link(item))
+    async def _by_known_link(self, item: StoreItem) -> Brought | None:
+        """By the link that we have; None where a fresh one is to be asked for."""
+        video = self._known(item)
+        if video is None:
+            return None
+        try:
+            return await self._bring(item, video)
+        except (DeadLink, NotAVideo, Truncated):
+            return None  # an expired link may answer 200 with a page that is no video
+        except TransportError:
+            if self._has_outlived_its_link(item):
+                return None
+            raise
+
+    def _known(self, item: StoreItem) -> Video | None:
+        try:
+            return video_from(self.engine.vault.open_json(item.source)) if item.source else None
+        except VaultError as error:  # its key was taken away
+            log.error("store.link_unreadable", output=item.id, reason=str(error))  # noqa: TRY400
+            return None
+
+    async def _fresh(self, item: StoreItem) -> Video:
+        if item.operation_id is None:
+            msg = "the provider gave no operation that it could be asked for"
+            raise NoFreshLink(msg)
+        return await fresh_video(self.engine, item.account, item.operation_id, item.number)
 
     async def _bring(self, item: StoreItem, video: Video) -> Brought:
+        """One download, from where the last one was cut off if the vendor allows it."""
+        scratch = _scratch(self.engine)
+        part = await asyncio.to_thread(parts.find, scratch, item.id)
+        try:
+            brought = await self._downloaded(item, video, scratch, part)
+        except (Truncated, TransportError) as error:
+            now = await asyncio.to_thread(parts.find, scratch, item.id)
+            if now and now.bytes - (part.bytes if part else 0) >= GOT_ON:
+                raise _Cut(str(error)) from error
+            raise
+        await asyncio.to_thread(parts.drop, scratch, item.id)
+        return brought
+
+    async def _downloaded(
+        self, item: StoreItem, video: Video, scratch: Path, part: Part | None
+    ) -> Brought:
         async with AsyncExitStack() as stack:
-            announced: int | None
-            if video.content is not None:
-                chunks, announced = _pieces(video.content), len(video.content)
-            else:
-                stream = await self._open(stack, item, video)
-                chunks, announced = stream.chunks(), announced_bytes(stream.headers)
+            opened = await open_video(stack, self.engine, item.account, video, part)
             received = await stack.enter_async_context(
                 receive(
-                    chunks,
-                    into=_scratch(self.engine),
+                    opened.chunks,
+                    into=scratch,
                     max_bytes=self.engine.settings.max_video_bytes,
-                    expected_bytes=announced,
+                    expected_bytes=opened.announced,
+                    part=opened.part,
+                    keep=Keep(name=item.id, origin=opened.origin) if opened.origin else None,
                 )
             )
             crash_point("store.downloaded")
             measures = await asyncio.to_thread(probe, received.path)
-            key = video_key(item.job, item.id, item.created_at)
-            await self.engine.storage.put_file(
-                key, received.path, content_type=measures.content_type
-            )
-            crash_point("store.put")
+            key = await self._put(item, received.path, measures.content_type)
         return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
 
-    async def _open(self, stack: AsyncExitStack, item: StoreItem, video: Video) -> Stream:
-        """The download's answer; a few redirects are followed, with our key to its own host."""
-        engine = self.engine
-        account = engine.accounts[item.account]
-        provider = engine.provider(item.account)
-        call = provider.fetch(video)
-        for _ in range(MOST_REDIRECTS + 1):
-            request = replace(
-                request_for(call, provider=provider, account=account, now=time.time()),
-                timeout=DOWNLOAD_TIMEOUT,
-                max_bytes=engine.settings.max_video_bytes + 1,
-            )
-            stream = await stack.enter_async_context(engine.guarded.stream(request))
-            if stream.status not in REDIRECTS or "location" not in stream.headers:
-                _check(stream)
-                return stream
-            call = replace(call, path=urljoin(request.url, stream.headers["location"]), query={})
-        raise DeadLink(f"the provider's link redirects more than {MOST_REDIRECTS} times")
+    async def _put(self, item: StoreItem, path: Path, content_type: str) -> str:
+        """Put it to its end once begun, though the row is lost meanwhile: it may be left behind."""
+        work = asyncio.ensure_future(self._put_if_wanted(item, path, content_type))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            try:
+                await asyncio.wait({work}, timeout=PUT_PATIENCE)
+            finally:
+                work.cancel()
+            if work.done() and not work.cancelled():
+                work.exception()  # told to nobody: whoever has the row now tries again
+            raise
 
-    async def _fresh_link(self, item: StoreItem) -> Video:
-        provider = self.engine.provider(item.account)
-        updates = await converse(
-            provider.poll([item.operation_id]),
-            provider=provider,
-            account=self.engine.accounts[item.account],
-            client=self.engine.fast,
-            now=time.time(),
+    async def _put_if_wanted(self, item: StoreItem, path: Path, content_type: str) -> str:
+        """Store the object, and take it away again if its job has ended in the meantime.
+
+        A job that ends after the look below leaves its row, which removes what it finds.
+
+        Raises:
+            _Unwanted: it was taken away.
+        """
+        key = video_key(item.job, item.id, item.created_at)
+        await self.engine.storage.put_file(key, path, content_type=content_type)
+        crash_point("store.put")
+        if await self._is_unwanted(item.id):
+            await self.engine.storage.delete(key)
+            log.info("store.unwanted", output=item.id, job=item.job)
+            raise _Unwanted
+        return key
+
+    async def _is_unwanted(self, output: str) -> bool:
+        rows = await self.engine.database.fetch(
+            """
+            SELECT 1 FROM output WHERE id = %s AND (
+                state IN ('ready', 'stored') OR recovery_asked_at IS NOT NULL)
+            """,
+            (output,),
         )
-        update = updates.get(item.operation_id)
-        if (
-            update is None
-            or update.phase is not Phase.SUCCEEDED
-            or len(update.videos) <= item.number
-        ):
-            raise DeadLink("the provider's link is dead, and it gives no fresh one")
-        return update.videos[item.number]
+        return not rows
 
-    def _failed(self, item: StoreItem, error: Exception) -> Brought:
-        """Try again later; our own store's trouble does not count against the video."""
-        code, counts = "video_not_stored", True
+    async def _swept(self, item: StoreItem) -> Brought | None:
+        """Make sure that nothing stays of a video whose job ended before it was stored."""
+        if not await self._is_unwanted(item.id):
+            return None  # asked for since it was claimed: the row comes back when its lease ends
+        key = video_key(item.job, item.id, item.created_at)
+        try:
+            await self.engine.storage.delete(key)
+        except StorageError as error:
+            log.warning("store.not_swept", output=item.id, error=str(error))
+            return Brought(id=item.id, job=item.job, wait=_wait(item.faults))
+        await asyncio.to_thread(parts.drop, _scratch(self.engine), item.id)
+        return Brought(id=item.id, job=item.job, is_swept=True)
+
+    async def _failed(self, item: StoreItem, error: Exception, fresh: Video | None) -> Brought:
+        """Try again later, until the link is dead for good; our own trouble costs only time."""
+        code, counts, ceiling = "result_unavailable", True, RETRY_CEILING
         match error:
             case TooBig():
                 failure = Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error))
@@ -218,30 +297,43 @@ class Store:
             case StorageFull() | Unavailable():
                 code, counts = "storage_unavailable", False
                 log.error("store.no_room", output=item.id, error=str(error))
+            case NotAVideo():
+                code, ceiling = "video_not_stored", NO_VIDEO_CEILING
             case StorageError():
-                pass
-            case _:
-                code = "result_unavailable"
+                code = "video_not_stored"
+            case _Cut():
+                counts = False
         message = str(error) or "the provider's link is dead"
         log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
-        wait = backoff(
-            tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-        )
+        is_dead = self._has_outlived_its_link(item) and isinstance(error, NoFreshLink)
+        tries = 0 if isinstance(error, _Cut) else item.faults
         return Brought(
             id=item.id,
             job=item.job,
             failure=Failure(fault=Fault.TRANSIENT, code=code, message=message),
-            wait=wait if not counts or item.faults + 1 < TRIES else None,
+            wait=None if is_dead or item.is_asked_in_vain else _wait(tries, ceiling=ceiling),
             counts=counts,
+            fresh=await self._sealed(fresh) if fresh else None,
         )
 
+    def jobs(self, results: Sequence[Brought]) -> list[str]:
+        return [one.job for one in results if one.key or one.wait is None]
+
+    def _has_outlived_its_link(self, item: StoreItem) -> bool:
+        lives = self.engine.provider(item.account).capabilities.result_lives or LINK_LIVES
+        return item.link_age > lives
+
+    async def _sealed(self, video: Video) -> bytes:
+        return await asyncio.to_thread(self.engine.vault.seal_json, source_of(video))
+
     async def write(self, connection: Connection, results: Sequence[Brought]) -> None:
-        stored = [one for one in results if one.key]
         again = [one for one in results if not one.key and one.wait is not None]
         lost = {one.id: one.failure for one in results if one.failure and one.wait is None}
-        await _write_stored(connection, stored)
-        await fail_outputs(connection, lost, of="id")
-        await due.drop(connection, self.what, [one.id for one in stored] + list(lost))
+        stored = await record_stored(connection, [one for one in results if one.key])
+        await record_lost(connection, lost)
+        await record_fresh_links(connection, again)
+        await due.drop(connection, self.what, stored)
+        await drop_swept(connection, [one.id for one in results if one.is_swept])
         await connection.execute(
             "UPDATE output SET faults = faults + 1 WHERE id = ANY(%s)",
             ([one.id for one in again if one.counts],),
@@ -252,53 +344,15 @@ class Store:
             [one.id for one in again],
             after=[one.wait or 0.0 for one in again],
         )
-        await settle(self.engine, connection, [one.job for one in results if one not in again])
+        ended = [one.job for one in results if one.id in lost or one.id in stored]
+        await settle(self.engine, connection, ended)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        await fail_outputs(connection, dict.fromkeys(ids, _POISON), of="id")
-        await due.drop(connection, self.what, ids)
-        cursor = await connection.execute("SELECT job FROM output WHERE id = ANY(%s)", (list(ids),))
-        await settle(self.engine, connection, [row["job"] for row in await cursor.fetchall()])
+        """Nothing: the video is paid for, and wanted until its job's deadline."""
 
 
-async def _write_stored(connection: Connection, stored: Sequence[Brought]) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "id": one.id,
-            "key": one.key,
-            "sha256": one.received.sha256,
-            "bytes": one.received.bytes,
-            "content_type": one.probe.content_type,
-            "duration_seconds": one.probe.duration_seconds,
-            "width": one.probe.width,
-            "height": one.probe.height,
-            "fps": one.probe.fps,
-        }
-        for one in stored
-        if one.received and one.probe
-    ]
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            """
-            UPDATE output SET state = 'stored', source = NULL, error = NULL, stored_at = now(),
-                key = %(key)s, sha256 = %(sha256)s, bytes = %(bytes)s,
-                content_type = %(content_type)s, duration_seconds = %(duration_seconds)s,
-                width = %(width)s, height = %(height)s, fps = %(fps)s
-            WHERE id = %(id)s AND state = 'ready'
-            """,
-            rows,
-        )
-
-
-def _check(stream: Stream) -> None:
-    if stream.status in DEAD_LINK:
-        raise DeadLink(f"the provider's link answers HTTP {stream.status}")
-    if stream.status != 200:  # noqa: PLR2004 - the one status that carries the whole video
-        raise TransportError(f"the provider's link answers HTTP {stream.status}")
-
-
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+def _wait(faults: int, *, ceiling: float = RETRY_CEILING) -> float:
+    return backoff(tries=faults, base=RETRY_BASE, ceiling=ceiling, dice=random.random())
 
 
 def _scratch(engine: Engine) -> Path:
@@ -307,6 +361,6 @@ def _scratch(engine: Engine) -> Path:
     return folder
 
 
-_POISON = Failure(
-    fault=Fault.UNKNOWN, code="internal_error", message="the video could not be stored"
+_NO_CREDENTIALS = Failure(
+    fault=Fault.AUTH, code="no_credentials", message="the provider's credentials are not set"
 )

@@ -17,8 +17,8 @@ import pytest
 from psycopg import sql
 
 from models.migrate import current, newest
+from stack.servers.postgres import EmbeddedPostgres
 from tests.unit.compose_file import REQUIRED, ROOT, read
-from worker.embedded.postgres import EmbeddedPostgres
 
 #: How long a service may take until it is healthy, and a stopped one to end, in seconds.
 START, STOP = 60, 30

@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from worker.embedded.server import living, mark_of
-from worker.stack.folder import Folder
+from stack.folder import Folder
+from stack.servers.server import living, mark_of
 
 LONGTAKE = Path(sys.executable).with_name("longtake")
 #: How long a stack may take to start, and anything else to happen, in seconds.

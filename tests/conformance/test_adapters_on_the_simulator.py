@@ -10,6 +10,8 @@ from typing import TypeVar
 import pytest
 from aiohttp import web
 
+from catalog.models import Catalog, Model, Route
+from catalog.resolve import plan_on
 from models.failure import Fault
 from models.request import VideoRequest
 from providers.base import (
@@ -22,10 +24,8 @@ from providers.base import (
     ProviderError,
     Update,
 )
-from providers.catalog import Catalog, Model, Route
 from providers.exchange import converse
 from providers.registry import PROVIDERS, accounts
-from providers.resolve import plan_on
 from settings import Settings, load
 from tests.conformance.watching import LOOK, SOON, Simulator
 from transport.base import Unanswered

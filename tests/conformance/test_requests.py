@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from catalog.models import Catalog
 from providers.base import LookUp
-from providers.catalog import Catalog
 from providers.exchange import converse
 from providers.registry import PROVIDERS
 from settings import Settings

@@ -13,7 +13,7 @@ from providers.base import Accepted, Phase, Update
 from providers.exchange import converse
 from providers.registry import PROVIDERS, accounts
 from settings import load
-from simulator.upstreams.layer import GATE_OF_BYTES
+from simulator.upstreams.gateways.layer import GATE_OF_BYTES
 from tests.conformance.driving import node
 from tests.conformance.judging import IMAGE, ask
 from tests.conformance.replaying import printed

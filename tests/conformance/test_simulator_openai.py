@@ -11,7 +11,7 @@ from openai import OpenAI
 from openai.types import Video
 
 from providers.base import Phase
-from providers.openai_videos import OpenaiVideos
+from providers.vendors.gateways.openai_videos import OpenaiVideos
 from tests.conformance.talking import settled as settled_by_us
 from tests.conformance.talking import told
 from tests.conformance.test_adapters_on_the_simulator import ask

@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos", "kill, drop and flush at random (make chaos)")
     group.addoption("--chaos-jobs", type=int, default=1000, help="jobs of the random run")
     group.addoption("--chaos-seed", type=int, default=None, help="replays a run's strikes")
+    group.addoption("--chaos-sieges", default="all", help="misfortunes of minutes: all, none, or …")
     group.addoption("--chaos-broker", choices=("valkey", "rabbitmq"), default="valkey")
 
 

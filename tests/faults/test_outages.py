@@ -1,18 +1,24 @@
 """The broker forgets, repeats or goes away, PostgreSQL dies: nothing is lost, nothing doubled."""
 
 import random
+import time
 
 import pytest
+from celery import Celery
 
+from stack.servers.server import wait_until
+from tasks.enqueue import job_id_of
 from tests.faults.harness.brokers import repeat_hints
 from tests.faults.harness.runs import prove, states, submit, until_some_are
 from tests.faults.harness.stack import FaultStack
-from worker.embedded.server import wait_until
+from tests.faults.harness.wishes import fresh_name, plain
 
 #: Jobs that are under way while it happens.
 JOBS = 30
 #: Seconds in which it is noticed that a server is away.
 TO_NOTICE = 30.0
+#: Seconds that PostgreSQL is away while requests come in: longer than any one try of ours.
+AWAY = 70.0
 
 
 @pytest.mark.chaos
@@ -85,6 +91,38 @@ def test_a_database_that_is_away_costs_the_time_that_it_is_away(
     # Then all jobs are made
     prove(house, jobs)
     assert states(house, jobs) == {"complete": JOBS}
+
+
+@pytest.mark.chaos
+def test_requests_over_the_broker_outlive_a_database_that_is_away_for_more_than_a_minute(
+    house: FaultStack,
+) -> None:
+    # Given a database that is stopped
+    house.stop_database()
+    began = time.monotonic()
+
+    # When requests are sent over the broker, and nobody can accept them for 70 seconds
+    try:
+        with Celery("sender", broker=house.broker.url, set_as_current=False) as sender:
+            sent = [
+                sender.send_task(
+                    "video.enqueue",
+                    kwargs={"request": plain(fresh_name(), "runway", house.receiver)},
+                    queue="intake",
+                ).id
+                for _ in range(JOBS)
+            ]
+        assert wait_until(lambda: time.monotonic() - began > AWAY, 2 * AWAY)
+        assert "intake.put_off" in house.worker.said
+    finally:
+        house.start_database()
+
+    # Then each of them is one job, and is made
+    jobs = [job_id_of(id_) for id_ in sent]
+    assert house.until("SELECT count(*) = %s FROM job WHERE id = ANY(%s)", JOBS, jobs, within=60)
+    prove(house, jobs)
+    assert states(house, jobs) == {"complete": JOBS}
+    assert house.rows("SELECT id FROM intake_failure") == []
 
 
 @pytest.mark.chaos

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from models.request import VideoRequest
 from models.state import What
 from tasks.engine import Engine
 from tasks.intake import Caller, accept
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.integration.conftest import ENVIRONMENT, MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
 from transport.base import Request, Response
@@ -56,6 +56,11 @@ CORRUPTIONS: Mapping[str, str] = {
         INSERT INTO attempt (id, job, provider, account, route, state, marker, count)
         SELECT 'att_planted', job, provider, account, route, 'planned', 'planted', 1
         FROM attempt WHERE job = %(complete)s""",
+    "planned_for_nobody": """
+        UPDATE output SET state = 'failed', error = '{}' WHERE job = %(pending)s""",
+    "parked_and_sent": """
+        UPDATE attempt SET parked_at = now(), state = 'sent', operation_id = NULL,
+                           accepted_at = NULL WHERE job = %(running)s""",
     "paid_twice": """
         INSERT INTO attempt (id, job, provider, account, route, state, marker, count,
                              sent_at, payload_hash)
@@ -77,6 +82,24 @@ CORRUPTIONS: Mapping[str, str] = {
         SELECT another.id, 'planted', '', %(complete)s, '' FROM another""",
 }
 
+#: More of the same kinds: what has rules of its own about videos that ended without being stored.
+MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
+    ("due_missing", "UPDATE output SET recovery_asked_at = now() WHERE job = %(failed)s"),
+    (
+        "due_left_over",
+        """
+        INSERT INTO due (what, id, lane, tenant)
+        SELECT 'store', id, 'runway', 'default' FROM output WHERE job = %(complete)s""",
+    ),
+    ("job_charge", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
+    ("output_unfit", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
+    ("output_without_video", "UPDATE output SET key = NULL WHERE job = %(complete)s"),
+    ("output_without_video", "UPDATE output SET deleted_at = now() WHERE job = %(complete)s"),
+    ("output_without_video", "UPDATE output SET source = 'x' WHERE job = %(complete)s"),
+    ("output_without_video", "UPDATE output SET recovered_at = now() WHERE job = %(failed)s"),
+    ("output_without_video", "UPDATE output SET recovery_asked_at = now() WHERE job = %(running)s"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -88,10 +111,10 @@ class House:
     async def find(self) -> set[str]:
         return {each.kind for each in await self.engine.database.run(violations)}
 
-    async def plant(self, kind: str) -> None:
+    async def plant(self, kind: str, sql: str | None = None) -> None:
         async def work(connection: Connection) -> None:
             # The ids that this corruption does not name are given in vain.
-            cursor = await connection.execute(CORRUPTIONS[kind], dict(self.jobs))
+            cursor = await connection.execute(sql or CORRUPTIONS[kind], dict(self.jobs))
             assert cursor.rowcount > 0, f"{kind} was not planted"
 
         await self.engine.database.run(work)
@@ -164,6 +187,27 @@ async def test_a_planted_corruption_is_found(house: House, kind: str) -> None:
     assert kind in await house.find()
 
 
+@pytest.mark.parametrize(("kind", "sql"), MORE_CORRUPTIONS)
+async def test_another_corruption_of_the_same_kind_is_found(
+    house: House, kind: str, sql: str
+) -> None:
+    await house.plant(kind, sql)
+    assert kind in await house.find()
+
+
+async def test_a_failed_video_may_keep_its_link_and_a_row_that_removes_its_traces(
+    house: House,
+) -> None:
+    await house.plant("", "UPDATE output SET source = 'x' WHERE job = %(failed)s")
+    await house.plant(
+        "",
+        """
+        INSERT INTO due (what, id, lane, tenant)
+        SELECT 'store', id, 'runway', 'default' FROM output WHERE job = %(failed)s""",
+    )
+    assert await house.find() == set()
+
+
 async def test_the_command_says_what_is_wrong_and_exits_with_1(
     house: House, database_url: str, tmp_path: Path
 ) -> None:
@@ -174,6 +218,18 @@ async def test_the_command_says_what_is_wrong_and_exits_with_1(
     assert (healthy.returncode, ill.returncode) == (0, 1), healthy.stderr + ill.stderr
     assert json.loads(healthy.stdout) == []
     assert [found["kind"] for found in json.loads(ill.stdout)] == ["due_missing"]
+
+
+async def test_the_command_warns_of_what_is_parked_and_exits_with_0(
+    house: House, database_url: str, tmp_path: Path
+) -> None:
+    await house.engine.database.fetch("UPDATE due SET faults = 7 WHERE what = 'submit'")
+    warned = _doctor(database_url, tmp_path)
+
+    assert warned.returncode == 0, warned.stderr
+    assert json.loads(warned.stdout) == []
+    (row,) = await house.engine.database.fetch("SELECT id FROM due WHERE what = 'submit'")
+    assert f"submit of {row['id']} is put off" in " ".join(warned.stderr.split())
 
 
 def _doctor(database_url: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -16,16 +16,10 @@ from kombu import Connection
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from worker.embedded import account
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.server import (
-    EmbeddedServerError,
-    Running,
-    living,
-    mark_of,
-    wait_until,
-)
-from worker.embedded.valkey import EmbeddedValkey
+from stack.servers import account
+from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.server import EmbeddedServerError, Running, living, mark_of, wait_until
+from stack.servers.valkey import EmbeddedValkey
 
 Server = EmbeddedPostgres | EmbeddedValkey
 SERVERS = pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
@@ -306,7 +300,7 @@ def test_a_server_whose_files_were_removed_is_replaced(
     kind: Callable[[Path], Server], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a running server whose folder somebody removed, and which so never names itself
-    monkeypatch.setattr("worker.embedded.postgres.NAMING_BOUND", 0.5)
+    monkeypatch.setattr("stack.servers.postgres.NAMING_BOUND", 0.5)
     server = kind(data_dir)
     first = server.start()
     for folder in (data_dir / "postgres", data_dir / "valkey"):

@@ -9,10 +9,10 @@ import pytest
 
 from providers.registry import PROVIDERS
 from settings import load
+from stack.grace import stop_grace
+from stack.roles import WORKERS
 from tasks.queue import Queue
-from tasks.verbs.submit import ANSWER_MARGIN
 from tests.unit.compose_file import REQUIRED, ROOT, MissingVariable, read
-from worker.stack.roles import WORKERS
 
 COMPOSE = read(REQUIRED)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -59,16 +59,27 @@ def test_somebody_listens_to_every_queue() -> None:
     assert sorted(listened) == sorted(Queue)
 
 
-def test_a_post_of_minutes_may_end_before_its_worker_does() -> None:
+@pytest.mark.parametrize(
+    ("service", "worker"), [("worker-long", "long"), ("worker-submit", "submit")]
+)
+def test_a_post_of_minutes_may_end_before_its_worker_does(service: str, worker: str) -> None:
     """It may have been paid for; and whoever waits for it delays no other deployment."""
-    for service, is_synchronous in (("worker-long", True), ("worker-submit", False)):
-        longest = max(
-            each.capabilities.submit_timeout or 0
-            for each in PROVIDERS.values()
-            if each.capabilities.synchronous == is_synchronous
-        )
-        minutes = math.ceil((longest + ANSWER_MARGIN) / 60)
-        assert OURS[service]["stop_grace_period"] == f"{minutes}m"
+    credentials = {name: "x" for each in PROVIDERS.values() for name in each.credentials[0]}
+    bases = {each.base_variable: "https://vendor.test" for each in PROVIDERS.values()}
+    settings = load({**OURS[service]["environment"], **credentials, **bases})
+    needed = stop_grace(WORKERS[worker][0].split(","), settings)
+
+    given = OURS[service]["stop_grace_period"]
+
+    assert given == f"{math.ceil(needed / 60)}m"
+
+
+def test_the_grace_of_submits_can_follow_a_longer_time_out() -> None:
+    longer = {"LONGTAKE_SUBMIT_TIMEOUT_SECONDS": "600", "LONGTAKE_SUBMIT_STOP_GRACE": "12m"}
+    service = read({**REQUIRED, **longer})["services"]["worker-submit"]
+
+    assert load(service["environment"]).submit_timeout_seconds == 600
+    assert service["stop_grace_period"] == "12m"
 
 
 @pytest.mark.parametrize("name", sorted({*SERVICES} - {"migrate"}))

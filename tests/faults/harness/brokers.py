@@ -5,7 +5,8 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
 from typing import Protocol
@@ -14,9 +15,9 @@ from celery import Celery
 from redis import Redis
 
 from models.state import What
+from stack.servers.server import living, mark_of, send
+from stack.servers.valkey import EmbeddedValkey
 from tests.faults.harness.processes import ROOT
-from worker.embedded.server import living, mark_of, send
-from worker.embedded.valkey import EmbeddedValkey
 
 #: Where a RabbitMQ of this machine listens, and whom it lets in by default.
 RABBITMQ = ("127.0.0.1", 5672)
@@ -134,10 +135,9 @@ class RabbitMq:
         _ctl("delete_vhost", self._vhost)
 
 
-def repeat_hints(broker: Broker, lanes: Sequence[str], *, dice: random.Random) -> int:
-    """Send every hint there can be, twice, in any order; returns how many."""
-    hints = [(what, lane) for what in HINTS for lane in (*lanes, "-", "nobody")] * 2
-    dice.shuffle(hints)
+@contextmanager
+def sender(broker: Broker) -> Iterator[Celery]:
+    """A program that knows our broker and the names of our tasks, and nothing else of us."""
     kind = "quorum" if broker.is_amqp else "classic"
     with Celery("longtake-faults", broker=broker.url, set_as_current=False) as app:
         app.conf.update(
@@ -145,7 +145,18 @@ def repeat_hints(broker: Broker, lanes: Sequence[str], *, dice: random.Random) -
             task_create_missing_queue_type=kind,
             task_publish_retry=False,
             broker_connection_timeout=5,
+            broker_transport_options={"confirm_publish": True}
+            if broker.is_amqp
+            else {"socket_timeout": 5, "socket_connect_timeout": 5},
         )
+        yield app
+
+
+def repeat_hints(broker: Broker, lanes: Sequence[str], *, dice: random.Random) -> int:
+    """Send every hint there can be, twice, in any order; returns how many."""
+    hints = [(what, lane) for what in HINTS for lane in (*lanes, "-", "nobody")] * 2
+    dice.shuffle(hints)
+    with sender(broker) as app:
         for what, lane in hints:
             queue, task = HINTS[what]
             app.send_task(task, kwargs={"lane": lane}, queue=queue, expires=60)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 
 #: How long it goes on asking, and how long it waits in between, in seconds.
-PATIENCE, PAUSE = 90.0, 0.2
+PATIENCE, PAUSE = 180.0, 0.2
 
 Json = dict[str, Any]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.invariants import INVARIANTS, Violation
+from providers.registry import PROVIDERS
 from tests.faults.harness.receiver import Receipt
 from tests.faults.harness.stack import FaultStack, Row
 
@@ -18,7 +19,8 @@ _NAME = re.compile(r"take-[0-9a-f]+-\d{5}")
 
 _ATTEMPTS = """
 SELECT attempt.id, attempt.job, attempt.provider, attempt.state, attempt.marker,
-       attempt.operation_id, attempt.sent_at, attempt.count, job.prompt, job.unknown_policy
+       attempt.operation_id, attempt.sent_at, attempt.count, job.prompt, job.unknown_policy,
+       job.state AS job_state, job.error ->> 'code' AS job_error
 FROM attempt JOIN job ON job.id = attempt.job ORDER BY attempt.id
 """
 _DELIVERIES = """
@@ -30,6 +32,12 @@ _REASONS = """
 SELECT detail ->> 'reason' AS reason, count(*) AS n FROM event
 WHERE kind = 'attempt.unknown' GROUP BY 1
 """
+_NOT_STORED = """
+SELECT attempt, coalesce(error ->> 'code', state) AS reason FROM output WHERE state <> 'stored'
+"""
+#: Ends for which a made video is no broken promise: nobody waited any longer, or nobody knew of it.
+_EXCUSED = {"deadline_exceeded", "submit_unknown"}
+_SYNCHRONOUS = {name for name, each in PROVIDERS.items() if each.capabilities.synchronous}
 _STATUS = {"complete": "complete", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -51,6 +59,9 @@ class Verdict:
     reasons: Counter[str] = field(default_factory=Counter)
     delivered: int = 0
     posts: int = 0
+    #: Videos that a provider made for a job that still wanted them, and that are not ours; why.
+    fell_short: list[str] = field(default_factory=list)
+    shortfalls: Counter[str] = field(default_factory=Counter)
     #: Webhooks with a wrong signature, another body, a wrong state, or that nobody got.
     invalid: list[str] = field(default_factory=list)
     invariants: int = len(INVARIANTS)
@@ -61,14 +72,18 @@ class Verdict:
         """Every broken promise, in words."""
         contradictions = [f"{each.id}: not true that {each.words}" for each in self.violations]
         lost = [f"{job} was accepted and is not final" for job in self.lost]
-        return [*lost, *self.double_billed, *self.invalid, *contradictions]
+        return [*lost, *self.double_billed, *self.fell_short, *self.invalid, *contradictions]
 
 
 def judge(stack: FaultStack, accepted: Sequence[str], receipts: Sequence[Receipt]) -> Verdict:
-    """The verdict over the jobs that were answered with 202; ask it when nothing is due."""
+    """The verdict over the jobs that were accepted, by HTTP or by the broker; ask it at the end."""
     verdict = Verdict(accepted=len(accepted))
     _judge_jobs(verdict, stack.rows("SELECT id, state FROM job"), accepted)
-    _judge_bill(verdict, stack.rows(_ATTEMPTS), stack.simulator.bill())
+    owners, bill = _Owners(stack.rows(_ATTEMPTS)), stack.simulator.bill()
+    _judge_bill(verdict, owners, bill)
+    succeeded = stack.simulator.succeeded()
+    made = [row for row in bill if _names(row) in succeeded]
+    _judge_videos(verdict, owners, made, stack.rows(_NOT_STORED))
     _judge_webhooks(verdict, stack.rows(_DELIVERIES), receipts)
     for row in stack.rows(_REASONS):
         verdict.reasons[_in_short(row["reason"])] += row["n"]
@@ -82,14 +97,12 @@ def _judge_jobs(verdict: Verdict, jobs: Sequence[Row], accepted: Sequence[str]) 
     verdict.lost = [job for job in accepted if states.get(job) not in _STATUS]
 
 
-def _judge_bill(
-    verdict: Verdict, attempts: Sequence[Row], bill: Sequence[Mapping[str, object]]
-) -> None:
+def _judge_bill(verdict: Verdict, owners: "_Owners", bill: Sequence[Mapping[str, object]]) -> None:
     """Every charge belongs to one attempt, and no attempt to two charges."""
+    attempts = list(owners.by_id.values())
     verdict.billed = len(bill)
     verdict.unknown = sum(attempt["state"] == "unknown" for attempt in attempts)
     verdict.sent = sum(attempt["state"] == "sent" for attempt in attempts)
-    owners = _Owners(attempts)
     charges: Counter[str] = Counter()
     nameless: Counter[str] = Counter()
     for charge in bill:
@@ -106,6 +119,43 @@ def _judge_bill(
             verdict.double_billed.append(words)
     for name, of_job in owners.by_name.items():
         verdict.double_billed += _wrong_with(name, of_job, charges, nameless[name])
+
+
+def _judge_videos(
+    verdict: Verdict,
+    owners: "_Owners",
+    made: Sequence[Mapping[str, object]],
+    not_stored: Sequence[Row],
+) -> None:
+    """What was made upstream, and known and wanted here, is stored."""
+    missing: dict[str, list[str]] = defaultdict(list)
+    for output in not_stored:
+        missing[output["attempt"]].append(output["reason"])
+    for charge in made:
+        owner, _ = owners.of(charge)
+        attempt = owners.by_id.get(owner or "")
+        if attempt is None or attempt["operation_id"] is None or _is_excused(attempt):
+            continue
+        for reason in missing[attempt["id"]]:
+            why = f"{charge['provider']}: {reason}"
+            verdict.fell_short.append(
+                f"{charge['operation_id']} of {attempt['job']} succeeded upstream and is not here: "
+                f"{why}"
+            )
+            verdict.shortfalls[why] += 1
+
+
+def _is_excused(attempt: Row) -> bool:
+    """Whether our side can't be blamed: nobody wanted it, nobody could know, or its vendor said so.
+
+    A synchronous provider has one answer; when that tells of a failure there is nothing to poll.
+    """
+    says_failed = attempt["provider"] in _SYNCHRONOUS and attempt["state"] == "failed"
+    return attempt["job_state"] == "cancelled" or attempt["job_error"] in _EXCUSED or says_failed
+
+
+def _names(charge: Mapping[str, object]) -> tuple[str, str]:
+    return str(charge["provider"]), str(charge["operation_id"])
 
 
 def _wrong_with(
@@ -133,6 +183,7 @@ class _Owners:
     """Which job a charge belongs to, and which of its attempts."""
 
     def __init__(self, attempts: Sequence[Row]) -> None:
+        self.by_id = {attempt["id"]: attempt for attempt in attempts}
         self.by_name: dict[str, list[Row]] = defaultdict(list)
         for attempt in attempts:
             if name := _NAME.search(attempt["prompt"]):

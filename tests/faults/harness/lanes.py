@@ -2,8 +2,8 @@
 
 from functools import cache
 
+from catalog.models import Catalog, Model, Route
 from cli.demo.shots import picture
-from providers.catalog import Catalog, Model, Route
 from settings import Settings
 from tests.faults.harness.client import Json
 

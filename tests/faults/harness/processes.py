@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from worker.embedded.server import tail, wait_until
+from stack.servers.server import tail, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 #: How long a process may take until it does its work, and a killed one until it is gone: seconds.
@@ -51,6 +51,19 @@ class Process:
             log.seek(self._began_at)
             return log.read().decode(errors="replace")
 
+    def tell(self, **variables: str | None) -> None:
+        """What its successors are told from now on; None takes a variable away."""
+        for name, value in variables.items():
+            if value is None:
+                self._environment.pop(name, None)
+            else:
+                self._environment[name] = value
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does its work."""
+        return self.lives and self._is_ready(self)
+
     def start(self, **more: str) -> None:
         """Begin, with `more` variables; returns at once."""
         assert not self.lives, f"{self.name} runs already"
@@ -70,8 +83,7 @@ class Process:
     def ready(self) -> None:
         """Returns when it does its work; bounded."""
         wait_until(lambda: not self.lives or self._is_ready(self), START_BOUND)
-        does_its_work = self.lives and self._is_ready(self)
-        assert does_its_work, f"{self.name} does not start:\n{tail(self.log, lines=20)}"
+        assert self.is_ready, f"{self.name} does not start:\n{tail(self.log, lines=20)}"
 
     def kill(self) -> None:
         """kill -9, of it and of whatever it started."""

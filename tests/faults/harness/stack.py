@@ -26,13 +26,13 @@ from models.keys import create_key
 from models.migrate import upgrade
 from providers.registry import PROVIDERS, accounts
 from settings import VENDOR_VARIABLES, load
+from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.server import living, mark_of, send, wait_until
 from tests.faults.harness.brokers import Broker, Valkey
 from tests.faults.harness.client import Client
 from tests.faults.harness.processes import ROOT, Process
 from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.upstreams import Upstreams, free_port, upstreams
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.server import living, mark_of, send, wait_until
 
 #: Every queue: one worker does all.
 ALL_QUEUES = "submit,submit_long,poll,store,deliver,control,intake"
@@ -44,7 +44,7 @@ SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_n
 #: More than any server of a test allows.
 MOST_CONNECTIONS = 1000
 #: How long a database that was killed may refuse us, in seconds.
-DATABASE_PATIENCE = 60.0
+DATABASE_PATIENCE = 150.0
 
 _PYTHON = (sys.executable, "-P", "-m")
 Row = dict[str, Any]
@@ -105,6 +105,17 @@ class FaultStack:
         for process in self.processes:
             if not process.lives:
                 process.start()
+
+    @property
+    def another_public_url(self) -> str:
+        """Another address by which callers reach the API."""
+        return f"http://localhost:{self._port}"
+
+    def tell(self, processes: Sequence[Process], **variables: str | None) -> None:
+        """What the successors of these are told, and `longtake doctor` with them."""
+        for process in processes:
+            process.tell(**variables)
+        self.environment |= {name: value or "" for name, value in variables.items()}
 
     def stop(self) -> None:
         for process in self.processes:

@@ -2,8 +2,9 @@
 
 import random
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +13,16 @@ from kombu.exceptions import OperationalError
 
 from tasks.crash import POINTS
 from tests.faults.harness.brokers import repeat_hints
+from tests.faults.harness.post import Post
 from tests.faults.harness.processes import Process
 from tests.faults.harness.receiver import Mood, Receiver
+from tests.faults.harness.sieges import SIEGES, Field, Siege, Steps
 from tests.faults.harness.stack import FaultStack
 
 #: Seconds between the beginnings of two strikes, shortest and longest.
 EVERY = (2.0, 5.0)
+#: How long the sieges that have begun may take after the last short strike, in seconds.
+TO_END = 600.0
 #: How often the dead are looked for, in seconds.
 WATCH = 0.5
 #: How long a worker may take to stop when it is asked to, in seconds: a POST has five.
@@ -93,26 +98,86 @@ def schedule(seed: int) -> Iterator[Strike]:
         )
 
 
-class Storm:
-    """Carries out a schedule on a thread of its own until it is told to end."""
+#: What is not done to servers that a siege needs as they are, nor to a broker that holds jobs.
+_OF_DATABASE = frozenset({Blow.STOP_DATABASE, Blow.KILL_DATABASE, Blow.PAUSE_DATABASE})
+_FORGETFUL = frozenset({Blow.FLUSH_BROKER, Blow.KILL_BROKER})
 
-    def __init__(self, stack: FaultStack, receivers: list[Receiver], *, seed: int) -> None:
+
+class _Line:
+    """Sieges one after the other, each taken step by step."""
+
+    def __init__(self, sieges: Sequence[Siege]) -> None:
+        self._waiting = list(sieges)
+        self.present: Siege | None = None
+        self._steps: Steps = iter(())
+        self._next_at = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self.present is None and not self._waiting
+
+    def advance(self, field: Field) -> None:
+        """The next step, if it is time for it."""
+        if self.is_over or time.monotonic() < self._next_at:
+            return
+        if self.present is None:
+            self.present = self._waiting.pop(0)
+            self._steps = self.present.begin(field)
+            field.struck[self.present.words] += 1
+        wait = next(self._steps, None)
+        if wait is None:
+            self.present = None
+        else:
+            self._next_at = time.monotonic() + wait
+
+    def abandon(self) -> None:
+        """Heal what the present one has begun, and begin no other."""
+        self._waiting.clear()
+        self.present, steps, self._steps = None, self._steps, iter(())
+        if isinstance(steps, Generator):
+            steps.close()
+
+
+class Storm:
+    """Carries out a schedule on a thread of its own until it is told to end, and all sieges."""
+
+    def __init__(
+        self,
+        stack: FaultStack,
+        receivers: list[Receiver],
+        *,
+        seed: int,
+        post: Post,
+        sieges: Sequence[str] = (),
+    ) -> None:
         self.struck: Counter[str] = Counter()
+        self.field = Field.of(stack, post, self.struck, seed=seed)
+        besieged = [siege for name, siege in SIEGES.items() if name in sieges]
+        self._lines = [
+            _Line([one for one in besieged if one.is_far is is_far]) for is_far in (True, False)
+        ]
+        self._post = post
         self._stack = stack
         self.receivers = receivers
         self._seed = seed
         self._ways = self._all_ways()
         self._over = threading.Event()
+        self._hurries = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="storm")
 
     def begin(self) -> None:
         self._thread.start()
 
-    def end(self) -> None:
-        """No more strikes; raises what went wrong in them. All is healed."""
+    def end(self, *, in_haste: bool = False) -> None:
+        """No more strikes once the sieges are over; raises what went wrong in them. All is healed.
+
+        In haste they are abandoned.
+        """
+        self._hurries = in_haste
         self._over.set()
-        self._thread.join(120)
+        self._thread.join(TO_END)
+        assert not self._thread.is_alive(), f"the storm has not ended within {TO_END} s"
         if self._error is not None:
             raise self._error
 
@@ -123,18 +188,43 @@ class Storm:
                     break
                 self._strike(strike)
                 self._pass(strike.then)
-            self._pass(0)
+            while not self._hurries and not all(line.is_over for line in self._lines):
+                self._look_after()
+                time.sleep(WATCH)
+            self._stack.revive()
         except BaseException as error:  # noqa: BLE001 - raised again by `end`, in the test's thread
             self._error = error
+        finally:
+            for line in self._lines:
+                line.abandon()
 
     def _pass(self, seconds: float) -> None:
         """Let time go by, in which the dead are started again."""
         for _ in range(max(1, round(seconds / WATCH))):
-            self._stack.revive()
+            self._look_after()
             if self._over.wait(min(seconds, WATCH)):
                 return
 
+    def _look_after(self) -> None:
+        self._stack.revive()
+        for line in self._lines:
+            line.advance(self.field)
+
     def _strike(self, strike: Strike) -> None:
+        present = [line.present for line in self._lines if line.present]
+        if any(siege.is_alone for siege in present):
+            return
+        spares = any(siege.spares_servers for siege in present)
+        if spares and strike.blow in _OF_DATABASE | _FORGETFUL:
+            return
+        if strike.blow not in _FORGETFUL:
+            self._deal(strike)
+            return
+        with self._post.lock:  # a job that a broker took and forgot would be nobody's fault
+            if self._post.is_delivered():
+                self._deal(strike)
+
+    def _deal(self, strike: Strike) -> None:
         self.struck[strike.blow] += 1
         self._ways[strike.blow](strike)
 

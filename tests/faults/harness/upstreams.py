@@ -22,6 +22,14 @@ MISFORTUNES = ("status", "drop_after_accept", "drop_before_accept", "hang", "gar
 class Upstreams(Simulator):
     """A simulator whose faults can be ended."""
 
+    def succeeded(self) -> set[tuple[str, str]]:
+        """Provider and id of every operation whose video was made."""
+        return {
+            (str(row["provider"]), str(row["operation_id"]))
+            for row in self._data("operations")
+            if row["phase"] == "succeeded"
+        }
+
     def calm(self) -> None:
         """No faults from now on; the bill and the operations stay."""
         for path in ("faults", "chaos"):

@@ -16,6 +16,10 @@ _SCRIPTS |= {"[sim:unknown-status]": 20, "[sim:never]": 10}
 #: Seconds that a job has whose operation never ends, and one whose answer may never come.
 _SHORT_DEADLINE, _PATIENCE = 20, 120
 _STOPS_NOTHING_THAT_RUNS = {"minimax_v2"}
+#: Which jobs' videos are sent at a trickle, and by whom, where any are.
+DRIPS = {5: "runway", 10: "luma_agents", 15: "replicate", 20: "perf", 25: "lunos"}
+#: One job of so many is of a favoured provider.
+_FAVOUR = 4
 _SUBJECTS = ("A lighthouse in a storm", "A fox on a frozen lake", "Rain on a tin roof at night")
 
 
@@ -47,14 +51,27 @@ def plain(name: str, provider: str, receiver: Receiver, *, script: str = "") -> 
 
 
 def wishes(
-    jobs: int, *, seed: int, providers: Sequence[str], receivers: Sequence[Receiver]
+    jobs: int,
+    *,
+    seed: int,
+    providers: Sequence[str],
+    receivers: Sequence[Receiver],
+    favoured: Sequence[str] = (),
+    drips: bool = False,
 ) -> Iterator[Wish]:
-    """The same for the same seed, save for the receivers' ports."""
+    """The same for the same seed, save for the receivers' ports.
+
+    A quarter of all is of the `favoured` providers; `drips` has a handful of videos sent slowly.
+    """
     dice = random.Random(f"wishes {seed}")
     for number in range(jobs):
         provider = providers[number % len(providers)]
+        if favoured and number % _FAVOUR == 0:
+            provider = favoured[number // _FAVOUR % len(favoured)]
         name = f"take-{seed:x}-{number:05d}"
         script = _script(dice, provider)
+        if drips and number in DRIPS:
+            provider, script = DRIPS[number], "[sim:drip]"
         body: Json = {
             "prompt": f"{script} {dice.choice(_SUBJECTS)}, {name}".strip(),
             **asked_of(provider),
@@ -71,6 +88,8 @@ def wishes(
             body["webhook_url"] = dice.choice(receivers).url(name)
             body["webhook_secret"] = secret_of(name)
         cancelled_after = dice.randrange(10) if dice.random() < 0.05 else None
+        if script == "[sim:drip]":
+            cancelled_after = None
         yield Wish(name=name, provider=provider, body=body, cancelled_after=cancelled_after)
 
 

@@ -104,6 +104,25 @@ async def test_a_link_opens_what_it_was_signed_for_alone(api: Api, stored: Store
         assert "error" in answer.json()
 
 
+async def test_a_deleted_video_is_404_and_the_next_one_is_the_jobs(
+    api: Api, stored: Stored
+) -> None:
+    await api.fetch(
+        """
+        UPDATE output SET state = 'stored', deleted_at = '2026-02-01T00:00:00Z' WHERE position = 0
+        """
+    )
+    gone = await api.http.get(f"{stored.path}/0")
+    assert gone.status_code == 404
+    assert gone.json()["error"]["code"] == "video_deleted"
+    assert "2026-02-01" in gone.json()["error"]["message"]
+    assert (await api.http.get(stored.path)).content == VIDEO
+
+    await api.fetch("UPDATE output SET key = NULL, deleted_at = now() WHERE position = 1")
+    for path in (stored.path, f"{stored.path}/1", stored.link):
+        assert (await api.http.get(path)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("header", "start", "end"),
     [

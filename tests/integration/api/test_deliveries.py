@@ -63,6 +63,29 @@ async def test_a_replay_makes_it_due_again(api: Api) -> None:
     assert len(listed["tries"]) == 2
 
 
+async def test_a_replay_during_a_try_says_that_it_follows_it(api: Api) -> None:
+    job = await api.submit(webhook_url=URL)
+    await api.http.post(f"/v1/video/generations/{job['id']}/cancel")
+    (row,) = await api.fetch("SELECT id FROM delivery")
+    await api.fetch(
+        "UPDATE due SET lease = gen_random_uuid(), at = now() + interval '30 s' "
+        "WHERE what = 'deliver'"
+    )
+
+    answer = await api.http.post(f"{PATH}/{row['id']}/replay")
+
+    assert answer.status_code == 202
+    shown = answer.json()
+    assert (shown["status"], shown["next_try_at"]) == ("pending", None)
+    assert (shown["try_under_way"], shown["replay_wanted"]) == (True, True)
+    (held,) = await api.fetch("SELECT lease FROM due WHERE what = 'deliver'")
+    assert held["lease"] is not None
+    # A worker that died leaves a lease that ends: then the replay is the next try.
+    await api.fetch("UPDATE due SET at = now() - interval '1 s' WHERE what = 'deliver'")
+    shown = (await api.http.post(f"{PATH}/{row['id']}/replay")).json()
+    assert (shown["try_under_way"], shown["replay_wanted"]) == (False, False)
+
+
 async def test_another_tenant_sees_and_replays_nothing(api: Api) -> None:
     job_id, delivery_id = await _delivered(api)
     api.http.headers["Authorization"] = f"Bearer {await api.new_key('globex')}"

@@ -116,7 +116,9 @@ async def test_a_cancelled_job_is_final_and_nothing_of_it_is_due(api: Api) -> No
     cancelled = answer.json()
     assert answer.status_code == 200
     assert cancelled["status"] == "cancelled"
-    assert cancelled["error"]["code"] == "cancelled"
+    reason = {"code": "cancelled", "message": "the job was cancelled"}
+    assert cancelled["error"] == reason
+    assert [output["error"] for output in cancelled["outputs"]] == [reason]
     assert cancelled["cost_usd"] == 0
     assert [output["status"] for output in cancelled["outputs"]] == ["failed"]
     assert [row["what"] for row in await api.fetch("SELECT what FROM due")] == ["deliver"]

@@ -34,7 +34,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
 
-def _wait_for(what: Callable[[], bool], *, seconds: float = 20.0) -> None:
+def _wait_for(what: Callable[[], bool], *, seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends, "it did not come to pass in time"

@@ -113,7 +113,7 @@ def kind_of(request: Request) -> str:
     return {"POST": "submit", "GET": "poll", "DELETE": "cancel"}[request.method]
 
 
-def answers_to(request: Request, number: int) -> dict[str, Response | Exception]:
+def answers_to(request: Request, number: int | str) -> dict[str, Response | Exception]:
     """Everything that may become of a request, the best first; `number` makes new ids."""
     match kind_of(request):
         case "submit":

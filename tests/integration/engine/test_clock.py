@@ -10,8 +10,8 @@ from models.request import VideoRequest
 from models.state import What
 from tasks.engine import Engine
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing
 from transport.base import Request, Response

@@ -13,13 +13,14 @@ from models.state import JobState, What
 from providers.base import Accepted
 from providers.registry import PROVIDERS
 from tasks.engine import Engine
-from tasks.finish import finish
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
-from tasks.verbs.accepted import record_accepted
+from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.finish import finish
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from tests.integration.engine.lock_order import LockOrder
 from transport.base import Request, Response
 
 pytestmark = pytest.mark.anyio
@@ -54,10 +55,15 @@ def far_side(script: Script) -> FarSide:
 
 @pytest.fixture
 async def engine(make_engine: MakeEngine, far_side: FarSide) -> AsyncIterator[Engine]:
-    engine = facing(make_engine(), far_side)
+    engine, watcher = facing(make_engine(), far_side), make_engine()
+    order = LockOrder(watcher.database)
+    order.watch(engine.database)
     yield engine
     assert await engine.database.run(violations) == []
     await engine.close()
+    await watcher.close()
+    assert order.faults == []
+    assert order.watched
 
 
 async def submitted(engine: Engine, **fields: Any) -> str:
@@ -238,7 +244,7 @@ async def finished(engine: Engine, job: str) -> None:
 
 
 #: What a look may bring again and again of an operation that never ends.
-ENDLESS = ["running", "broken", "strange", "lost", None]
+ENDLESS = ["running", "broken", "strange", "lost", "gone", None]
 
 
 @pytest.mark.parametrize("word", ENDLESS)
@@ -289,7 +295,7 @@ async def test_an_operation_that_is_wanted_is_polled_until_its_deadline(
 async def test_an_operation_is_not_lost_by_one_denial_after_an_outage(
     engine: Engine, script: Script
 ) -> None:
-    """Five denials in a row lose it; troubles of another kind are none."""
+    """Only denials count towards losing it; troubles of another kind are none."""
     job = await submitted(engine)
     await run(engine, What.SUBMIT)
     script.words["poll"] = "broken"
@@ -301,18 +307,6 @@ async def test_an_operation_is_not_lost_by_one_denial_after_an_outage(
     del script.words["poll"]
     await run(engine, What.POLL, What.STORE)
     assert (await job_of(engine, job))["state"] == "complete"
-
-
-async def test_an_operation_that_is_denied_again_and_again_is_lost(
-    engine: Engine, script: Script
-) -> None:
-    job = await submitted(engine)
-    await run(engine, What.SUBMIT)
-    script.words["poll"] = "gone"
-    await run(engine, *[What.POLL] * 5)
-
-    ended = await job_of(engine, job)
-    assert (ended["state"], ended["error"]["code"]) == ("failed", "operation_lost")
 
 
 async def test_an_undocumented_status_is_told_once_and_polled_on(

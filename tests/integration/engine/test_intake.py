@@ -14,8 +14,8 @@ from models.request import VideoRequest
 from models.state import What
 from tasks.engine import Engine
 from tasks.intake import Accepted, Caller, accept, canonical_hash
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of

@@ -8,10 +8,10 @@ import pytest
 
 from models.request import VideoRequest
 from models.state import What
-from tasks import lifecycle
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.loop import Runtime
+from tasks.pump import running as lifecycle
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import Desk, FarSide, facing, said
 from tests.integration.engine.waiting import until
@@ -82,7 +82,7 @@ async def test_posts_of_minutes_hold_one_slot_however_many_wait(
     layer, runway = process.hint("layer"), process.hint("runway")
     await until(lambda: len(desk.calls) == 2)
     # When pumps of moments have stopped claiming long since, and more is asked of both
-    brief = lifecycle._running[What.SUBMIT, "runway"]  # noqa: SLF001
+    (brief,) = lifecycle._running[What.SUBMIT, "runway"]  # noqa: SLF001
     await until(lambda: not brief.is_claiming)
     await submitted(process, "layer/gen4.5", many=20)
     again = process.hint("layer")

@@ -21,17 +21,18 @@ from hypothesis.stateful import (
 from models import due
 from models.database import Connection
 from models.invariants import violations
+from models.locks import jobs_of
 from models.request import VideoRequest
 from models.state import JobState, What
 from providers.base import Accepted
-from scheduler.claim import Turn, claim
+from scheduler.claim import Claimed, Turn, claim, claim_suspect
 from scheduler.pace import Pace
 from tasks.engine import Engine
-from tasks.finish import finish
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.verb import Verb
-from tasks.verbs.accepted import record_accepted
+from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.finish import finish
+from tasks.pump.running import verb_for
+from tasks.verbs.verb import Recorder, Verb
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import (
     IN_DOUBT,
@@ -41,6 +42,7 @@ from tests.integration.engine.far_side import (
     facing,
     kind_of,
 )
+from tests.integration.engine.lock_order import LockOrder
 
 T = TypeVar("T")
 
@@ -119,12 +121,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=pick)
     def an_operation_comes_to_light(self, which: int) -> None:
-        """A callback tells of it, whatever has become of its attempt's videos meanwhile."""
-        sql = "SELECT id FROM attempt WHERE state IN ('sent', 'unknown') ORDER BY sent_at"
-        if found := self.run(self.far.database.fetch(sql)):
-            self.answered += 1
-            late = Accepted(operation_id=f"late-{self.answered}")
-            self.run(record_accepted(self.far, found[which % len(found)]["id"], late))
+        """A callback tells of it, whatever has become of its attempt and videos meanwhile."""
+        if found := self.run(self.far.database.fetch("SELECT id FROM attempt ORDER BY id")):
+            attempt = found[which % len(found)]["id"]
+            self.in_doubt.add(attempt)
+            self.run(record_accepted(self.far, attempt, Accepted(operation_id=f"op-{attempt}")))
 
     # -- workers --------------------------------------------------------------------------------
 
@@ -140,14 +141,22 @@ class Life(RuleBasedStateMachine):
         self.run(self.far.database.fetch("UPDATE due SET at = now() - interval '1 s'"))
         self.run(
             self.far.database.fetch(
-                "UPDATE attempt SET sent_at = now() - interval '1 h' WHERE sent_at IS NOT NULL"
+                "UPDATE attempt SET sent_at = now() - interval '1 h', "
+                "answer_by = now() - interval '1 s' WHERE sent_at IS NOT NULL"
             )
         )
 
     @rule()
     def many_tries_have_failed(self) -> None:
-        self.run(self.far.database.fetch("UPDATE attempt SET poll_faults = 5"))
+        self.run(self.far.database.fetch("UPDATE attempt SET poll_faults = 5, cancel_faults = 5"))
         self.run(self.far.database.fetch("UPDATE output SET faults = 7"))
+
+    @rule()
+    def what_is_denied_was_denied_for_long(self) -> None:
+        """While its account told of others."""
+        sql = "UPDATE attempt SET denied_since = now() - interval '2 d' WHERE denied_since < now()"
+        self.run(self.far.database.fetch(sql))
+        self.run(self.far.database.fetch("UPDATE attempt SET seen_at = now()"))
 
     @rule()
     def the_deadline_comes(self) -> None:
@@ -180,7 +189,9 @@ class Life(RuleBasedStateMachine):
         hand = self.hands.pop(which % len(self.hands))
 
         async def work(connection: Connection) -> None:
-            ours = await due.hold(connection, hand.verb.what, [hand.item.id], lease=hand.lease)
+            what, ids = hand.verb.what, [hand.item.id]
+            jobs = await jobs_of(connection, what, ids)
+            ours = await due.hold(connection, what, ids, lease=hand.lease, jobs=jobs)
             await hand.verb.give_up(connection, sorted(ours))
 
         self.run(self.far.database.run(work))
@@ -220,12 +231,15 @@ class Life(RuleBasedStateMachine):
     async def _claim(self, what: What) -> None:
         verb, lease = verb_for(what, self.far), str(uuid4())
 
-        async def work(connection: Connection) -> list[Any]:
+        async def work(connection: Connection) -> list[Claimed]:
             found = await claim(
                 *(connection, what), lane=None, turn=Turn(), most=500, each=500, lease=lease,
                 seconds=30,
             )  # fmt: skip
-            return found.rows
+            rows = found.rows
+            while row := await claim_suspect(connection, what, lane=None, lease=lease, seconds=30):
+                rows.append(row)
+            return rows
 
         claimed = await self.far.database.run(work)
         items = await verb.load(claimed)
@@ -253,7 +267,8 @@ class Life(RuleBasedStateMachine):
     def _answer(self, hand: Hand, task: asyncio.Task[Any], outcome: int) -> None:
         request, _ = self.desk.calls[task]
         self.answered += 1
-        answers = answers_to(request, self.answered)
+        # Each attempt has one operation, whoever tells of it.
+        answers = answers_to(request, hand.item.id)
         word = list(answers)[outcome % len(answers)]
         hypothesis.event(f"{kind_of(request)}: {word}")
         if kind_of(request) == "submit" and word not in (*IN_DOUBT, "accepted"):
@@ -263,8 +278,11 @@ class Life(RuleBasedStateMachine):
 
     async def _write(self, hand: Hand, result: Any) -> None:
         async def work(connection: Connection) -> None:
-            if await due.hold(connection, hand.verb.what, [result.id], lease=hand.lease):
-                await hand.verb.write(connection, [result])
+            verb, jobs = hand.verb, hand.verb.jobs([result])
+            if await due.hold(connection, verb.what, [result.id], lease=hand.lease, jobs=jobs):
+                await verb.write(connection, [result])
+            elif isinstance(verb, Recorder):
+                await verb.write_late(connection, [result])  # in `Writer`, a transaction of its own
 
         await self.far.database.run(work)
 
@@ -286,7 +304,9 @@ class Life(RuleBasedStateMachine):
 @pytest.fixture
 def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
     loop = asyncio.new_event_loop()
-    engine = make_engine()
+    engine, watcher = make_engine(), make_engine()
+    order = LockOrder(watcher.database)
+    order.watch(engine.database)
 
     class Here(Life):
         pass
@@ -294,7 +314,10 @@ def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
     Here.engine, Here.loop = engine, loop
     yield Here
     loop.run_until_complete(engine.close())
+    loop.run_until_complete(watcher.close())
     loop.close()
+    assert order.faults == []
+    assert order.watched
 
 
 def test_whatever_happens_in_whatever_order_the_rows_stay_true(life: type[Life]) -> None:

@@ -17,19 +17,19 @@ from models.request import VideoRequest
 from models.state import JobState, What
 from scheduler.claim import Turn, claim
 from scheduler.pace import Pace
+from stack.servers.postgres import EmbeddedPostgres
 from tasks.engine import Engine
-from tasks.finish import finish
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
+from tasks.outcomes.finish import finish
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
+from tasks.pump.writer import Tally
 from tasks.verbs.submit import Submit
-from tasks.writing import Tally
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.test_pump import away
 from tests.unit.transport.raw_server import Behaviour, RawServer
 from transport.base import Request, Response
 from transport.exact import ExactClient
-from worker.embedded.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
 
@@ -343,7 +343,10 @@ async def test_a_lease_that_ends_during_the_post_leads_to_no_second_one(
         assert attempt["state"] == "sent"
 
         # Then nobody will ever know
-        await engine.database.fetch("UPDATE attempt SET sent_at = sent_at - interval '1 hour'")
+        await engine.database.fetch(
+            "UPDATE attempt SET sent_at = sent_at - interval '1 hour', "
+            "answer_by = answer_by - interval '1 hour'"
+        )
         await pump(engine)
         (attempt,) = await attempts_of(engine, job)
         assert attempt["state"] == "unknown"

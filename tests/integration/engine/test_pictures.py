@@ -1,11 +1,13 @@
 """Pictures: an earlier job's last frame, and links fetched for providers that take none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalog.resolve import resolve
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from models.state import What
@@ -13,9 +15,9 @@ from providers.base import Ask
 from storage.base import video_key
 from tasks.engine import Engine
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.pictures import BadPicture, PictureTrouble, inline
-from tasks.pump import Pump
+from tasks.pictures import BadPicture, PictureTrouble, check_references, inline
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing, video
 from transport.base import Blocked, NotSent, Request, Response
@@ -101,6 +103,35 @@ async def test_a_frame_of_another_tenants_job_is_refused_and_leaves_no_row(
 
     rows = await engine.database.fetch("SELECT count(*) FROM job WHERE tenant = 'other'")
     assert rows[0]["count"] == 0
+    await engine.database.close()
+
+
+@pytest.mark.parametrize("param", ["image", "last_image", "reference_images.1"])
+async def test_the_picture_that_is_of_no_stored_video_is_named(
+    make_engine: MakeEngine, tmp_path: Path, param: str
+) -> None:
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    good = {"job_id": await stored_job(engine, tmp_path)}
+    values = dict.fromkeys(
+        ("image", "last_image", "reference_images.0", "reference_images.1"), good
+    )
+    values[param] = {"job_id": "job_x"}
+    plan = resolve(VideoRequest(prompt="it rolls on"), engine.catalog, engine.accounts)
+    scene = replace(
+        plan.scene,
+        image=values["image"],
+        last_image=values["last_image"],
+        reference_images=(values["reference_images.0"], values["reference_images.1"]),
+    )
+
+    with pytest.raises(RequestRefused, match="job_x") as refused:
+        await engine.database.run(
+            lambda connection: check_references(
+                connection, replace(plan, scene=scene), tenant="default"
+            )
+        )
+
+    assert refused.value.param == param
     await engine.database.close()
 
 

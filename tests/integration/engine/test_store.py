@@ -12,9 +12,8 @@ from models.state import What
 from storage.objects import ObjectStorage
 from tasks.engine import Engine
 from tasks.intake import accept
-from tasks.lifecycle import verb_for
-from tasks.pump import Pump
-from tasks.verbs.store import TRIES
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, video
 from transport.base import Request, Response
@@ -25,6 +24,7 @@ FILM = Response(status=200, headers={}, content=video())
 CUT_OFF = Response(
     status=200, headers={"content-length": str(len(video()))}, content=video()[: len(video()) // 3]
 )
+GONE = Response(status=404, headers={}, content=b"{}")
 A_PAGE = Response(status=200, headers={}, content=b"<html>this link has expired</html>")
 LIMIT = 2**20
 TOO_BIG = Response(status=200, headers={}, content=b"\0" * (LIMIT + 1))
@@ -36,6 +36,8 @@ class Shelf:
     """The vendor: submits and polls go well, and each download is answered with `film`."""
 
     film: Response = FILM
+    #: What a poll is answered with instead of the vendor's own word.
+    poll: Response | None = None
     downloads: int = 0
     polls: int = 0
 
@@ -45,6 +47,8 @@ class Shelf:
         self.polls += kind == "poll"
         if kind == "download":
             return self.film
+        if kind == "poll" and self.poll is not None:
+            return self.poll
         answer = next(iter(answers_to(request, 1).values()))
         assert isinstance(answer, Response)
         return answer
@@ -89,6 +93,14 @@ async def told_of(engine: Engine, job: str) -> tuple[str, str | None, int]:
     return row["state"], row["code"], row["faults"]
 
 
+async def links(engine: Engine, job: str) -> int:
+    """How many of the job's videos have a link that we still know."""
+    rows = await engine.database.fetch(
+        "SELECT 1 FROM output WHERE job = %s AND source IS NOT NULL", (job,)
+    )
+    return len(rows)
+
+
 def left_behind(engine: Engine) -> list[Path]:
     """Files of downloads that nobody needs any more, and parts of videos in the store."""
     return [path for path in engine.settings.data_dir.rglob("*") if path.is_file()]
@@ -114,17 +126,55 @@ async def test_a_broken_download_is_tried_again_and_the_job_completes_when_it_is
     assert kept.read_bytes() == video()
 
 
-async def test_a_download_that_stays_broken_ends_the_job_after_so_many_tries(
+async def test_a_download_that_stays_broken_is_tried_until_the_deadline_and_its_link_is_kept(
     engine: Engine, shelf: Shelf
 ) -> None:
     shelf.film = CUT_OFF
     job = await finished_upstream(engine)
-    for _ in range(TRIES):
+    for _ in range(12):
         await pump(engine, What.STORE)
+    assert await told_of(engine, job) == ("storing", None, 12)
 
-    assert await told_of(engine, job) == ("failed", "video_not_stored", TRIES - 1)
+    await engine.database.fetch("UPDATE job SET deadline_at = now()")
+    await pump(engine, What.EXPIRE)
+    assert (await told_of(engine, job))[:2] == ("failed", "deadline_exceeded")
+    assert await links(engine, job) == 1
+
+    # The row that is left sees to it that nothing of the video is.
+    await pump(engine, What.STORE)
     assert await engine.database.fetch("SELECT 1 FROM due") == []
     assert left_behind(engine) == []
+
+
+async def test_a_link_that_is_dead_is_given_up_when_its_life_is_over_and_there_is_no_other(
+    engine: Engine, shelf: Shelf
+) -> None:
+    job = await finished_upstream(engine)
+    shelf.film, shelf.poll = GONE, GONE
+    for _ in range(12):
+        await pump(engine, What.STORE)
+    assert (await told_of(engine, job))[:2] == ("storing", None)
+
+    await engine.database.fetch("UPDATE output SET source_at = now() - interval '25 h'")
+    await pump(engine, What.STORE)
+    assert (await told_of(engine, job))[:2] == ("failed", "result_unavailable")
+    await pump(engine, What.STORE)
+    assert await engine.database.fetch("SELECT 1 FROM due") == []
+
+
+async def test_a_fresh_link_begins_a_new_life(engine: Engine, shelf: Shelf) -> None:
+    shelf.film = GONE
+    job = await finished_upstream(engine)
+    await engine.database.fetch("UPDATE output SET source_at = now() - interval '25 h'")
+    await pump(engine, What.STORE)
+
+    (row,) = await engine.database.fetch(
+        "SELECT state, now() - source_at < interval '1 min' AS is_new FROM output"
+    )
+    assert (row["state"], row["is_new"]) == ("ready", True)
+    shelf.film = FILM
+    await pump(engine, What.STORE)
+    assert (await told_of(engine, job))[:2] == ("complete", None)
 
 
 @pytest.mark.parametrize("film", [TOO_BIG, TOO_BIG_SAID], ids=["came", "announced"])
@@ -145,7 +195,7 @@ async def test_a_full_store_costs_time_and_no_video(engine: Engine) -> None:
     no_room = ObjectStorage(engine.settings.videos_url, reserve=2**62)
     full = replace(engine, storage=no_room)
     job = await finished_upstream(full)
-    for _ in range(TRIES + 2):
+    for _ in range(10):
         await pump(full, What.STORE)
     assert await told_of(engine, job) == ("storing", None, 0)
     assert left_behind(engine) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ranges import Span, Unsatisfiable, names_etag, still_is, wanted_span
+from api.native.ranges import Span, Unsatisfiable, names_etag, still_is, wanted_span
 
 sizes = st.integers(1, 10_000)
 

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from api import content
-from api.content import VideoAnswer
+from api.native import content
+from api.native.content import VideoAnswer
 
 SCOPE = {"type": "http", "method": "GET"}
 

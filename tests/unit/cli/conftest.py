@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("LONGTAKE_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("LONGTAKE_API_URL", raising=False)
     monkeypatch.delenv("LONGTAKE_API_KEY", raising=False)
-    monkeypatch.setattr("cli.api.BETWEEN", 0)
+    monkeypatch.setattr("cli.api.RETRY_DELAY", 0)
     monkeypatch.setattr("cli.waiting.LOOK", 0.01)
 
     def run(*arguments: str) -> Ended:

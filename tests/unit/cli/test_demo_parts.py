@@ -12,16 +12,16 @@ import aiohttp
 import av
 import pytest
 
-from api.catalog import model_view
+from api.native.models import model_view
+from catalog.models import Catalog
+from catalog.resolve import resolve
 from cli.demo.films import Film
 from cli.demo.receiver import Receipt, receiving
 from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
 from cli.demo.verdict import Outcome, claims
 from models.request import VideoRequest
 from providers.base import Account
-from providers.catalog import Catalog
 from providers.registry import PROVIDERS
-from providers.resolve import resolve
 from settings import Settings
 from webhooks.signing import headers
 
@@ -97,7 +97,7 @@ def good() -> Outcome:
     return Outcome(
         shots=asked,
         jobs=[job(shot) for shot in asked],
-        films=[Film(path=Path(s.file), frames=120, seconds=5, complaint=None) for s in asked],
+        films=[Film(path=Path(s.file), frames=120, seconds=5, defect=None) for s in asked],
         receipts=[
             Receipt(
                 id=f"evt_{shot.number}",
@@ -135,7 +135,7 @@ def test_a_failed_job_breaks_the_verdict() -> None:
 
 def test_a_bad_or_missing_film_breaks_it() -> None:
     seen = good()
-    bad = dataclasses.replace(seen.films[0], complaint="too short")
+    bad = dataclasses.replace(seen.films[0], defect="too short")
 
     assert broken(dataclasses.replace(seen, films=[bad, *seen.films[1:]]))
     assert broken(dataclasses.replace(seen, films=seen.films[1:]))

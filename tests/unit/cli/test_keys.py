@@ -45,4 +45,4 @@ def test_a_bad_tenant_is_refused_in_words(run: Run) -> None:
     ended = run("keys", "create", "--tenant", "no spaces")
 
     assert ended.code == 2
-    assert "a tenant's name is" in ended.err
+    assert "a tenant's name must be" in ended.err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.models import _in_short
+from cli.models import _as_ranges
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from cli.models import _in_short
     ],
 )
 def test_seconds_in_a_row_are_told_as_a_range(durations: list[int], words: str) -> None:
-    assert _in_short(durations) == words
+    assert _as_ranges(durations) == words

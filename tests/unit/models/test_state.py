@@ -11,6 +11,7 @@ from hypothesis import given
 
 from models.state import (
     ATTEMPT_NEXT,
+    FINAL_ATTEMPT_STATES,
     FINAL_JOB_STATES,
     JOB_NEXT,
     OUTPUT_NEXT,
@@ -41,7 +42,9 @@ def test_every_state_says_what_may_follow_it(
 ) -> None:
     assert set(following) == set(states)
     for state in states:
-        assert state.is_final is (not following[state])  # type: ignore[attr-defined]
+        # What has ended stays as it is, save that evidence makes an attempt accepted.
+        after = following[state] - ({AttemptState.ACCEPTED} if states is AttemptState else set())
+        assert state.is_final is (not after)  # type: ignore[attr-defined]
         assert state not in following[state], f"{state} may not follow itself"
 
 
@@ -50,7 +53,7 @@ def test_every_state_can_be_reached_and_an_end_can_be_reached_from_it(
     states: type[StrEnum], following: Any, sources: Any, first: StrEnum
 ) -> None:
     assert _reachable(following, first) == set(states)
-    finals = {state for state in states if not following[state]}
+    finals = {state for state in states if state.is_final}  # type: ignore[attr-defined]
     for state in states:
         assert _reachable(following, state) & finals
 
@@ -81,6 +84,12 @@ def test_what_was_sent_without_an_answer_can_never_be_planned_again() -> None:
     assert AttemptState.SENT not in _reachable(ATTEMPT_NEXT, AttemptState.UNKNOWN)
 
 
+def test_evidence_makes_every_attempt_accepted_but_those_that_have_some() -> None:
+    without = set(AttemptState) - {AttemptState.ACCEPTED, AttemptState.SUCCEEDED}
+    assert attempt_sources(AttemptState.ACCEPTED) == without
+    assert {state for state in AttemptState if state.is_final} == FINAL_ATTEMPT_STATES
+
+
 def test_every_job_state_has_a_public_word_and_only_final_ones_look_final() -> None:
     assert set(PUBLIC_STATUS) == set(JobState)
     assert set(PUBLIC_STATUS.values()) == {
@@ -96,7 +105,7 @@ def test_the_diagram_in_architecture_md_is_the_machine(heading: str, following: 
     drawn = _diagram(heading)
     arrows = {(state, after) for state, many in following.items() for after in many}
     assert {(a, b) for a, b in drawn if "[*]" not in (a, b)} == arrows
-    assert {a for a, b in drawn if b == "[*]"} == {s for s in following if not following[s]}
+    assert {a for a, b in drawn if b == "[*]"} == {state for state in following if state.is_final}
     assert {b for a, b in drawn if a == "[*]"} == {next(iter(following))}
 
 

@@ -10,7 +10,7 @@ import pytest
 from models.failure import Fault
 from providers.base import Account, Call, Flow, ProviderError
 from providers.exchange import converse, request_for
-from providers.runway import Runway
+from providers.vendors.runway import Runway
 from transport.base import BadAnswer, NotSent, Request, Response, Stream, Unanswered
 
 PROVIDER = Runway()
@@ -113,11 +113,11 @@ def test_what_happened_on_the_wire_is_passed_on_as_it_is(error: Exception) -> No
 @pytest.mark.parametrize(
     ("raised", "words"),
     [
-        (KeyError("status"), "it has no 'status'"),
-        (TypeError("'https://signed' is no int"), "it can't be read"),
-        (ValueError("a whole prompt"), "it can't be read"),
-        (ZeroDivisionError("0"), "it can't be read"),
-        (RecursionError("deep"), "it can't be read"),
+        (KeyError("status"), "'status' is missing"),
+        (TypeError("'https://signed' is no int"), "cannot be parsed"),
+        (ValueError("a whole prompt"), "cannot be parsed"),
+        (ZeroDivisionError("0"), "cannot be parsed"),
+        (RecursionError("deep"), "cannot be parsed"),
     ],
 )
 def test_a_misread_answer_is_a_bad_answer_that_quotes_no_value(
@@ -129,7 +129,7 @@ def test_a_misread_answer_is_a_bad_answer_that_quotes_no_value(
 
     with pytest.raises(BadAnswer) as caught:
         told(flow(), Scripted((200, {})))
-    assert "runway: the answer to POST /v1/a is not what is documented" in str(caught.value)
+    assert "runway: unexpected response to POST /v1/a" in str(caught.value)
     assert words in str(caught.value)
     assert "signed" not in str(caught.value)
     assert "prompt" not in str(caught.value)

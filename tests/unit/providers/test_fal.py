@@ -10,7 +10,7 @@ from models.failure import Fault
 from providers import failures
 from providers.answers import Undocumented
 from providers.base import Ask, Call, Flow, Phase, ProviderError, Update
-from providers.fal import PIKA, Fal
+from providers.vendors.fal.fal import PIKA, Fal
 from transport.base import Response
 
 LINK = "https://v3.fal.media/files/a/b.mp4"

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from providers.callbacks import BadCallbackSecret
-from providers.fal import Fal
-from providers.fal_signature import is_signed, keys_of
+from providers.vendors.fal.fal import Fal
+from providers.vendors.fal.signature import is_signed, keys_of
 
 NOW = 1_800_000_000.0
 BODY = b'{"request_id": "r1", "status": "OK"}'

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from models.failure import Fault
-from providers.aimlapi import Aimlapi
-from providers.aimlapi_legacy import AimlapiLegacy
 from providers.answers import Undocumented
 from providers.base import Accepted, Account, Ask, Phase, Provider, Update
 from providers.exchange import request_for
-from providers.layer import Layer
-from providers.lunos import Lunos
-from providers.perf import Perf
+from providers.vendors.gateways.aimlapi import Aimlapi
+from providers.vendors.gateways.aimlapi_legacy import AimlapiLegacy
+from providers.vendors.gateways.layer import Layer
+from providers.vendors.gateways.lunos import Lunos
+from providers.vendors.gateways.perf import Perf
 from transport.base import Response
 
 LINK = "https://cdn.example.com/v.mp4?sig=a%2Bb"

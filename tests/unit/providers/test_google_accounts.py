@@ -21,7 +21,7 @@ from google.oauth2.service_account import Credentials
 from providers.base import Account, Call
 from providers.exchange import request_for
 from providers.registry import PROVIDERS, accounts, missing_variables
-from providers.service_account import LIVES, RENEWED
+from providers.vendors.google.service_account import LIVES, RENEWED
 from settings import SettingsError, load
 
 NOW = 1_800_000_000.0

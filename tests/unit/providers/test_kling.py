@@ -12,8 +12,8 @@ import pytest
 from models.failure import Fault
 from providers.answers import Undocumented
 from providers.base import Account, Ask, Call, Flow, Found, Phase, ProviderError, Update
-from providers.kling import Kling
-from providers.kling_legacy import KlingLegacy, token_of
+from providers.vendors.kling.kling import Kling
+from providers.vendors.kling.kling_legacy import KlingLegacy, token_of
 from transport.base import Response
 
 LINK = "https://cdn.example.com/v.mp4?sig=a%2Bb"
@@ -120,7 +120,7 @@ def test_a_404_for_several_does_not_lose_them_all() -> None:
     assert answered(Kling().poll(["1"]), {"code": 1203}, status=404)[1] == {}
     flow = Kling().poll(["1", "2"])
     next(flow)
-    with pytest.raises(Undocumented, match="which of them"):
+    with pytest.raises(Undocumented, match="does not identify"):
         flow.send(response({"code": 1203}, 404))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from models.failure import Fault
 from providers.base import Ask, Call, Found
-from providers.luma_dream_machine import MOST_PAGES, PAGE, LumaDreamMachine
+from providers.vendors.luma_dream_machine import MOST_PAGES, OVERLAP, PAGE, LumaDreamMachine
 from transport.base import Response
 
 CALLBACK = "https://longtake.example.com/callbacks/luma_dream_machine/m1"
@@ -54,29 +54,70 @@ def page(*generations: dict[str, Any], has_more: bool | None = None) -> dict[str
     return {"generations": list(generations), **said}
 
 
+def made(*numbers: int) -> list[dict[str, Any]]:
+    return [generation(f"g{number}") for number in numbers]
+
+
 def test_the_generation_that_carries_our_callback_address_is_found_on_any_page() -> None:
-    first = page(*(generation(f"g{n}") for n in range(3)), has_more=True)
-    second = page(generation("g3"), generation("ours", callback_url=CALLBACK), has_more=True)
+    first = page(*made(*range(40)), has_more=True)
+    second = page(*made(*range(30, 41)), generation("ours", callback_url=CALLBACK), has_more=True)
 
     found, calls = looked(ASK, [first, second])
 
     assert found == Found(operation_id="ours")
     assert [dict(call.query) for call in calls] == [
         {"limit": str(PAGE), "offset": "0"},
-        {"limit": str(PAGE), "offset": "3"},
+        {"limit": str(PAGE), "offset": str(40 - OVERLAP)},
     ]
 
 
-@pytest.mark.parametrize(
-    "end", [page(has_more=False), page(), page(generation("x"), has_more=False)]
-)
-def test_absent_from_the_whole_listing_is_proof(end: object) -> None:
-    found, _ = looked(ASK, [page(generation("g1"), {"id": "g2"}, has_more=True), end])
+ENDS = {
+    "it says that nothing follows": page(*made(*range(30, 42)), has_more=False),
+    "the end was deleted, in part": page(*made(35, 36), has_more=False),
+    "it does not say, and repeats the end": page(*made(*range(30, 40))),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_absent_from_the_whole_listing_is_proof(end: str) -> None:
+    found, _ = looked(ASK, [page(*made(*range(40)), has_more=True), ENDS[end]])
     assert found == Found(operation_id=None, is_proof=True)
 
 
+@pytest.mark.parametrize("empty", [page(has_more=False), page()])
+def test_absent_from_an_empty_listing_is_proof(empty: object) -> None:
+    assert looked(ASK, [empty])[0] == Found(operation_id=None, is_proof=True)
+
+
+SHIFTED = {
+    "the next page begins later": [page(*made(*range(45, 80)), has_more=False)],
+    "the next page is empty": [page(has_more=False)],
+    "a later page begins later": [
+        page(*made(*range(30, 70)), has_more=True),
+        page(*made(75, 76), has_more=False),
+    ],
+}
+
+
+@pytest.mark.parametrize("shift", SHIFTED)
+def test_a_listing_that_shifted_while_it_was_read_proves_nothing_yet(shift: str) -> None:
+    found, _ = looked(ASK, [page(*made(*range(40)), has_more=True), *SHIFTED[shift]])
+    assert found == Found(operation_id=None, is_proof=False, is_whole=False)
+
+
+def test_what_was_made_meanwhile_hides_nothing() -> None:
+    # Given a listing that says nothing of more, and 90 newer ones after its first page was read
+    first = page(*made(*range(100)))
+    again, rest = page(*made(*range(100))), page(*made(*range(90, 120)))
+
+    found, calls = looked(ASK, [first, again, rest, page(*made(*range(110, 120)))])
+
+    assert found == Found(operation_id=None, is_proof=True)
+    assert len(calls) == 4
+
+
 def test_a_listing_that_is_longer_than_what_is_read_proves_nothing() -> None:
-    found, calls = looked(ASK, [page(generation("g"), has_more=True)] * MOST_PAGES)
+    found, calls = looked(ASK, [page(*made(1, 2), has_more=True)] * MOST_PAGES)
     assert found == Found(operation_id=None, is_proof=False)
     assert len(calls) == MOST_PAGES
 

@@ -12,8 +12,8 @@ import pytest
 from models.failure import Fault
 from providers.base import Account, Ask, Flow, Phase, Provider, ProviderError, Update
 from providers.exchange import converse
-from providers.minimax import Minimax
-from providers.minimax_v2 import MinimaxV2
+from providers.vendors.minimax.minimax import Minimax
+from providers.vendors.minimax.minimax_v2 import MinimaxV2
 from transport.base import BadAnswer, Request, Response, Stream
 
 ASK = Ask(

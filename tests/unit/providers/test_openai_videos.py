@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from catalog.models import Catalog
 from models.failure import Fault
 from providers.base import Account, Ask, Call, Phase, Update, Video
-from providers.catalog import Catalog
 from providers.exchange import request_for
-from providers.openai_videos import OpenaiVideos
 from providers.registry import accounts, missing_variables
+from providers.vendors.gateways.openai_videos import OpenaiVideos
 from settings import Settings, load
 from transport.base import Response
 

@@ -5,7 +5,7 @@ import pytest
 from providers import registry
 from providers.base import Provider
 from providers.registry import PROVIDERS, accounts, missing_variables
-from providers.runway import Runway
+from providers.vendors.runway import Runway
 from settings import VENDOR_VARIABLES, SettingsError, load
 
 SOMEWHERE = {"LONGTAKE_DATA_DIR": "/nonexistent"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from catalog.models import Catalog
 from models.failure import Fault
 from providers.base import Ask, Call, Update
-from providers.catalog import Catalog
-from providers.replicate import INPUTS, Replicate
+from providers.vendors.replicate import INPUTS, Replicate
 from settings import Settings
 from transport.base import Response
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from providers.base import Call, Flow, Update
-from providers.luma_agents import LumaAgents
-from providers.runway import Runway
+from providers.vendors.luma_agents import LumaAgents
+from providers.vendors.runway import Runway
 from transport.base import Response
 
 LINK = "https://cdn.example.com/v.mp4?sig=a%2Bb"

@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 
 from scheduler.intervals import (
+    LOST_AFTER,
     backoff,
     estimated_progress,
     estimated_remaining,
     first_poll,
+    lost_after,
+    next_denied_look,
     next_poll,
 )
 
@@ -89,3 +92,24 @@ def test_remaining_time_is_never_less_than_a_second(
 def test_reported_progress_beats_the_usual_time() -> None:
     assert estimated_remaining(elapsed=30, typical=500, progress=0.75) == pytest.approx(10)
     assert estimated_remaining(elapsed=30, typical=500, progress=0.01) == pytest.approx(470)
+
+
+@given(typical=seconds, micros=st.integers(0, 10**8), more=st.integers(0, 10**8))
+def test_a_denied_operation_is_waited_for_longer_the_longer_it_takes_and_the_dearer_it_is(
+    typical: float, micros: int, more: int
+) -> None:
+    patience = lost_after(typical=typical, cost_micros=micros)
+    assert patience >= max(LOST_AFTER, typical)
+    assert lost_after(typical=typical, cost_micros=micros + more) >= patience
+
+
+def test_an_operation_of_a_dollar_is_lost_after_twenty_minutes() -> None:
+    assert lost_after(typical=90.0, cost_micros=1_000_000) == 1200.0
+
+
+@given(denied_for=seconds, dice=dice)
+def test_a_denied_operation_that_nobody_waits_for_is_looked_at_every_10_to_60_minutes(
+    denied_for: float, dice: float
+) -> None:
+    wait = next_denied_look(denied_for=denied_for, dice=dice)
+    assert 600 <= wait <= 3600 * 1.2000001

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from simulator.bill import LONGEST_TEXT, Bill, abridged
+from simulator.bill import LONGEST_TEXT, Bill, truncated
 from simulator.world import World
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def test_a_reset_forgets_the_bill_and_the_operations(client: httpx.AsyncCl
 def test_an_inlined_picture_is_cut_and_a_prompt_is_not() -> None:
     picture = "data:image/png;base64," + "A" * LONGEST_TEXT
 
-    body = abridged({"prompt": "p" * LONGEST_TEXT, "images": [{"uri": picture}]})
+    body = truncated({"prompt": "p" * LONGEST_TEXT, "images": [{"uri": picture}]})
 
     assert body["prompt"] == "p" * LONGEST_TEXT
     assert len(str(body["images"])) < 200

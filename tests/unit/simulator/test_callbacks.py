@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from simulator.upstreams.kling_platform import WEBHOOK_SECRET
+from simulator.upstreams.kling.shared import WEBHOOK_SECRET
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +107,24 @@ async def test_luma_tells_dreaming_and_completed_unsigned(
     assert told["id"] == generation
     assert told["assets"]["video"].startswith(str(client.base_url.join("/luma-dream-machine/")))
     assert not [name for name in headers if name.startswith("webhook-")]
+
+
+async def test_a_callback_that_a_fault_loses_is_never_sent(
+    client: httpx.AsyncClient, clock: Clock, receiver: Receiver
+) -> None:
+    provider = {"provider": "luma_dream_machine"}
+    fault = {**provider, "on": "callback", "do": "drop_before_accept"}
+    assert (await client.post("/_sim/faults", json=[fault])).status_code == 200
+    await luma(client, receiver.url)
+
+    clock.advance(21)
+    async with asyncio.timeout(SOON):
+        while (await client.get("/_sim/faults")).json()["data"]:
+            pass
+    clock.advance(LONG_ENOUGH)
+
+    assert await receiver.words(1, "state") == ["completed"]
+    assert len(await deliveries(client)) == 1
 
 
 async def test_luma_tries_three_times_more_where_the_answer_is_not_200(

@@ -37,6 +37,16 @@ async def test_polls_are_counted_per_operation(client: httpx.AsyncClient) -> Non
     ]
 
 
+async def test_operations_tell_what_became_of_them(client: httpx.AsyncClient) -> None:
+    headers = {"Authorization": "Bearer luma-test-key"}
+    url = "/luma-agents/v1/generations"
+    answer = await client.post(url, json={"type": "video", "prompt": "a"}, headers=headers)
+
+    assert (await client.get("/_sim/operations")).json()["data"] == [
+        {"provider": "luma_agents", "operation_id": answer.json()["id"], "phase": "queued"}
+    ]
+
+
 async def test_health_names_the_providers(client: httpx.AsyncClient) -> None:
     health = (await client.get("/_sim/health")).json()
 

@@ -1,4 +1,5 @@
 import io
+import time
 from datetime import timedelta
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -6,6 +7,8 @@ from urllib.parse import quote, unquote
 import av
 import httpx
 import pytest
+
+from simulator.world import Options
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +121,25 @@ async def test_the_expired_scripts_first_link_is_dead_and_the_next_one_lives(
     clock.advance(1)
     assert (await client.get(await link(client, generation))).status_code == 200
     assert (await client.get(first)).status_code == 403
+
+
+@pytest.mark.parametrize("options", [Options(speed=1.0, tiny=True, drip=2.0)])
+async def test_a_drip_takes_its_time_and_a_part_its_share(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    url = await link(client, await generate(client, clock, "[sim:drip] a cat"))
+
+    began = time.monotonic()
+    whole = await client.get(url)
+    halfway = time.monotonic()
+    part = await client.get(url, headers={"Range": f"bytes={len(whole.content) * 3 // 4}-"})
+    ended = time.monotonic()
+
+    assert int(whole.headers["Content-Length"]) == len(whole.content)
+    assert halfway - began > 1.4
+    assert part.status_code == 206
+    assert whole.content.endswith(part.content)
+    assert ended - halfway < halfway - began
 
 
 async def test_a_video_nobody_made_is_404(client: httpx.AsyncClient) -> None:

@@ -51,6 +51,23 @@ def test_a_fault_waits_for_its_own_provider_step_and_prompt() -> None:
     assert faults.take("runway", Step.SUBMIT, prompt="a cat") is not None
 
 
+def test_a_fault_of_seconds_strikes_every_request_until_they_are_over() -> None:
+    now = [100.0]
+    faults = Faults(clock=lambda: now[0])
+    lasting = {"provider": "runway", "on": "poll", "do": "status", "status": 404, "seconds": 60}
+    faults.install(parse_faults([lasting], providers=PROVIDERS))
+
+    struck = [faults.take("runway", Step.POLL, prompt="") for _ in range(50)]
+    now[0] += 59.9
+    assert all(struck)
+    assert len(faults.pending()) == 1
+
+    now[0] += 0.1
+    assert faults.take("runway", Step.POLL, prompt="") is None
+    assert not faults.armed
+    assert faults.pending() == []
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
@@ -64,14 +81,18 @@ def test_a_fault_waits_for_its_own_provider_step_and_prompt() -> None:
         ([GOOD | {"do": ["hang"]}], r"\[0\].do: \['hang'\] is not one of"),
         ([GOOD | {"do": "status"}], r"\[0\].status: None is not a whole number"),
         ([GOOD | {"do": "status", "status": 200}], r"\[0\].status: 200 is not from 400 to 599"),
-        ([GOOD | {"status": 500}], r"\[0\].status: only goes with do 'status', not 'hang'"),
-        ([GOOD | {"retry_after": 3}], r"\[0\].retry_after: only goes with do 'status'"),
+        ([GOOD | {"status": 500}], r"\[0\].status: only allowed with do 'status', not 'hang'"),
+        ([GOOD | {"retry_after": 3}], r"\[0\].retry_after: only allowed with do 'status'"),
         (
             [GOOD | {"do": "status", "status": 429, "retry_after": -1}],
             r"\[0\].retry_after: -1 is not seconds",
         ),
         ([GOOD | {"times": 0}], r"\[0\].times: 0 is not 1 or more"),
         ([GOOD | {"times": True}], r"\[0\].times: True is not a whole number"),
+        ([GOOD | {"seconds": 0}], r"\[0\].seconds: 0 is not a number above 0"),
+        ([GOOD | {"seconds": 5, "times": 2}], r"\[0\].seconds: does not go with times"),
+        ([GOOD | {"do": "shift"}], r"\[0\].do: 'shift' only goes with on 'list', not 'submit'"),
+        ([GOOD | {"on": "callback"}], r"\[0\].do: on 'callback' only goes with do 'drop_before"),
         ([GOOD | {"match_prompt": 7}], r"\[0\].match_prompt: 7 is not text"),
     ],
 )
@@ -130,6 +151,13 @@ async def test_installed_faults_are_listed_with_their_strikes_left(
     ]
     await client.delete("/_sim/faults")
     assert (await submit(client)).status_code == 200
+
+
+async def test_a_fault_of_seconds_is_listed_without_strikes(client: httpx.AsyncClient) -> None:
+    fault = {"provider": "runway", "on": "download", "do": "status", "status": 503, "seconds": 60}
+    answer = await client.post("/_sim/faults", json=[fault])
+
+    assert answer.json()["data"] == [fault]
 
 
 async def test_a_status_refuses_in_the_vendors_shape_and_bills_nothing(

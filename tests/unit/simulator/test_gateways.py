@@ -125,7 +125,7 @@ async def test_layer_gives_up_after_ten_minutes(client: httpx.AsyncClient, clock
         (LAYER, {"gateId": GATE.replace("1", "9"), "data": {"prompt": "x"}}, 404, "not found"),
         (LAYER, {"gateId": GATE, "data": {}}, 400, "data.prompt"),
         (LAYER, {"gateId": GATE, "data": {"prompt": "x", "size": "1x1"}}, 500, "size"),
-        (LAYER, {"gateId": GATE, "data": {"prompt": "x", "image": {}}}, 500, "picture"),
+        (LAYER, {"gateId": GATE, "data": {"prompt": "x", "image": {}}}, 500, "image"),
     ],
 )
 async def test_a_body_that_the_vendor_would_refuse_is_refused_and_not_billed(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from simulator.upstreams.kling_platform import ACCESS_KEY, SECRET_KEY
+from simulator.upstreams.kling.shared import ACCESS_KEY, SECRET_KEY
 
 pytestmark = pytest.mark.anyio
 

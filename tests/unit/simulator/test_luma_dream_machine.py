@@ -83,6 +83,30 @@ async def test_the_listing_has_the_newest_first_in_pages_and_echoes_the_requests
     assert (wrong.status_code, "limit" in wrong.json()["detail"]) == (400, True)
 
 
+async def test_a_listing_that_shifts_hides_the_first_rows_of_its_next_page(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    ids: list[str] = []
+    for _ in range(5):
+        ids.insert(0, (await submit(client)).json()["id"])
+        clock.advance(LONG_ENOUGH)
+    provider = {"provider": "luma_dream_machine"}
+    fault = {**provider, "on": "list", "do": "shift", "seconds": 60}
+    assert (await client.post("/_sim/faults", json=[fault])).status_code == 200
+
+    async def listed(offset: int) -> list[str]:
+        query = f"limit=100&offset={offset}"
+        page = (await client.get(f"{URL}?{query}", headers=HEADERS)).json()
+        return [one["id"] for one in page["generations"]]
+
+    first, second = await listed(0), await listed(100)
+    assert len(first) == 100
+    assert not {*first} & {*ids}
+    assert second == ids[3:]
+    assert (await listed(1))[-5:] == ids
+    assert (await poll(client, ids[0]))["state"] == "completed"
+
+
 async def test_a_deleted_generation_is_nowhere_and_frees_its_place(
     client: httpx.AsyncClient,
 ) -> None:

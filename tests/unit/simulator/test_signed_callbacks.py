@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from providers.base import Provider
-from providers.fal import Fal
-from providers.replicate import Replicate
+from providers.vendors.fal.fal import Fal
+from providers.vendors.replicate import Replicate
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker.stack.child import FIRST_WAIT, LONGEST_WAIT, STEADY, Child, Role, next_wait
-from worker.stack.errors import StackError
+from stack.child import FIRST_WAIT, LONGEST_WAIT, STEADY, Child, Role, next_wait
+from stack.errors import StackError
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +80,20 @@ async def test_one_that_does_not_is_killed_with_its_children(tmp_path: Path) -> 
     assert told == ["play did not stop within 0 s: killing it"]
 
 
+async def test_in_a_hurry_nothing_is_waited_for(tmp_path: Path) -> None:
+    play, _, told = child(tmp_path, STUBBORN, grace=600)
+    play.start()
+    await play.ready()
+    hurry = asyncio.Event()
+    stopping = asyncio.create_task(play.stop(hurry))
+
+    hurry.set()
+
+    await asyncio.wait_for(stopping, 10)
+    assert not play.lives
+    assert told == []
+
+
 async def test_stopping_what_never_started_does_no_harm(tmp_path: Path) -> None:
     play, _, _ = child(tmp_path, TAME)
 
@@ -90,7 +104,7 @@ async def test_one_that_dies_is_started_again_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a supervised process
-    monkeypatch.setattr("worker.stack.child.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("stack.child.FIRST_WAIT", 0.01)
     play, flag, told = child(tmp_path, TAME)
     play.start()
     await play.ready()

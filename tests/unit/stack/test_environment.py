@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from settings import load
-from worker.stack.environment import Told, inherited, simulated, told
-from worker.stack.folder import Folder
-from worker.stack.ports import Ports
+from stack.environment import Told, inherited, simulated, told
+from stack.folder import Folder
+from stack.ports import Ports
 
 ANSWER = {
     "RUNWAYML_API_SECRET": "key_simulated",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from settings import load
-from worker.stack.errors import StackError
-from worker.stack.folder import MARK, Folder
-from worker.stack.keys import secret_keys
+from stack.errors import StackError
+from stack.folder import MARK, Folder
+from stack.keys import secret_keys
 
 
 def test_a_folder_is_claimed_once(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from settings import Settings
-from worker.stack.errors import StackError
-from worker.stack.ports import choose
+from stack.errors import StackError
+from stack.ports import choose
 
 
 def free() -> Settings:

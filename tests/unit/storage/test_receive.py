@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storage import parts
 from storage import receive as receiving
 from storage.base import StorageFull, TooBig, Truncated
+from storage.parts import Keep, Origin, Part
 from storage.receive import announced_bytes, receive, remove_abandoned
 
 
@@ -137,6 +139,113 @@ def test_a_download_that_is_cancelled_leaves_no_file(tmp_path: Path) -> None:
 
     # Then nothing is left
     assert files() == []
+
+
+KEEP = Keep(name="out_1", origin=Origin(validator='"v1"', total=None, place="0" * 64))
+
+
+def cut(into: Path, content: bytes, *, max_bytes: int = 2**30) -> Part:
+    """A download of which `content` came before the network failed."""
+
+    async def go() -> None:
+        chunks = stream(content, then=ConnectionResetError())
+        async with receive(chunks, into=into, max_bytes=max_bytes, keep=KEEP):
+            pass
+
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(go())
+    part = parts.find(into, KEEP.name)
+    assert part is not None
+    return part
+
+
+def test_what_was_cut_off_goes_on_and_is_hashed_as_a_whole(tmp_path: Path) -> None:
+    # Given a download of which more than a piece is on the disk, and the rest was not yet
+    whole = os.urandom(3 * 2**20 + 7)
+    part = cut(tmp_path, whole[: 2**20 + 99])
+    assert part.bytes == 2**20 + 99
+
+    # When the next one goes on from there
+    async def go() -> tuple[bytes, int, str]:
+        async with receive(
+            stream(whole[part.bytes :]),
+            into=tmp_path,
+            max_bytes=len(whole),
+            expected_bytes=len(whole),
+            part=part,
+        ) as received:
+            return received.path.read_bytes(), received.bytes, received.sha256
+
+    # Then it is whole, and nothing is left
+    assert asyncio.run(go()) == (whole, len(whole), hashlib.sha256(whole).hexdigest())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_counts_towards_the_limit(tmp_path: Path) -> None:
+    part = cut(tmp_path, b"12345", max_bytes=8)
+
+    async def go() -> None:
+        async with receive(stream(b"6789"), into=tmp_path, max_bytes=8, part=part, keep=KEEP):
+            pass
+
+    with pytest.raises(TooBig, match="larger than the 8 bytes"):
+        asyncio.run(go())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_is_gone_is_told_and_leaves_no_file(tmp_path: Path) -> None:
+    part = cut(tmp_path, b"12345")
+    parts.drop(tmp_path, KEEP.name)
+
+    async def go() -> None:
+        async with receive(stream(b"67"), into=tmp_path, max_bytes=99, part=part):
+            pass
+
+    with pytest.raises(Truncated, match="gone"):
+        asyncio.run(go())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_is_cancelled_keeps_all_that_came(tmp_path: Path) -> None:
+    content = os.urandom(2**20 + 99)
+
+    async def go() -> None:
+        hangs = asyncio.Event()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+            yield b"!"
+            hangs.set()
+            await asyncio.Event().wait()
+
+        async def download() -> None:
+            async with receive(chunks(), into=tmp_path, max_bytes=2**30, keep=KEEP):
+                pass
+
+        task = asyncio.create_task(download())
+        await asyncio.wait_for(hangs.wait(), timeout=10)
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+
+    asyncio.run(go())
+
+    part = parts.find(tmp_path, KEEP.name)
+    assert part is not None
+    assert part.bytes == len(content) + 1
+    parts.take(part, tmp_path / "mine")
+    assert (tmp_path / "mine").read_bytes() == content + b"!"
+
+
+def test_whoever_leaves_a_part_removes_the_old_ones(tmp_path: Path) -> None:
+    old = tmp_path / "incoming-out_0.part"
+    old.touch()
+    yesterday = time.time() - 86_400
+    os.utime(old, (yesterday, yesterday))
+
+    cut(tmp_path, b"12345")
+
+    assert [file.name for file in tmp_path.iterdir()] == ["incoming-out_1.part"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")

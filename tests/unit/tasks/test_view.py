@@ -137,6 +137,37 @@ def test_a_complete_job_gives_each_output_a_link_of_its_own() -> None:
     assert shown["cost_usd"] == 0.3
 
 
+def test_a_video_that_was_deleted_has_no_link_and_the_next_one_is_the_jobs() -> None:
+    shown = view(
+        state=JobState.COMPLETE,
+        progress_percent=100,
+        finished_at=BORN,
+        cost_micros=600_000,
+        outputs=[
+            output(position=0, deleted_at="2026-02-01T01:00:00.5+01:00"),
+            output(position=1),
+        ],
+    )
+    deleted, stored = shown["outputs"]
+    assert deleted == {"index": 0, "status": "deleted", "deleted_at": "2026-02-01T00:00:00.500Z"}
+    assert shown["video_url"] == stored["url"]
+
+
+def test_a_recovered_video_says_so_and_its_job_stays_failed() -> None:
+    shown = view(
+        state=JobState.FAILED,
+        finished_at=BORN,
+        cost_micros=0,
+        outputs=[output(recovered_at="2026-02-01T00:00:00+00:00")],
+    )
+    (recovered,) = shown["outputs"]
+    assert (recovered["status"], recovered["recovered_at"]) == (
+        "stored",
+        "2026-02-01T00:00:00.000Z",
+    )
+    assert (shown["status"], shown["cost_usd"]) == ("failed", 0.0)
+
+
 def test_a_job_that_goes_on_shows_no_outputs_and_no_cost() -> None:
     shown = view(outputs=[output(state="ready")])
     assert not {"outputs", "video_url", "cost_usd", "error"} & set(shown)

@@ -304,5 +304,5 @@ def test_what_the_operator_allows_passes_early_too(url: str) -> None:
 def test_an_early_refusal_says_why_in_words() -> None:
     assert Guard().check_host("http://10.0.0.7/hook") == "10.0.0.7 is not a public address"
     assert Guard().check_host("http://localhost/") == (
-        "localhost is this machine itself, not a public address"
+        "localhost is this machine, not a public address"
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -15,9 +16,10 @@ from transport.base import (
     TransportError,
     Unanswered,
 )
-from transport.departure import Departure
+from transport.deadline import Deadline
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.progress import SendProgress
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +32,7 @@ def says(raw: bytes, *, then_close: bool = False) -> Callable[[RawServer], Behav
 FATES: dict[str, tuple[Callable[[RawServer], Behaviour], type[TransportError], str]] = {
     "drops the connection": (RawServer.drop, Unanswered, "Error$"),
     "resets the connection": (lambda server: server.reset(), Unanswered, "Error$"),
-    "never answers": (RawServer.stay_silent, Unanswered, r"no answer within 0\.4 s"),
+    "never answers": (RawServer.stay_silent, Unanswered, r"no response within 0\.4 s"),
     "drops half-way through the head": (
         says(b"HTTP/1.1 200 OK\r\nContent-Le", then_close=True),
         Unanswered,
@@ -49,20 +51,24 @@ FATES: dict[str, tuple[Callable[[RawServer], Behaviour], type[TransportError], s
     "stops half-way through the body": (
         says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"),
         BadAnswer,
-        r"no whole answer within 0\.4 s",
+        r"response incomplete after 0\.4 s",
     ),
-    "trickles without an end": (RawServer.trickle, BadAnswer, r"no whole answer within 0\.4 s"),
+    "trickles without an end": (RawServer.trickle, BadAnswer, r"response incomplete after 0\.4 s"),
     "declares a huge body": (
         says(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx"),
         BadAnswer,
-        "more than 8000 bytes",
+        "larger than 8000 bytes",
     ),
     "sends a huge body undeclared": (
         says(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 9_000),
         BadAnswer,
-        "more than 8000 bytes",
+        "larger than 8000 bytes",
     ),
-    "does not speak HTTP": (says(b"220 mail.example ESMTP\r\n\r\n"), BadAnswer, "not HTTP"),
+    "does not speak HTTP": (
+        says(b"220 mail.example ESMTP\r\n\r\n"),
+        BadAnswer,
+        "malformed HTTP response",
+    ),
     "sends a broken encoding": (
         lambda server: server.answer(b"not gzip", headers="Content-Encoding: gzip\r\n"),
         BadAnswer,
@@ -83,7 +89,7 @@ def post(url: str, *, method: str = "POST", timeout: float = 8) -> Request:
 
 
 async def send(client: Client, request: Request) -> Response:
-    """As `client.send`, but no test waits for ever on a clock that does not run."""
+    """As `client.send`, but no test waits forever on a timeout that does not fire."""
     async with asyncio.timeout(10):
         return await client.send(request)
 
@@ -96,7 +102,7 @@ async def test_what_was_read_is_never_called_not_sent_nor_sent_again(
     # Given a server that has read the whole request, and then
     behaviour, truth, why = FATES[fate]
     server.behave = behaviour(server)
-    timeout = 0.4 if "within" in why else 8
+    timeout = 0.4 if r"0\.4 s" in why else 8
 
     # When a client sends it
     with pytest.raises(TransportError, match=why) as told:
@@ -113,6 +119,29 @@ async def test_a_refused_connection_is_not_sent(client: Client, closed_port: int
         await send(client, post(f"http://127.0.0.1:{closed_port}/"))
 
     assert type(told.value) is NotSent
+
+
+async def test_what_can_not_begin_in_time_is_not_sent_although_the_connection_stands(
+    client: Client, server: RawServer
+) -> None:
+    # Given a machine that sleeps until the connection stands
+    times = [0.0]
+
+    def wakes() -> float:
+        times[0] += 3600.0
+        return times[0]
+
+    server.behave = server.answer(b"{}")
+    late = replace(post(server.url()), begin_by=Deadline(60.0, clocks=[wakes]))
+    in_time = replace(post(server.url()), begin_by=Deadline(60.0))
+    # When it sends one request that is late by then, and one that is not
+    with pytest.raises(TransportError, match="not started within 60 s") as told:
+        await send(client, late)
+    answer = await send(client, in_time)
+    # Then the server has seen a byte of the second only
+    assert type(told.value) is NotSent
+    assert answer.status == 200
+    assert len(server.requests) == 1
 
 
 async def test_a_connection_that_never_stands_is_not_sent(client: Client, deaf_port: int) -> None:
@@ -196,10 +225,10 @@ async def test_polls_keep_their_connection(server: RawServer) -> None:
 
 
 async def test_once_a_request_has_left_no_word_of_a_library_makes_it_not_sent() -> None:
-    with Departure(post("http://provider.example/")) as departure:
-        before = departure.failed("refused", connecting=True)
-        departure.leave()
-        after = departure.failed("refused", connecting=True)
+    with SendProgress(post("http://provider.example/")) as progress:
+        before = progress.failed("refused", connecting=True)
+        progress.mark_sent()
+        after = progress.failed("refused", connecting=True)
 
     assert (type(before), type(after)) == (NotSent, Unanswered)
 

@@ -1,0 +1,34 @@
+"""Dialects: other vendors' HTTP APIs, spoken by our server beside the native one.
+
+A dialect is one module of this package that makes a `Dialect`:
+
+- `prefixes`: the paths below which everything is the dialect's, as in `("/v1/videos",)`. A prefix
+  ends where a segment of the path ends. Of two prefixes the longer one wins; the native API has the
+  rest.
+- `router`: an APIRouter whose routes have full paths below these prefixes. With
+  `route_class=TenantRoute` they require an API key. A route maps its request to a use case
+  (`tasks.jobs`, `tasks.deliveries`) and the row to its own shape; it raises RequestRefused.
+- `errors`: an `api.errors.Renderer`, which shapes every error below the prefixes, also those of
+  routes that don't exist, bodies that are too large, bad keys, and our own faults.
+
+One more line, in DIALECTS below, registers it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import APIRouter
+
+from api.errors import Renderer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One vendor's API; see the module's docstring."""
+
+    prefixes: tuple[str, ...]
+    router: APIRouter
+    errors: Renderer
+
+
+DIALECTS: Final[tuple[Dialect, ...]] = ()

@@ -1,0 +1,136 @@
+"""Video generations: submit, read, list and cancel."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import answer
+from api.body import read_json
+from api.front import Front, TenantRoute, front_of, in_time, key_of
+from api.native.listing import Row, checked_text, read_page
+from api.native.schemas import Job, JobList
+from api.openapi import PAGE_PARAMETERS, SUBMIT, parameter, responses
+from models.failure import RequestRefused
+from models.request import VideoRequest
+from tasks import jobs
+from tasks.intake import Caller, canonical_hash
+from tasks.view import job_view
+
+router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
+
+
+@router.post(
+    "/v1/video/generations",
+    status_code=202,
+    summary="Submit a video generation",
+    responses=responses(
+        202, Job, "Durable: the job will reach a final state", 400, 402, 413, 422, 429
+    ),
+    openapi_extra=SUBMIT,
+)
+async def submit(request: Request) -> Response:
+    """Accept one request as a job, for one or more videos.
+
+    With an `Idempotency-Key` the same request is accepted once: its repeats, for at least 24 hours,
+    get the first answer again and the header `Idempotent-Replayed: true`.
+    """
+    began = time.perf_counter()
+    front = front_of(request)
+    body = await read_json(request)
+    wanted = VideoRequest.from_json(body)
+    caller = _caller(request.headers, body)
+    accepted, hints = await in_time(
+        jobs.submit(front.engine, wanted, tenant=key_of(request).tenant, caller=caller)
+    )
+    front.send(hints)
+    if accepted.is_repeat:
+        return answer(accepted.view, status=202, headers={"Idempotent-Replayed": "true"})
+    if caller.idempotency_key is None:  # a repeat must get the same body, which is stored by now
+        accepted.view["perf"].setdefault("latency_ms", _milliseconds_since(began))
+    return answer(accepted.view, status=202)
+
+
+def _caller(headers: Headers, body: Any) -> Caller:
+    key = _only(headers, "Idempotency-Key")
+    return Caller(
+        app_id=_only(headers, "X-App-ID"),
+        idempotency_key=key,
+        body_hash=canonical_hash(body) if key else b"",
+    )
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    match headers.getlist(name):
+        case []:
+            return None
+        case [value]:
+            return checked_text(name, value)
+        case _:
+            raise RequestRefused(f"{name} is given more than once", param=name)
+
+
+def _milliseconds_since(began: float) -> int:
+    return max(1, round((time.perf_counter() - began) * 1000))
+
+
+@router.get(
+    "/v1/video/generations",
+    summary="List video generations",
+    responses=responses(200, JobList, "Newest first", 400),
+    openapi_extra={
+        "parameters": [
+            parameter("status", "Only these", {"enum": list(jobs.STATES)}),
+            parameter("model", "Only this model, as it was named at submission"),
+            parameter("app_id", "Only what was submitted under this X-App-ID"),
+            *PAGE_PARAMETERS,
+        ]
+    },
+)
+async def list_generations(request: Request) -> Response:
+    """The jobs of the key's tenant, newest first."""
+    front = front_of(request)
+    page = read_page(request, "status", "model", "app_id")
+    rows = await in_time(
+        jobs.list_newest(
+            front.engine,
+            tenant=key_of(request).tenant,
+            limit=page.reach,
+            after=page.after,
+            **page.filters,
+        )
+    )
+    return answer(page.answer(rows, lambda row: _view(front, row)))
+
+
+@router.get(
+    "/v1/video/generations/{job_id}",
+    summary="Read a video generation",
+    responses=responses(200, Job, "The job as it is now", 404),
+)
+async def read(request: Request, job_id: str) -> Response:
+    """The job with its status, its progress and, once final, its outputs under fresh links."""
+    front = front_of(request)
+    row = await in_time(jobs.read(front.engine, job_id, tenant=key_of(request).tenant))
+    return answer(_view(front, row))
+
+
+@router.post(
+    "/v1/video/generations/{job_id}/cancel",
+    summary="Cancel a video generation",
+    responses=responses(200, Job, "The job; a final one is unchanged", 404),
+)
+async def cancel(request: Request, job_id: str) -> Response:
+    """End the job now: what was not sent is released, what a provider works on is stopped there."""
+    front = front_of(request)
+    row, hints = await in_time(jobs.cancel(front.engine, job_id, tenant=key_of(request).tenant))
+    front.send(hints)
+    return answer(_view(front, row))
+
+
+def _view(front: Front, row: Row) -> dict[str, Any]:
+    engine = front.engine
+    return job_view(row, api_url=engine.settings.api_url, vault=engine.vault)

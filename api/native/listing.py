@@ -1,0 +1,79 @@
+"""Lists: strict query parameters, and one paginated response shape."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from models.failure import RequestRefused
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+#: Maximum length of a filter value, in characters.
+_LONGEST = 255
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The requested page and filters of a list."""
+
+    filters: Mapping[str, str]
+    after: str | None
+    limit: int
+
+    @property
+    def reach(self) -> int:
+        """Rows to read: one more than shown, to know whether there are more."""
+        return self.limit + 1
+
+    def answer(self, rows: Sequence[Row], render: Callable[[Row], Any]) -> dict[str, Any]:
+        """`{"data","has_more","next"}` from up to `reach` rows with an id."""
+        shown = rows[: self.limit]
+        has_more = len(rows) > len(shown)
+        return {
+            "data": [render(row) for row in shown],
+            "has_more": has_more,
+            "next": shown[-1]["id"] if has_more else None,
+        }
+
+
+def read_page(request: Request, *filters: str) -> Page:
+    """Parse the page from a query string.
+
+    Raises:
+        RequestRefused: a parameter is unknown, repeated, empty or out of range.
+    """
+    known = (*filters, "after", "limit")
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            message = f"{name[:64]} is not a known parameter; known: {', '.join(known)}"
+            raise RequestRefused(message, param=name[:64])
+        if name in values:
+            raise RequestRefused(f"{name} is given more than once", param=name)
+        values[name] = checked_text(name, value)
+    return Page(
+        limit=_limit(values.pop("limit", None)), after=values.pop("after", None), filters=values
+    )
+
+
+def checked_text(name: str, value: str) -> str:
+    """A header or parameter value of 1 to 255 printable characters; raises RequestRefused."""
+    if not 1 <= len(value) <= _LONGEST or not value.isprintable():
+        raise RequestRefused(
+            f"{name} must be 1 to {_LONGEST} printable characters (it has {len(value)})",
+            param=name,
+        )
+    return value
+
+
+def _limit(value: str | None) -> int:
+    if value is None:
+        return DEFAULT_LIMIT
+    if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= MAX_LIMIT):
+        message = f"limit must be a whole number from 1 to {MAX_LIMIT} (it is {value[:64]})"
+        raise RequestRefused(message, param="limit")
+    return int(value)

@@ -1,0 +1,126 @@
+"""GET /v1/models: every model with its limits, price and availability."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import answer
+from api.front import TenantRoute, front_of
+from api.native.schemas import ModelList
+from api.openapi import responses
+from catalog.models import Frames, Model, Price, Route
+from models.request import MAX_COUNT
+from providers.base import Account, Capabilities
+from providers.registry import PROVIDERS, missing_variables
+
+router = APIRouter(route_class=TenantRoute, tags=["Models"])
+
+
+@router.get(
+    "/v1/models",
+    summary="List models",
+    responses=responses(200, ModelList, "All of them"),
+)
+async def list_models(request: Request) -> Response:
+    """Every model with its aliases, limits, price and capabilities, available or not."""
+    engine = front_of(request).engine
+    models = [
+        model_view(model, engine.accounts)
+        for each in engine.catalog.models()
+        for model in (each, *engine.catalog.by_provider(each))
+    ]
+    return answer({"data": models, "has_more": False, "next": None})
+
+
+def model_view(model: Model, accounts: Mapping[str, Account]) -> dict[str, Any]:
+    """One model on its active route: the first with an account, else the first."""
+    providers = {account.provider for account in accounts.values()}
+    routes = [route for route in model.routes.values() if not route.by_name_only]
+    routes = routes or list(model.routes.values())
+    live = next((route for route in routes if route.provider in providers), None)
+    route = live or routes[0]
+    needed = " or ".join(missing_variables(each.provider) for each in routes)
+    return {
+        "id": model.name,
+        "object": "model",
+        "title": model.title,
+        "aliases": list(model.aliases),
+        "available": live is not None,
+        "set_to_use": None if live else needed,
+        "provider": route.provider,
+        "limits": _limits(route),
+        "price": _price(route.price),
+        "typical_seconds": {
+            "p10": route.typical.p10,
+            "p50": route.typical.p50,
+            "p90": route.typical.p90,
+        },
+        "capabilities": _capabilities(PROVIDERS[route.provider].capabilities),
+    }
+
+
+def _limits(route: Route) -> dict[str, Any]:
+    with_image = route.frames_for(with_image=True)
+    prompt = route.prompt_limit
+    return {
+        "durations": sorted(route.durations),
+        "default_duration": route.duration,
+        "resolutions": _unique([*route.frames, *with_image]),
+        "default_resolution": route.resolution,
+        "aspect_ratios": _unique(
+            ratio
+            for frames in (route.frames, with_image)
+            for each in frames.values()
+            for ratio in each
+        ),
+        "default_aspect_ratio": route.aspect_ratio,
+        "sizes": _sizes(route.frames),
+        "sizes_with_image": _sizes(with_image) if route.image != "none" else [],
+        "fps": _unique((route.fps, *route.fps_choices)),
+        "parameters": list(route.takes),
+        "image": route.image,
+        "last_image": route.last_image,
+        "reference_images": route.reference_images,
+        "max_count": MAX_COUNT,
+        "prompt": {"most": prompt.most, "unit": prompt.unit} if prompt else None,
+        "data_uri_bytes": route.data_uri_bytes,
+    }
+
+
+def _sizes(frames: Frames) -> list[str]:
+    return [f"{width}x{height}" for ratios in frames.values() for width, height in ratios.values()]
+
+
+def _price(price: Price) -> dict[str, Any]:
+    with_audio = price.usd_per_second_with_audio
+    return {
+        "currency": "USD",
+        "per_second": _dollars(price.usd_per_second),
+        "per_second_with_audio": _dollars(with_audio) if with_audio else None,
+        "date": price.date.isoformat(),
+        "source": price.source,
+    }
+
+
+def _dollars(prices: Mapping[str, Decimal]) -> dict[str, float]:
+    return {resolution: float(price) for resolution, price in prices.items()}
+
+
+def _capabilities(capabilities: Capabilities) -> dict[str, Any]:
+    return {
+        "progress": "reported" if capabilities.progress else "estimated",
+        "cancel": capabilities.cancel,
+        "cancelled_costs": capabilities.cancelled_costs,
+        "look_up": list(capabilities.look_up),
+        "videos_per_attempt": capabilities.max_count,
+        "synchronous": capabilities.synchronous,
+        "sources": dict(capabilities.sources),
+    }
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))

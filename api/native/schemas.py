@@ -1,0 +1,193 @@
+"""Response schemas for /openapi.json; `tasks.view` and the routes build the responses."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
+
+
+class ErrorDetail(BaseModel):
+    type: str = Field(description="Determines the HTTP status")
+    code: str = Field(description="More specific than `type`; stable, for programs")
+    message: str = Field(description="For people: the field, its value and what is allowed")
+    param: str | None = Field(description="The invalid field, header or parameter")
+    request_id: str | None = Field(description="Also in the header X-Request-ID")
+
+
+class ErrorAnswer(BaseModel):
+    error: ErrorDetail
+
+
+class Reason(BaseModel):
+    code: str
+    message: str
+
+
+class Output(BaseModel):
+    index: int
+    status: Literal["pending", "stored", "failed", "deleted"]
+    url: str | None = Field(default=None, description="A signed URL, valid for one hour")
+    sha256: str | None = None
+    bytes: int | None = None
+    content_type: str | None = None
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    recovered_at: AwareDatetime | None = Field(
+        default=None, description="Brought in by an operator after the job's end, at no charge"
+    )
+    deleted_at: AwareDatetime | None = Field(
+        default=None, description="Older than videos are kept: it has no `url` any more"
+    )
+    error: Reason | None = None
+
+
+class Perf(BaseModel):
+    request_id: str
+    model_used: str
+    latency_ms: int | None = Field(
+        default=None, description="Time until the job was durable; only in the submission response"
+    )
+    generation_time_ms: int | None = None
+    cost_usd: float | None = None
+
+
+class Job(BaseModel):
+    id: str
+    object: Literal["video.generation"]
+    status: Status
+    model: str
+    prompt: str
+    duration_seconds: int
+    resolution: str
+    aspect_ratio: str
+    size: str
+    seed: int | None = None
+    negative_prompt: str | None = None
+    fps: int | None = None
+    count: int | None = None
+    metadata: dict[str, Any] | None = None
+    priority: Literal["low", "normal", "high"] | None = None
+    run_at: AwareDatetime | None = None
+    audio: bool | None = None
+    estimated_cost_usd: float
+    progress_percent: int = Field(ge=0, le=100)
+    progress_source: Literal["reported", "estimated"]
+    estimated_remaining_seconds: int | None = None
+    app_id: str | None = None
+    ignored: list[str] | None = Field(
+        default=None,
+        description="Parameters dropped because the model lacks them (unsupported=ignore)",
+    )
+    outputs: list[Output] | None = Field(default=None, description="Once the job is final")
+    video_url: str | None = Field(default=None, description="The first stored output's `url`")
+    cost_usd: float | None = None
+    error: Reason | None = None
+    error_message: str | None = None
+    perf: Perf
+    created_at: AwareDatetime
+    accepted_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    deadline_at: AwareDatetime
+
+
+class _Page(BaseModel):
+    has_more: bool
+    next: str | None = Field(description="Pass as `after` for the next page")
+
+
+class JobList(_Page):
+    data: list[Job]
+
+
+class PromptLimit(BaseModel):
+    most: int
+    unit: Literal["characters", "utf16"]
+
+
+class Limits(BaseModel):
+    durations: list[int] = Field(description="Seconds")
+    default_duration: int
+    resolutions: list[str]
+    default_resolution: str
+    aspect_ratios: list[str]
+    default_aspect_ratio: str
+    sizes: list[str] = Field(description="WIDTHxHEIGHT in pixels")
+    sizes_with_image: list[str]
+    fps: list[int]
+    parameters: list[str] = Field(description="Optional parameters the model supports")
+    image: Literal["none", "optional", "required"]
+    last_image: Literal["none", "with_image", "optional"]
+    reference_images: int
+    max_count: int = Field(description="Maximum videos per job")
+    prompt: PromptLimit | None
+    data_uri_bytes: int | None
+
+
+class Price(BaseModel):
+    currency: Literal["USD"]
+    per_second: dict[str, float] = Field(description="By resolution")
+    per_second_with_audio: dict[str, float] | None
+    date: str
+    source: str
+
+
+class Capabilities(BaseModel):
+    progress: Literal["reported", "estimated"]
+    cancel: bool = Field(description="Whether the provider can stop a running operation")
+    cancelled_costs: float = Field(description="Fraction of the price charged when it is stopped")
+    look_up: list[str] = Field(description="How to find an attempt after its response was lost")
+    videos_per_attempt: int
+    synchronous: bool
+    sources: dict[str, str]
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"]
+    title: str
+    aliases: list[str]
+    available: bool
+    set_to_use: str | None = Field(description="The variables that the operator must set")
+    provider: str
+    limits: Limits
+    price: Price
+    typical_seconds: dict[str, int]
+    capabilities: Capabilities
+
+
+class ModelList(_Page):
+    data: list[Model]
+
+
+class DeliveryTry(BaseModel):
+    number: int
+    at: AwareDatetime
+    status: int | None = Field(description="The receiver's HTTP status; null without a response")
+    error: str | None
+    milliseconds: int
+
+
+class Delivery(BaseModel):
+    id: str = Field(description="Also the `webhook-id` of every try")
+    object: Literal["webhook.delivery"]
+    job_id: str
+    type: str
+    status: Literal["pending", "delivered", "gone", "exhausted"]
+    url: str = Field(description="The URL without its query")
+    tries: list[DeliveryTry]
+    next_try_at: AwareDatetime | None = Field(description="null: a try is under way, or none comes")
+    try_under_way: bool = Field(description="A worker is sending it, or about to")
+    replay_wanted: bool = Field(description="One more try follows the one that is under way")
+    created_at: AwareDatetime
+    finished_at: AwareDatetime | None
+
+
+class DeliveryList(_Page):
+    data: list[Delivery]
+
+
+class Health(BaseModel):
+    status: Literal["ok", "ready"]

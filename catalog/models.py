@@ -1,0 +1,329 @@
+"""The models on offer and the routes that make them: `catalog.toml`, typed."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from models.failure import RequestRefused
+from providers.registry import PROVIDERS
+from settings import Settings, SettingsError
+
+SHIPPED = Path(__file__).with_name("catalog.toml")
+
+#: Parameters that only some models support.
+Knob = Literal[
+    "seed",
+    "negative_prompt",
+    "cfg_scale",
+    "motion_bucket_id",
+    "person_generation",
+    "watermark",
+    "audio",
+]
+
+
+class CatalogError(SettingsError):
+    """A catalogue file is unusable; the message names the model and the field."""
+
+
+def _pixels(value: object) -> object:
+    if isinstance(value, str):
+        width, _, height = value.partition("x")
+        if width.isdecimal() and height.isdecimal():
+            return int(width), int(height)
+        msg = 'must be "WIDTHxHEIGHT" in pixels'
+        raise ValueError(msg)
+    return value
+
+
+#: Width and height in pixels, written "1280x720".
+Size = Annotated[tuple[int, int], BeforeValidator(_pixels)]
+#: Resolution class ("720p") to aspect ratio ("16:9") to size.
+Frames = dict[str, dict[str, Size]]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PromptLimit(_Table):
+    """The vendor's prompt limit, in the unit it counts."""
+
+    most: int = Field(ge=1)
+    unit: Literal["characters", "utf16"]
+
+    def length(self, prompt: str) -> int:
+        return len(prompt.encode("utf-16-le")) // 2 if self.unit == "utf16" else len(prompt)
+
+
+class Price(_Table):
+    """The vendor's price, with its source and date."""
+
+    #: US dollars per second, by resolution.
+    usd_per_second: dict[str, Annotated[Decimal, Field(ge=0, decimal_places=6)]]
+    #: The same with sound, if priced separately.
+    usd_per_second_with_audio: (
+        dict[str, Annotated[Decimal, Field(ge=0, decimal_places=6)]] | None
+    ) = None
+    date: date
+    source: str
+
+    def per_second(self, resolution: str, *, audio: bool | None) -> Decimal:
+        prices = self.usd_per_second_with_audio if audio else None
+        return (prices or self.usd_per_second)[resolution]
+
+
+class Typical(_Table):
+    """Typical generation time in seconds, used until measurements exist."""
+
+    p10: int = Field(ge=1)
+    p50: int = Field(ge=1)
+    p90: int = Field(ge=1)
+    source: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.p10 <= self.p50 <= self.p90:
+            msg = "p10, p50 and p90 must not decrease"
+            raise ValueError(msg)
+        return self
+
+
+class Route(_Table):
+    """One way to make a model: provider, upstream model name, limits and price."""
+
+    name: str
+    provider: str
+    upstream: str
+    #: Used only if a request names the provider ("perf/runway-gen3"): the gateway may substitute
+    #: another model or price.
+    by_name_only: bool = False
+    #: Whether a first frame is unsupported, optional or required.
+    image: Literal["none", "optional", "required"] = "none"
+    last_image: Literal["none", "with_image", "optional"] = "none"
+    #: Maximum number of reference images.
+    reference_images: int = Field(default=0, ge=0)
+    durations: tuple[int, ...] = Field(min_length=1)
+    duration: int
+    frames: Frames
+    #: Frame sizes with a first frame, if different.
+    image_frames: Frames | None = None
+    resolution: str
+    aspect_ratio: str
+    #: Frames per second delivered by default, and the alternatives on offer.
+    fps: int = Field(ge=1)
+    fps_choices: tuple[int, ...] = ()
+    carries: tuple[Knob, ...] = ()
+    #: Default for `audio`; only if `carries` includes it.
+    audio: bool | None = None
+    prompt_limit: PromptLimit | None = None
+    #: Maximum length of a data URI in bytes; 0: images by URL only.
+    data_uri_bytes: int | None = Field(default=None, ge=0)
+    price: Price
+    typical: Typical
+    #: Fact to source.
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The optional parameters this route supports, by their names in a request."""
+        pictures = {
+            "image": self.image != "none",
+            "last_image": self.last_image != "none",
+            "reference_images": self.reference_images > 0,
+        }
+        return (*self.carries, *(name for name, taken in pictures.items() if taken))
+
+    def frames_for(self, *, with_image: bool) -> Frames:
+        return self.image_frames if with_image and self.image_frames else self.frames
+
+    @field_validator("provider")
+    @classmethod
+    def _known_provider(cls, provider: str) -> str:
+        if provider not in PROVIDERS:
+            msg = f"must be one of {', '.join(sorted(PROVIDERS))}"
+            raise ValueError(msg)
+        return provider
+
+    @model_validator(mode="after")
+    def _defaults_are_offered(self) -> Self:
+        if self.duration not in self.durations:
+            msg = "duration must be one of durations"
+            raise ValueError(msg)
+        for frames in (self.frames, self.image_frames or self.frames):
+            if self.aspect_ratio not in frames.get(self.resolution, {}):
+                msg = "resolution and aspect_ratio must be in frames and image_frames"
+                raise ValueError(msg)
+            if missing := sorted(set(frames) - set(self.price.usd_per_second)):
+                msg = f"price.usd_per_second has no {', '.join(missing)}"
+                raise ValueError(msg)
+        with_audio = self.price.usd_per_second_with_audio
+        if with_audio is not None and set(with_audio) != set(self.price.usd_per_second):
+            msg = "price.usd_per_second_with_audio must have the same resolutions"
+            raise ValueError(msg)
+        return self
+
+
+class Model(_Table):
+    """A public model name and its routes, preferred first."""
+
+    name: str
+    title: str
+    #: Alternative names, including the public names of older systems.
+    aliases: tuple[str, ...] = ()
+    routes: dict[str, Route] = Field(min_length=1)
+
+
+class _CatalogFile(_Table):
+    models: dict[str, Model] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        owners: dict[str, str] = {name: name for name in self.models}
+        for model in self.models.values():
+            for alias in model.aliases:
+                if (owner := owners.setdefault(alias, model.name)) != model.name:
+                    msg = f"the name {alias} belongs to both {owner} and {model.name}"
+                    raise ValueError(msg)
+        return self
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every model, by name and by alias."""
+
+    by_name: Mapping[str, Model]
+
+    @classmethod
+    def load(cls, settings: Settings) -> Self:
+        """The shipped catalogue, with the operator's own (`LONGTAKE_CATALOG`) merged over it.
+
+        Raises:
+            CatalogError: a file is unreadable or a value invalid; names model and field.
+        """
+        tables = _read(SHIPPED)
+        if settings.catalog is not None:
+            tables = _merged(tables, _read(settings.catalog))
+        try:
+            return cls(_CatalogFile.model_validate(_named(tables)).models)
+        except ValidationError as error:
+            raise CatalogError(_describe(error)) from None
+
+    def find(self, name: str) -> Model:
+        """The model for a name, an alias, or "provider/name" for that provider's routes only.
+
+        Raises:
+            RequestRefused: unknown name; the message lists the known names.
+        """
+        provider, slash, rest = name.partition("/")
+        chosen = provider if slash and provider in PROVIDERS else None
+        model = self._by_any_name.get(rest if chosen else name)
+        routes = _choose(model, chosen) if model else {}
+        if model is None or not routes:
+            known = ", ".join(self.by_name)
+            msg = f"model must be one of {known} (it is {name[:64]!r})"
+            raise RequestRefused(msg, param="model")
+        return model.model_copy(update={"routes": routes})
+
+    def models(self) -> tuple[Model, ...]:
+        return tuple(self.by_name.values())
+
+    def by_provider(self, model: Model) -> tuple[Model, ...]:
+        """A model with several providers, once per provider as "provider/name"."""
+        providers = dict.fromkeys(route.provider for route in model.routes.values())
+        if len(providers) == 1:
+            return ()
+        return tuple(
+            model.model_copy(
+                update={
+                    "name": f"{provider}/{model.name}",
+                    "aliases": (),
+                    "routes": _choose(model, provider),
+                }
+            )
+            for provider in providers
+        )
+
+    @cached_property
+    def _by_any_name(self) -> Mapping[str, Model]:
+        aliases = {alias: model for model in self.models() for alias in model.aliases}
+        return aliases | dict(self.by_name)
+
+
+def _choose(model: Model, provider: str | None) -> dict[str, Route]:
+    """The routes of one provider, or all that need not be named explicitly."""
+    return {
+        name: route
+        for name, route in model.routes.items()
+        if (route.provider == provider if provider else not route.by_name_only)
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"LONGTAKE_CATALOG: {path} can't be read: {error.strerror}"
+        raise CatalogError(msg) from None
+    except ValueError as error:
+        msg = f"LONGTAKE_CATALOG: {path} is not TOML: {error}"
+        raise CatalogError(msg) from None
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables recursively; replace every other value."""
+    merged = dict(below)
+    for key, value in above.items():
+        match merged.get(key), value:
+            case dict() as old, dict() as new:
+                merged[key] = _merged(old, new)
+            case _:
+                merged[key] = value
+    return merged
+
+
+def _named(tables: dict[str, Any]) -> dict[str, Any]:
+    """Add each model's and route's key to its table as `name`."""
+
+    def named(entries: object) -> object:
+        if not isinstance(entries, dict):
+            return entries
+        return {
+            name: {**entry, "name": name} if isinstance(entry, dict) else entry
+            for name, entry in entries.items()
+        }
+
+    models = named(tables.get("models"))
+    if isinstance(models, dict):
+        for model in models.values():
+            if isinstance(model, dict) and "routes" in model:
+                model["routes"] = named(model["routes"])
+    return {**tables, "models": models}
+
+
+def _describe(error: ValidationError) -> str:
+    lines = []
+    for issue in error.errors(include_url=False):
+        place = [str(part) for part in issue["loc"]]
+        message = issue["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        match place:
+            case ["models", model, *field]:
+                lines.append(f"model {model}: {'.'.join(field) or 'entry'}: {message}")
+            case _:
+                lines.append(f"{'.'.join(place) or 'catalogue'}: {message}")
+    return "LONGTAKE_CATALOG: " + "; ".join(lines)

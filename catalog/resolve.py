@@ -1,0 +1,262 @@
+"""Resolves a request to a plan: route, values and price; pure functions."""
+
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import NoReturn
+
+from catalog.models import Catalog, Frames, Model, Route
+from catalog.plan import PictureValue, Plan, Scene
+from models.failure import RequestRefused
+from models.request import JobReference, Picture, VideoRequest
+from providers.base import Account
+from providers.registry import PROVIDERS, missing_variables
+
+#: Parameters that a model may not support.
+OPTIONAL = (
+    "seed",
+    "negative_prompt",
+    "cfg_scale",
+    "motion_bucket_id",
+    "person_generation",
+    "watermark",
+    "audio",
+    "image",
+    "last_image",
+    "reference_images",
+)
+
+
+def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Account]) -> Plan:
+    """The plan on the model's first route that has an account and supports the request.
+
+    Raises:
+        RequestRefused: unknown model, no credentials, or no suitable route; gives the first route's
+            reason.
+    """
+    model = catalog.find(request.model)
+    usable = [
+        (route, account)
+        for route in model.routes.values()
+        for account in accounts.values()
+        if account.provider == route.provider
+    ]
+    if not usable:
+        needed = " or ".join(missing_variables(each.provider) for each in model.routes.values())
+        msg = f"model {request.model} needs {needed} to be set"
+        raise RequestRefused(msg, type="model_unavailable", param="model")
+    refusals: list[RequestRefused] = []
+    for route, account in usable:
+        try:
+            return plan_on(request, model=model, route=route, account=account)
+        except RequestRefused as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Account) -> Plan:
+    """The plan on one route; raises RequestRefused naming field, value and what is allowed."""
+    ignored = _unsupported(request, route)
+    if ignored and request.unsupported == "refuse":
+        _refuse_unsupported(request, route, ignored[0])
+    scene = _scene(request, route, ignored)
+    _check_prompt(request, route)
+    _check_pictures(request, route, scene)
+    duration = _duration(request, route)
+    frames = route.frames_for(with_image=scene.image is not None)
+    resolution, aspect_ratio = _frame(request, frames, route=route)
+    width, height = frames[resolution][aspect_ratio]
+    plan = Plan(
+        model=model.name,
+        asked_model=request.model,
+        route=route.name,
+        provider=route.provider,
+        account=account.name,
+        upstream=route.upstream,
+        scene=scene,
+        attempt_counts=attempt_counts(
+            request.count, most=PROVIDERS[route.provider].capabilities.max_count
+        ),
+        duration_seconds=duration,
+        resolution=resolution,
+        aspect_ratio=aspect_ratio,
+        width=width,
+        height=height,
+        fps=route.fps if "fps" in ignored else request.fps or route.fps,
+        fps_is_sent=bool(route.fps_choices),
+        estimated_cost_micros=cost_micros(
+            route.price.per_second(resolution, audio=scene.audio),
+            seconds=duration,
+            count=request.count,
+        ),
+        typical_seconds=(route.typical.p10, route.typical.p50, route.typical.p90),
+        ignored=ignored,
+    )
+    _check_cost(request, plan)
+    return plan
+
+
+def attempt_counts(count: int, *, most: int) -> tuple[int, ...]:
+    """Videos per attempt: the fewest attempts of at most `most` videos each."""
+    full, rest = divmod(count, most)
+    return (most,) * full + ((rest,) if rest else ())
+
+
+def cost_micros(usd_per_second: Decimal, *, seconds: int, count: int) -> int:
+    """The price of `count` videos in millionths of a dollar, rounded up."""
+    micros = usd_per_second * seconds * count * 1_000_000
+    return int(micros.to_integral_value(rounding=ROUND_CEILING))
+
+
+def _unsupported(request: VideoRequest, route: Route) -> tuple[str, ...]:
+    """The requested parameters that the route does not support."""
+    asked = [name for name in OPTIONAL if getattr(request, name) not in (None, ())]
+    missing = [name for name in asked if name not in route.takes]
+    if request.fps is not None and request.fps not in (route.fps, *route.fps_choices):
+        missing.append("fps")
+    return tuple(missing)
+
+
+def _refuse_unsupported(request: VideoRequest, route: Route, name: str) -> NoReturn:
+    value = getattr(request, name)
+    if name == "fps":
+        allowed = _listed(sorted({route.fps, *route.fps_choices}))
+        _refuse("fps", f"must be {allowed} for the {request.model} model (it is {value})")
+    is_picture = name in {"image", "last_image", "reference_images"}
+    shown = "an image" if is_picture else repr(value)[:64]
+    takes = (
+        f"it takes {', '.join(route.takes)}" if route.takes else "it takes no optional parameters"
+    )
+    _refuse(name, f"is not supported by the {request.model} model (it is {shown}); {takes}")
+
+
+def _scene(request: VideoRequest, route: Route, ignored: tuple[str, ...]) -> Scene:
+    """The scene without ignored parameters, with the route's defaults."""
+    left_out: Mapping[str, None] = dict.fromkeys(ignored)
+    scene = request.model_copy(update=left_out)
+    return Scene(
+        prompt=scene.prompt,
+        negative_prompt=scene.negative_prompt,
+        image=_picture(scene.image),
+        last_image=_picture(scene.last_image),
+        reference_images=tuple(
+            value for each in scene.reference_images or () if (value := _picture(each))
+        ),
+        seed=scene.seed,
+        cfg_scale=scene.cfg_scale,
+        motion_bucket_id=scene.motion_bucket_id,
+        person_generation=scene.person_generation,
+        watermark=scene.watermark,
+        audio=route.audio if scene.audio is None else scene.audio,
+    )
+
+
+def _picture(value: Picture | None) -> PictureValue | None:
+    return {"job_id": value.job_id} if isinstance(value, JobReference) else value
+
+
+def _check_prompt(request: VideoRequest, route: Route) -> None:
+    limit = route.prompt_limit
+    if limit and (length := limit.length(request.prompt)) > limit.most:
+        unit = "UTF-16 code units" if limit.unit == "utf16" else "characters"
+        _refuse(
+            "prompt",
+            f"exceeds maximum of {limit.most} {unit} for {request.model} model (it has {length})",
+        )
+
+
+def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
+    if route.image == "required" and scene.image is None:
+        _refuse("image", f"is required for the {request.model} model")
+    if route.last_image == "with_image" and scene.last_image and not scene.image:
+        _refuse("last_image", f"needs image as well for the {request.model} model")
+    if (given := len(scene.reference_images)) > route.reference_images:
+        most = f"exceeds maximum of {route.reference_images} for {request.model} model"
+        _refuse("reference_images", f"{most} (there are {given})")
+    pictures = {"image": scene.image, "last_image": scene.last_image}
+    pictures |= {f"reference_images.{at}": one for at, one in enumerate(scene.reference_images)}
+    for name, picture in pictures.items():
+        if picture is not None:
+            _check_picture(request, route, name, picture)
+
+
+def _check_picture(request: VideoRequest, route: Route, name: str, picture: PictureValue) -> None:
+    longest = route.data_uri_bytes
+    if not isinstance(picture, str):
+        if longest == 0:
+            _refuse(name, f"must be a URL for {request.model} model (it is an earlier job's frame)")
+    elif not picture.startswith("data:"):
+        pass  # a URL: the provider fetches it, or we inline it before sending
+    elif longest is not None and len(picture) > longest:
+        most = f"exceeds maximum of {longest} bytes as a data URI"
+        _refuse(name, f"{most} for {request.model} model (it has {len(picture)})")
+
+
+def _duration(request: VideoRequest, route: Route) -> int:
+    asked = request.duration_seconds
+    if asked is None:
+        return route.duration
+    if asked > max(route.durations):
+        longest = max(route.durations)
+        _refuse("duration_seconds", f"exceeds maximum of {longest} for {request.model} model")
+    if asked not in route.durations:
+        allowed = _listed(sorted(route.durations))
+        _refuse("duration_seconds", f"must be {allowed} for {request.model} model (it is {asked})")
+    return asked
+
+
+def _frame(request: VideoRequest, frames: Frames, *, route: Route) -> tuple[str, str]:
+    """Resolution and aspect ratio, from `size` or from the two fields."""
+    if request.size is not None:
+        return _frame_of_size(request, frames)
+    resolution = request.resolution or route.resolution
+    if resolution not in frames:
+        _refuse("resolution", _one_of(frames, request, resolution))
+    aspect_ratio = request.aspect_ratio or route.aspect_ratio
+    if aspect_ratio not in frames[resolution]:
+        _refuse("aspect_ratio", _one_of(frames[resolution], request, aspect_ratio))
+    return resolution, aspect_ratio
+
+
+def _frame_of_size(request: VideoRequest, frames: Frames) -> tuple[str, str]:
+    for other in ("resolution", "aspect_ratio"):
+        if getattr(request, other) is not None:
+            _refuse("size", f"can't be combined with {other} (it is {request.size})")
+    sizes = {
+        f"{width}x{height}": (resolution, aspect_ratio)
+        for resolution, ratios in frames.items()
+        for aspect_ratio, (width, height) in ratios.items()
+    }
+    if request.size not in sizes:
+        _refuse("size", _one_of(sizes, request, str(request.size)))
+    return sizes[str(request.size)]
+
+
+def _check_cost(request: VideoRequest, plan: Plan) -> None:
+    if request.max_cost_usd is None:
+        return
+    if plan.estimated_cost_micros > Decimal(str(request.max_cost_usd)) * 1_000_000:
+        least = Decimal(plan.estimated_cost_micros) / 1_000_000
+        what = f"{request.count} x {plan.duration_seconds} s at {plan.resolution}"
+        _refuse(
+            "max_cost_usd",
+            f"must be at least {least:f} for {request.model} model, {what} "
+            f"(it is {request.max_cost_usd})",
+        )
+
+
+def _one_of(allowed: Mapping[str, object], request: VideoRequest, value: str) -> str:
+    return f"must be one of {', '.join(allowed)} for {request.model} model (it is {value})"
+
+
+def _listed(values: list[int]) -> str:
+    """[5, 10] is "one of 5, 10", [2, 3, 4] is "2 to 4", [24] is "24"."""
+    if len(values) == 1:
+        return str(values[0])
+    if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):  # noqa: PLR2004 - two values are listed
+        return f"{values[0]} to {values[-1]}"
+    return f"one of {', '.join(map(str, values))}"
+
+
+def _refuse(param: str, what: str) -> NoReturn:
+    msg = f"{param} {what}"
+    raise RequestRefused(msg, param=param)

@@ -1,0 +1,1 @@
+"""One module per upstream; families that share a platform are packages."""

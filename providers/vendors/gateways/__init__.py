@@ -1,0 +1,1 @@
+"""Gateways: services that resell several vendors' models."""

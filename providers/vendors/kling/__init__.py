@@ -1,0 +1,1 @@
+"""Kling's two API generations."""

@@ -1,0 +1,1 @@
+"""Simulated Google video APIs."""

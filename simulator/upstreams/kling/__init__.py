@@ -1,0 +1,1 @@
+"""Simulated Kling: both API generations."""

@@ -1,0 +1,1 @@
+"""Simulated MiniMax: both API versions."""

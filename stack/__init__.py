@@ -1,0 +1,1 @@
+"""The local stack: embedded servers, the processes, their health and their ports."""

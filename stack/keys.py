@@ -1,0 +1,41 @@
+"""A stack's own secrets: made at the first start, kept beside the data (0600)."""
+
+import secrets
+
+from models.database import Connection, Database
+from models.keys import create_key, find_key
+from settings import Settings
+from stack.folder import Folder
+
+#: The files.
+SECRET_KEYS, DEV_API_KEY = "secret-keys", "dev-api-key"
+#: Whose key the development key is.
+TENANT = "default"
+
+
+def secret_keys(folder: Folder) -> str:
+    """The stack's LONGTAKE_SECRET_KEYS: what is sealed with them opens with nothing else."""
+    if kept := folder.kept(SECRET_KEYS):
+        return kept
+    made = secrets.token_urlsafe(36)
+    folder.keep(SECRET_KEYS, made)
+    return made
+
+
+async def developer_key(folder: Folder, settings: Settings) -> str:
+    """A key for this machine's commands; a new one when the database does not know the kept one."""
+    database = Database(settings.require_database(), connections=2)
+    try:
+        kept = folder.kept(DEV_API_KEY)
+        if kept is not None and await database.run(lambda c: find_key(c, kept)) is not None:
+            return kept
+        plain = await database.run(_create)
+        folder.keep(DEV_API_KEY, plain)
+        return plain
+    finally:
+        await database.close()
+
+
+async def _create(connection: Connection) -> str:
+    _, plain = await create_key(connection, TENANT)
+    return plain

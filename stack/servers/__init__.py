@@ -1,0 +1,1 @@
+"""Embedded PostgreSQL and Valkey, from wheels, for machines without servers."""

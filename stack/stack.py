@@ -1,0 +1,241 @@
+"""A local stack's life, from the first server to the last: started in order, stopped in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.migrate import upgrade
+from settings import Settings, SettingsError, load
+from stack import roles
+from stack.child import Child, Role
+from stack.environment import Told, inherited, simulated, simulator_variables, told
+from stack.folder import MARK, Folder
+from stack.grace import cut_off_words, in_flight, stop_grace, waiting_words
+from stack.keys import developer_key
+from stack.ports import Ports, choose
+from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.valkey import EmbeddedValkey
+from stack.threads import in_thread
+
+#: Where a line about what happens goes.
+Tell = Callable[[str], None]
+
+DEFAULT_FOLDER = Path(".longtake")
+#: Seconds until it is told what a stop waits for, and until it is told again.
+TELL_AFTER, TELL_AGAIN = 1.0, 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A stack that works."""
+
+    data_dir: Path
+    logs: Path
+    settings: Settings
+    api_url: str
+    flower_url: str
+    simulator_url: str | None
+    #: Of the tenant "default", for the commands of this machine.
+    api_key: str = field(repr=False)
+    crew: "Crew" = field(repr=False)
+
+
+@asynccontextmanager
+async def running(
+    environment: Mapping[str, str],
+    *,
+    simulate: bool,
+    tell: Tell,
+    hurry: asyncio.Event | None = None,
+) -> AsyncIterator[Stack]:
+    """A stack of its own servers and processes, for as long as the block lasts.
+
+    `environment` is what its processes inherit; LONGTAKE_DATA_DIR in it says where it keeps its
+    data, LONGTAKE_DATABASE_URL and LONGTAKE_BROKER_URL replace the embedded servers. When it ends,
+    workers finish their paid requests first, unless `hurry` is set.
+
+    Raises:
+        StackError: it can't run here; the message says why and what to do.
+        EmbeddedServerError: the same of PostgreSQL or Valkey.
+        SettingsError: a variable has a wrong value.
+    """
+    folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
+    async with AsyncExitStack() as exits:
+        exits.enter_context(folder.claimed())
+        crew = Crew(folder, tell, hurry or asyncio.Event())
+        await crew.let_strays_finish({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
+        for stray in await in_thread(folder.end_strays):
+            tell(f"Ended {stray}, left by a stack that was killed")
+        folder.forget()
+        settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
+        ports = choose(settings, simulate=simulate)
+        known = await _serve(settings, folder, ports=ports, exits=exits, tell=tell)
+        exits.push_async_callback(crew.stop)
+        if simulate:
+            await crew.launch([roles.simulator(ports)], environment)
+            known = simulated(known, settings, await simulator_variables(_simulator_url(ports)))
+        settings = load({**environment, **known.variables()})
+        crew.settings = settings
+        api_key = await developer_key(folder, settings)
+        crew.publish(known)
+        await crew.launch(
+            roles.ours(settings, ports, simulate=simulate),
+            inherited(environment, known, simulate=simulate),
+        )
+        crew.watch()
+        yield Stack(
+            data_dir=folder.path,
+            logs=folder.logs,
+            settings=settings,
+            api_url=settings.api_url,
+            flower_url=f"http://127.0.0.1:{ports.flower}",
+            simulator_url=_simulator_url(ports) if simulate else None,
+            api_key=api_key,
+            crew=crew,
+        )
+
+
+async def _serve(
+    settings: Settings, folder: Folder, *, ports: Ports, exits: AsyncExitStack, tell: Tell
+) -> Told:
+    """The database, migrated, and the broker: the operator's own, or embedded ones."""
+    postgres, valkey = EmbeddedPostgres(folder.path), EmbeddedValkey(folder.path)
+    database_url, broker_url = settings.database_url, settings.broker_url
+    # Each stop is promised before its start, which may be interrupted half way.
+    if database_url is None:
+        exits.push_async_callback(in_thread, postgres.stop)
+        database_url = (await in_thread(postgres.start)).url
+        tell("PostgreSQL is up")
+    if broker_url is None:
+        exits.push_async_callback(in_thread, valkey.stop)
+        broker_url = (await in_thread(valkey.start)).url
+        tell("Valkey is up")
+    migrated = database_url
+    await in_thread(lambda: upgrade(migrated))
+    tell("The database has the newest schema")
+    return told(settings, folder, ports=ports, database_url=database_url, broker_url=broker_url)
+
+
+def _simulator_url(ports: Ports) -> str:
+    return f"http://127.0.0.1:{ports.simulator}"
+
+
+class Crew:
+    """The processes of one stack."""
+
+    def __init__(self, folder: Folder, tell: Tell, hurry: asyncio.Event) -> None:
+        self._folder = folder
+        self._tell = tell
+        self._hurry = hurry
+        #: As its processes have them, once they are known.
+        self.settings: Settings | None = None
+        #: Those launched together, in the order of launching.
+        self._groups: list[list[Child]] = []
+        self._known: Told | None = None
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def launch(self, wanted: Sequence[Role], environment: Mapping[str, str]) -> None:
+        """Start processes together and wait until all of them do their work; raises StackError."""
+        children = [
+            Child(
+                role,
+                environment={**environment, MARK: self._folder.mark},
+                logs=self._folder.logs,
+                tell=self._tell,
+            )
+            for role in wanted
+        ]
+        self._groups.append(children)
+        for child in children:
+            child.start()
+        self._publish()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in children:
+                    group.create_task(self._until_ready(child))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # the others only followed
+
+    def publish(self, known: Told) -> None:
+        """From now on, other commands find the stack by its file."""
+        self._known = known
+        self._publish()
+
+    def watch(self) -> None:
+        """From now on, a process that dies is started again."""
+        self._watching = [
+            asyncio.create_task(child.supervise(self._publish)) for child in self._children()
+        ]
+
+    async def forever(self) -> None:
+        """Returns never, unless supervision itself fails."""
+        await asyncio.gather(*self._watching)
+
+    async def stop(self) -> None:
+        """Stop all, the last launched first; those launched together stop together."""
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        self._folder.forget()
+        for group in reversed(self._groups):
+            telling = asyncio.create_task(self._tell_what_is_waited_for(group))
+            await asyncio.gather(*(child.stop(self._hurry) for child in group))
+            telling.cancel()
+            await asyncio.wait([telling])
+            paying = [queue for child in group for queue in child.role.queues]
+            if self._hurry.is_set() and paying and self.settings is not None:
+                # They are dead, so what is still sent is what was cut off.
+                self._tell(cut_off_words(await in_flight(self.settings, paying)))
+
+    async def let_strays_finish(self, environment: Mapping[str, str]) -> None:
+        """Ask processes of a killed stack to end, and wait for the paid requests they have."""
+        if not await in_thread(self._folder.ask_strays):
+            return
+        try:
+            theirs = load(environment)  # a killed stack's file still tells how to reach it
+        except SettingsError:
+            return  # told where the settings are needed
+        if theirs.database_url is None:
+            return
+        queues = [queue for listened, _ in roles.WORKERS.values() for queue in listened.split(",")]
+        bound = asyncio.get_running_loop().time() + stop_grace(queues, theirs)
+        while (
+            asyncio.get_running_loop().time() < bound
+            and not self._hurry.is_set()
+            and await in_thread(lambda: bool(self._folder.strays()))
+            and (flying := await in_flight(theirs, queues))
+        ):
+            self._tell(waiting_words("workers of a stack that was killed", flying))
+            await self._hurried_within(TELL_AGAIN)
+
+    async def _tell_what_is_waited_for(self, group: Sequence[Child]) -> None:
+        """Runs until it is cancelled; says nothing of workers that stop within a second."""
+        while self.settings is not None and not await self._hurried_within(TELL_AFTER):
+            for child in group:
+                if child.role.queues and child.lives:
+                    flying = await in_flight(self.settings, child.role.queues)
+                    if flying and child.lives:
+                        self._tell(waiting_words(child.role.name, flying))
+            if await self._hurried_within(TELL_AGAIN):
+                return
+
+    async def _hurried_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _children(self) -> list[Child]:
+        return [child for group in self._groups for child in group]
+
+    async def _until_ready(self, child: Child) -> None:
+        await child.ready()
+        self._tell(f"{child.role.name} is up")
+
+    def _publish(self) -> None:
+        if self._known is not None:
+            pids = {child.role.name: child.pid for child in self._children() if child.pid}
+            self._folder.publish(self._known.for_file(), pids=pids)

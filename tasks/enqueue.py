@@ -1,0 +1,214 @@
+"""`video.enqueue`: a request that came over the broker becomes a job, a dead letter, or goes back.
+
+A message is acknowledged when its job or its dead letter is committed, never before. The job's id
+comes from the message, so one that is delivered twice, or sent again, makes one job.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import structlog
+from celery.exceptions import Reject
+
+from models.database import DatabaseAway
+from models.failure import RequestRefused
+from models.intake_failures import record_intake_failure
+from models.request import VideoRequest
+from models.state import What
+from tasks import hints
+from tasks.discreet import MOST_KEPT, RAW, UNREADABLE, is_name
+from tasks.engine import Engine
+from tasks.intake import Accepted, accept
+from tasks.loop import runtime
+from tasks.pump.running import stopping
+
+log = structlog.get_logger()
+
+#: Seconds in which PostgreSQL must have answered; else the message goes back.
+BOUND = 15.0
+#: Seconds that a message waits in its slot before it goes back: the shortest and the longest.
+WAIT = (1.0, 5.0)
+#: Deliveries without an end, where the broker counts them, after which a message is kept aside.
+MOST_DEATHS = 10
+#: Characters of a reason.
+MOST_WORDS = 1000
+
+#: What the task takes, by place or by name.
+_PARAMETERS = ("request", "job_id", "tenant")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+#: Failures that pass when PostgreSQL is back, or is our primary again.
+_AWAY = (
+    DatabaseAway,
+    TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message as it came: anything may be in it."""
+
+    task_id: str
+    args: Sequence[Any] = field(repr=False)
+    kwargs: Mapping[str, Any] = field(repr=False)
+    #: Deliveries that ended without a word; 0 where the broker does not count them.
+    deaths: int = 0
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What was given, by name."""
+        return {**dict(zip(_PARAMETERS, self.args, strict=False)), **self.kwargs}
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose it is, as far as that can be told."""
+        tenant: object = self.named.get("tenant")
+        if tenant is None:
+            return "default"
+        return tenant if isinstance(tenant, str) and is_name(tenant) else None
+
+    @property
+    def job_id(self) -> str:
+        """The sender's own, or one made from the task's id, so that a repeat is the same job."""
+        given: object = self.named.get("job_id")
+        return given if isinstance(given, str) and is_name(given) else job_id_of(self.task_id)
+
+
+def job_id_of(task_id: str) -> str:
+    """The id of the job that a message makes when its sender names none: `job_vid_` and 32 digits.
+
+    They are a UUID's without its dashes; of any other task id, the beginning of its SHA-256.
+    """
+    if _UUID.fullmatch(task_id):
+        return f"job_vid_{task_id.replace('-', '')}"
+    return f"job_vid_{hashlib.sha256(_bytes_of(task_id)).hexdigest()[:32]}"
+
+
+def enqueue(letter: Letter) -> str:
+    """Take a message in; returns the job's id, or why there is none.
+
+    Raises:
+        Reject: nothing was committed (PostgreSQL is away): the broker delivers the message again.
+    """
+    future: Future[Accepted | None] | None = None
+    try:
+        ours = runtime()
+        future = ours.start(take_in(ours.engine, letter))
+        accepted = future.result(timeout=2 * BOUND)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
+        if future is not None:
+            future.cancel()
+        log.warning("intake.put_off", task_id=letter.task_id, error=type(error).__name__)
+        stopping.wait(random.uniform(*WAIT))
+        raise Reject("it could not be recorded", requeue=True) from None
+    if accepted is None:
+        return "kept as a dead letter"
+    if not accepted.is_repeat:
+        hints.send(What.SUBMIT, accepted.lane)
+    return accepted.job_id
+
+
+async def take_in(engine: Engine, letter: Letter) -> Accepted | None:
+    """Commit a message's job, or its dead letter (None). Harmless to repeat.
+
+    Raises:
+        DatabaseAway, TimeoutError, psycopg.Error: neither is committed, as far as we know.
+    """
+    async with asyncio.timeout(BOUND):
+        try:
+            request = _read(letter)
+            return await accept(engine, request, tenant=letter.tenant or "", job_id=letter.job_id)
+        except RequestRefused as refusal:
+            await _keep(engine, letter, refusal)
+        except _AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001 - our own mistake; it must not cost the request
+            # Neither the error's words nor its traceback: both may quote the request.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename}:{where.lineno}"
+            log.error("intake.broke", task_id=letter.task_id, error=type(error).__name__, at=place)  # noqa: TRY400
+            await _keep(engine, letter, _broken(type(error).__name__))
+    return None
+
+
+def _read(letter: Letter) -> VideoRequest:
+    """The request, or RequestRefused in words that tell no value."""
+    if letter.deaths >= MOST_DEATHS:
+        raise _broken(f"its workers ended {letter.deaths} times")
+    if UNREADABLE in letter.kwargs:
+        reason = f"the message can't be read: {letter.kwargs[UNREADABLE]}"
+        raise RequestRefused(reason, code="unreadable_message")
+    given = letter.named
+    if len(letter.args) > len(_PARAMETERS) or len(given) < len(letter.args) + len(letter.kwargs):
+        raise RequestRefused(f"video.enqueue takes {', '.join(_PARAMETERS)}, each of them once")
+    for name in given.keys() - set(_PARAMETERS):
+        known = ", ".join(_PARAMETERS)
+        raise RequestRefused(
+            f"{name} is not a known argument of video.enqueue; known: {known}", param=name
+        )
+    for name in ("job_id", "tenant"):
+        if given.get(name) is not None and not is_name(given[name]):
+            raise RequestRefused(
+                f"{name} must be text of 1 to 64 letters, digits and . _ : -, the first of them "
+                "a letter or a digit",
+                param=name,
+            )
+    if "request" not in given:
+        raise RequestRefused("request is required", param="request")
+    return VideoRequest.from_json(given["request"], tells_values=False)
+
+
+def _broken(what: str) -> RequestRefused:
+    return RequestRefused(f"Longtake could not handle the message ({what})", code="internal_error")
+
+
+async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
+    """Make a dead letter of it."""
+    whole = _whole(letter)
+    # What only we are to blame for is kept at any size: it may be sent again.
+    is_kept = len(whole) <= MOST_KEPT or refusal.code == "internal_error"
+    payload = engine.vault.seal(whole) if is_kept else None
+    task_id = letter.task_id if is_name(letter.task_id) else job_id_of(letter.task_id)
+    is_new = await engine.database.run(
+        lambda connection: record_intake_failure(
+            connection,
+            task_id=task_id,
+            tenant=letter.tenant,
+            job_id=letter.job_id,
+            code=refusal.code,
+            message=_in_words(refusal),
+            param=refusal.param if is_name(refusal.param) else None,
+            payload=payload,
+        )
+    )
+    if is_new:
+        log.warning("intake.refused", task_id=task_id, tenant=letter.tenant, code=refusal.code)
+
+
+def _in_words(refusal: RequestRefused) -> str:
+    """The reason as a row can hold it; a field's name that is no name may be anything."""
+    words = refusal.message
+    if refusal.param and not is_name(refusal.param):
+        words = words.replace(refusal.param, "a field", 1)
+    return words.encode(errors="replace").decode().replace("\x00", "")[:MOST_WORDS]
+
+
+def _whole(letter: Letter) -> bytes:
+    if UNREADABLE in letter.kwargs:
+        return json.dumps({"raw": letter.kwargs.get(RAW)}).encode()
+    return json.dumps({"args": letter.args, "kwargs": letter.kwargs}, default=str).encode()
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

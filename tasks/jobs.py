@@ -1,0 +1,152 @@
+"""Use cases of jobs: submit, read, list and cancel; each returns rows and the hints to send."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from models.database import Connection
+from models.failure import Failure, Fault, RequestRefused, not_found
+from models.request import VideoRequest
+from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
+from tasks.engine import Engine
+from tasks.intake import Accepted, Caller, accept
+from tasks.outcomes.finish import finish
+from tasks.view import list_jobs, read_jobs
+
+Row = Mapping[str, Any]
+
+#: The states that each public status covers.
+STATES: Final[Mapping[str, tuple[JobState, ...]]] = {
+    status: tuple(state for state in JobState if PUBLIC_STATUS[state] == status)
+    for status in dict.fromkeys(PUBLIC_STATUS.values())
+}
+
+CANCELLED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
+
+
+async def submit(
+    engine: Engine, wanted: VideoRequest, *, tenant: str, caller: Caller
+) -> tuple[Accepted, tuple[Hint, ...]]:
+    """Accept a request as a job; a repeat, and a job that starts later, need no hint.
+
+    Raises:
+        RequestRefused: the request can't be carried out; no row was written.
+        DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
+    """
+    accepted = await accept(engine, wanted, tenant=tenant, caller=caller)
+    starts_later = wanted.run_at is not None and wanted.run_at > datetime.now(UTC)
+    if accepted.is_repeat or starts_later:
+        return accepted, ()
+    return accepted, ((What.SUBMIT, accepted.lane),)
+
+
+async def read(engine: Engine, job_id: str, *, tenant: str) -> Row:
+    """The tenant's job; raises RequestRefused (`not_found`)."""
+    return await engine.database.run(lambda connection: _own_job(connection, job_id, tenant=tenant))
+
+
+async def list_newest(
+    engine: Engine,
+    *,
+    tenant: str,
+    limit: int,
+    after: str | None = None,
+    status: str | None = None,
+    model: str | None = None,
+    app_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Up to `limit` of the tenant's jobs, newest first, older than the job `after`.
+
+    Raises:
+        RequestRefused: `status` is no public status.
+    """
+    if status is not None and status not in STATES:
+        message = f"status must be one of {', '.join(STATES)} (it is {status[:64]})"
+        raise RequestRefused(message, param="status")
+    return await engine.database.run(
+        lambda connection: list_jobs(
+            connection,
+            tenant=tenant,
+            states=STATES[status] if status else None,
+            model=model,
+            app_id=app_id,
+            after=after,
+            limit=limit,
+        )
+    )
+
+
+async def cancel(engine: Engine, job_id: str, *, tenant: str) -> tuple[Row, tuple[Hint, ...]]:
+    """Cancel the tenant's job; a final one is unchanged. Raises RequestRefused (`not_found`)."""
+
+    async def work(connection: Connection) -> tuple[Row, list[str]]:
+        await _own_job(connection, job_id, tenant=tenant)
+        failures = {job_id: CANCELLED}
+        await finish(engine, connection, JobState.CANCELLED, [job_id], failures=failures)
+        (row,) = await read_jobs(connection, [job_id])
+        return row, await _cancel_lanes(connection, job_id)
+
+    row, lanes = await engine.database.run(work)
+    hints: list[Hint] = [(What.CANCEL, lane) for lane in lanes]
+    if row["webhook"]:
+        hints.append((What.DELIVER, None))
+    return row, tuple(hints)
+
+
+async def stored_output(
+    engine: Engine, job_id: str, *, tenant: str | None, position: int | None
+) -> Row:
+    """A job's stored video: the one at `position`, or the first for None.
+
+    A `tenant` of None may read any job's: the caller has checked a signed link.
+
+    Raises:
+        RequestRefused: `not_found`; its code says whether the video was deleted or never stored.
+    """
+    row = await engine.database.run(
+        lambda connection: _output(connection, job_id, position=position)
+    )
+    if row is None or tenant not in {None, row["tenant"]}:
+        raise not_found()
+    if row["deleted_at"] is not None:
+        msg = f"the video was deleted on {row['deleted_at']:%Y-%m-%d}: it is not kept any longer"
+        raise RequestRefused(msg, type="not_found", code="video_deleted")
+    if row["key"] is None:
+        msg = f"no such video is stored; the job's status is {public_status(row['state'])}"
+        raise RequestRefused(msg, type="not_found", code="video_not_stored")
+    return row
+
+
+async def _own_job(connection: Connection, job_id: str, *, tenant: str) -> Row:
+    rows = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
+    if not rows or rows[0]["tenant"] != tenant:
+        raise not_found()
+    return rows[0]
+
+
+async def _cancel_lanes(connection: Connection, job_id: str) -> list[str]:
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT due.lane FROM attempt JOIN due ON due.id = attempt.id
+        WHERE attempt.job = %s AND due.what = 'cancel'
+        """,
+        (job_id,),
+    )
+    return [row["lane"] for row in await cursor.fetchall()]
+
+
+async def _output(connection: Connection, job_id: str, *, position: int | None) -> Row | None:
+    if not job_id.isprintable():
+        raise not_found()
+    cursor = await connection.execute(
+        """
+        SELECT job.id AS job, job.tenant, job.state, output.key, output.sha256, output.bytes,
+               output.content_type, output.position, output.deleted_at
+        FROM job LEFT JOIN output ON output.job = job.id AND output.state = 'stored'
+             AND (%(position)s::int IS NULL OR output.position = %(position)s)
+        WHERE job.id = %(job)s
+        ORDER BY output.key IS NULL, output.position LIMIT 1
+        """,
+        {"job": job_id, "position": position},
+    )
+    return await cursor.fetchone()

@@ -1,0 +1,184 @@
+"""Operations that ended: attempts become final, links become outputs that are due to be stored."""
+
+import asyncio
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models import due
+from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.database import Connection
+from models.failure import Failure, Fault
+from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
+from providers.base import Phase, Update, Video
+from providers.failures import without_echoes
+from tasks.engine import Engine
+from tasks.outcomes.finish import settle
+
+#: An operation that nobody wants any more and that does not end is given up so long after it was
+#: accepted, in seconds. Ours: the longest time for which a vendor says to keep one is two days
+#: (ai.google.dev/gemini-api/docs/video).
+ABANDONED_AFTER = 48 * 3600.0
+
+ABANDONED = Failure(
+    fault=Fault.UNKNOWN,
+    code="operation_abandoned",
+    message="the operation, which was no longer wanted, did not end: its cost is an estimate",
+)
+NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
+
+_ENDS = {
+    Phase.SUCCEEDED: AttemptState.SUCCEEDED,
+    Phase.FAILED: AttemptState.FAILED,
+    Phase.CANCELLED: AttemptState.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An attempt whose operation reached a final phase."""
+
+    id: str
+    job: str
+    tenant: str
+    account: str
+    update: Update
+
+
+async def record_ended(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
+    """Write the ends of a batch, and settle the jobs that end with them. Repeatable."""
+    for phase, to in _ENDS.items():
+        await _record(engine, connection, to, [one for one in ended if one.update.phase is phase])
+
+
+async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
+    """Stop looking at operations that nobody wants and that never end. Repeatable.
+
+    They may have run and been paid for, so each costs its share of the job's estimate.
+    """
+    if not ids:
+        return
+    cursor = await connection.execute(
+        """
+        SELECT attempt.id, round(job.estimated_cost_micros * attempt.count / greatest(1, (
+                   SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint
+                   AS estimate
+        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = ANY(%s)
+        """,
+        (list(ids),),
+    )
+    costs = {row["id"]: row["estimate"] for row in await cursor.fetchall()}
+    failures = dict.fromkeys(ids, ABANDONED)
+    moved = await advance_attempts(
+        connection, AttemptState.FAILED, ids, failures=failures, costs=costs
+    )
+    await due.drop(connection, What.POLL, ids)
+    told = [(row["job"], {"attempt": row["id"], "cost_micros": costs[row["id"]]}) for row in moved]
+    await tell(connection, "attempt.abandoned", told)
+
+
+async def _record(
+    engine: Engine, connection: Connection, to: AttemptState, ended: Sequence[Ended]
+) -> None:
+    if not ended:
+        return
+    by_id = {one.id: one for one in ended}
+    failures: dict[str, Failure] = {}
+    if to is not AttemptState.SUCCEEDED:
+        failures = await _without_prompts(connection, ended)
+    costs = {one.id: one.update.cost_micros for one in ended if one.update.cost_micros is not None}
+    moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
+    await due.drop(connection, What.POLL, list(by_id))
+    if to is AttemptState.SUCCEEDED:
+        await _record_videos(engine, connection, [by_id[row["id"]] for row in moved])
+    else:
+        lost = {row["id"]: failures[row["id"]] for row in moved}
+        await fail_outputs(connection, lost, of="attempt")
+    await settle(engine, connection, sorted({row["job"] for row in moved}))
+
+
+async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> dict[str, Failure]:
+    """Vendors quote prompts in their errors; ours must not."""
+    cursor = await connection.execute(
+        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.job for one in ended],)
+    )
+    prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
+    return {
+        one.id: without_echoes(
+            one.update.failure or NO_VIDEO, sent=prompts.get(one.job), secrets=()
+        )
+        for one in ended
+    }
+
+
+async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
+    """The videos of jobs that still want them; one that is missing has failed."""
+    live = await _lock_live(connection, sorted({one.job for one in ended}))
+    wanted = {one.id: one for one in ended if one.job in live}
+    cursor = await connection.execute(
+        """
+        SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
+        ORDER BY attempt, position FOR NO KEY UPDATE
+        """,
+        (list(wanted),),
+    )
+    videos = {id_: list(one.update.videos) for id_, one in wanted.items()}
+    ready: dict[str, Video] = {}
+    rows: list[due.Row] = []
+    missing: dict[str, Failure] = {}
+    outputs = await cursor.fetchall()
+    # Not of an attempt whose videos another is to make.
+    jobs = {wanted[output["attempt"]].job for output in outputs}
+    await advance_jobs(connection, JobState.STORING, sorted(jobs))
+    for output in outputs:
+        one = wanted[output["attempt"]]
+        if videos[one.id]:
+            ready[output["id"]] = videos[one.id].pop(0)
+            rows.append(due.Row(id=output["id"], lane=one.account, tenant=one.tenant))
+        else:
+            missing[output["id"]] = NO_VIDEO
+    await _write_sources(engine, connection, ready)
+    await fail_outputs(connection, missing, of="id")
+    await due.put(connection, What.STORE, rows)
+
+
+async def _lock_live(connection: Connection, jobs: Sequence[str]) -> frozenset[str]:
+    cursor = await connection.execute(
+        "SELECT id FROM job WHERE id = ANY(%s) AND NOT state = ANY(%s) "
+        "ORDER BY id FOR NO KEY UPDATE",
+        (list(jobs), list(FINAL_JOB_STATES)),
+    )
+    return frozenset(row["id"] for row in await cursor.fetchall())
+
+
+async def _write_sources(
+    engine: Engine, connection: Connection, videos: Mapping[str, Video]
+) -> None:
+    sealed = await asyncio.to_thread(
+        lambda: [engine.vault.seal_json(source_of(video)) for video in videos.values()]
+    )
+    await connection.execute(
+        """
+        UPDATE output SET state = 'ready', source = new.source, source_at = now()
+        FROM unnest(%s::text[], %s::bytea[]) AS new(id, source)
+        WHERE output.id = new.id AND output.state = 'expected'
+        """,
+        (list(videos), sealed),
+    )
+
+
+def source_of(video: Video) -> dict[str, Any]:
+    """Where a video is to be had, as JSON: its link, the next poll's answer, or its bytes."""
+    if video.url is not None:
+        return {"url": video.url}
+    if video.content is not None and not video.only_here:
+        return {"poll": True}
+    return {"content": b64encode(video.content or b"").decode()}
+
+
+def video_from(source: Mapping[str, Any]) -> Video | None:
+    """The video that a sealed source tells of; None when it must be polled for."""
+    if "url" in source:
+        return Video(url=source["url"])
+    return Video(content=b64decode(source["content"])) if "content" in source else None

@@ -1,0 +1,59 @@
+"""Loading claimed rows: what each is about, what is finished, and what can't be read."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from models import due
+from models.database import Connection, Database, DatabaseAway
+from scheduler.claim import Claimed
+from tasks.pump.parking import Reason
+from tasks.verbs.verb import Verb
+
+log = structlog.get_logger()
+
+
+async def load(
+    database: Database,
+    verb: Verb,
+    claimed: Sequence[Claimed],
+    *,
+    lease: str,
+    set_aside: Callable[[str, Reason], Awaitable[None]],
+) -> dict[str, Any]:
+    """The items of claimed rows, by id; rows of finished things are dropped.
+
+    One that can't be read is found by halving and set aside, so that it takes none with it.
+
+    Raises:
+        DatabaseAway: the leases end, and the rows are found again.
+    """
+    if not claimed:
+        return {}
+    try:
+        items = {item.id: item for item in await verb.load(claimed)}
+    except DatabaseAway:
+        raise
+    except Exception:  # a newer version's row, or a mistake of ours
+        if len(claimed) == 1:
+            log.exception("pump.load_failed", what=verb.what, id=claimed[0].id)
+            await set_aside(claimed[0].id, Reason.RAISED)
+            return {}
+        middle = len(claimed) // 2
+        items = dict[str, Any]()
+        for half in (claimed[:middle], claimed[middle:]):
+            items |= await load(database, verb, half, lease=lease, set_aside=set_aside)
+        return items
+    gone = [row.id for row in claimed if row.id not in items]
+    if gone:  # their things are finished: nobody needs these rows any more
+        await _drop(database, verb, gone, lease=lease)
+    return items
+
+
+async def _drop(database: Database, verb: Verb, ids: Sequence[str], *, lease: str) -> None:
+    async def work(connection: Connection) -> None:
+        ours = await due.hold(connection, verb.what, ids, lease=lease)
+        await due.drop(connection, verb.what, sorted(ours))
+
+    await database.run(work)

@@ -1,0 +1,148 @@
+"""A job's life, top to bottom: what is done with it, in order of time, and by which verb.
+
+    intake    one transaction: the job, its attempts, its outputs, and what is due first
+    submit    commit `sent`, POST once, commit the answer     pending → submitting → processing
+    look_up   an answer was lost: find the operation, or give it up
+    poll      look until it ends                              processing → storing
+    store     bring the video home                            storing → complete
+    deliver   tell whoever asked
+    cancel    stop upstream what nobody wants
+    expire    end what has run out of time
+
+Each verb is one class in `tasks.verbs`; the pump runs them all the same way.
+"""
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as StillRunning
+from contextlib import nullcontext
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+
+from models.state import What
+from tasks import hints
+from tasks.download import DOWNLOAD_TIMEOUT
+from tasks.engine import Engine
+from tasks.loop import Runtime, runtime
+from tasks.outcomes.sent import ANSWER_MARGIN
+from tasks.pump.pump import FOR_SUSPECTS, Pump
+from tasks.pump.writer import Tally
+from tasks.restore.clearing import tending
+from tasks.verbs.cancel import Cancel
+from tasks.verbs.deliver import Deliver
+from tasks.verbs.expire import Expire
+from tasks.verbs.look_up import LookUpVerb
+from tasks.verbs.poll import Poll
+from tasks.verbs.store import WORK_TIMEOUT, Store
+from tasks.verbs.submit import Submit
+from tasks.verbs.verb import Verb
+
+log = structlog.get_logger()
+
+#: Set when the process is asked to stop: made at import, so that prefork children share it.
+stopping = multiprocessing.Event()
+
+#: Pumps of this process's loop; touched on that loop only.
+_running: dict[tuple[What, str | None], list[Pump]] = {}
+
+#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds; where
+#: its requests may take longer, as long as one of them.
+GRACE = 120.0
+#: Longest that a pump claims videos to store, in seconds.
+STORE_CLAIMS = DOWNLOAD_TIMEOUT
+#: POSTs that stay open until the video is made: they wait, and cost a pump next to nothing.
+LONG_SUBMITS = 64
+
+
+VERBS: dict[What, Callable[..., Verb]] = {
+    What.SUBMIT: Submit,
+    What.LOOK_UP: LookUpVerb,
+    What.POLL: Poll,
+    What.STORE: Store,
+    What.DELIVER: Deliver,
+    What.CANCEL: Cancel,
+    What.EXPIRE: Expire,
+}
+
+
+def verb_for(what: What, engine: Engine, lane: str | None = None) -> Verb:
+    """The verb of a kind of due rows, as it is for a lane."""
+    if what is What.SUBMIT and _is_synchronous(engine, lane):
+        return Submit(engine=engine, concurrency=LONG_SUBMITS)
+    return VERBS[what](engine=engine)
+
+
+def times_of(what: What, engine: Engine, lane: str | None) -> tuple[float, float]:
+    """For how long a pump claims, and may then take to finish what it began, in seconds.
+
+    Where requests take minutes it claims for as long as one of them: when it has stopped and is
+    finishing, one other takes over, so a lane never holds more than two slots of a process.
+    Downloads are short, or long: while a long one keeps a pump, it claims on, for `STORE_CLAIMS` at
+    most.
+    """
+    claims = engine.settings.pump_seconds
+    if what is What.STORE:
+        return claims, STORE_CLAIMS + WORK_TIMEOUT + GRACE
+    if what is not What.SUBMIT or lane is None or lane not in engine.accounts:
+        return claims, GRACE
+    longest = engine.submit_timeout(lane) + ANSWER_MARGIN
+    return max(claims, longest if _is_synchronous(engine, lane) else 0.0), max(GRACE, longest)
+
+
+def _is_synchronous(engine: Engine, lane: str | None) -> bool:
+    return (
+        lane is not None
+        and lane in engine.accounts
+        and engine.provider(lane).capabilities.synchronous
+    )
+
+
+def pump(what: What, lane: str | None) -> str:
+    """Run a pump on this process's loop and wait for it; harmless to run twice, or not at all.
+
+    A pump of the same kind and lane that is claiming already is woken instead.
+    """
+    hints.arrived(what, lane)
+    ours = runtime()
+    future = ours.start(_pump(ours, what, lane))
+    try:
+        return future.result(timeout=sum(times_of(what, ours.engine, lane)) + FOR_SUSPECTS)
+    except SoftTimeLimitExceeded:
+        future.cancel()
+        raise
+    except (StillRunning, CancelledError):
+        future.cancel()
+        log.error("pump.overran", what=what, lane=lane)  # noqa: TRY400 - nothing was raised to show
+        return "overran"
+
+
+async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
+    others = _running.setdefault((what, lane), [])
+    for other in others:
+        if other.is_claiming:
+            other.wake()
+            return "woke the pump that runs"
+    claims, _ = times_of(what, ours.engine, lane)
+    mine = Pump(
+        verb_for(what, ours.engine, lane),
+        ours.engine.database,
+        lane,
+        seconds=claims,
+        longest=STORE_CLAIMS if what is What.STORE else 0.0,
+        lease_seconds=ours.engine.settings.lease_seconds,
+        stop=stopping.is_set,
+    )
+    others.append(mine)
+    try:
+        async with tending(ours.engine) if what is What.SUBMIT else nullcontext():
+            tally: Tally = await asyncio.create_task(mine.run())
+    finally:
+        others.remove(mine)
+    if tally.claimed:
+        log.info(
+            "pump.done", what=what, lane=lane, tally=str(tally), seconds=round(tally.seconds, 2)
+        )
+    return str(tally)

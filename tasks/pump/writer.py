@@ -1,0 +1,126 @@
+"""The pump's writer: results in rolling batches, each guarded by the pump's fencing token.
+
+A batch that fails is halved down to the row that breaks it, so one bad answer spoils no other.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from models import due
+from models.database import Connection, Database, DatabaseAway
+from tasks.crash import crash_point
+from tasks.pump.parking import Reason, set_aside
+from tasks.verbs.verb import Recorder, Verb
+
+log = structlog.get_logger()
+
+#: Rows of one claim and of one write-back.
+BATCH = 500
+#: Results wait at most this long for company before they are written, in seconds.
+FLUSH_AFTER = 0.1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one pump did, for the log and for Flower."""
+
+    claimed: int = 0
+    written: int = 0
+    lost: int = 0
+    failed: int = 0
+    claims: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        parts = (("claimed", self.claimed), ("written", self.written))
+        faults = (("lost", self.lost), ("failed", self.failed))
+        return " ".join(f"{n}={v}" for n, v in (*parts, *(f for f in faults if f[1])))
+
+
+@dataclass(slots=True, kw_only=True)
+class Writer:
+    """Writes what a pump's work showed; it counts in the pump's tally."""
+
+    verb: Verb
+    database: Database
+    lease: str
+    tally: Tally
+    #: How many results there may yet be: no batch waits for more.
+    outstanding: Callable[[], int]
+    #: Told of every batch that is through, written or not.
+    settled: Callable[[list[str]], None]
+    _results: list[Any] = field(default_factory=list)
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, result: Any) -> None:
+        """Take a result into the next batch."""
+        self._results.append(result)
+        self._answered.set()
+
+    async def run(self) -> None:
+        """Write what there is, and what comes, until cancelled; a batch under way is finished."""
+        while True:
+            self._answered.clear()
+            if not self._results:
+                await self._answered.wait()
+            if len(self._results) < min(BATCH, self.outstanding()):
+                await asyncio.sleep(FLUSH_AFTER)
+            batch, self._results = self._results[:BATCH], self._results[BATCH:]
+            try:
+                await asyncio.shield(self._write(batch))
+            finally:
+                self.settled([result.id for result in batch])
+
+    async def _write(self, batch: list[Any]) -> None:
+        """Write a batch; one that fails is halved down to the row that breaks it: parked."""
+
+        async def work(connection: Connection) -> list[Any]:
+            ids = [result.id for result in batch]
+            ours = await due.hold(
+                connection, self.verb.what, ids, lease=self.lease, jobs=self.verb.jobs(batch)
+            )
+            mine = [result for result in batch if result.id in ours]
+            if mine:
+                await self.verb.write(connection, mine)
+            return [result for result in batch if result.id not in ours]
+
+        try:
+            late = await self.database.run(work)
+        except DatabaseAway as error:  # the leases end, and the work is done again
+            log.warning(
+                "pump.database_away", what=self.verb.what, rows=len(batch), error=str(error)
+            )
+        except Exception:  # data that breaks a write: found by halving, told, and parked
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._write(batch[:middle])
+                await self._write(batch[middle:])
+                return
+            log.exception("pump.write_failed", what=self.verb.what, id=batch[0].id)
+            self.tally.failed += 1
+            await set_aside(
+                self.database,
+                self.verb,
+                batch[0].id,
+                lease=self.lease,
+                reason=Reason.NOT_WRITTEN,
+            )
+        else:
+            crash_point(f"{self.verb.what}.written")
+            self.tally.written += len(batch) - len(late)
+            self.tally.lost += len(late)
+            await self._write_late(late)
+
+    async def _write_late(self, late: list[Any]) -> None:
+        """Record what others have by now, where that matters; by itself, for it guards nothing."""
+        verb = self.verb
+        if not late or not isinstance(verb, Recorder):
+            return
+        try:
+            await self.database.run(lambda connection: verb.write_late(connection, late))
+        except Exception:
+            log.exception("pump.late_not_recorded", what=verb.what, rows=len(late))

@@ -1,0 +1,1 @@
+"""Restored databases: noticing one, parking what may have been paid for, and settling it."""

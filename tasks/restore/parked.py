@@ -1,0 +1,250 @@
+"""Parked attempts: what may have been sent before a restore, and how each of them is settled.
+
+A parked attempt is planned, and due in ten years. Where its provider can be asked for our marker,
+it is due at once to be looked for: found, it is adopted; proven absent twice, it is released and
+sent. What nobody can look up, an operator releases, settles or fails.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from models import due
+from models.advance import advance_attempts, fail_outputs, tell
+from models.database import Connection
+from models.failure import Failure, Fault, RequestRefused
+from models.high_water import FAR_SECONDS
+from models.ids import marker_after
+from models.locks import lock_whole_of
+from models.state import AttemptState, What
+from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
+from providers.exchange import converse
+from tasks.engine import Engine
+from tasks.outcomes.accepted import Sendable, ask_of, plan_of, record_accepted
+from tasks.outcomes.finish import settle as settle_jobs
+from tasks.outcomes.unknown import MOST_ATTEMPTS
+from transport.base import TransportError
+
+log = structlog.get_logger()
+
+#: Look-ups that prove an absence before a parked attempt is released.
+LOOKS = 2
+#: Seconds between two look-ups, and before one that had no answer is repeated.
+LOOKS_APART, RETRY_AFTER = 10.0, 60.0
+#: Seconds after the parking from which finding nothing counts: nothing that was sent before is on
+#: its way any more, whatever timeouts its sender had.
+ABSENT_AFTER = 1800.0
+#: Look-ups without an answer are repeated for so long; then the operator decides, in seconds.
+GIVE_UP_AFTER = 86_400.0
+
+MAYBE_PAID = Failure(
+    fault=Fault.UNKNOWN,
+    code="submit_unknown",
+    message="the database was restored to an earlier time: the video may have been paid for, so it "
+    "was not asked for again",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A planned attempt that may have been sent."""
+
+    id: str
+    job: str
+    tenant: str
+    account: str
+    route: str
+    marker: str
+    created_at: datetime
+    parked_at: datetime
+    #: The estimate of what sending it again would cost, in millionths of a US dollar.
+    at_risk_micros: int
+    #: Look-ups that found nothing, and whether another is due.
+    looks: int
+    is_looked_up: bool
+
+
+class ParkedItem(Sendable, Protocol):
+    """What a look for a parked attempt works on."""
+
+    @property
+    def job(self) -> str: ...
+    @property
+    def parked_ago(self) -> float | None: ...
+    @property
+    def parked_looks(self) -> int: ...
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
+    """Ask the provider for a parked attempt, and act on the answer."""
+    ago = item.parked_ago or 0.0
+    if not _can_be_looked_up(engine, item.account):
+        await _put_off(engine, item, lease, wait=FAR_SECONDS)
+        return
+    try:
+        found = await _found(engine, item)
+    except (ProviderError, TransportError) as error:
+        is_over = ago > GIVE_UP_AFTER
+        log.warning("parked.look_up_failed", attempt=item.id, error=str(error), ended=is_over)
+        await _put_off(engine, item, lease, wait=FAR_SECONDS if is_over else RETRY_AFTER)
+        return
+    if found.operation_id is not None:
+        log.info("parked.found", attempt=item.id, operation=found.operation_id)
+        await record_accepted(engine, item.id, Accepted(operation_id=found.operation_id))
+    elif not _is_proof(engine, item.account, found):
+        log.warning("parked.for_the_operator", attempt=item.id, alikes=found.look_alikes)
+        await _put_off(engine, item, lease, wait=FAR_SECONDS)
+    elif (too_early := ABSENT_AFTER - ago) > 0:
+        await _put_off(engine, item, lease, wait=min(too_early + 0.1, RETRY_AFTER))
+    elif item.parked_looks + 1 < LOOKS:
+        await _put_off(engine, item, lease, wait=_again(), looks=item.parked_looks + 1)
+    else:
+        log.info("parked.absent", attempt=item.id)
+        await _release_held(engine, item, lease)
+
+
+def _can_be_looked_up(engine: Engine, account: str) -> bool:
+    if account not in engine.accounts:
+        return False
+    return can_be_asked(engine.provider(account).capabilities.look_up)
+
+
+async def _found(engine: Engine, item: ParkedItem) -> Found:
+    """The operation of the attempt, or of one that replaced it after the backup."""
+    provider = engine.provider(item.account)
+    # Which address went out is forgotten: what is found under today's is still its own.
+    ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
+    found = Found(operation_id=None)
+    for _ in range(MOST_ATTEMPTS):
+        found = await converse(
+            provider.look_up(ask),
+            provider=provider,
+            account=engine.accounts[item.account],
+            client=engine.exact,
+            now=time.time(),
+        )
+        if found.operation_id is not None or not _is_proof(engine, item.account, found):
+            return found
+        ask = replace(ask, marker=marker_after(ask.marker))
+    return found
+
+
+def _is_proof(engine: Engine, account: str, found: Found) -> bool:
+    """Whether "none" means that there is none: an external id goes out with every POST.
+
+    What a listing is searched for is the callback address, and whether one went out is what the
+    restored database has forgotten.
+    """
+    ways = engine.provider(account).capabilities.look_up
+    return LookUp.EXTERNAL_ID in ways and found.is_proof and not found.look_alikes
+
+
+def _again() -> float:
+    return LOOKS_APART * (1 + 0.2 * random.random())
+
+
+async def _put_off(
+    engine: Engine, item: ParkedItem, lease: str, *, wait: float, looks: int | None = None
+) -> None:
+    async def work(connection: Connection) -> None:
+        if not await due.hold(connection, What.SUBMIT, [item.id], lease=lease):
+            return
+        await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
+        await connection.execute(
+            "UPDATE attempt SET parked_looks = coalesce(%s, parked_looks) WHERE id = %s",
+            (looks, item.id),
+        )
+
+    await engine.database.run(work)
+
+
+async def _release_held(engine: Engine, item: ParkedItem, lease: str) -> None:
+    async def work(connection: Connection) -> None:
+        ours = await due.hold(connection, What.SUBMIT, [item.id], lease=lease, jobs=[item.job])
+        if ours:
+            await release(connection, [item.id])
+
+    await engine.database.run(work)
+
+
+# -- the operator ---------------------------------------------------------------------------------
+
+
+async def parked(connection: Connection) -> list[Parked]:
+    """Every parked attempt, the oldest first."""
+    cursor = await connection.execute(
+        """
+        SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
+               attempt.created_at, attempt.parked_at, attempt.parked_looks AS looks,
+               (job.estimated_cost_micros * attempt.count
+                / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id)))::bigint
+                   AS at_risk_micros,
+               EXISTS (SELECT 1 FROM due WHERE due.what = 'submit' AND due.id = attempt.id
+                       AND due.at < now() + interval '1 day') AS is_looked_up
+        FROM attempt JOIN job ON job.id = attempt.job
+        WHERE attempt.state = 'planned' AND attempt.parked_at IS NOT NULL ORDER BY attempt.id
+        """
+    )
+    return [Parked(**row) for row in await cursor.fetchall()]
+
+
+async def release(connection: Connection, attempts: Sequence[str]) -> list[str]:
+    """Send parked attempts after all: nobody has; returns those that were released."""
+    await lock_whole_of(connection, attempts)
+    cursor = await connection.execute(
+        """
+        UPDATE attempt SET parked_at = NULL, parked_looks = 0 FROM job
+        WHERE attempt.id = ANY(%s) AND attempt.state = 'planned' AND parked_at IS NOT NULL
+          AND job.id = attempt.job
+        RETURNING attempt.id, attempt.job, attempt.account, job.tenant
+        """,
+        (list(attempts),),
+    )
+    rows = await cursor.fetchall()
+    ids = sorted(row["id"] for row in rows)
+    again = [due.Row(id=r["id"], lane=r["account"], tenant=r["tenant"]) for r in rows]
+    await due.put(connection, What.SUBMIT, again)
+    await tell(connection, "attempt.released", [(r["job"], {"attempt": r["id"]}) for r in rows])
+    return ids
+
+
+async def settle(engine: Engine, attempt: str, operation_id: str) -> None:
+    """The operator found the operation at the provider: it is adopted and polled.
+
+    Raises:
+        RequestRefused: the attempt is not parked.
+    """
+    rows = await engine.database.run(parked)
+    if attempt not in {row.id for row in rows}:
+        msg = f"attempt {attempt} is not parked; `longtake restore list` shows those that are"
+        raise RequestRefused(msg, param="attempt")
+    await record_accepted(engine, attempt, Accepted(operation_id=operation_id))
+
+
+async def fail(engine: Engine, connection: Connection, attempts: Sequence[str]) -> list[str]:
+    """Give parked attempts up: their jobs fail as may-have-been-paid; returns those given up."""
+    await lock_whole_of(connection, attempts)
+    cursor = await connection.execute(
+        """
+        SELECT id FROM attempt
+        WHERE id = ANY(%s) AND state = 'planned' AND parked_at IS NOT NULL
+        """,
+        (list(attempts),),
+    )
+    failures = {row["id"]: MAYBE_PAID for row in await cursor.fetchall()}
+    moved = await advance_attempts(
+        connection, AttemptState.FAILED, sorted(failures), failures=failures
+    )
+    ids = sorted(row["id"] for row in moved)
+    await due.drop(connection, What.SUBMIT, ids)
+    await fail_outputs(connection, dict.fromkeys(ids, MAYBE_PAID), of="attempt")
+    await settle_jobs(engine, connection, [row["job"] for row in moved])
+    return ids

@@ -1,0 +1,1 @@
+"""Housekeeping: retention, key rotation, and what an operator settles by hand."""

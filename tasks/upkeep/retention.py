@@ -1,0 +1,175 @@
+"""Retention: events, tries, dead letters, finished jobs and videos go when they are too old.
+
+Small batches in short transactions, so that nobody waits for a deletion; what is left goes next
+time. A job with an attempt that may still cost money is kept until that is settled.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from models.database import Connection
+from storage.base import StorageError
+from storage.receive import ABANDONED_AFTER, remove_abandoned
+from tasks.engine import Engine
+
+log = structlog.get_logger()
+
+#: Rows of one deletion, and seconds that one run goes on for.
+BATCH = 500
+RUN_SECONDS = 20.0
+#: Seconds after which a run is given up.
+PRUNE_BOUND = 120.0
+#: Days for which the link of a failed video is kept: no vendor's lives longer.
+KEEP_LINKS_DAYS = 30
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What one run deleted."""
+
+    events: int = 0
+    tries: int = 0
+    videos: int = 0
+    jobs: int = 0
+    keys: int = 0
+    intake_failures: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"events={self.events} tries={self.tries} videos={self.videos} jobs={self.jobs} "
+            f"keys={self.keys} intake_failures={self.intake_failures}"
+        )
+
+
+async def prune_once(engine: Engine) -> Pruned:
+    """One bounded run over everything that can be too old. Harmless to repeat and to interrupt."""
+    settings, done = engine.settings, Pruned()
+    until = time.monotonic() + RUN_SECONDS
+    days = settings.keep_events_days
+    done.events = await _repeat(engine, _OLD_EVENTS, days, until)
+    done.tries = await _repeat(engine, _OLD_TRIES, days, until)
+    done.keys = await _repeat(engine, _OLD_KEYS, days, until)
+    links = min(settings.keep_videos_days or KEEP_LINKS_DAYS, KEEP_LINKS_DAYS)
+    await _repeat(engine, _OLD_LINKS, links, until)
+    done.intake_failures = await _repeat(engine, _OLD_INTAKE_FAILURES, days, until)
+    if settings.keep_videos_days is not None:
+        done.videos = await _prune_videos(engine, settings.keep_videos_days, until)
+    if settings.keep_jobs_days is not None:
+        done.jobs = await _prune_jobs(engine, settings.keep_jobs_days, until)
+    incoming = settings.data_dir / "incoming"
+    if incoming.is_dir():
+        await asyncio.to_thread(remove_abandoned, incoming, older_than=ABANDONED_AFTER)
+    log.info("pruned", **{name: getattr(done, name) for name in Pruned.__slots__})
+    return done
+
+
+async def _repeat(engine: Engine, sql: str, days: int, until: float) -> int:
+    total = 0
+    while time.monotonic() < until:
+
+        async def work(connection: Connection) -> int:
+            cursor = await connection.execute(sql, {"days": days, "batch": BATCH})
+            return cursor.rowcount
+
+        deleted = await engine.database.run(work)
+        total += deleted
+        if deleted < BATCH:
+            break
+    return total
+
+
+async def _prune_videos(engine: Engine, days: int, until: float) -> int:
+    """The object first, then its row's word for it: what dies in between is found again."""
+    total = 0
+    while time.monotonic() < until:
+        rows = await engine.database.fetch(_OLD_VIDEOS, {"days": days, "batch": BATCH})
+        gone = [row["id"] for row in rows if await _delete(engine, [row["key"]])]
+        await engine.database.fetch(_FORGET_VIDEOS, (gone,))
+        total += len(gone)
+        if len(gone) < BATCH:
+            break
+    return total
+
+
+async def _prune_jobs(engine: Engine, days: int, until: float) -> int:
+    total = 0
+    while time.monotonic() < until:
+        rows = await engine.database.fetch(_OLD_JOBS, {"days": days, "batch": BATCH})
+        gone = [row["id"] for row in rows if await _delete(engine, row["keys"])]
+        await engine.database.fetch(_FORGET_JOBS, (gone,))
+        total += len(gone)
+        if len(gone) < BATCH:
+            break
+    return total
+
+
+async def _delete(engine: Engine, keys: Sequence[str]) -> bool:
+    try:
+        for key in keys:
+            await engine.storage.delete(key)
+    except StorageError as error:
+        log.warning("prune.video_not_deleted", error=str(error))
+        return False
+    return True
+
+
+_OLD_EVENTS = """
+DELETE FROM event WHERE id IN (
+    SELECT event.id FROM event JOIN job ON job.id = event.job
+    WHERE event.at < now() - %(days)s * interval '1 day' AND job.finished_at IS NOT NULL
+      AND job.finished_at < now() - %(days)s * interval '1 day'
+    LIMIT %(batch)s FOR UPDATE OF event SKIP LOCKED)
+"""
+_OLD_TRIES = """
+DELETE FROM delivery_try WHERE id IN (
+    SELECT delivery_try.id FROM delivery_try JOIN delivery ON delivery.id = delivery_try.delivery
+    WHERE delivery_try.at < now() - %(days)s * interval '1 day' AND delivery.state <> 'pending'
+    LIMIT %(batch)s FOR UPDATE OF delivery_try SKIP LOCKED)
+"""
+#: An Idempotency-Key answers again for at least a day.
+_OLD_KEYS = """
+DELETE FROM idempotency WHERE (tenant, key) IN (
+    SELECT tenant, key FROM idempotency
+    WHERE created_at < now() - greatest(%(days)s, 2) * interval '1 day' LIMIT %(batch)s
+    FOR UPDATE SKIP LOCKED)
+"""
+#: What is behind a link, or in its place, is a video: it is kept no longer than one.
+_OLD_LINKS = """
+UPDATE output SET source = NULL, source_at = NULL WHERE id IN (
+    SELECT id FROM output
+    WHERE state = 'failed' AND source IS NOT NULL AND recovery_asked_at IS NULL
+      AND source_at < now() - %(days)s * interval '1 day'
+    LIMIT %(batch)s)
+"""
+_OLD_INTAKE_FAILURES = """
+DELETE FROM intake_failure WHERE id IN (
+    SELECT id FROM intake_failure WHERE at < now() - %(days)s * interval '1 day' LIMIT %(batch)s)
+"""
+_OLD_VIDEOS = """
+SELECT output.id, output.key FROM output
+WHERE output.state = 'stored' AND output.key IS NOT NULL
+  AND output.stored_at < now() - %(days)s * interval '1 day'
+LIMIT %(batch)s
+"""
+_FORGET_VIDEOS = """
+UPDATE output SET key = NULL, deleted_at = now() WHERE id IN (
+    SELECT id FROM output WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
+"""
+_FORGET_JOBS = """
+DELETE FROM job WHERE id IN (SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
+"""
+_OLD_JOBS = """
+SELECT job.id, array(SELECT key FROM output WHERE output.job = job.id AND key IS NOT NULL) AS keys
+FROM job
+WHERE job.finished_at < now() - %(days)s * interval '1 day'
+  AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.job = job.id
+                  AND attempt.state IN ('planned', 'sent', 'unknown', 'accepted'))
+  AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.job = job.id AND delivery.state = 'pending')
+  AND NOT EXISTS (SELECT 1 FROM output JOIN due ON due.what = 'store' AND due.id = output.id
+                  WHERE output.job = job.id)
+LIMIT %(batch)s
+"""

@@ -1,0 +1,80 @@
+"""What a pump can run: the shape of a verb."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from models.database import Connection
+from models.state import What
+from scheduler.claim import Claimed
+from scheduler.pace import Pace
+
+
+class Item(Protocol):
+    """One claimed thing with what its work needs."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Result(Protocol):
+    """What the work on one item showed."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Verb(Protocol):
+    """What a pump does with one kind of due rows."""
+
+    @property
+    def what(self) -> What: ...
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at once."""
+        ...
+
+    @property
+    def each(self) -> int:
+        """Rows of one lane and tenant that one claim takes; of a shared lane, that a pump holds."""
+        ...
+
+    @property
+    def abandons(self) -> bool:
+        """Whether work whose lease was lost is cancelled: never a POST that costs money."""
+        ...
+
+    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Any]:
+        """The items of claimed rows; a row without an item is finished and is dropped."""
+        ...
+
+    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any | None:
+        """Do the I/O of one item; None when everything is written already."""
+        ...
+
+    def jobs(self, results: Sequence[Any]) -> Collection[str]:
+        """Those of which a write of these results may end something: they are locked first.
+
+        None for results that only say when to look again: no such write waits for a job's lock.
+        """
+        ...
+
+    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+        """Write results whose rows, and whose `jobs`, are held, in one transaction; repeatable."""
+        ...
+
+    async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
+        """End those whose own end has come; the others are left, and tried again later.
+
+        Called for things on which our own work fails: that alone never ends what may be paid for.
+        """
+        ...
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A verb whose work is recorded even where it came too late to decide anything."""
+
+    async def write_late(self, connection: Connection, results: Sequence[Any]) -> None:
+        """Record results whose rows others hold by now; repeatable."""
+        ...

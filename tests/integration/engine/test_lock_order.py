@@ -1,0 +1,148 @@
+"""What the other tests leave out keeps the order of locks too; and who breaks it is found."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from models.database import Connection
+from models.request import VideoRequest
+from models.state import JobState, What
+from providers.base import Accepted
+from tasks.deliveries import _make_due as replay
+from tasks.engine import Engine
+from tasks.intake import accept
+from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.finish import finish
+from tasks.pump.pump import POISON_TRIES, Pump
+from tasks.pump.running import verb_for
+from tasks.upkeep.reconcile import look_up_again, settle_absent
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from tests.integration.engine.lock_order import LockOrder
+from transport.base import Request, Response, Unanswered
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(slots=True)
+class Vendor:
+    """Loses its answers to submits when it is told so."""
+
+    loses: bool = False
+    number: int = 0
+
+    async def reply(self, request: Request) -> Response:
+        self.number += 1
+        if self.loses and kind_of(request) == "submit":
+            raise Unanswered("lost")
+        best = next(iter(answers_to(request, self.number).values()))
+        assert isinstance(best, Response)
+        return best
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+async def watcher(make_engine: MakeEngine, anyio_backend: str) -> AsyncIterator[Engine]:
+    engine = make_engine()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def order(watcher: Engine) -> LockOrder:
+    return LockOrder(watcher.database)
+
+
+@pytest.fixture
+async def engine(
+    make_engine: MakeEngine, vendor: Vendor, order: LockOrder
+) -> AsyncIterator[Engine]:
+    engine = facing(make_engine(), FarSide(vendor.reply))
+    order.watch(engine.database)
+    yield engine
+    await engine.close()
+
+
+async def asked(engine: Engine, **fields: object) -> str:
+    body = {"prompt": "a quiet sea", "model": "gen4.5", "count": 2} | fields
+    return (await accept(engine, VideoRequest.from_json(body), tenant="default")).job_id
+
+
+async def pumped(engine: Engine, *kinds: What) -> None:
+    for what in kinds:
+        await engine.database.fetch(
+            "UPDATE due SET at = now() - interval '1 s' WHERE what = %s", (what,)
+        )
+        await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
+
+
+async def attempts(engine: Engine) -> list[str]:
+    return [row["id"] for row in await engine.database.fetch("SELECT id FROM attempt ORDER BY id")]
+
+
+@pytest.mark.parametrize("policy", ["at_most_once", "at_least_once"])
+async def test_attempts_in_doubt_and_how_they_are_settled(
+    engine: Engine, vendor: Vendor, order: LockOrder, policy: str
+) -> None:
+    vendor.loses = True
+    await asked(engine, unknown_policy=policy)
+    await pumped(engine, What.SUBMIT)
+    first, second = (await attempts(engine))[:2]
+    await engine.database.run(lambda c: look_up_again(c, [second, first]))
+    await settle_absent(engine, first)
+    await record_accepted(engine, second, Accepted(operation_id="op-late"))
+    vendor.loses = False
+    await pumped(engine, What.LOOK_UP, What.SUBMIT, What.POLL, What.CANCEL, What.STORE)
+    assert order.faults == []
+    assert order.watched
+
+
+@pytest.mark.parametrize(
+    "kind", [What.SUBMIT, What.POLL, What.STORE, What.EXPIRE, What.CANCEL, What.DELIVER]
+)
+async def test_poison(engine: Engine, order: LockOrder, kind: What) -> None:
+    job = await asked(engine, webhook_url="https://hook.test/")
+    before = {What.POLL: [What.SUBMIT], What.STORE: [What.SUBMIT, What.POLL]}
+    await pumped(engine, *before.get(kind, []))
+    if kind in {What.CANCEL, What.DELIVER}:
+        await pumped(engine, What.SUBMIT)
+        await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, [job]))
+    sql = "UPDATE due SET tries = %s WHERE what = %s RETURNING id"
+    assert await engine.database.fetch(sql, (POISON_TRIES, kind))
+    await pumped(engine, kind)
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_replays(engine: Engine, order: LockOrder) -> None:
+    job = await asked(engine, webhook_url="https://hook.test/")
+    await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, [job]))
+    (row,) = await engine.database.fetch("SELECT id FROM delivery")
+    for _ in range(2):
+        await engine.database.run(lambda c: replay(c, row["id"], tenant="default"))
+        await pumped(engine, What.DELIVER)
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_a_step_backwards_is_found(engine: Engine, order: LockOrder) -> None:
+    job = await asked(engine)
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("UPDATE attempt SET polls = 1 WHERE job = %s", (job,))
+        await connection.execute("DELETE FROM due WHERE what = 'submit'")
+        await connection.execute("SELECT id FROM job FOR UPDATE")
+
+    await engine.database.run(work)
+    words = [fault.partition(":")[0] for fault in order.faults]
+    assert words == [
+        *["attempt without its due row or its job"] * 2,
+        "due after what comes later",
+        "rows of due in no order",
+        "job after what comes later",
+    ]

@@ -1,0 +1,313 @@
+"""From a request to a plan: defaults, limits in words, money, and what can't be carried."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.models import Catalog, Route
+from catalog.plan import Plan
+from catalog.resolve import attempt_counts, cost_micros, resolve
+from models.failure import RequestRefused
+from models.request import MAX_COUNT, VideoRequest
+from providers.base import Account
+from providers.registry import PROVIDERS
+from settings import Settings
+
+CATALOG = Catalog.load(Settings())
+#: Gateways sell the models of others with limits of their own: here the makers' own are tried.
+GATEWAYS = {"aimlapi", "aimlapi_legacy", "lunos", "perf", "layer"}
+ACCOUNTS: Mapping[str, Account] = {
+    name: Account(name=name, provider=name, base_url="http://127.0.0.1:9", credentials={})
+    for name in PROVIDERS.keys() - GATEWAYS
+}
+IMAGE = "https://pictures.example.com/a.png"
+
+
+def plan(body: dict[str, Any], *, catalog: Catalog = CATALOG) -> Plan:
+    request = VideoRequest.from_json({"prompt": "a cat"} | body)
+    return resolve(request, catalog, ACCOUNTS)
+
+
+def planned_or_refused(body: dict[str, Any]) -> Plan | RequestRefused:
+    try:
+        return plan(body)
+    except RequestRefused as refusal:
+        return refusal
+
+
+def changed(name: str, **changes: object) -> Catalog:
+    """The catalogue with one model's only route changed."""
+    model = CATALOG.find(name)
+    (key, route), *_ = model.routes.items()
+    new = Route.model_validate(route.model_dump() | changes)
+    return Catalog(
+        dict(CATALOG.by_name) | {model.name: model.model_copy(update={"routes": {key: new}})}
+    )
+
+
+def test_a_prompt_alone_takes_the_models_defaults() -> None:
+    made = plan({})
+    assert (made.model, made.asked_model) == ("gen4.5", "runway-gen3")
+    assert (made.provider, made.account, made.upstream) == ("runway", "runway", "gen4.5")
+    assert (made.duration_seconds, made.resolution, made.aspect_ratio) == (5, "720p", "16:9")
+    assert (made.width, made.height, made.fps) == (1280, 720, 24)
+    assert made.estimated_cost_micros == 600_000
+    assert made.attempt_counts == (1,)
+    assert made.ignored == ()
+
+
+REFUSED = [
+    ({"duration_seconds": 11}, "duration_seconds exceeds maximum of 10 for runway-gen3 model"),
+    ({"duration_seconds": 1}, "duration_seconds must be 2 to 10 for runway-gen3 model (it is 1)"),
+    (
+        {"model": "luma", "duration_seconds": 7},
+        "duration_seconds must be one of 5, 10 for luma model (it is 7)",
+    ),
+    (
+        {"resolution": "1080p"},
+        "resolution must be one of 720p for runway-gen3 model (it is 1080p)",
+    ),
+    (
+        {"aspect_ratio": "1:1"},
+        "aspect_ratio must be one of 16:9, 9:16 for runway-gen3 model (it is 1:1)",
+    ),
+    (
+        {"size": "1024x1792"},
+        "size must be one of 1280x720, 720x1280 for runway-gen3 model (it is 1024x1792)",
+    ),
+    (
+        {"size": "1280x720", "resolution": "720p"},
+        "size can't be combined with resolution (it is 1280x720)",
+    ),
+    (
+        {"size": "1280x720", "aspect_ratio": "16:9"},
+        "size can't be combined with aspect_ratio (it is 1280x720)",
+    ),
+    ({"fps": 30}, "fps must be 24 for the runway-gen3 model (it is 30)"),
+    (
+        {"negative_prompt": "blur"},
+        (
+            "negative_prompt is not supported by the runway-gen3 model (it is 'blur'); "
+            "it takes seed, image"
+        ),
+    ),
+    (
+        {"watermark": False},
+        "watermark is not supported by the runway-gen3 model (it is False); it takes seed, image",
+    ),
+    (
+        {"model": "luma", "seed": 0},
+        "seed is not supported by the luma model (it is 0); it takes image, last_image",
+    ),
+    (
+        {"image": IMAGE, "last_image": IMAGE},
+        (
+            "last_image is not supported by the runway-gen3 model (it is an image); "
+            "it takes seed, image"
+        ),
+    ),
+    ({"model": "gen4_turbo"}, "image is required for the gen4_turbo model"),
+    (
+        {"model": "veo-3", "last_image": IMAGE},
+        "last_image needs image as well for the veo-3 model",
+    ),
+    (
+        {"prompt": "🦊" * 501},
+        "prompt exceeds maximum of 1000 UTF-16 code units for runway-gen3 model (it has 1002)",
+    ),
+    (
+        {"image": "data:image/png;base64," + "A" * (5 * 2**20)},
+        (
+            "image exceeds maximum of 5242880 bytes as a data URI for runway-gen3 model "
+            f"(it has {5 * 2**20 + 22})"
+        ),
+    ),
+    (
+        {"model": "luma-dream-machine", "image": "data:image/png;base64,aGVsbG8="},
+        ("image exceeds maximum of 0 bytes as a data URI for luma-dream-machine model (it has 30)"),
+    ),
+    (
+        {"max_cost_usd": 0.59},
+        "max_cost_usd must be at least 0.6 for runway-gen3 model, 1 x 5 s at 720p (it is 0.59)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), REFUSED, ids=[text[:48] for _, text in REFUSED])
+def test_a_limit_is_told_by_field_value_and_what_is_allowed(
+    body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        plan(body)
+    assert caught.value.message == message
+    assert caught.value.param == message.split(maxsplit=1)[0]
+    assert caught.value.type == "invalid_request"
+
+
+def test_a_model_without_credentials_says_which_variable_to_set() -> None:
+    request = VideoRequest.from_json({"prompt": "a cat", "model": "gen4.5"})
+    with pytest.raises(RequestRefused) as caught:
+        resolve(request, CATALOG, {"luma_agents": ACCOUNTS["luma_agents"]})
+    assert caught.value.message == "model gen4.5 needs RUNWAYML_API_SECRET to be set"
+    assert (caught.value.type, caught.value.param) == ("model_unavailable", "model")
+
+
+def test_with_an_image_more_shapes_are_offered() -> None:
+    made = plan({"image": IMAGE, "aspect_ratio": "21:9"})
+    assert (made.width, made.height) == (1584, 672)
+
+
+def test_a_size_stands_for_resolution_and_aspect_ratio() -> None:
+    made = plan({"model": "luma", "size": "1080x1920"})
+    assert (made.resolution, made.aspect_ratio) == ("1080p", "9:16")
+
+
+def test_what_cant_be_carried_is_left_out_and_listed_when_the_caller_agrees() -> None:
+    body = {
+        "model": "luma",
+        "seed": 7,
+        "negative_prompt": "blur",
+        "reference_images": [IMAGE],
+        "fps": 30,
+        "unsupported": "ignore",
+    }
+    made = plan(body)
+    assert made.ignored == ("seed", "negative_prompt", "reference_images", "fps")
+    assert made.fps == 24
+    ask = made.ask(attempt_id="a", marker="m")
+    assert (ask.seed, ask.negative_prompt, ask.reference_images, ask.fps) == (None, None, (), None)
+
+
+def test_limits_are_not_parameters_and_hold_even_so() -> None:
+    with pytest.raises(RequestRefused, match="exceeds maximum of 10"):
+        plan({"duration_seconds": 11, "unsupported": "ignore"})
+
+
+def test_the_frame_rate_that_is_delivered_anyway_may_be_asked_for() -> None:
+    assert plan({"fps": 24}).ask(attempt_id="a", marker="m").fps is None
+
+
+def test_a_frame_rate_that_can_be_chosen_is_sent() -> None:
+    catalog = changed("gen4.5", fps_choices=(24, 60))
+    assert plan({"fps": 60}, catalog=catalog).ask(attempt_id="a", marker="m").fps == 60
+    assert plan({}, catalog=catalog).ask(attempt_id="a", marker="m").fps == 24
+    with pytest.raises(RequestRefused, match="fps must be one of 24, 60"):
+        plan({"fps": 30}, catalog=catalog)
+
+
+def test_sound_is_priced_and_always_told_where_the_vendor_prices_it() -> None:
+    loud, silent = plan({"model": "veo-3"}), plan({"model": "veo-3", "audio": False})
+    assert (loud.scene.audio, silent.scene.audio) == (True, False)
+    assert (loud.estimated_cost_micros, silent.estimated_cost_micros) == (3_200_000, 1_600_000)
+
+
+def test_a_limit_on_the_cost_may_be_met_exactly() -> None:
+    assert plan({"max_cost_usd": 0.6}).estimated_cost_micros == 600_000
+    with pytest.raises(RequestRefused, match=r"at least 1\.8 .* 3 x 5 s"):
+        plan({"max_cost_usd": 1.79, "count": 3})
+
+
+def test_the_next_route_is_taken_where_the_first_can_not_do_it() -> None:
+    # Given a model that a second, cheaper and longer route makes as well
+    model = CATALOG.find("gen4.5")
+    second = CATALOG.find("luma").routes["luma_agents"]
+    both = model.model_copy(update={"routes": {**model.routes, "second": second}})
+    catalog = Catalog({"gen4.5": both})
+    # Then the first is taken where it can, and the second where only that can
+    body = {"model": "gen4.5"}
+    assert plan(body, catalog=catalog).provider == "runway"
+    assert plan(body | {"resolution": "1080p"}, catalog=catalog).provider == "luma_agents"
+    assert plan(body | {"max_cost_usd": 0.4}, catalog=catalog).provider == "luma_agents"
+    # And where neither can, the first one's reason is told
+    with pytest.raises(RequestRefused, match="must be 2 to 10"):
+        plan(body | {"duration_seconds": 1}, catalog=catalog)
+
+
+def test_each_attempt_of_a_job_with_a_seed_makes_its_own_video() -> None:
+    made = plan({"seed": 2**32 - 1, "count": 2})
+    seeds = [made.ask(attempt_id="a", marker="m", variation=at).seed for at in (0, 1)]
+    assert seeds == [2**32 - 1, 0]
+
+
+def test_an_earlier_jobs_frame_stays_a_reference_until_an_attempt_is_made() -> None:
+    made = plan({"model": "luma", "image": {"job_id": "j1"}, "last_image": IMAGE})
+    assert made.job_references == ("j1",)
+    ask = made.ask(attempt_id="a", marker="m", pictures={"j1": "https://ours.example.com/j1.png"})
+    assert (ask.image, ask.last_image) == ("https://ours.example.com/j1.png", IMAGE)
+    with pytest.raises(KeyError, match="j1"):
+        made.ask(attempt_id="a", marker="m")
+
+
+def test_a_plan_does_not_show_its_prompt() -> None:
+    assert "a cat" not in repr(plan({}))
+
+
+BODIES = st.fixed_dictionaries(
+    {"model": st.sampled_from(["runway-gen3", "veo-3", "luma", "gen4_turbo"])},
+    optional={
+        "prompt": st.text(min_size=1, max_size=40),
+        "duration_seconds": st.integers(1, 12),
+        "resolution": st.sampled_from(["360p", "720p", "1080p"]),
+        "aspect_ratio": st.sampled_from(["16:9", "9:16", "1:1"]),
+        "seed": st.integers(0, 2**32 - 1),
+        "audio": st.booleans(),
+        "cfg_scale": st.floats(0, 1),
+        "image": st.sampled_from([IMAGE, {"job_id": "j1"}]),
+        "last_image": st.just(IMAGE),
+        "reference_images": st.lists(st.just(IMAGE), max_size=2),
+        "count": st.integers(1, MAX_COUNT),
+        "unsupported": st.sampled_from(["ignore", "refuse"]),
+        "max_cost_usd": st.floats(0.01, 100),
+    },
+)
+
+
+@given(BODIES)
+def test_a_request_is_either_refused_by_field_or_planned_within_the_routes_limits(
+    body: dict[str, Any],
+) -> None:
+    made = planned_or_refused(body)
+    if isinstance(made, RequestRefused):
+        assert made.param
+        assert made.message.startswith(made.param)
+        return
+    route = CATALOG.find(body["model"]).routes[made.route]
+    assert made.duration_seconds in route.durations
+    assert sum(made.attempt_counts) == body.get("count", 1)
+    if "max_cost_usd" in body:
+        assert made.estimated_cost_micros <= Decimal(str(body["max_cost_usd"])) * 1_000_000
+    # What was ignored is not in the scene, and nothing else is missing
+    for name in ("seed", "audio", "cfg_scale", "image", "last_image"):
+        sent = getattr(made.scene, name)
+        assert name not in made.ignored or sent in (None, route.audio)
+        if name in body and name not in made.ignored:
+            assert sent == body[name]
+    # And the plan comes back whole from its JSON, also from a newer version's
+    again = json.loads(json.dumps(made.to_json()))
+    assert Plan.from_json(again | {"of_a_newer_version": 1}) == made
+
+
+@given(st.integers(1, MAX_COUNT), st.integers(1, 8))
+def test_attempts_are_as_few_as_can_be_and_make_exactly_what_was_asked(
+    count: int, most: int
+) -> None:
+    counts = attempt_counts(count, most=most)
+    assert sum(counts) == count
+    assert all(1 <= each <= most for each in counts)
+    assert len(counts) == -(-count // most)
+
+
+@given(
+    st.decimals("0", "10", places=6, allow_nan=False),
+    st.integers(1, 600),
+    st.integers(1, MAX_COUNT),
+)
+def test_a_price_is_exact_and_never_rounded_down(price: Decimal, seconds: int, count: int) -> None:
+    micros = cost_micros(price, seconds=seconds, count=count)
+    assert micros == count * cost_micros(price, seconds=seconds, count=1)
+    assert Decimal(micros) == price * seconds * count * 1_000_000

@@ -1,0 +1,167 @@
+"""A message that goes back to the broker is never lost, and one that can't be read is readable."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu import Message
+
+from api.body import MAX_BODY
+from tasks import discreet
+from tasks.discreet import MAX_MESSAGE, RAW, UNREADABLE, DiscreetRequest
+from tasks.enqueue import BOUND, WAIT, job_id_of
+from tasks.queue import REDELIVERY
+
+BODY = json.dumps([[], {"request": {"prompt": "a fox"}, "job_id": "mine"}, {}])
+
+
+class Publisher:
+    """Stands in for the app's pool of producers."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.sent: list[tuple[Any, dict[str, Any]]] = []
+
+    @contextmanager
+    def acquire(self, **_: Any) -> Iterator["Publisher"]:
+        yield self
+
+    def publish(self, body: Any, **options: Any) -> None:
+        if self.fails:
+            raise ConnectionError
+        self.sent.append((body, options))
+
+
+class Given(DiscreetRequest):
+    """A request that remembers how its message was answered."""
+
+    def __init__(self, message: Message, app: Celery) -> None:
+        self.answers = list[str]()
+        super().__init__(
+            message,
+            app=app,
+            task=app.tasks["video.enqueue"],
+            on_ack=lambda *_: self.answers.append("acknowledged"),
+            on_reject=lambda *args: self.answers.append(f"requeued={args[-1]}"),
+        )
+
+
+@pytest.fixture
+def app() -> Celery:
+    app = Celery("longtake-discreet-test", set_as_current=False)
+
+    @app.task(name="video.enqueue", shared=False)
+    def enqueue() -> None:
+        """Never called."""
+
+    return app
+
+
+def message(body: str = BODY, headers: Mapping[str, Any] | None = None) -> Message:
+    return Message(
+        body=body,
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"task": "video.enqueue", "id": "t-1", **(headers or {})},
+        delivery_info={"exchange": "intake", "routing_key": "intake"},
+        properties={},
+        accept={"application/json"},
+    )
+
+
+def rejected(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, *, broker: str, fails: bool = False
+) -> tuple[list[str], Publisher]:
+    publisher = Publisher(fails=fails)
+
+    class Ours:
+        producer_pool = publisher
+        conf = type("conf", (), {"broker_url": broker})
+
+    monkeypatch.setattr(discreet, "app", Ours)
+    request = Given(message(headers={"x-delivery-count": 3}), app)
+    request.reject(requeue=True)
+    return request.answers, publisher
+
+
+def test_on_redis_a_message_goes_back_as_it_is(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, publisher = rejected(app, monkeypatch, broker="redis://127.0.0.1:1")
+
+    assert len(answers) == 1
+    assert answers[0] != "acknowledged"
+    assert publisher.sent == []
+
+
+def test_on_rabbitmq_it_is_sent_anew_so_that_no_limit_of_deliveries_drops_it(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, publisher = rejected(app, monkeypatch, broker="amqp://127.0.0.1:1")
+
+    ((body, options),) = publisher.sent
+    assert body == BODY
+    assert options["headers"] == {"task": "video.enqueue", "id": "t-1"}
+    assert (options["exchange"], options["routing_key"]) == ("intake", "intake")
+    assert answers == ["acknowledged"]
+
+
+def test_where_that_fails_the_broker_keeps_it(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, publisher = rejected(app, monkeypatch, broker="amqp://127.0.0.1:1", fails=True)
+
+    assert publisher.sent == []
+    assert len(answers) == 1
+    assert answers[0] != "acknowledged"
+
+
+def test_only_names_are_shown(app: Celery) -> None:
+    shown = Given(message(), app).kwargsrepr
+
+    assert "mine" in shown
+    assert "fox" not in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{", "5", "[]", "[[], [], {}]", "[" * 100_000, '[[], {"a": "' + "b" * MAX_MESSAGE + '"}, {}]'],
+    ids=["half", "number", "list", "no names", "deep", "large"],
+)
+def test_what_cannot_be_read_is_made_readable(body: str) -> None:
+    given = message(body)
+    reason = discreet.fault_of(given)
+    assert reason
+
+    discreet.replace_body(given, reason)
+
+    args, kwargs, _ = given.payload
+    assert args == []
+    assert set(kwargs) == {UNREADABLE, RAW}
+
+
+def test_what_can_be_read_is_left_alone() -> None:
+    assert discreet.fault_of(message()) is None
+
+
+def test_a_message_may_be_as_large_as_a_request_over_http() -> None:
+    assert MAX_MESSAGE == MAX_BODY
+
+
+def test_nothing_is_delivered_again_while_it_is_taken_in() -> None:
+    assert 2 * BOUND + max(WAIT) < REDELIVERY / 2
+
+
+@pytest.mark.parametrize(
+    ("task_id", "job_id"),
+    [
+        ("0b0a4c1e-5d6f-4a7b-8c9d-0e1f2a3b4c5d", "job_vid_0b0a4c1e5d6f4a7b8c9d0e1f2a3b4c5d"),
+        ("order-4711", "job_vid_"),
+        ("\ud83d", "job_vid_"),
+    ],
+)
+def test_a_job_has_the_same_id_each_time_its_message_comes(task_id: str, job_id: str) -> None:
+    assert job_id_of(task_id).startswith(job_id)
+    assert job_id_of(task_id) == job_id_of(task_id)
+    assert len(job_id_of(task_id)) == 40
