@@ -175,6 +175,15 @@ async def read_identity(connection: Connection) -> dict[str, Any]:
     return await cursor.fetchone() or {"generation": 0, "table": 0, "started": None}
 
 
+async def known_fingerprints(connection: Connection, account: str) -> list[str]:
+    """Of which credentials of an account the mark told that the restored database is behind."""
+    cursor = await connection.execute(
+        "SELECT ahead->'accounts'->%s AS known FROM high_water", (account,)
+    )
+    row = await cursor.fetchone()
+    return sorted(row["known"] or {}) if row else []
+
+
 async def park_replacement(connection: Connection, new: str, *, of: str) -> None:
     """Park an attempt that replaces one from before a restore: that one was replaced there, too."""
     await connection.execute(

@@ -6,7 +6,8 @@ one that no longer counts: the highest generation is the mark. No route of the A
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,9 @@ class Mark:
     system: str | None = None
     timeline: int | None = None
     database: str | None = None
+    #: By account, the fingerprints of the credentials that its processes had, and when each was
+    #: last told of: only who knows no others may prove that an operation is absent.
+    accounts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         fields = asdict(self)

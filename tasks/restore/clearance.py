@@ -21,6 +21,8 @@ class Sent:
 
     #: The generation that was read after the commit: the mark of a higher one covers it.
     after: int | None = None
+    #: When it was committed, by the monotonic clock.
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -68,6 +70,12 @@ class Clearance:
     def pauses_for(self) -> float:
         """Seconds until the next comparison may be tried."""
         return max(0.0, self.pause_until - time.monotonic())
+
+    @property
+    def unmarked_for(self) -> float:
+        """Seconds since the oldest commit that no stored mark covers; 0 without one."""
+        oldest = min((sent.at for sent in self.sent.values()), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     def note_sent(self, attempt: str) -> None:
         """It is committed as sent, and its POST goes out now."""

@@ -18,7 +18,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import structlog
@@ -32,6 +33,7 @@ from storage import marks
 from storage.base import StorageError
 from storage.marks import Mark, Name
 from tasks.engine import Engine
+from tasks.outcomes.sent import fingerprint
 from tasks.restore.clearance import Sent
 
 log = structlog.get_logger()
@@ -46,6 +48,11 @@ STORAGE_BOUND = 10.0
 MARK_BOUND = 600.0
 #: A storage that does not answer is asked again after so many seconds; nothing is sent meanwhile.
 HOLD = 5.0
+#: Seconds for which a process goes on sending while no mark of it can be stored: what it sent since
+#: is all that a restore could forget.
+UNMARKED = 300.0
+#: Credentials that no process has had for so long are forgotten.
+ACCOUNTS_KEPT = timedelta(days=90)
 #: Processes that saw another timeline than the mark's wait so long, so that each of those that sent
 #: something to the lost server compares first, in seconds.
 SETTLE = 10.0
@@ -58,18 +65,23 @@ TROUBLE = (StorageError, TimeoutError, DatabaseAway, NoHighWater)
 async def seconds_until_clear(engine: Engine) -> float:
     """0 when this process may pay; else seconds after which the attempt is to come up again.
 
-    From memory, once the database was compared with the mark. While the storage is out of reach
-    there is no comparison, so nothing is sent: videos could not be stored either, and the deadline
-    ends what waits for too long.
+    From memory, once the database was compared with the mark. While the storage is unavailable
+    there is no comparison, so nothing is sent, and a process that was cleared before goes on for
+    `UNMARKED` seconds: videos could not be stored either, and the deadline ends what waits for too
+    long.
     """
     clearance = engine.clearance
     if clearance.is_given():
-        return 0.0
+        if clearance.unmarked_for <= UNMARKED:
+            return 0.0
+        log.error("restore.unmarked", seconds=round(clearance.unmarked_for), wait=HOLD)
+        return HOLD
     async with clearance.comparing:
         if not clearance.is_given() and not clearance.pauses_for:
             try:
-                await _compare(engine)
+                await _compare_and_introduce(engine)
             except TROUBLE as error:
+                clearance.withdraw()
                 clearance.pause(HOLD * random.uniform(0.8, 1.2))
                 log.error("restore.not_compared", reason=_words(error), wait=HOLD)  # noqa: TRY400 - told, and tried again
     return 0.0 if clearance.is_given() else max(clearance.pauses_for, 0.1)
@@ -159,6 +171,17 @@ async def _compare(engine: Engine) -> tuple[high_water.Row, Mark | None] | None:
     return None
 
 
+async def _compare_and_introduce(engine: Engine) -> None:
+    """Compare; a mark names this process's credentials before anything is sent with them."""
+    seen = await _compare(engine)
+    if seen is None:
+        return
+    row, mark = seen
+    known = mark.accounts if mark else {}
+    if any(print_ not in known.get(name, {}) for name, print_ in _fingerprints(engine).items()):
+        await _write(engine, row, mark)
+
+
 async def _look(engine: Engine) -> tuple[high_water.Row, Mark | None, Name | None]:
     """The mark, and then the row, which may be ahead of it but never behind."""
     first = await engine.database.run_statement(high_water.read)
@@ -229,7 +252,9 @@ async def _park(
     """Park what may have been sent, then go on from past the mark. Repeatable, and by many."""
     before = row.now if lost or mark is None else mark.written_at
     generation = newest.generation if newest else row.generation
-    ahead = mark.as_json() if mark else {"generation": generation}
+    ahead: dict[str, Any] = mark.as_json() if mark else {"generation": generation}
+    if lost:  # this process sent it, perhaps with credentials that the mark does not tell of
+        ahead["accounts"] = _accounts(engine, mark, at=row.now)
     ahead |= {"sent_before": before.isoformat(), "was_at": row.generation, "lost": lost}
     run = engine.database.run
     if not await run(lambda connection: high_water.note_restore(connection, row, ahead)):
@@ -291,12 +316,30 @@ async def _write(engine: Engine, row: high_water.Row, previous: Mark | None) -> 
         system=system,
         timeline=timeline,
         database=database,
+        accounts=_accounts(engine, previous, at=at),
     )
     async with asyncio.timeout(STORAGE_BOUND):
         await marks.write(engine.storage, mark)
     await run(lambda connection: high_water.confirm(connection, generation))
     engine.clearance.forget(stored=generation)
     return f"generation={generation}"
+
+
+def _fingerprints(engine: Engine) -> dict[str, str]:
+    return {name: fingerprint(account).hex() for name, account in engine.accounts.items()}
+
+
+def _accounts(engine: Engine, previous: Mark | None, *, at: datetime) -> dict[str, dict[str, str]]:
+    """What earlier marks and this process know of each account's credentials."""
+    oldest = (at - ACCOUNTS_KEPT).astimezone(UTC).isoformat()
+    told = previous.accounts if previous else {}
+    known = {
+        name: {print_: seen for print_, seen in prints.items() if seen >= oldest}
+        for name, prints in told.items()
+    }
+    for name, print_ in _fingerprints(engine).items():
+        known.setdefault(name, {})[print_] = at.astimezone(UTC).isoformat()
+    return {name: prints for name, prints in known.items() if prints}
 
 
 async def _identity(database: Database) -> tuple[str | None, int | None, str | None]:

@@ -18,7 +18,7 @@ from models import due
 from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault, RequestRefused
-from models.high_water import FAR_SECONDS
+from models.high_water import FAR_SECONDS, known_fingerprints
 from models.ids import marker_after
 from models.locks import lock_whole_of
 from models.state import AttemptState, What
@@ -27,6 +27,7 @@ from providers.exchange import converse
 from tasks.engine import Engine
 from tasks.outcomes.accepted import Sendable, ask_of, plan_of, record_accepted
 from tasks.outcomes.finish import settle as settle_jobs
+from tasks.outcomes.sent import fingerprint
 from tasks.outcomes.unknown import MOST_ATTEMPTS
 from transport.base import TransportError
 
@@ -99,7 +100,7 @@ async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
     if found.operation_id is not None:
         log.info("parked.found", attempt=item.id, operation=found.operation_id)
         await record_accepted(engine, item.id, Accepted(operation_id=found.operation_id))
-    elif not _is_proof(engine, item.account, found):
+    elif not (_is_proof(engine, item.account, found) and await _is_at_home(engine, item.account)):
         log.warning("parked.for_the_operator", attempt=item.id, alikes=found.look_alikes)
         await _put_off(engine, item, lease, wait=FAR_SECONDS)
     elif (too_early := ABSENT_AFTER - ago) > 0:
@@ -145,6 +146,14 @@ def _is_proof(engine: Engine, account: str, found: Found) -> bool:
     """
     ways = engine.provider(account).capabilities.look_up
     return LookUp.EXTERNAL_ID in ways and found.is_proof and not found.look_alikes
+
+
+async def _is_at_home(engine: Engine, account: str) -> bool:
+    """Whether the account's credentials are the only ones it may have been sent with."""
+    ours = fingerprint(engine.accounts[account]).hex()
+    return [ours] == await engine.database.run_statement(
+        lambda connection: known_fingerprints(connection, account)
+    )
 
 
 def _again() -> float:

@@ -24,6 +24,7 @@ from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish
+from tasks.outcomes.sent import fingerprint
 from tasks.outcomes.unknown import mark_unknown
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
@@ -138,11 +139,20 @@ async def only_job(engine: Engine) -> dict[str, Any]:
     return row
 
 
+def told_of(engine: Engine, *, at: datetime) -> dict[str, dict[str, str]]:
+    """The credentials of an engine as a mark tells of them."""
+    return {
+        name: {fingerprint(account).hex(): at.astimezone(UTC).isoformat()}
+        for name, account in engine.accounts.items()
+    }
+
+
 async def set_ahead(engine: Engine, **fields: Any) -> None:
     """Store the mark that a later time of this database would have left."""
     row = await row_of(engine)
     base: dict[str, Any] = {"generation": row.generation + 5, "nonce": "abc"}
     base["written_at"] = row.now
+    base["accounts"] = told_of(engine, at=row.now)
     await marks.write(engine.storage, Mark(installation=row.installation, **(base | fields)))
 
 
@@ -512,6 +522,74 @@ async def test_what_the_vendor_does_not_know_twice_is_released_and_sent(house: H
     await send(engine, "kling")
     attempt = await only(engine)
     assert (attempt["state"], attempt["parked_at"], house.posts()) == ("accepted", None, 1)
+
+
+@pytest.mark.parametrize("told", [{}, {"kling": {"00ff": "2026-01-01T00:00:00+00:00"}}])
+async def test_credentials_of_another_account_prove_no_absence(
+    house: House, told: dict[str, dict[str, str]]
+) -> None:
+    # Given a mark of processes that may have sent with other credentials than today's
+    engine = house.start()
+    await ask(engine, "kling-3.0")
+    ours = told_of(engine, at=(await row_of(engine)).now)
+    known = {"kling": {**ours["kling"], **told["kling"]}} if told else {}
+    await set_ahead(engine, accounts=known)
+
+    for _ in range(4):
+        await send(engine, "kling")
+        await engine.database.fetch("UPDATE attempt SET parked_at = now() - interval '1 h'")
+        await engine.database.fetch("UPDATE due SET at = least(at, now()) WHERE at < '2030-01-01'")
+
+    # Then the operator decides, and nothing is sent
+    (one,) = await engine.database.run(parked.parked)
+    assert (one.looks, one.is_looked_up, house.posts()) == (0, False, 0)
+
+
+async def test_a_mark_tells_of_all_credentials_before_they_are_sent_with(house: House) -> None:
+    engine = house.start()
+    await ask(engine)
+    await send(engine)
+    at = (await row_of(engine)).now
+    first = told_of(engine, at=at)["runway"]
+
+    rotated = house.start(RUNWAYML_API_SECRET="key_" + "f" * 128)
+    broken = replace(rotated, storage=Broken(rotated.storage, "put_note"))
+    await ask(rotated)
+    await send(broken)
+    assert house.posts() == 1, "it was sent with credentials that no mark tells of"
+
+    rotated.clearance.pause(0)
+    await send(rotated)
+    assert house.posts() == 2
+    name = (await marks.names(rotated.storage, (await row_of(rotated)).installation))[-1]
+    mark = await marks.read(rotated.storage, (await row_of(rotated)).installation, name)
+    assert mark is not None
+    assert set(mark.accounts["runway"]) == {*first, *told_of(rotated, at=at)["runway"]}
+    kept = restore._accounts(rotated, mark, at=at + 2 * restore.ACCOUNTS_KEPT)  # noqa: SLF001
+    assert set(kept["runway"]) == set(told_of(rotated, at=at)["runway"])
+
+
+async def test_a_process_whose_marks_are_not_stored_stops_sending(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = house.start()
+    await ask(engine)
+    await send(engine)
+    broken = replace(engine, storage=Broken(engine.storage, "put_note"))
+    await ask(broken)
+    await send(broken)
+    assert house.posts() == 2  # for a while it goes on
+
+    monkeypatch.setattr(restore, "UNMARKED", 0.0)
+    await tend(broken)
+    await ask(broken)
+    await send(broken)
+    assert house.posts() == 2
+
+    await tend(engine)
+    await tend(engine)
+    await send(engine)
+    assert house.posts() == 3
 
 
 async def test_the_attempt_that_had_replaced_it_is_found_too(house: House) -> None:
