@@ -12,20 +12,20 @@ when nothing else is held, so that whatever it does to its worker it does alone.
 import asyncio
 import math
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import uuid4
 
 import structlog
 
 from models.database import Connection, Database, DatabaseAway
 from models.state import What
-from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect, release, renew
+from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect, release
 from scheduler.pace import Pace
 from tasks.crash import crash_point
+from tasks.pump.in_flight import Held, InFlight
+from tasks.pump.leases import Leases
 from tasks.pump.loading import load
 from tasks.pump.parking import Reason, set_aside
 from tasks.pump.writer import BATCH, Tally, Writer
@@ -37,10 +37,6 @@ log = structlog.get_logger()
 AHEAD = 1000
 #: A pump with nothing to do waits this long for a hint before it gives its slot back, in seconds.
 LINGER = 0.5
-#: Where users choose the lanes, one that has not answered promptly holds so many rows at most.
-PROBES = 4
-#: An answer within this time is prompt, in seconds.
-PROMPT = 5.0
 #: Claims without a write-back, all but the first few of the row alone, after which it is poison.
 POISON_TRIES = 10
 #: At its end a pump begins with one suspect after another for so long, in seconds.
@@ -49,21 +45,6 @@ FOR_SUSPECTS = 15.0
 _with_suspects: set[tuple[What, str | None]] = set()
 #: For so long a lane's floor is believed before all of it is looked at again, in seconds.
 FLOOR_HOLDS = 10.0
-
-
-@dataclass(slots=True)
-class _Held:
-    """A claimed row and the task that works on it (and then on others), once it was started."""
-
-    item: Any
-    lane: str
-    #: When it came up: its place in the line, should it be handed back.
-    since: datetime
-    task: asyncio.Task[None] | None = None
-    #: When work on it began, by the monotonic clock.
-    started: float = math.inf
-    #: Its result is in the writer's hands.
-    answered: bool = False
 
 
 @dataclass(slots=True)
@@ -84,11 +65,6 @@ class Pump:
     tally: Tally = field(default_factory=Tally)
     _lease: str = field(default_factory=lambda: str(uuid4()))
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
-    _ready: deque[_Held] = field(default_factory=deque)
-    _held: dict[str, _Held] = field(default_factory=dict)
-    #: Claimed again while they were held, and when they came up: due anew, before their write-back
-    #: was noticed here.
-    _reclaimed: dict[str, datetime] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
     _claiming: bool = True
@@ -99,20 +75,20 @@ class Pump:
     _floor: datetime | None = None
     _floor_until: float = 0.0
     _pace: Pace = field(init=False)
+    _in_flight: InFlight = field(init=False)
     _writer: Writer = field(init=False)
-    #: Shared lanes whose latest answer was prompt.
-    _prompt: set[str] = field(default_factory=set)
     _busy: int = 0
     _stopping_since: float | None = None
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.verb.concurrency)
+        self._in_flight = InFlight(each=self.verb.each, is_shared=self.lane is None)
         self._writer = Writer(
             verb=self.verb,
             database=self.database,
             lease=self._lease,
             tally=self.tally,
-            outstanding=lambda: len(self._held),
+            outstanding=lambda: len(self._in_flight),
             settled=self._settle,
         )
 
@@ -131,7 +107,7 @@ class Pump:
         started = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
-                renewer = group.create_task(self._keep_leases())
+                renewer = group.create_task(self._leases().keep())
                 writer = group.create_task(self._writer.run())
                 until, is_done = started + self.seconds, False
                 while not is_done:
@@ -140,7 +116,7 @@ class Pump:
                         await self._claim_and_start(until)
                     finally:
                         self._claiming = False
-                    await self._hand_back()
+                    await self._release(self._in_flight.take_unstarted())
                     is_done = await self._finish(started + self.longest)
                     until = time.monotonic() + self.seconds
                 await self._take_suspects(time.monotonic() + FOR_SUSPECTS)
@@ -157,9 +133,11 @@ class Pump:
 
         Another pump would take over as well, but it would hold a slot of the process for as long.
         """
-        while self._held:
+        while self._in_flight:
             now = time.monotonic()
-            is_kept = any(now - held.started > self.seconds for held in self._held.values())
+            is_kept = any(
+                now - held.started > self.seconds for held in self._in_flight.rows.values()
+            )
             if is_kept and now < longest and not self.stop():
                 return False
             self._changed.clear()
@@ -184,7 +162,9 @@ class Pump:
                     await asyncio.sleep(0)  # they take their rows before we look what is left
                     continue
                 linger = min(LINGER, until - time.monotonic())
-                if not (self._held or self._changed.is_set() or await self._hint_within(linger)):
+                if not (
+                    self._in_flight or self._changed.is_set() or await self._hint_within(linger)
+                ):
                     return
             self._start()
             await self._settled()
@@ -192,11 +172,11 @@ class Pump:
     def _runs_low(self) -> bool:
         """Whether to claim; where there is plenty, early, so that no request waits for a claim."""
         reserve = min(self.verb.each, BATCH) if self._plenty else 0
-        return len(self._ready) < max(self.verb.concurrency, reserve)
+        return len(self._in_flight.ready) < max(self.verb.concurrency, reserve)
 
     async def _claim(self) -> bool:
         """Claim what there is room for; False when nothing was due on a whole round."""
-        room = max(1, min(BATCH, AHEAD - len(self._ready)))
+        room = max(1, min(BATCH, AHEAD - len(self._in_flight.ready)))
         for _ in range(2):  # the second look begins the round anew
             started_at_the_beginning = self._turn == Turn()
             claimed = await self._claim_once(room)
@@ -235,7 +215,7 @@ class Pump:
         try:
             while not self.stop() and self._pace.limit and await self._claim_suspect():
                 await self._until_all_are_settled(within=2 * self.lease_seconds)
-                if self._held or time.monotonic() > until:
+                if self._in_flight or time.monotonic() > until:
                     break
         finally:
             _with_suspects.discard(mine)
@@ -244,7 +224,7 @@ class Pump:
 
     async def _until_all_are_settled(self, *, within: float = math.inf) -> None:
         until = time.monotonic() + within
-        while self._held and time.monotonic() < until:
+        while self._in_flight and time.monotonic() < until:
             self._changed.clear()
             await self._settled()
             await self._leave_off()
@@ -258,7 +238,7 @@ class Pump:
                 connection,
                 self.verb.what,
                 lane=self.lane,
-                closed=self._full_lanes(),
+                closed=self._in_flight.full_lanes(),
                 turn=self._turn,
                 floor=self._floor,
                 most=room,
@@ -271,8 +251,8 @@ class Pump:
         self._go_on_from(found)
         claimed = found.rows
         self.tally.claims += 1
-        fresh = await self._hand_back_surplus([row for row in claimed if row.id not in self._held])
-        self._reclaimed.update((row.id, row.since) for row in claimed if row.id in self._held)
+        fresh, surplus = self._in_flight.sort_out(claimed)
+        await self._release(surplus)
         await self._take(fresh)
         return claimed
 
@@ -303,40 +283,12 @@ class Pump:
         )
         for row in claimed:  # in their order: the database loads in none
             if row.id in items:
-                held = _Held(item=items[row.id], lane=row.lane, since=row.since)
-                self._held[row.id] = held
-                self._ready.append(held)
-
-    def _full_lanes(self) -> list[str]:
-        """Lanes that hold as many rows as each of them may."""
-        if self.lane is not None:
-            return []
-        counts = Counter(held.lane for held in self._held.values())
-        return [lane for lane, count in counts.items() if count >= self._most_of(lane)]
-
-    def _most_of(self, lane: str) -> int:
-        """Any number of hosts may hang: each is given little until it has answered promptly."""
-        return self.verb.each if lane in self._prompt else PROBES
-
-    async def _hand_back_surplus(self, claimed: list[Claimed]) -> list[Claimed]:
-        """Of what was claimed of shared lanes, keep what each of them may hold."""
-        if self.lane is not None:
-            return claimed
-        counts = Counter(held.lane for held in self._held.values())
-        kept, surplus = list[Claimed](), dict[str, datetime]()
-        for row in claimed:
-            counts[row.lane] += 1
-            if counts[row.lane] <= self._most_of(row.lane):
-                kept.append(row)
-            else:
-                surplus[row.id] = row.since
-        await self._release(surplus)
-        return kept
+                self._in_flight.add(row, items[row.id])
 
     # -- working --------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        for _ in range(min(self._pace.limit - self._busy, len(self._ready))):
+        for _ in range(min(self._pace.limit - self._busy, len(self._in_flight.ready))):
             self._busy += 1
             self._workers.add(worker := asyncio.create_task(self._work_on()))
             worker.add_done_callback(self._workers.discard)
@@ -345,8 +297,8 @@ class Pump:
         """One row after the other while there is room: a task for each would cost more CPU."""
         task = asyncio.current_task()
         try:
-            while self._ready and self._busy <= self._pace.limit:
-                held = self._ready.popleft()
+            while self._in_flight.ready and self._busy <= self._pace.limit:
+                held = self._in_flight.ready.popleft()
                 held.task, held.started = task, time.monotonic()
                 self._changed.set()
                 await self._work(held)
@@ -354,32 +306,31 @@ class Pump:
             self._busy -= 1
             self._start()
 
-    async def _work(self, held: _Held) -> None:
+    async def _work(self, held: Held) -> None:
         id_, started = held.item.id, time.monotonic()
         try:
             result = await self.verb.act(held.item, lease=self._lease, pace=self._pace)
         except asyncio.CancelledError:
-            self._held.pop(id_, None)
+            self._in_flight.remove([id_])
             raise
         except DatabaseAway as error:  # the row stays leased and is found when its lease ends
             log.warning("pump.database_away", what=self.verb.what, id=id_, error=str(error))
-            self._held.pop(id_, None)
+            self._in_flight.remove([id_])
         except Exception:  # our own mistake: told here, and the row alone comes back later
             log.exception("pump.work_failed", what=self.verb.what, id=id_)
             try:
                 await self._set_aside(id_, Reason.RAISED)
             finally:
-                self._held.pop(id_, None)
+                self._in_flight.remove([id_])
         else:
             if result is None:
-                self._held.pop(id_, None)
+                self._in_flight.remove([id_])
                 self.tally.written += 1
             else:
                 held.answered = True
                 self._writer.add(result)
         finally:
-            is_prompt = time.monotonic() - started < PROMPT
-            (self._prompt.add if is_prompt else self._prompt.discard)(held.lane)
+            self._in_flight.note_answer(held.lane, seconds=time.monotonic() - started)
             self._changed.set()
 
     async def _settled(self) -> None:
@@ -406,7 +357,7 @@ class Pump:
         self._stopping_since = self._stopping_since or now
         if now - self._stopping_since < self.patience:
             return
-        unanswered = {id_: held for id_, held in self._held.items() if not held.answered}
+        unanswered = {id_: held for id_, held in self._in_flight.rows.items() if not held.answered}
         for held in unanswered.values():
             if held.task is not None:
                 held.task.cancel()
@@ -414,7 +365,7 @@ class Pump:
 
     async def _leave_nothing_running(self) -> None:
         """After an error: stop what may be stopped; a POST on its way records its own answer."""
-        self._ready.clear()
+        self._in_flight.ready.clear()
         if self.verb.abandons:
             for worker in self._workers:
                 worker.cancel()
@@ -423,48 +374,15 @@ class Pump:
 
     # -- leases ---------------------------------------------------------------------------------
 
-    async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            ids = list(self._held)
-            if not ids:
-                continue
-            try:
-                ours = await self.database.run(
-                    lambda connection, ids=ids: renew(  # type: ignore[misc]
-                        connection,
-                        self.verb.what,
-                        ids,
-                        lease=self._lease,
-                        seconds=self.lease_seconds,
-                    )
-                )
-            except DatabaseAway as error:
-                log.warning("pump.lease_not_renewed", what=self.verb.what, error=str(error))
-                continue
-            self._abandon([id_ for id_ in ids if id_ not in ours])
-
-    def _abandon(self, lost: list[str]) -> None:
-        """Others have these rows now: stop working on them, save for a POST that is on its way."""
-        for id_ in lost:
-            held = self._held.get(id_)
-            if held is None or held.answered:
-                continue
-            self.tally.lost += 1
-            log.warning("pump.lease_lost", what=self.verb.what, id=id_)
-            if held.task is None:
-                self._ready.remove(held)
-                del self._held[id_]
-            elif self.verb.abandons:
-                held.task.cancel()
-
-    async def _hand_back(self) -> None:
-        """Unstarted rows are due again at once; nobody waits for our lease to end."""
-        rows = {held.item.id: held.since for held in self._ready}
-        self._ready.clear()
-        for id_ in rows:
-            del self._held[id_]
-        await self._release(rows)
+    def _leases(self) -> Leases:
+        return Leases(
+            verb=self.verb,
+            database=self.database,
+            lease=self._lease,
+            seconds=self.lease_seconds,
+            in_flight=self._in_flight,
+            tally=self.tally,
+        )
 
     async def _release(self, rows: Mapping[str, datetime]) -> None:
         if rows:
@@ -474,15 +392,12 @@ class Pump:
             )
 
     def _settle(self, ids: list[str]) -> None:
-        for id_ in ids:
-            self._held.pop(id_, None)
+        self._in_flight.remove(ids)
         self._changed.set()
 
     async def _release_reclaimed(self) -> None:
-        """Nobody works on a row that was claimed between its commit and its leaving `_held`."""
-        ids = sorted(self._reclaimed.keys() - self._held.keys())
-        if ids:
-            await self._release({id_: self._reclaimed.pop(id_) for id_ in ids})
+        """A row that was claimed between its commit and its removal here has no task of ours."""
+        await self._release(self._in_flight.take_reclaimed())
 
     async def _set_aside(self, id_: str, reason: Reason, *, tries: int = 0) -> None:
         self.tally.failed += 1

@@ -19,8 +19,9 @@ from models.state import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
 from stack.servers.postgres import EmbeddedPostgres
+from tasks.pump.in_flight import PROBES
 from tasks.pump.parking import PARKED
-from tasks.pump.pump import PROBES, Pump
+from tasks.pump.pump import Pump
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
