@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import callbacks, health
+from api import callbacks, health, metrics
 from api.auth import Keyring
 from api.body import CappedBody
 from api.dialects import DIALECTS, Dialect
@@ -18,6 +18,7 @@ from api.front import Front, Nudger
 from api.native import content, deliveries, jobs
 from api.native import models as catalog
 from api.openapi import describe
+from metrics.reading import Reader
 from models import migrate
 from settings import Settings
 from tasks.engine import Engine
@@ -29,7 +30,9 @@ status and progress true, brings the video into its own storage and sends a sign
 
 
 #: All routes but the dialects'.
-ROUTERS = tuple(module.router for module in (jobs, content, catalog, deliveries, health, callbacks))
+ROUTERS = tuple(
+    module.router for module in (jobs, content, catalog, deliveries, health, metrics, callbacks)
+)
 
 
 class _Api(FastAPI):
@@ -84,6 +87,7 @@ async def _lifespan(
     front = Front(
         engine=engine,
         keyring=Keyring(engine.database),
+        metrics=Reader(engine.database),
         hinter=hinter(),
         revision=await asyncio.to_thread(migrate.newest),
     )

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Keyring
+from metrics.reading import Reader
 from models.database import DatabaseAway
 from models.keys import Key
 from models.state import Hint, What
@@ -35,6 +36,7 @@ class Front:
 
     engine: Engine
     keyring: Keyring
+    metrics: Reader
     hinter: Nudger
     #: The newest migration in this code.
     revision: str

@@ -1,0 +1,47 @@
+"""`GET /metrics`: the gauges, for a scraper on this machine or one with an admin key."""
+
+import ipaddress
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.front import front_of, in_time
+from api.openapi import failures
+from models.failure import RequestRefused
+
+router = APIRouter(tags=["Operations"])
+
+#: Set by a proxy: the caller is not on this machine then, whatever the socket says.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+@router.get(
+    "/metrics",
+    summary="Gauges for Prometheus",
+    responses={
+        200: {"description": "Prometheus' text format", "content": {"text/plain": {}}},
+        401: failures()[401],
+        503: failures()[503],
+    },
+    response_class=Response,
+)
+async def metrics(request: Request) -> Response:
+    """Depth and age of due work, jobs by state, attempts in doubt. No tenant's data."""
+    front = front_of(request)
+    if not _is_local(request):
+        key = await in_time(front.keyring.identify(request.headers.get("authorization")))
+        if not key.is_admin:
+            msg = "metrics need an admin key: longtake keys create --admin"
+            raise RequestRefused(msg, type="authentication_error", param="Authorization")
+    return Response(await in_time(front.metrics.read()), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_local(request: Request) -> bool:
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Numbers for operators: gauges read from the database, in Prometheus' text format."""

@@ -1,0 +1,75 @@
+"""The gauges: each is a name, a help text, its labels and the SQL that reads it.
+
+Names follow OpenTelemetry's conventions as Prometheus writes them: a unit as suffix, no `_total` on
+a gauge. No label holds a job, a tenant, a worker or an address: receivers' hosts are summed up.
+Every statement reads rows that are due or unfinished, never the table of all jobs.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge:
+    """One family of samples; `sql` returns a column per label and a column `value`."""
+
+    name: str
+    help: str
+    sql: str
+    labels: tuple[str, ...] = ()
+
+
+#: Due rows by kind and lane; a delivery's lane is a receiver's host, and stays out.
+_DUE = """
+SELECT what, CASE WHEN what = 'deliver' THEN '' ELSE lane END AS lane, {value} AS value
+FROM due WHERE lease IS NULL AND at <= now() GROUP BY 1, 2
+"""
+
+GAUGES: Final = (
+    Gauge(
+        name="longtake_jobs",
+        help="Jobs that are not final, by state.",
+        labels=("state",),
+        # Each job that is not final has a due row for its deadline.
+        sql="""
+        SELECT job.state, count(*) AS value FROM due JOIN job ON job.id = due.id
+        WHERE due.what = 'expire' GROUP BY 1
+        """,
+    ),
+    Gauge(
+        name="longtake_due_rows",
+        help="Rows that are due and that no worker has claimed, by kind of work and lane.",
+        labels=("what", "lane"),
+        sql=_DUE.format(value="count(*)"),
+    ),
+    Gauge(
+        name="longtake_due_oldest_seconds",
+        help="Seconds since the oldest unclaimed row came due, by kind of work and lane.",
+        labels=("what", "lane"),
+        sql=_DUE.format(value="extract(epoch FROM now() - min(at))::float8"),
+    ),
+    Gauge(
+        name="longtake_due_set_aside_rows",
+        help="Rows set aside because our own work on them failed, by kind of work.",
+        labels=("what",),
+        sql="SELECT what, count(*) AS value FROM due WHERE faults > 0 GROUP BY 1",
+    ),
+    Gauge(
+        name="longtake_attempts_unknown",
+        help="Attempts whose provider's answer was lost and that a look-up may still settle.",
+        sql="SELECT count(*) AS value FROM due WHERE what = 'look_up'",
+    ),
+    Gauge(
+        name="longtake_attempts_parked",
+        help="Attempts held back after a restore, since they may have been sent before it.",
+        sql="""
+        SELECT count(*) AS value FROM due JOIN attempt ON attempt.id = due.id
+        WHERE due.what = 'submit' AND attempt.parked_at IS NOT NULL
+        """,
+    ),
+    Gauge(
+        name="longtake_intake_failures",
+        help="Requests from the broker that could not be accepted and that are still listed.",
+        sql="SELECT count(*) AS value FROM intake_failure",
+    ),
+)

@@ -1,0 +1,88 @@
+"""Prometheus' own parser reads `/metrics`, and its samples are what the rows say."""
+
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from metrics.gauges import GAUGES
+from metrics.reading import Reader
+from models.keys import create_key
+from tests.integration.api.conftest import Api
+
+pytestmark = pytest.mark.anyio
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def one(found: dict[Any, float], name: str, **labels: str) -> float | None:
+    return found.get((name, frozenset(labels.items())))
+
+
+async def test_the_samples_are_what_the_rows_say(api: Api) -> None:
+    jobs = [await api.submit(webhook_url="https://203.0.114.1/hook/secret") for _ in range(3)]
+    await api.http.post(f"/v1/video/generations/{jobs[0]['id']}/cancel")
+    await api.fetch("UPDATE due SET at = now() - interval '30 s' WHERE what = 'submit'")
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    assert one(found, "longtake_jobs", state="pending") == 2
+    assert one(found, "longtake_jobs", state="cancelled") is None
+    assert one(found, "longtake_due_rows", what="submit", lane="runway") == 2
+    oldest = one(found, "longtake_due_oldest_seconds", what="submit", lane="runway")
+    assert oldest is not None
+    assert 30 <= oldest < 60
+    assert one(found, "longtake_due_rows", what="deliver", lane="") == 1
+    assert {name for name, _ in found} <= {gauge.name for gauge in GAUGES}
+
+
+async def test_no_sample_tells_of_a_tenant_or_an_address(api: Api) -> None:
+    job = await api.submit(webhook_url="https://203.0.114.1:8443/hook/secret")
+    await api.http.post(f"/v1/video/generations/{job['id']}/cancel")
+
+    text = (await api.http.get("/metrics")).text
+
+    for secret in ("203.0.114.1", "hook", "default", job["id"]):
+        assert secret not in text
+
+
+async def test_many_scrapers_read_once(api: Api) -> None:
+    now = [100.0]
+    reader = Reader(api.front.engine.database, clock=lambda: now[0])
+    before = await reader.read()
+    await api.submit()
+    assert await reader.read() == before
+    now[0] += 60
+    assert b'longtake_jobs{state="pending"} 1.0' in await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "is_admin", "status"),
+    [
+        ("127.0.0.1", {}, None, 200),
+        ("::1", {}, None, 200),
+        ("192.0.2.7", {}, None, 401),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}, None, 401),
+        ("192.0.2.7", {}, False, 401),
+        ("192.0.2.7", {}, True, 200),
+    ],
+)
+async def test_who_may_scrape(
+    api: Api, client: str, headers: dict[str, str], *, is_admin: bool | None, status: int
+) -> None:
+    if is_admin is not None:
+        _, plain = await api.front.engine.database.run(
+            lambda connection: create_key(connection, "ops", is_admin=is_admin)
+        )
+        headers = {**headers, "Authorization": f"Bearer {plain}"}
+    transport = httpx.ASGITransport(app=api.app, client=(client, 9))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        answer = await http.get("/metrics", headers=headers)
+    assert answer.status_code == status
