@@ -147,17 +147,17 @@ def _body(ask: Ask) -> dict[str, Any]:
     fields = _fields_of(ask.upstream)
     body = {
         "model": ask.upstream,
-        "prompt": ask.prompt,
+        "prompt": ask.scene.prompt,
         "aspect_ratio": ask.aspect_ratio if fields.aspect_ratio else None,
         "duration": ask.duration_seconds,
         "resolution": ask.resolution if fields.resolution else None,
-        "image_url": ask.image,
-        fields.last_image: ask.last_image,
-        "image_urls": list(ask.reference_images) or None,
-        "negative_prompt": ask.negative_prompt,
-        "cfg_scale": ask.cfg_scale,
-        "seed": ask.seed,
-        "generate_audio": ask.audio,
+        "image_url": ask.scene.image,
+        fields.last_image: ask.scene.last_image,
+        "image_urls": list(ask.scene.reference_images) or None,
+        "negative_prompt": ask.scene.negative_prompt,
+        "cfg_scale": ask.scene.cfg_scale,
+        "seed": ask.scene.seed,
+        "generate_audio": ask.scene.audio,
     }
     return without_none(body)
 

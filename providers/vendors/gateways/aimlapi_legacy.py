@@ -51,12 +51,12 @@ def _path(vendor: str) -> str:
 def _body(ask: Ask, *, model: str) -> dict[str, Any]:
     body = {
         "model": model,
-        "prompt": ask.prompt,
+        "prompt": ask.scene.prompt,
         "ratio": ask.aspect_ratio,
-        "image_url": ask.image,
-        "last_image_url": ask.last_image,
+        "image_url": ask.scene.image,
+        "last_image_url": ask.scene.last_image,
         "duration": ask.duration_seconds,
-        "seed": ask.seed,
-        "watermark": ask.watermark,
+        "seed": ask.scene.seed,
+        "watermark": ask.scene.watermark,
     }
     return without_none(body)

@@ -80,7 +80,7 @@ class KlingLegacy(KlingApi):
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v1/videos/text2video, or …/image2video with a first frame."""
-        kind = IMAGE if ask.image else TEXT
+        kind = IMAGE if ask.scene.image else TEXT
         response = yield Call(
             method="POST",
             path=f"/v1/videos/{kind}",
@@ -103,7 +103,7 @@ class KlingLegacy(KlingApi):
 
     def look_up(self, ask: Ask) -> Flow[Found]:
         """GET /v1/videos/{kind}/{external_task_id}: the same path accepts our external id."""
-        kind = IMAGE if ask.image else TEXT
+        kind = IMAGE if ask.scene.image else TEXT
         response = yield _task_named(kind, ask.marker)
         if response.status == NOT_FOUND:
             self.check_absence(response)
@@ -136,15 +136,15 @@ def _body(ask: Ask) -> dict[str, Any]:
     """The flat body of both kinds; with an image, the image decides the aspect ratio."""
     body = {
         "model_name": ask.upstream,
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
+        "prompt": ask.scene.prompt,
+        "negative_prompt": ask.scene.negative_prompt,
         "duration": str(ask.duration_seconds),
         "mode": MODES[ask.resolution],
-        "aspect_ratio": None if ask.image else ask.aspect_ratio,
-        "cfg_scale": ask.cfg_scale,
-        "sound": None if ask.audio is None else ("on" if ask.audio else "off"),
-        "image": picture(ask.image) if ask.image else None,
-        "image_tail": picture(ask.last_image) if ask.last_image else None,
+        "aspect_ratio": None if ask.scene.image else ask.aspect_ratio,
+        "cfg_scale": ask.scene.cfg_scale,
+        "sound": None if ask.scene.audio is None else ("on" if ask.scene.audio else "off"),
+        "image": picture(ask.scene.image) if ask.scene.image else None,
+        "image_tail": picture(ask.scene.last_image) if ask.scene.last_image else None,
         "external_task_id": ask.marker,
         "callback_url": ask.callback_url,
     }

@@ -122,12 +122,12 @@ def _body(ask: Ask) -> dict[str, Any]:
     return without_none(
         {
             "model": ask.upstream,
-            "prompt": ask.prompt,
+            "prompt": ask.scene.prompt,
             "duration": ask.duration_seconds,
             "resolution": ask.resolution.upper(),
-            "first_frame_image": ask.image,
-            "last_frame_image": ask.last_image,
-            "aigc_watermark": ask.watermark,
+            "first_frame_image": ask.scene.image,
+            "last_frame_image": ask.scene.last_image,
+            "aigc_watermark": ask.scene.watermark,
             "callback_url": ask.callback_url,
         }
     )

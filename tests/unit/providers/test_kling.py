@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.failure import Fault
+from models.scene import Scene
 from providers.answers import Undocumented
 from providers.base import Account, Ask, Call, Flow, Found, Phase, ProviderError, Update
 from providers.vendors.kling.kling import Kling
@@ -21,7 +22,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="kling-3.0",
-    prompt="a cat",
+    scene=Scene(prompt="a cat"),
     duration_seconds=5,
     resolution="720p",
     aspect_ratio="16:9",
@@ -192,7 +193,11 @@ def test_the_older_look_up_compares_our_id_too() -> None:
 
 
 def test_an_older_task_is_asked_for_where_it_was_made() -> None:
-    picture = replace(ASK, upstream="kling-v2-6", image="https://pictures.example.com/a.png")
+    picture = replace(
+        ASK,
+        upstream="kling-v2-6",
+        scene=Scene(prompt=ASK.scene.prompt, image="https://pictures.example.com/a.png"),
+    )
     call, accepted = answered(KlingLegacy().submit(picture), {"code": 0, "data": {"task_id": "7"}})
     assert call.path == "/v1/videos/image2video"
     assert accepted.operation_id == "image2video/7"
