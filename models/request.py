@@ -23,7 +23,10 @@ class VideoRequest(Scene[Picture]):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: Text = Field(
-        default=DEFAULT_MODEL, min_length=1, max_length=128, description="See `GET /v1/models`"
+        default=DEFAULT_MODEL,
+        min_length=1,
+        max_length=128,
+        description="Model name or alias; see /v1/models",
     )
     gate: None = Field(default=None, description="Reserved: not supported yet")
     duration_seconds: int | None = Field(default=None, ge=1, le=600, description="Seconds")
