@@ -1,11 +1,9 @@
 """Kling's first endpoints, with the model in the body: https://kling.ai/document-api (2026)."""
 
-import base64
-import hashlib
-import hmac
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
+
+import jwt
 
 from providers import answers
 from providers.base import (
@@ -117,19 +115,8 @@ class KlingLegacy(KlingApi):
 
 def token_of(access_key: str, secret_key: str, *, now: float) -> str:
     """A JWT as the vendor documents it: HS256, with `iss`, `exp` and `nbf`."""
-    header = {"alg": "HS256", "typ": "JWT"}
     claims = {"iss": access_key, "exp": int(now) + TOKEN_LIVES, "nbf": int(now) - TOKEN_BEGINS}
-    signed = ".".join(_base64url(_compact(part)) for part in (header, claims))
-    signature = hmac.digest(secret_key.encode(), signed.encode(), hashlib.sha256)
-    return f"{signed}.{_base64url(signature)}"
-
-
-def _compact(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode()
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    return jwt.encode(claims, secret_key, algorithm="HS256")
 
 
 def _body(ask: Ask) -> dict[str, Any]:
