@@ -229,6 +229,11 @@ class Provider(Protocol):
     #: Variable with the secret for callback signatures; None if callbacks are unsigned.
     callback_secret: ClassVar[str | None] = None
 
+    def variables(self) -> frozenset[str]:
+        """Every variable that the provider reads."""
+        wanted = {self.base_variable, *(name for names in self.credentials for name in names)}
+        return frozenset(wanted | ({self.callback_secret} if self.callback_secret else set()))
+
     def account(self, variables: Mapping[str, str], *, base_url: str | None) -> Account:
         """The account for the vendor's variables; reads any files they point to, once.
 
