@@ -112,26 +112,28 @@ def _path(operation_id: str) -> str:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     body = {
         "model": ask.upstream,
-        "promptText": ask.scene.prompt,
+        "promptText": scene.prompt,
         "promptImage": _pictures(ask),
         "ratio": f"{ask.width}:{ask.height}",
         "duration": ask.duration_seconds,
-        "seed": ask.scene.seed,
-        "audio": ask.scene.audio,
-        "negativePrompt": ask.scene.negative_prompt,
-        "cfgScale": ask.scene.cfg_scale,
+        "seed": scene.seed,
+        "audio": scene.audio,
+        "negativePrompt": scene.negative_prompt,
+        "cfgScale": scene.cfg_scale,
     }
     return without_none(body)
 
 
 def _pictures(ask: Ask) -> str | list[dict[str, str]] | None:
-    if ask.scene.image is None or ask.scene.last_image is None:
-        return ask.scene.image
+    scene = ask.scene
+    if scene.image is None or scene.last_image is None:
+        return scene.image
     return [
-        {"uri": ask.scene.image, "position": "first"},
-        {"uri": ask.scene.last_image, "position": "last"},
+        {"uri": scene.image, "position": "first"},
+        {"uri": scene.last_image, "position": "last"},
     ]
 
 

@@ -241,32 +241,34 @@ def _endpoint(ask: Ask) -> str:
 
 def _input(ask: Ask) -> dict[str, Any]:
     """The model's input; models outside the catalogue get the most common field names."""
+    scene = ask.scene
     shared: dict[str, Any] = {
-        "prompt": ask.scene.prompt,
-        "negative_prompt": ask.scene.negative_prompt,
-        "seed": ask.scene.seed,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
+        "seed": scene.seed,
         "resolution": ask.resolution,
     }
     if ask.upstream != PIKA:
         return shared | _common(ask)
-    if ask.scene.image is None:
+    if scene.image is None:
         return shared | {"aspect_ratio": ask.aspect_ratio, "duration": ask.duration_seconds}
-    if ask.scene.last_image is None:
-        return shared | {"image_url": ask.scene.image, "duration": ask.duration_seconds}
+    if scene.last_image is None:
+        return shared | {"image_url": scene.image, "duration": ask.duration_seconds}
     return shared | {
-        "image_urls": [ask.scene.image, ask.scene.last_image],
+        "image_urls": [scene.image, scene.last_image],
         "transitions": [{"duration": ask.duration_seconds}],
     }
 
 
 def _common(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     return {
-        "image_url": ask.scene.image,
-        "end_image_url": ask.scene.last_image,
+        "image_url": scene.image,
+        "end_image_url": scene.last_image,
         "aspect_ratio": ask.aspect_ratio,
         "duration": ask.duration_seconds,
-        "cfg_scale": ask.scene.cfg_scale,
-        "generate_audio": ask.scene.audio,
+        "cfg_scale": scene.cfg_scale,
+        "generate_audio": scene.audio,
     }
 
 

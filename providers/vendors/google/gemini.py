@@ -154,10 +154,11 @@ def _body(ask: Ask) -> dict[str, Any]:
 
 def _input(ask: Ask) -> str | list[dict[str, Any]]:
     """The prompt alone, or one user step with the images before the prompt."""
-    pictures = [uri for uri in (ask.scene.image, *ask.scene.reference_images) if uri]
+    scene = ask.scene
+    pictures = [uri for uri in (scene.image, *scene.reference_images) if uri]
     if not pictures:
-        return ask.scene.prompt
-    content = [*map(_picture, pictures), {"type": "text", "text": ask.scene.prompt}]
+        return scene.prompt
+    content = [*map(_picture, pictures), {"type": "text", "text": scene.prompt}]
     return [{"type": "user_input", "content": content}]
 
 

@@ -35,13 +35,14 @@ def body(ask: Ask, **more: object) -> dict[str, Any]:
 
 
 def _instance(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     references = [
-        {"image": _picture(uri), "referenceType": "ASSET"} for uri in ask.scene.reference_images
+        {"image": _picture(uri), "referenceType": "ASSET"} for uri in scene.reference_images
     ]
     instance = {
-        "prompt": ask.scene.prompt,
-        "image": _picture(ask.scene.image) if ask.scene.image else None,
-        "lastFrame": _picture(ask.scene.last_image) if ask.scene.last_image else None,
+        "prompt": scene.prompt,
+        "image": _picture(scene.image) if scene.image else None,
+        "lastFrame": _picture(scene.last_image) if scene.last_image else None,
         "referenceImages": references or None,
     }
     return without_none(instance)

@@ -99,15 +99,16 @@ class Kling(KlingApi):
 
 def _body(ask: Ask) -> dict[str, Any]:
     """The body; with an image, `contents` replaces `prompt`."""
+    scene = ask.scene
     settings = {
         "resolution": ask.resolution,
-        "aspect_ratio": None if ask.scene.image else ask.aspect_ratio,
+        "aspect_ratio": None if scene.image else ask.aspect_ratio,
         "duration": ask.duration_seconds,
-        "audio": None if ask.scene.audio is None else ("native" if ask.scene.audio else "off"),
+        "audio": None if scene.audio is None else ("native" if scene.audio else "off"),
     }
     options = {"external_task_id": ask.marker, "callback_url": ask.callback_url}
     return {
-        **({"contents": _contents(ask)} if ask.scene.image else {"prompt": ask.scene.prompt}),
+        **({"contents": _contents(ask)} if scene.image else {"prompt": scene.prompt}),
         "settings": without_none(settings),
         "options": without_none(options),
     }

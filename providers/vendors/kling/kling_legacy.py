@@ -121,17 +121,18 @@ def token_of(access_key: str, secret_key: str, *, now: float) -> str:
 
 def _body(ask: Ask) -> dict[str, Any]:
     """The flat body of both kinds; with an image, the image decides the aspect ratio."""
+    scene = ask.scene
     body = {
         "model_name": ask.upstream,
-        "prompt": ask.scene.prompt,
-        "negative_prompt": ask.scene.negative_prompt,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
         "duration": str(ask.duration_seconds),
         "mode": MODES[ask.resolution],
-        "aspect_ratio": None if ask.scene.image else ask.aspect_ratio,
-        "cfg_scale": ask.scene.cfg_scale,
-        "sound": None if ask.scene.audio is None else ("on" if ask.scene.audio else "off"),
-        "image": picture(ask.scene.image) if ask.scene.image else None,
-        "image_tail": picture(ask.scene.last_image) if ask.scene.last_image else None,
+        "aspect_ratio": None if scene.image else ask.aspect_ratio,
+        "cfg_scale": scene.cfg_scale,
+        "sound": None if scene.audio is None else ("on" if scene.audio else "off"),
+        "image": picture(scene.image) if scene.image else None,
+        "image_tail": picture(scene.last_image) if scene.last_image else None,
         "external_task_id": ask.marker,
         "callback_url": ask.callback_url,
     }

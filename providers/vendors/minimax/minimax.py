@@ -119,15 +119,16 @@ def _code(answer: object) -> int:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     return without_none(
         {
             "model": ask.upstream,
-            "prompt": ask.scene.prompt,
+            "prompt": scene.prompt,
             "duration": ask.duration_seconds,
             "resolution": ask.resolution.upper(),
-            "first_frame_image": ask.scene.image,
-            "last_frame_image": ask.scene.last_image,
-            "aigc_watermark": ask.scene.watermark,
+            "first_frame_image": scene.image,
+            "last_frame_image": scene.last_image,
+            "aigc_watermark": scene.watermark,
             "callback_url": ask.callback_url,
         }
     )

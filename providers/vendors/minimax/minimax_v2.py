@@ -105,9 +105,10 @@ def _body(ask: Ask) -> dict[str, Any]:
 
 
 def _content(ask: Ask) -> Iterator[dict[str, Any]]:
-    yield {"type": "text", "text": ask.scene.prompt}
-    frames = (("first_frame", ask.scene.image), ("last_frame", ask.scene.last_image))
-    references = (("reference_image", url) for url in ask.scene.reference_images)
+    scene = ask.scene
+    yield {"type": "text", "text": scene.prompt}
+    frames = (("first_frame", scene.image), ("last_frame", scene.last_image))
+    references = (("reference_image", url) for url in scene.reference_images)
     for role, url in (*frames, *references):
         if url is not None:
             yield {"type": "image_url", "image_url": {"url": url}, "role": role}
