@@ -32,9 +32,12 @@ class VideoRequest(Scene[Picture]):
     duration_seconds: int | None = Field(default=None, ge=1, le=600, description="Seconds")
     resolution: str | None = Field(default=None, max_length=16, description="Such as 720p")
     aspect_ratio: str | None = Field(default=None, max_length=16, description="Such as 16:9")
-    #: "WIDTHxHEIGHT" in pixels; an alternative to resolution and aspect_ratio.
-    size: str | None = Field(default=None, pattern=r"^\d{2,5}x\d{2,5}$")
-    fps: int | None = Field(default=None, ge=1, le=240)
+    size: str | None = Field(
+        default=None,
+        pattern=r"^\d{2,5}x\d{2,5}$",
+        description="WIDTHxHEIGHT in pixels, in place of resolution and aspect_ratio",
+    )
+    fps: int | None = Field(default=None, ge=1, le=240, description="Frames per second")
     count: int = Field(default=1, ge=1, le=MAX_COUNT, description="Number of videos")
     metadata: Annotated[dict[str, Any], AfterValidator(storable)] | None = None
     webhook_url: str | None = Field(
@@ -44,16 +47,27 @@ class VideoRequest(Scene[Picture]):
         default=None, min_length=1, max_length=512, repr=False, description="Signs the webhook"
     )
     priority: Literal["low", "normal", "high"] = "normal"
-    #: Earliest start time (ISO 8601 with an offset).
-    run_at: datetime | None = None
-    deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
-    #: Time within the deadline in which a provider must accept the job.
-    start_within_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    run_at: datetime | None = Field(
+        default=None, description="Earliest start time, ISO 8601 with an offset"
+    )
+    deadline_seconds: int | None = Field(
+        default=None, ge=1, le=30 * 86_400, description="Total time the job may take"
+    )
+    start_within_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="Time in which a provider must accept the job",
+    )
     max_cost_usd: float | None = Field(default=None, gt=0, description="Maximum cost in US dollars")
-    #: What to do with a parameter that the model does not support.
-    unsupported: Literal["refuse", "ignore"] = "refuse"
-    #: What to do if a provider may have accepted an attempt; unset: the operator's setting.
-    unknown_policy: Literal["at_most_once", "at_least_once"] | None = None
+    unsupported: Literal["refuse", "ignore"] = Field(
+        default="refuse", description="What to do with a parameter that the model lacks"
+    )
+    unknown_policy: Literal["at_most_once", "at_least_once"] | None = Field(
+        default=None,
+        description="What to do if a provider may have accepted an attempt; null: the "
+        "operator's setting",
+    )
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -92,6 +106,7 @@ class VideoRequest(Scene[Picture]):
     @field_validator("reference_images", mode="before")
     @classmethod
     def _list_to_tuple(cls, value: object) -> object:
+        """Accept a JSON array, and null as an empty one."""
         return tuple(value or ()) if isinstance(value, list | None) else value
 
     @field_validator("prompt")
