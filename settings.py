@@ -23,50 +23,6 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-#: Vendors' own variable names for credentials and base URLs.
-VENDOR_VARIABLES = frozenset(
-    {
-        "AIMLAPI_API_KEY",
-        "AIMLAPI_BASE_URL",
-        "FAL_BASE_URL",
-        "FAL_KEY",
-        "FAL_WEBHOOK_JWKS",
-        "GEMINI_API_KEY",
-        "GOOGLE_ACCESS_TOKEN",
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "GOOGLE_CLOUD_LOCATION",
-        "GOOGLE_CLOUD_PROJECT",
-        "GOOGLE_GEMINI_BASE_URL",
-        "GOOGLE_VERTEX_BASE_URL",
-        "KLING_ACCESS_KEY",
-        "KLING_API_KEY",
-        "KLING_BASE_URL",
-        "KLING_SECRET_KEY",
-        "KLING_WEBHOOK_SECRET",
-        "LAYER_API_KEY",
-        "LAYER_BASE_URL",
-        "LAYER_GATE_ID",
-        "LUMAAI_API_KEY",
-        "LUMAAI_BASE_URL",
-        "LUMA_AGENTS_API_KEY",
-        "LUMA_BASE_URL",
-        "LUNOS_API_KEY",
-        "LUNOS_BASE_URL",
-        "MINIMAX_API_KEY",
-        "MINIMAX_BASE_URL",
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "OPENAI_WEBHOOK_SECRET",
-        "PERF_API_KEY",
-        "PERF_BASE_URL",
-        "REPLICATE_API_TOKEN",
-        "REPLICATE_BASE_URL",
-        "REPLICATE_WEBHOOK_SECRET",
-        "RUNWAYML_API_SECRET",
-        "RUNWAYML_BASE_URL",
-    }
-)
-
 #: File in which the embedded stack publishes its addresses to other local processes (mode 0600).
 STACK_FILE = "stack.json"
 
@@ -138,7 +94,10 @@ class Settings(BaseSettings):
     #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 
-    #: Vendors' own variables by name; see VENDOR_VARIABLES.
+    #: Variables of the environment without our prefix, of which `providers.registry` takes those
+    #: that a provider declares.
+    other_variables: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
+    #: Vendors' variables of the running stack, used if the environment has none.
     vendor: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
 
     @classmethod
@@ -254,9 +213,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     }
     if "database_url" not in values and "broker_url" not in values:
         values = _running_stack(Path(values.get("data_dir", ".longtake"))) | values
-    values["vendor"] = {name: source[name] for name in VENDOR_VARIABLES if source.get(name)} or (
-        values.get("vendor", {})
-    )
+    values["other_variables"] = {
+        name: value for name, value in source.items() if value and not name.startswith("LONGTAKE_")
+    }
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -282,12 +241,16 @@ def _running_stack(data_dir: Path) -> dict[str, Any]:
     return TypeAdapter(dict[str, Any]).validate_python(stack.get("settings", {}))
 
 
+#: Fields whose values no error message shows.
+_SECRET = ("secret_keys", "other_variables", "vendor", "database_url", "broker_url")
+
+
 def _describe(error: ValidationError) -> str:
     lines = []
     for issue in error.errors():
         message = issue["msg"].removeprefix("Value error, ")
         field = ".".join(str(part) for part in issue["loc"])
-        secret = field.startswith(("secret_keys", "vendor", "database_url", "broker_url"))
+        secret = field.startswith(_SECRET)
         given = "" if secret or not field else f" (it is {issue['input']!r})"
         name = f"LONGTAKE_{field.split('.')[0].upper()}: " if field else ""
         lines.append(f"{name}{message}{given}")

@@ -20,6 +20,7 @@ import psycopg
 import uvloop
 
 from benchmarks.rows import ids_of
+from providers.registry import vendor_variables
 from settings import current
 from transport.base import Request
 from transport.fast import FastClient
@@ -120,7 +121,7 @@ async def _aiohttp() -> AsyncIterator[Look]:
 
 
 def _vendor() -> tuple[str, dict[str, str]]:
-    vendor = current().vendor
+    vendor = vendor_variables(current())
     return vendor["RUNWAYML_BASE_URL"].get_secret_value(), {
         "accept": "application/json",
         "authorization": f"Bearer {vendor['RUNWAYML_API_SECRET'].get_secret_value()}",

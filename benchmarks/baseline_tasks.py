@@ -12,6 +12,7 @@ import httpx
 import psycopg
 from celery import Celery
 
+from providers.registry import vendor_variables
 from settings import current
 
 app = Celery("baseline", set_as_current=False)
@@ -44,7 +45,7 @@ def poll(attempt: str, operation: str) -> None:
 @cache
 def _vendor() -> httpx.Client:
     """First called in the child process, so that no connection is shared across the fork."""
-    vendor = current().vendor
+    vendor = vendor_variables(current())
     return httpx.Client(
         base_url=vendor["RUNWAYML_BASE_URL"].get_secret_value(),
         headers={

@@ -14,7 +14,8 @@ import psycopg
 
 from benchmarks.processes import Tree
 from models.migrate import upgrade
-from settings import VENDOR_VARIABLES, environment
+from providers.registry import VARIABLES
+from settings import environment
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
 
@@ -38,7 +39,7 @@ class Stand:
         kept = {
             name: value
             for name, value in environment().items()
-            if not name.startswith("LONGTAKE_") and name not in VENDOR_VARIABLES
+            if not name.startswith("LONGTAKE_") and name not in VARIABLES
         }
         return kept | {
             "LONGTAKE_DATABASE_URL": self.database_url,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,21 +21,11 @@ from pydantic import (
 )
 
 from models.failure import RequestRefused
+from models.scene import KNOBS
 from providers.registry import PROVIDERS
 from settings import Settings, SettingsError
 
 SHIPPED = Path(__file__).with_name("catalog.toml")
-
-#: Parameters that only some models support.
-Knob = Literal[
-    "seed",
-    "negative_prompt",
-    "cfg_scale",
-    "motion_bucket_id",
-    "person_generation",
-    "watermark",
-    "audio",
-]
 
 
 class CatalogError(SettingsError):
@@ -51,6 +42,15 @@ def _pixels(value: object) -> object:
     return value
 
 
+def _knob(name: str) -> str:
+    if name not in KNOBS:
+        msg = f"must be one of {', '.join(map(repr, KNOBS))}"
+        raise ValueError(msg)
+    return name
+
+
+#: The name of a generation parameter other than the prompt and the pictures.
+Knob = Annotated[str, AfterValidator(_knob)]
 #: Width and height in pixels, written "1280x720".
 Size = Annotated[tuple[int, int], BeforeValidator(_pixels)]
 #: Resolution class ("720p") to aspect ratio ("16:9") to size.
@@ -128,6 +128,7 @@ class Route(_Table):
     #: Frames per second delivered by default, and the alternatives on offer.
     fps: int = Field(ge=1)
     fps_choices: tuple[int, ...] = ()
+    #: Generation parameters that the provider takes for this model, besides pictures.
     carries: tuple[Knob, ...] = ()
     #: Default for `audio`; only if `carries` includes it.
     audio: bool | None = None

@@ -1,35 +1,16 @@
 """The plan of a job: one route with every value decided, stored as JSON with the job."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 
+from models.scene import JobReference, Picture, Scene
 from providers.base import Ask
 
-#: A URL or data URI, or `{"job_id": …}` for the last frame of an earlier job's video.
-PictureValue = str | dict[str, str]
-
 _NO_PICTURES: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """The creative parameters of a request that the route supports."""
-
-    prompt: str
-    negative_prompt: str | None = None
-    image: PictureValue | None = None
-    last_image: PictureValue | None = None
-    reference_images: tuple[PictureValue, ...] = ()
-    seed: int | None = None
-    cfg_scale: float | None = None
-    motion_bucket_id: int | None = None
-    person_generation: str | None = None
-    watermark: bool | None = None
-    audio: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +24,8 @@ class Plan:
     provider: str
     account: str
     upstream: str
-    scene: Scene = field(repr=False)
+    #: What the route supports of the requested parameters.
+    scene: Annotated[Scene[Picture], BeforeValidator(Scene.from_json)] = field(repr=False)
     #: Number of videos each attempt makes; the sum is the requested count.
     attempt_counts: tuple[int, ...]
     duration_seconds: int
@@ -80,15 +62,14 @@ class Plan:
             KeyError: `pictures` lacks a referenced job.
         """
 
-        def address(value: PictureValue | None) -> str | None:
-            return pictures[value["job_id"]] if isinstance(value, dict) else value
+        def uri(picture: Picture) -> str:
+            return pictures[picture.job_id] if isinstance(picture, JobReference) else picture
 
-        scene = self.scene
         return Ask(
             attempt_id=attempt_id,
             marker=marker,
             upstream=self.upstream,
-            prompt=scene.prompt,
+            scene=self.scene.varied(variation).with_pictures(uri),
             duration_seconds=self.duration_seconds,
             resolution=self.resolution,
             aspect_ratio=self.aspect_ratio,
@@ -96,25 +77,17 @@ class Plan:
             height=self.height,
             count=count,
             fps=self.fps if self.fps_is_sent else None,
-            seed=None if scene.seed is None else (scene.seed + variation) % 2**32,
-            negative_prompt=scene.negative_prompt,
-            image=address(scene.image),
-            last_image=address(scene.last_image),
-            reference_images=tuple(
-                picture for value in scene.reference_images if (picture := address(value))
-            ),
-            cfg_scale=scene.cfg_scale,
-            motion_bucket_id=scene.motion_bucket_id,
-            person_generation=scene.person_generation,
-            watermark=scene.watermark,
-            audio=scene.audio,
             callback_url=callback_url,
         )
 
     @property
     def job_references(self) -> tuple[str, ...]:
         """Ids of the jobs whose last frames are used as images."""
-        return tuple(value["job_id"] for value in self._pictures() if isinstance(value, dict))
+        return tuple(
+            picture.job_id
+            for _, picture in self.scene.pictures()
+            if isinstance(picture, JobReference)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; contains the prompt and images, so store it encrypted."""
@@ -125,11 +98,6 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> "Plan":
         """Inverse of `to_json`; unknown fields from a newer version are ignored."""
         return _PLANS.validate_python(values)
-
-    def _pictures(self) -> Iterator[PictureValue | None]:
-        yield self.scene.image
-        yield self.scene.last_image
-        yield from self.scene.reference_images
 
 
 _PLANS: Final = TypeAdapter(Plan)

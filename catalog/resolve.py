@@ -5,25 +5,12 @@ from decimal import ROUND_CEILING, Decimal
 from typing import NoReturn
 
 from catalog.models import Catalog, Frames, Model, Route
-from catalog.plan import PictureValue, Plan, Scene
+from catalog.plan import Plan
 from models.failure import RequestRefused
-from models.request import JobReference, Picture, VideoRequest
+from models.request import VideoRequest
+from models.scene import OPTIONAL, PICTURES, Picture, Scene
 from providers.base import Account
 from providers.registry import PROVIDERS, missing_variables
-
-#: Parameters that a model may not support.
-OPTIONAL = (
-    "seed",
-    "negative_prompt",
-    "cfg_scale",
-    "motion_bucket_id",
-    "person_generation",
-    "watermark",
-    "audio",
-    "image",
-    "last_image",
-    "reference_images",
-)
 
 
 def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Account]) -> Plan:
@@ -58,7 +45,9 @@ def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Accou
     ignored = _unsupported(request, route)
     if ignored and request.unsupported == "refuse":
         _refuse_unsupported(request, route, ignored[0])
-    scene = _scene(request, route, ignored)
+    scene = request.scene(without=ignored)
+    if scene.audio is None:
+        scene = scene.model_copy(update={"audio": route.audio})
     _check_prompt(request, route)
     _check_pictures(request, route, scene)
     duration = _duration(request, route)
@@ -121,37 +110,11 @@ def _refuse_unsupported(request: VideoRequest, route: Route, name: str) -> NoRet
     if name == "fps":
         allowed = _listed(sorted({route.fps, *route.fps_choices}))
         _refuse("fps", f"must be {allowed} for the {request.model} model (it is {value})")
-    is_picture = name in {"image", "last_image", "reference_images"}
-    shown = "an image" if is_picture else repr(value)[:64]
+    shown = "an image" if name in PICTURES else repr(value)[:64]
     takes = (
         f"it takes {', '.join(route.takes)}" if route.takes else "it takes no optional parameters"
     )
     _refuse(name, f"is not supported by the {request.model} model (it is {shown}); {takes}")
-
-
-def _scene(request: VideoRequest, route: Route, ignored: tuple[str, ...]) -> Scene:
-    """The scene without ignored parameters, with the route's defaults."""
-    left_out: Mapping[str, None] = dict.fromkeys(ignored)
-    scene = request.model_copy(update=left_out)
-    return Scene(
-        prompt=scene.prompt,
-        negative_prompt=scene.negative_prompt,
-        image=_picture(scene.image),
-        last_image=_picture(scene.last_image),
-        reference_images=tuple(
-            value for each in scene.reference_images or () if (value := _picture(each))
-        ),
-        seed=scene.seed,
-        cfg_scale=scene.cfg_scale,
-        motion_bucket_id=scene.motion_bucket_id,
-        person_generation=scene.person_generation,
-        watermark=scene.watermark,
-        audio=route.audio if scene.audio is None else scene.audio,
-    )
-
-
-def _picture(value: Picture | None) -> PictureValue | None:
-    return {"job_id": value.job_id} if isinstance(value, JobReference) else value
 
 
 def _check_prompt(request: VideoRequest, route: Route) -> None:
@@ -164,7 +127,7 @@ def _check_prompt(request: VideoRequest, route: Route) -> None:
         )
 
 
-def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
+def _check_pictures(request: VideoRequest, route: Route, scene: Scene[Picture]) -> None:
     if route.image == "required" and scene.image is None:
         _refuse("image", f"is required for the {request.model} model")
     if route.last_image == "with_image" and scene.last_image and not scene.image:
@@ -172,14 +135,11 @@ def _check_pictures(request: VideoRequest, route: Route, scene: Scene) -> None:
     if (given := len(scene.reference_images)) > route.reference_images:
         most = f"exceeds maximum of {route.reference_images} for {request.model} model"
         _refuse("reference_images", f"{most} (there are {given})")
-    pictures = {"image": scene.image, "last_image": scene.last_image}
-    pictures |= {f"reference_images.{at}": one for at, one in enumerate(scene.reference_images)}
-    for name, picture in pictures.items():
-        if picture is not None:
-            _check_picture(request, route, name, picture)
+    for name, picture in scene.pictures():
+        _check_picture(request, route, name, picture)
 
 
-def _check_picture(request: VideoRequest, route: Route, name: str, picture: PictureValue) -> None:
+def _check_picture(request: VideoRequest, route: Route, name: str, picture: Picture) -> None:
     longest = route.data_uri_bytes
     if not isinstance(picture, str):
         if longest == 0:

@@ -1,4 +1,4 @@
-"""`longtake intake`: requests that came over the broker and could not be accepted, and why."""
+"""`longtake intake`: requests from the broker that were rejected, and why."""
 
 import asyncio
 from dataclasses import asdict
@@ -14,38 +14,36 @@ from models.database import Database
 from models.intake_failures import ListedFailure, list_intake_failures
 from settings import load
 
-app = typer.Typer(
-    help="Requests sent over the broker that could not be accepted.", no_args_is_help=True
-)
+app = typer.Typer(help="Requests from the broker that were rejected.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Makes `list` a command of the group, though it is the only one."""
+    """Make `list` a subcommand: Typer would run a group's only command without its name."""
 
 
 @app.command("list")
 def list_(
     *,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    most: Annotated[int, typer.Option(min=1, max=10_000, help="As many at most.")] = 100,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's requests.")] = None,
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of requests.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List them, the newest first: whose, which message, which field, and why."""
+    """List rejected requests, newest first, with tenant, task, field and reason."""
     found = asyncio.run(_found(tenant, most))
     if as_json:
         show.as_json([asdict(one) | {"at": one.at.isoformat()} for one in found])
         return
     if not found:
-        show.say("Every request that came over the broker was accepted.")
+        show.say("No request from the broker was rejected.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when", "tenant", "task", "code", "field", "reason"):
         table.add_column(name, no_wrap=name != "reason")
     for one in found:
         when, field = f"{one.at:%Y-%m-%d %H:%M}", one.param or ""
-        words = Text(one.message)  # a sender's words may look like markup
-        table.add_row(when, one.tenant or "", one.task_id, one.code, Text(field), words)
+        reason = Text(one.message)  # a sender's text may look like markup
+        table.add_row(when, one.tenant or "", one.task_id, one.code, Text(field), reason)
     show.out.print(table)
 
 

@@ -1,10 +1,8 @@
 """The job commands: submit, get, wait, list, cancel."""
 
-import base64
-import mimetypes
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +10,7 @@ from cli import show
 from cli.api import Api, Json
 from cli.errors import JobFailed, Refused
 from cli.options import ApiKey, ApiUrl, AsJson, connect
+from cli.parameters import body_of, with_parameters
 from cli.waiting import wait_for
 
 PANEL = "Jobs"
@@ -34,24 +33,10 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(cancel)
 
 
+@with_parameters
 def submit(
     prompt: Annotated[str, typer.Argument(help="What the video shows; - reads standard input.")],
     *,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="See `models`.")] = None,
-    duration: Annotated[int | None, typer.Option("--duration", "-d", help="Seconds.")] = None,
-    resolution: Annotated[str | None, typer.Option(help="Such as 720p.")] = None,
-    aspect_ratio: Annotated[str | None, typer.Option(help="Such as 16:9.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives a similar video.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to leave out.")] = None,
-    count: Annotated[int | None, typer.Option(help="How many videos.")] = None,
-    image: Annotated[str | None, typer.Option(help="The first frame: a file or a URL.")] = None,
-    audio: Annotated[bool | None, typer.Option(help="With sound or without.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Maximum cost in US dollars.")] = None,
-    webhook_url: Annotated[str | None, typer.Option(help="Called when the job ends.")] = None,
-    webhook_secret: Annotated[
-        str | None,
-        typer.Option(envvar="LONGTAKE_WEBHOOK_SECRET", help="Signs the webhook."),
-    ] = None,
     app_id: Annotated[
         str | None, typer.Option(help="App the job is for, in usage reports.")
     ] = None,
@@ -63,6 +48,7 @@ def submit(
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Submit a video generation and print the job's id.
 
@@ -70,21 +56,7 @@ def submit(
 
     or: [cyan]longtake submit "A paper boat" -m veo-3 -d 4 --out boat.mp4[/]
     """
-    body = _body(
-        prompt=_typed(prompt),
-        model=model,
-        duration_seconds=duration,
-        resolution=resolution,
-        aspect_ratio=aspect_ratio,
-        seed=seed,
-        negative_prompt=negative_prompt,
-        count=count,
-        image=_picture(image),
-        audio=audio,
-        max_cost_usd=max_cost,
-        webhook_url=webhook_url,
-        webhook_secret=webhook_secret,
-    )
+    body = {"prompt": _typed(prompt), **body_of(given)}
     with connect(api_url, api_key) as api:
         job = api.submit(body, app_id=app_id, idempotency_key=idempotency_key)
         if wait or out:
@@ -180,21 +152,5 @@ def _why(job: Json) -> str:
     return f"{job['id']} {job['status']}" + (f": {reason}" if reason else "")
 
 
-def _body(**fields: object) -> Json:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _typed(prompt: str) -> str:
     return sys.stdin.read().strip() if prompt == "-" else prompt
-
-
-def _picture(given: str | None) -> str | None:
-    """A URL unchanged, or a file as a data URI."""
-    if given is None or given.startswith(("https://", "http://", "data:")):
-        return given
-    try:
-        content = Path(given).read_bytes()
-    except OSError as error:
-        raise Refused(f"cannot read --image {given}: {error.strerror}") from error
-    kind = mimetypes.guess_type(given)[0] or "image/png"
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

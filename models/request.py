@@ -1,73 +1,73 @@
 """The native request, validated field by field before a row exists."""
 
-import math
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator
 
 from models.failure import RequestRefused
+from models.scene import Picture, Scene, Text, storable
 
 DEFAULT_MODEL = "runway-gen3"
 #: Maximum videos per job.
 MAX_COUNT = 10
-#: Maximum nesting of objects and lists in `metadata`.
-MOST_NESTED = 32
 #: Years in which a job may start, so that its deadline is a valid datetime.
 _YEARS = range(1970, 9001)
 
 
-class JobReference(BaseModel):
-    """The last frame of an earlier job's video."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    job_id: str = Field(min_length=1, max_length=64)
-
-
-#: An http(s) URL, a data URI, or an earlier job's last frame.
-Picture = str | JobReference
-
-
-class VideoRequest(BaseModel):
+class VideoRequest(Scene[Picture]):
     """The body of `POST /v1/video/generations`; unset fields take the model's defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: str = Field(min_length=1, max_length=20_000)
-    model: str = Field(default=DEFAULT_MODEL, min_length=1, max_length=128)
+    model: Text = Field(
+        default=DEFAULT_MODEL,
+        min_length=1,
+        max_length=128,
+        description="Model name or alias; see /v1/models",
+    )
     gate: None = Field(default=None, description="Reserved: not supported yet")
-    duration_seconds: int | None = Field(default=None, ge=1, le=600)
-    resolution: str | None = Field(default=None, max_length=16)
-    aspect_ratio: str | None = Field(default=None, max_length=16)
-    #: "WIDTHxHEIGHT" in pixels; an alternative to resolution and aspect_ratio.
-    size: str | None = Field(default=None, pattern=r"^\d{2,5}x\d{2,5}$")
-    fps: int | None = Field(default=None, ge=1, le=240)
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
-    negative_prompt: str | None = Field(default=None, max_length=20_000)
-    count: int = Field(default=1, ge=1, le=MAX_COUNT)
-    image: Picture | None = None
-    last_image: Picture | None = None
-    reference_images: tuple[Picture, ...] | None = Field(default=None, max_length=16)
-    cfg_scale: float | None = Field(default=None, ge=0, le=100)
-    motion_bucket_id: int | None = Field(default=None, ge=1, le=255)
-    person_generation: Literal["allow_all", "allow_adult", "dont_allow"] | None = None
-    watermark: bool | None = None
-    audio: bool | None = None
-    metadata: dict[str, Any] | None = None
-    webhook_url: str | None = Field(default=None, max_length=2_048)
-    webhook_secret: str | None = Field(default=None, min_length=1, max_length=512, repr=False)
+    duration_seconds: int | None = Field(default=None, ge=1, le=600, description="Seconds")
+    resolution: str | None = Field(default=None, max_length=16, description="Such as 720p")
+    aspect_ratio: str | None = Field(default=None, max_length=16, description="Such as 16:9")
+    size: str | None = Field(
+        default=None,
+        pattern=r"^\d{2,5}x\d{2,5}$",
+        description="WIDTHxHEIGHT in pixels, in place of resolution and aspect_ratio",
+    )
+    fps: int | None = Field(default=None, ge=1, le=240, description="Frames per second")
+    count: int = Field(default=1, ge=1, le=MAX_COUNT, description="Number of videos")
+    metadata: Annotated[dict[str, Any], AfterValidator(storable)] | None = None
+    webhook_url: str | None = Field(
+        default=None, max_length=2_048, description="URL to call when the job ends"
+    )
+    webhook_secret: str | None = Field(
+        default=None, min_length=1, max_length=512, repr=False, description="Signs the webhook"
+    )
     priority: Literal["low", "normal", "high"] = "normal"
-    #: Earliest start time (ISO 8601 with an offset).
-    run_at: datetime | None = None
-    deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
-    #: Time within the deadline in which a provider must accept the job.
-    start_within_seconds: int | None = Field(default=None, ge=1, le=30 * 86_400)
-    max_cost_usd: float | None = Field(default=None, gt=0)
-    #: What to do with a parameter that the model does not support.
-    unsupported: Literal["refuse", "ignore"] = "refuse"
-    #: What to do if a provider may have accepted an attempt; unset: the operator's setting.
-    unknown_policy: Literal["at_most_once", "at_least_once"] | None = None
+    run_at: datetime | None = Field(
+        default=None, description="Earliest start time, ISO 8601 with an offset"
+    )
+    deadline_seconds: int | None = Field(
+        default=None, ge=1, le=30 * 86_400, description="Total time the job may take"
+    )
+    start_within_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="Time in which a provider must accept the job",
+    )
+    max_cost_usd: float | None = Field(default=None, gt=0, description="Maximum cost in US dollars")
+    unsupported: Literal["refuse", "ignore"] = Field(
+        default="refuse", description="What to do with a parameter that the model lacks"
+    )
+    unknown_policy: Literal["at_most_once", "at_least_once"] | None = Field(
+        default=None,
+        description="What to do if a provider may have accepted an attempt; null: the "
+        "operator's setting",
+    )
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -81,11 +81,6 @@ class VideoRequest(BaseModel):
     def _whole_seconds(cls, value: object) -> object:
         """Accept 8.0 as 8: JSON has one number type."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
-
-    @field_validator("cfg_scale", "max_cost_usd", mode="before")
-    @classmethod
-    def _any_number(cls, value: object) -> object:
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("run_at", mode="before")
     @classmethod
@@ -111,7 +106,8 @@ class VideoRequest(BaseModel):
     @field_validator("reference_images", mode="before")
     @classmethod
     def _list_to_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+        """Accept a JSON array, and null as an empty one."""
+        return tuple(value or ()) if isinstance(value, list | None) else value
 
     @field_validator("prompt")
     @classmethod
@@ -121,12 +117,6 @@ class VideoRequest(BaseModel):
             raise ValueError(msg)
         return prompt
 
-    @field_validator("prompt", "negative_prompt", "model", "metadata")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        _check_storable(value)
-        return value
-
     @field_validator("image", "last_image")
     @classmethod
     def _picture(cls, value: Picture | None) -> Picture | None:
@@ -134,8 +124,8 @@ class VideoRequest(BaseModel):
 
     @field_validator("reference_images")
     @classmethod
-    def _pictures(cls, values: tuple[Picture, ...] | None) -> tuple[Picture, ...] | None:
-        for value in values or ():
+    def _pictures(cls, values: tuple[Picture, ...]) -> tuple[Picture, ...]:
+        for value in values:
             if isinstance(value, str):
                 _checked_picture(value)
         return values
@@ -153,6 +143,11 @@ class VideoRequest(BaseModel):
                 raise ValueError(msg)
         return value
 
+    def scene(self, *, without: Collection[str] = ()) -> Scene[Picture]:
+        """The generation parameters, except those named in `without`."""
+        kept = {name: getattr(self, name) for name in Scene.model_fields if name not in without}
+        return Scene[Picture].model_construct(**kept)
+
     @classmethod
     def from_json(cls, body: object, *, tells_values: bool = True) -> "VideoRequest":
         """The validated request; raises RequestRefused for the first invalid field.
@@ -166,35 +161,6 @@ class VideoRequest(BaseModel):
             return cls.model_validate(body)
         except ValidationError as error:
             raise refused(error, tells_values=tells_values) from None
-
-
-def _check_storable(value: object, *, depth: int = 0) -> None:
-    """Refuse values that JSON allows but PostgreSQL or a JSON reader does not."""
-    match value:
-        case str() if "\x00" in value:
-            raise ValueError("must not contain the NUL character")
-        case str() if not _is_unicode(value):
-            raise ValueError("must not contain an unpaired surrogate")
-        case float() if not math.isfinite(value):
-            raise ValueError("must not contain NaN or an infinity")
-        case dict() | list() if depth == MOST_NESTED:
-            raise ValueError(f"must not be nested deeper than {MOST_NESTED} levels")
-        case dict():
-            for each in (*value.keys(), *value.values()):
-                _check_storable(each, depth=depth + 1)
-        case list():
-            for each in value:
-                _check_storable(each, depth=depth + 1)
-        case _:
-            pass  # numbers, booleans and null
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _checked_picture(value: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from models.failure import Failure
+from models.scene import Scene
 from providers import answers
 from transport.base import Part, Response
 
@@ -76,7 +77,8 @@ class Ask:
     marker: str
     #: The upstream's own model name.
     upstream: str
-    prompt: str
+    #: The generation parameters, with pictures as https URLs or data URIs.
+    scene: Scene[str] = field(repr=False)
     duration_seconds: int
     resolution: str
     aspect_ratio: str
@@ -85,17 +87,6 @@ class Ask:
     #: Number of videos this attempt makes.
     count: int = 1
     fps: int | None = None
-    seed: int | None = None
-    negative_prompt: str | None = None
-    #: Images are https URLs or data URIs.
-    image: str | None = None
-    last_image: str | None = None
-    reference_images: tuple[str, ...] = ()
-    cfg_scale: float | None = None
-    motion_bucket_id: int | None = None
-    person_generation: str | None = None
-    watermark: bool | None = None
-    audio: bool | None = None
     #: Callback URL for progress; None without a public URL.
     callback_url: str | None = None
 
@@ -237,6 +228,11 @@ class Provider(Protocol):
     capabilities: ClassVar[Capabilities]
     #: Variable with the secret for callback signatures; None if callbacks are unsigned.
     callback_secret: ClassVar[str | None] = None
+
+    def variables(self) -> frozenset[str]:
+        """Every variable that the provider reads."""
+        wanted = {self.base_variable, *(name for names in self.credentials for name in names)}
+        return frozenset(wanted | ({self.callback_secret} if self.callback_secret else set()))
 
     def account(self, variables: Mapping[str, str], *, base_url: str | None) -> Account:
         """The account for the vendor's variables; reads any files they point to, once.

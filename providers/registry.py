@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from providers.base import Account, Capabilities, Provider
 from providers.vendors.fal.fal import Fal
 from providers.vendors.gateways.aimlapi import Aimlapi
@@ -49,6 +51,17 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     )
 }
 
+#: Every vendor's variables, by the vendors' own names.
+VARIABLES: Final = frozenset(
+    name for provider in PROVIDERS.values() for name in provider.variables()
+)
+
+
+def vendor_variables(settings: Settings) -> Mapping[str, SecretStr]:
+    """The vendors' variables that are set: the environment's, or else the running stack's."""
+    given = settings.other_variables
+    return {name: given[name] for name in VARIABLES if name in given} or settings.vendor
+
 
 def accounts(settings: Settings) -> Mapping[str, Account]:
     """The accounts with credentials, by name; a provider's only account has its name.
@@ -56,7 +69,8 @@ def accounts(settings: Settings) -> Mapping[str, Account]:
     Raises:
         SettingsError: a base URL is invalid; the message names its variable.
     """
-    found = (_account(provider, settings) for provider in PROVIDERS.values())
+    vendor = vendor_variables(settings)
+    found = (_account(provider, vendor) for provider in PROVIDERS.values())
     return {account.name: account for account in found if account is not None}
 
 
@@ -73,20 +87,19 @@ def missing_variables(provider: str) -> str:
     return ", or ".join(" and ".join((*names, *base)) for names in wanted.credentials)
 
 
-def _account(provider: Provider, settings: Settings) -> Account | None:
-    vendor = settings.vendor
+def _account(provider: Provider, vendor: Mapping[str, SecretStr]) -> Account | None:
     if provider.needs_base and provider.base_variable not in vendor:
         return None
     for names in provider.credentials:
         if all(name in vendor for name in names):
             given = {name: vendor[name].get_secret_value() for name in names}
-            return provider.account(given, base_url=_base_url(provider, settings))
+            return provider.account(given, base_url=_base_url(provider, vendor))
     return None
 
 
-def _base_url(provider: Provider, settings: Settings) -> str | None:
+def _base_url(provider: Provider, vendor: Mapping[str, SecretStr]) -> str | None:
     """The operator's base URL; None for the vendor's default."""
-    given = settings.vendor.get(provider.base_variable)
+    given = vendor.get(provider.base_variable)
     if given is None:
         return None
     url = given.get_secret_value()

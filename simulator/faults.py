@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeGuard
+from typing import Final
+
+from simulator.checks import is_number, is_whole
 
 
 class Step(StrEnum):
@@ -160,7 +162,7 @@ def parse_chaos(raw: object) -> Chaos:
     """Parse the body of `POST /_sim/chaos`."""
     body = _object(raw, "the body", _CHAOS_KEYS)
     rate = body.get("rate")
-    if not _is_number(rate) or not 0 <= rate <= 1:
+    if not is_number(rate) or not 0 <= rate <= 1:
         raise BadFault(f"rate: {rate!r} is not a number from 0 to 1")
     do = body.get("do")
     if not isinstance(do, list) or not do:
@@ -209,7 +211,7 @@ def _seconds(body: Mapping[str, object], where: str) -> float | None:
         return None
     if "times" in body:
         raise BadFault(f"{where}.seconds: does not go with times; give one of them")
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise BadFault(f"{where}.seconds: {value!r} is not a number above 0")
     return value
 
@@ -220,7 +222,7 @@ def _retry_after(body: Mapping[str, object], where: str, do: Do) -> float | str 
         raise BadFault(f"{where}.retry_after: only allowed with do 'status', not {do.value!r}")
     if value is None or isinstance(value, str):
         return value
-    if not _is_number(value) or value < 0:
+    if not is_number(value) or value < 0:
         raise BadFault(f"{where}.retry_after: {value!r} is not seconds or an HTTP date")
     return value
 
@@ -245,7 +247,7 @@ def _choice(body: Mapping[str, object], key: str, allowed: Iterable[str], where:
 
 def _whole(body: Mapping[str, object], key: str, where: str, *, default: int | None) -> int:
     value = body.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_whole(value):
         raise BadFault(f"{where}.{key}: {value!r} is not a whole number".lstrip("."))
     return value
 
@@ -255,7 +257,3 @@ def _text(body: Mapping[str, object], key: str, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadFault(f"{where}.{key}: {value!r} is not text")
     return value
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

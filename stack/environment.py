@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.registry import PROVIDERS
+from providers.registry import PROVIDERS, vendor_variables
 from settings import Settings
 from stack.folder import Folder
 from stack.keys import secret_keys
@@ -51,7 +51,8 @@ def told(
     }
     if settings.public_url:
         own["public_url"] = settings.public_url
-    vendor = {name: value.get_secret_value() for name, value in settings.vendor.items()}
+    given = vendor_variables(settings)
+    vendor = {name: value.get_secret_value() for name, value in given.items()}
     return Told(own=own, vendor=vendor)
 
 

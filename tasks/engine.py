@@ -7,7 +7,7 @@ from catalog.models import Catalog
 from models.database import Database
 from models.vault import Vault
 from providers.base import Account, Capabilities, Provider
-from providers.registry import PROVIDERS, accounts, capabilities_of
+from providers.registry import PROVIDERS, accounts, capabilities_of, vendor_variables
 from settings import Settings
 from storage.base import Storage
 from storage.objects import ObjectStorage
@@ -67,7 +67,7 @@ class Engine:
     def callback_secret(self, provider: str) -> str | None:
         """What a vendor signs its callbacks with, where that is set."""
         variable = PROVIDERS[provider].callback_secret
-        secret = self.settings.vendor.get(variable) if variable else None
+        secret = vendor_variables(self.settings).get(variable) if variable else None
         return secret.get_secret_value() if secret else None
 
     def submit_timeout(self, account: str) -> float:

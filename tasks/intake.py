@@ -16,6 +16,7 @@ from models.database import Connection
 from models.failure import RequestRefused
 from models.ids import new_id, new_marker
 from models.request import VideoRequest
+from models.scene import PICTURES
 from models.state import JobState
 from tasks.engine import Engine
 from tasks.pictures import check_references
@@ -27,7 +28,7 @@ from webhooks.signing import BadSecret, secret_bytes
 HEAD_START = {"low": 0.0, "normal": 600.0, "high": 4200.0}
 
 #: Left out of the stored request: kept sealed, since an address may be a signed link.
-_SEALED = {"webhook_url", "webhook_secret", "image", "last_image", "reference_images"}
+_SEALED = {"webhook_url", "webhook_secret", *PICTURES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

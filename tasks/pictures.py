@@ -10,6 +10,7 @@ from pathlib import Path
 from catalog.plan import Plan
 from models.database import Connection
 from models.failure import Failure, Fault, RequestRefused
+from models.scene import JobReference
 from providers.base import Ask
 from storage.base import StorageError
 from storage.frames import last_frame
@@ -53,11 +54,11 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
 
 def _references(plan: Plan) -> dict[str, str]:
     """The jobs that the plan's pictures refer to, by parameter."""
-    scene = plan.scene
-    pictures = {"image": scene.image, "last_image": scene.last_image}
-    for index, picture in enumerate(scene.reference_images):
-        pictures[f"reference_images.{index}"] = picture
-    return {name: value["job_id"] for name, value in pictures.items() if isinstance(value, dict)}
+    return {
+        name: picture.job_id
+        for name, picture in plan.scene.pictures()
+        if isinstance(picture, JobReference)
+    }
 
 
 async def frames_for(engine: Engine, plan: Plan, *, tenant: str) -> dict[str, str]:
@@ -95,18 +96,12 @@ async def inline(engine: Engine, ask: Ask) -> Ask:
     Raises:
         BadPicture: a link gives no picture. PictureTrouble: it does not answer now.
     """
-    return replace(
-        ask,
-        image=await _fetched(engine, ask.image),
-        last_image=await _fetched(engine, ask.last_image),
-        reference_images=tuple(
-            [uri for link in ask.reference_images if (uri := await _fetched(engine, link))]
-        ),
-    )
+    content = {link: await _fetched(engine, link) for _, link in ask.scene.pictures()}
+    return replace(ask, scene=ask.scene.with_pictures(content.__getitem__))
 
 
-async def _fetched(engine: Engine, picture: str | None) -> str | None:
-    if picture is None or picture.startswith("data:"):
+async def _fetched(engine: Engine, picture: str) -> str:
+    if picture.startswith("data:"):
         return picture
     request = Request(
         method="GET",

@@ -6,6 +6,7 @@ from typing import Any
 
 from models.database import Connection
 from models.failure import Failure
+from models.scene import KNOBS
 from models.state import FINAL_JOB_STATES, JobState, OutputState, public_status
 from models.vault import Vault
 from scheduler.intervals import estimated_progress, estimated_remaining
@@ -16,7 +17,7 @@ LINK_LIVES = 3600
 WEBHOOK_LINK_LIVES = 7 * 86_400
 
 #: Echoed back as they were asked; everything else in the request is left out of views.
-_ECHOED = ("seed", "negative_prompt", "fps", "count", "metadata", "priority", "run_at", "audio")
+_ECHOED = (*KNOBS, "fps", "count", "metadata", "priority", "run_at")
 
 _SELECT = """
 SELECT job.*, now() AS now, latest.progress, latest.operation_id IS NOT NULL AS has_operation,

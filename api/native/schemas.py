@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from models.scene import Parameters
+
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
 
 
@@ -54,24 +56,23 @@ class Perf(BaseModel):
     cost_usd: float | None = None
 
 
-class Job(BaseModel):
+class _Identity(BaseModel):
     id: str
     object: Literal["video.generation"]
     status: Status
     model: str
-    prompt: str
+
+
+class Job(Parameters, _Identity):
     duration_seconds: int
     resolution: str
     aspect_ratio: str
     size: str
-    seed: int | None = None
-    negative_prompt: str | None = None
     fps: int | None = None
     count: int | None = None
     metadata: dict[str, Any] | None = None
     priority: Literal["low", "normal", "high"] | None = None
     run_at: AwareDatetime | None = None
-    audio: bool | None = None
     estimated_cost_usd: float
     progress_percent: int = Field(ge=0, le=100)
     progress_source: Literal["reported", "estimated"]

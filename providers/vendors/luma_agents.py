@@ -68,7 +68,7 @@ class LumaAgents(Provider):
         body = {
             "model": ask.upstream,
             "type": "video",
-            "prompt": ask.prompt,
+            "prompt": ask.scene.prompt,
             "aspect_ratio": ask.aspect_ratio,
             "video": _video_options(ask),
         }
@@ -97,7 +97,7 @@ def _video_options(ask: Ask) -> dict[str, Any]:
         "duration": f"{ask.duration_seconds}s",
         "resolution": ask.resolution,
     }
-    frames = {"start_frame": ask.image, "end_frame": ask.last_image}
+    frames = {"start_frame": ask.scene.image, "end_frame": ask.scene.last_image}
     anchors = {name: _picture(uri) for name, uri in frames.items() if uri}
     if not anchors or ask.duration_seconds == ANCHORED_SECONDS:
         return options | anchors

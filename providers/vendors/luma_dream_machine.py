@@ -147,7 +147,7 @@ def _path(operation_id: str) -> str:
 def _body(ask: Ask) -> dict[str, Any]:
     body = {
         "model": ask.upstream,
-        "prompt": ask.prompt,
+        "prompt": ask.scene.prompt,
         "aspect_ratio": ask.aspect_ratio,
         "duration": f"{ask.duration_seconds}s",
         "resolution": ask.resolution,
@@ -158,7 +158,7 @@ def _body(ask: Ask) -> dict[str, Any]:
 
 
 def _keyframes(ask: Ask) -> dict[str, dict[str, str]]:
-    frames = {"frame0": ask.image, "frame1": ask.last_image}
+    frames = {"frame0": ask.scene.image, "frame1": ask.scene.last_image}
     return {name: {"type": "image", "url": url} for name, url in frames.items() if url}
 
 
@@ -184,7 +184,7 @@ def _has_same_prompt(generation: object, ask: Ask) -> bool:
     request = answers.optional(generation, "request")
     return (
         request is not None
-        and answers.optional(request, "prompt") == ask.prompt
+        and answers.optional(request, "prompt") == ask.scene.prompt
         and answers.optional(request, "model") == ask.upstream
     )
 

@@ -140,11 +140,12 @@ def _input(ask: Ask, *, model: str) -> dict[str, Any]:
 
 def _kling(ask: Ask) -> dict[str, Any]:
     """replicate.com/kwaivgi/kling-v2.1: the first frame decides the aspect ratio."""
+    scene = ask.scene
     return {
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
-        "start_image": ask.image,
-        "end_image": ask.last_image,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
+        "start_image": scene.image,
+        "end_image": scene.last_image,
         "mode": KLING_MODES[ask.resolution],
         "duration": ask.duration_seconds,
     }
@@ -152,32 +153,34 @@ def _kling(ask: Ask) -> dict[str, Any]:
 
 def _kling_turbo(ask: Ask) -> dict[str, Any]:
     """replicate.com/kwaivgi/kling-v2.5-turbo-pro: has one resolution, so none is sent."""
+    scene = ask.scene
     return {
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
-        "start_image": ask.image,
-        "aspect_ratio": None if ask.image else ask.aspect_ratio,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
+        "start_image": scene.image,
+        "aspect_ratio": None if scene.image else ask.aspect_ratio,
         "duration": ask.duration_seconds,
     }
 
 
 def _veo(ask: Ask) -> dict[str, Any]:
     """replicate.com/google/veo-3.1-fast."""
+    scene = ask.scene
     return {
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
-        "image": ask.image,
-        "last_frame": ask.last_image,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
+        "image": scene.image,
+        "last_frame": scene.last_image,
         "aspect_ratio": ask.aspect_ratio,
         "resolution": ask.resolution,
         "duration": ask.duration_seconds,
-        "generate_audio": ask.audio,
-        "seed": ask.seed,
+        "generate_audio": scene.audio,
+        "seed": scene.seed,
     }
 
 
 def _common(ask: Ask) -> dict[str, Any]:
-    return _veo(ask) | {"fps": ask.fps, "cfg_scale": ask.cfg_scale}
+    return _veo(ask) | {"fps": ask.fps, "cfg_scale": ask.scene.cfg_scale}
 
 
 #: Each model's field names, from its page on replicate.com.

@@ -86,7 +86,7 @@ class Runway(Provider):
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v1/text_to_video, or /v1/image_to_video with a first frame."""
-        kind = "image_to_video" if ask.image else "text_to_video"
+        kind = "image_to_video" if ask.scene.image else "text_to_video"
         response = yield Call(
             method="POST", path=f"/v1/{kind}", json=_body(ask), paid=True, timeout=SUBMIT_TIMEOUT
         )
@@ -112,26 +112,28 @@ def _path(operation_id: str) -> str:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     body = {
         "model": ask.upstream,
-        "promptText": ask.prompt,
+        "promptText": scene.prompt,
         "promptImage": _pictures(ask),
         "ratio": f"{ask.width}:{ask.height}",
         "duration": ask.duration_seconds,
-        "seed": ask.seed,
-        "audio": ask.audio,
-        "negativePrompt": ask.negative_prompt,
-        "cfgScale": ask.cfg_scale,
+        "seed": scene.seed,
+        "audio": scene.audio,
+        "negativePrompt": scene.negative_prompt,
+        "cfgScale": scene.cfg_scale,
     }
     return without_none(body)
 
 
 def _pictures(ask: Ask) -> str | list[dict[str, str]] | None:
-    if ask.image is None or ask.last_image is None:
-        return ask.image
+    scene = ask.scene
+    if scene.image is None or scene.last_image is None:
+        return scene.image
     return [
-        {"uri": ask.image, "position": "first"},
-        {"uri": ask.last_image, "position": "last"},
+        {"uri": scene.image, "position": "first"},
+        {"uri": scene.last_image, "position": "last"},
     ]
 
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeGuard
+from typing import Final
 
+from simulator.checks import is_seed, is_whole
 from simulator.upstreams.runway_models import (
     CREDITS_PER_SECOND,
     MINIMUM_CREDITS,
@@ -20,8 +21,6 @@ Issue = dict[str, object]
 LONGEST_PROMPT: Final = 1000
 #: Maximum size of a data URI, in bytes.
 LARGEST_DATA_URI: Final = 5 * 1024 * 1024
-
-_SEEDS: Final = range(2**32)
 
 _MEMBER_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "audio": (bool,),
@@ -122,7 +121,7 @@ def _prompt(body: Body) -> Iterator[Issue]:
 
 def _seed(body: Body) -> Iterator[Issue]:
     seed = body.get("seed", 0)
-    if not _is_whole(seed) or seed not in _SEEDS:
+    if not is_seed(seed):
         yield _issue("too_big", ("seed",), "Expected an integer from 0 to 4294967295")
 
 
@@ -132,7 +131,7 @@ def _duration(body: Body, rule: Rule) -> Iterator[Issue]:
     duration = body["duration"]
     if duration == "auto" and rule.auto:
         return
-    if not _is_whole(duration) or duration not in rule.seconds:
+    if not is_whole(duration) or duration not in rule.seconds:
         yield _not_one_of(("duration",), [*map(str, rule.seconds), *(["auto"] * rule.auto)])
 
 
@@ -181,7 +180,3 @@ def _not_one_of(path: tuple[str | int, ...], allowed: object) -> Issue:
 
 def _issue(code: str, path: tuple[str | int, ...], message: str) -> Issue:
     return {"code": code, "message": message, "path": list(path)}
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.failure import Fault
+from models.scene import Scene
 from providers.base import Ask, Phase, Video
 
 ID = "17f20503-6c24-4c16-946b-35dbbce2af2f"
@@ -14,7 +15,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="m",
-    prompt="a lighthouse keeper sings to the storm",
+    scene=Scene(prompt="a lighthouse keeper sings to the storm"),
     duration_seconds=5,
     resolution="720p",
     aspect_ratio="16:9",

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.scene import Scene
 from providers.base import Ask, Flow, Provider
 
 IMAGE = "https://pictures.example.com/first.png?size=1%2F2&name=été"
@@ -43,16 +44,18 @@ class Judge:
 
 
 def ask(**changes: object) -> Ask:
+    """An ask with changes, which may be fields of its scene."""
+    told: dict[str, Any] = {"prompt": PROMPT, **changes}
+    scene = {name: told.pop(name) for name in Scene.model_fields if name in told}
     values: dict[str, Any] = {
         "attempt_id": "a1",
         "marker": "m1",
         "upstream": "gen4.5",
-        "prompt": PROMPT,
+        "scene": Scene[str](**scene),
         "duration_seconds": 5,
         "resolution": "720p",
         "aspect_ratio": "16:9",
         "width": 1280,
         "height": 720,
     }
-    values.update(changes)
-    return Ask(**values)
+    return Ask(**values | told)

@@ -345,7 +345,7 @@ def test_a_pair_of_klings_keys_signs_every_request(simulator: Simulator) -> None
     (update,) = at_desk("kling_legacy", env, make).values()
 
     assert update.phase is Phase.SUCCEEDED
-    wrong = env | {"KLING_SECRET_KEY": "another"}
+    wrong = env | {"KLING_SECRET_KEY": "another secret of the same 32 bytes"}
     with pytest.raises(ProviderError, match="1002") as caught:
         at_desk("kling_legacy", wrong, make)
     assert caught.value.failure.fault is Fault.AUTH

@@ -174,7 +174,9 @@ def test_an_error_answer_to_a_submit_comes_to_its_fault(
     name: str, given: int, expected: Fault
 ) -> None:
     # Given a vendor that refuses the POST and quotes the prompt, the key and a signed link
-    words = f"no luck: {ASK.prompt} {account(name).credentials} https://x.example/a?sig=secret"
+    words = (
+        f"no luck: {ASK.scene.prompt} {account(name).credentials} https://x.example/a?sig=secret"
+    )
     client = Answering(given, TABLES[name].error(words))
     # When it is submitted
     with pytest.raises(ProviderError) as caught:
@@ -183,7 +185,7 @@ def test_an_error_answer_to_a_submit_comes_to_its_fault(
     failure = caught.value.failure
     assert (caught.value.status, failure.fault) == (given, expected)
     assert "no luck" in failure.message
-    for secret in (ASK.prompt, "0123456789", "sig="):
+    for secret in (ASK.scene.prompt, "0123456789", "sig="):
         assert secret not in failure.message
     # And only a documented refusal proves that nothing was accepted
     proves = given in PROVIDERS[name].capabilities.refusals

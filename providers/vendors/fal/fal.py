@@ -234,39 +234,41 @@ def _endpoint(ask: Ask) -> str:
     """The endpoint for a request: Pika has one for each combination of images."""
     if ask.upstream != PIKA:
         return ask.upstream
-    if ask.image is None:
+    if ask.scene.image is None:
         return f"{PIKA}/text-to-video"
-    return f"{PIKA}/pikaframes" if ask.last_image else f"{PIKA}/image-to-video"
+    return f"{PIKA}/pikaframes" if ask.scene.last_image else f"{PIKA}/image-to-video"
 
 
 def _input(ask: Ask) -> dict[str, Any]:
     """The model's input; models outside the catalogue get the most common field names."""
+    scene = ask.scene
     shared: dict[str, Any] = {
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
-        "seed": ask.seed,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
+        "seed": scene.seed,
         "resolution": ask.resolution,
     }
     if ask.upstream != PIKA:
         return shared | _common(ask)
-    if ask.image is None:
+    if scene.image is None:
         return shared | {"aspect_ratio": ask.aspect_ratio, "duration": ask.duration_seconds}
-    if ask.last_image is None:
-        return shared | {"image_url": ask.image, "duration": ask.duration_seconds}
+    if scene.last_image is None:
+        return shared | {"image_url": scene.image, "duration": ask.duration_seconds}
     return shared | {
-        "image_urls": [ask.image, ask.last_image],
+        "image_urls": [scene.image, scene.last_image],
         "transitions": [{"duration": ask.duration_seconds}],
     }
 
 
 def _common(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     return {
-        "image_url": ask.image,
-        "end_image_url": ask.last_image,
+        "image_url": scene.image,
+        "end_image_url": scene.last_image,
         "aspect_ratio": ask.aspect_ratio,
         "duration": ask.duration_seconds,
-        "cfg_scale": ask.cfg_scale,
-        "generate_audio": ask.audio,
+        "cfg_scale": scene.cfg_scale,
+        "generate_audio": scene.audio,
     }
 
 

@@ -144,20 +144,21 @@ def _fields_of(model: str) -> Fields:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     fields = _fields_of(ask.upstream)
     body = {
         "model": ask.upstream,
-        "prompt": ask.prompt,
+        "prompt": scene.prompt,
         "aspect_ratio": ask.aspect_ratio if fields.aspect_ratio else None,
         "duration": ask.duration_seconds,
         "resolution": ask.resolution if fields.resolution else None,
-        "image_url": ask.image,
-        fields.last_image: ask.last_image,
-        "image_urls": list(ask.reference_images) or None,
-        "negative_prompt": ask.negative_prompt,
-        "cfg_scale": ask.cfg_scale,
-        "seed": ask.seed,
-        "generate_audio": ask.audio,
+        "image_url": scene.image,
+        fields.last_image: scene.last_image,
+        "image_urls": list(scene.reference_images) or None,
+        "negative_prompt": scene.negative_prompt,
+        "cfg_scale": scene.cfg_scale,
+        "seed": scene.seed,
+        "generate_audio": scene.audio,
     }
     return without_none(body)
 

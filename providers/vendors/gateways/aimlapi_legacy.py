@@ -49,14 +49,15 @@ def _path(vendor: str) -> str:
 
 
 def _body(ask: Ask, *, model: str) -> dict[str, Any]:
+    scene = ask.scene
     body = {
         "model": model,
-        "prompt": ask.prompt,
+        "prompt": scene.prompt,
         "ratio": ask.aspect_ratio,
-        "image_url": ask.image,
-        "last_image_url": ask.last_image,
+        "image_url": scene.image,
+        "last_image_url": scene.last_image,
         "duration": ask.duration_seconds,
-        "seed": ask.seed,
-        "watermark": ask.watermark,
+        "seed": scene.seed,
+        "watermark": scene.watermark,
     }
     return without_none(body)

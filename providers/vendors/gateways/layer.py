@@ -110,18 +110,19 @@ def _own_id(ask: Ask) -> str:
 
 def _data(ask: Ask) -> dict[str, Any]:
     """Build a VideoGenerationRequest."""
-    references = [{**_picture(uri), "referenceType": "asset"} for uri in ask.reference_images]
+    scene = ask.scene
+    references = [{**_picture(uri), "referenceType": "asset"} for uri in scene.reference_images]
     data = {
-        "prompt": ask.prompt,
+        "prompt": scene.prompt,
         "duration": ask.duration_seconds,
         "size": f"{ask.width}x{ask.height}",
         "fps": ask.fps,
-        "seed": ask.seed,
-        "negativePrompt": ask.negative_prompt,
+        "seed": scene.seed,
+        "negativePrompt": scene.negative_prompt,
         "numberOfVideos": ask.count if ask.count > 1 else None,
-        "personGeneration": ask.person_generation,
-        "image": _picture(ask.image) if ask.image else None,
-        "lastFrame": _picture(ask.last_image) if ask.last_image else None,
+        "personGeneration": scene.person_generation,
+        "image": _picture(scene.image) if scene.image else None,
+        "lastFrame": _picture(scene.last_image) if scene.last_image else None,
         "referenceImages": references or None,
     }
     return without_none(data)

@@ -73,7 +73,7 @@ class Lunos(Provider):
         """POST /v1/video/generations; all fields except model and prompt are nested."""
         body = {
             "model": ask.upstream,
-            "prompt": ask.prompt,
+            "prompt": ask.scene.prompt,
             "parameters": _parameters(ask),
             "response_format": "mp4",
         }
@@ -99,7 +99,7 @@ def _path(operation_id: str) -> str:
 
 
 def _parameters(ask: Ask) -> dict[str, Any]:
-    given = {"aspectRatio": ask.aspect_ratio, "negativePrompt": ask.negative_prompt}
+    given = {"aspectRatio": ask.aspect_ratio, "negativePrompt": ask.scene.negative_prompt}
     return without_none(given)
 
 

@@ -119,13 +119,13 @@ def _path(operation_id: str) -> str:
 def _form(ask: Ask) -> tuple[Part, ...]:
     """The SDK's fields in its order; all are text, including `seconds`."""
     fields = {
-        "prompt": ask.prompt,
+        "prompt": ask.scene.prompt,
         "model": ask.upstream,
         "seconds": str(ask.duration_seconds),
         "size": f"{ask.width}x{ask.height}",
     }
     texts = tuple(Part(name=name, content=text.encode()) for name, text in fields.items())
-    return texts if ask.image is None else (*texts, _picture(ask.image))
+    return texts if ask.scene.image is None else (*texts, _picture(ask.scene.image))
 
 
 def _picture(uri: str) -> Part:

@@ -58,7 +58,7 @@ class Perf(Provider):
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v1/video/generations with its five fields."""
         body = {
-            "prompt": ask.prompt,
+            "prompt": ask.scene.prompt,
             "model": ask.upstream,
             "duration_seconds": ask.duration_seconds,
             "resolution": ask.resolution,

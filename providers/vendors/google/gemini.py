@@ -154,10 +154,11 @@ def _body(ask: Ask) -> dict[str, Any]:
 
 def _input(ask: Ask) -> str | list[dict[str, Any]]:
     """The prompt alone, or one user step with the images before the prompt."""
-    pictures = [uri for uri in (ask.image, *ask.reference_images) if uri]
+    scene = ask.scene
+    pictures = [uri for uri in (scene.image, *scene.reference_images) if uri]
     if not pictures:
-        return ask.prompt
-    content = [*map(_picture, pictures), {"type": "text", "text": ask.prompt}]
+        return scene.prompt
+    content = [*map(_picture, pictures), {"type": "text", "text": scene.prompt}]
     return [{"type": "user_input", "content": content}]
 
 
@@ -168,9 +169,9 @@ def _picture(uri: str) -> dict[str, str]:
 
 def _task(ask: Ask) -> dict[str, Any] | None:
     """The task the images are for; None without images."""
-    if ask.reference_images:
+    if ask.scene.reference_images:
         return {"video_config": {"task": "reference_to_video"}}
-    return {"video_config": {"task": "image_to_video"}} if ask.image else None
+    return {"video_config": {"task": "image_to_video"}} if ask.scene.image else None
 
 
 def _update(interaction: object) -> Update:

@@ -26,8 +26,8 @@ def body(ask: Ask, **more: object) -> dict[str, Any]:
         "durationSeconds": ask.duration_seconds,
         "aspectRatio": ask.aspect_ratio,
         "resolution": ask.resolution,
-        "negativePrompt": ask.negative_prompt,
-        "personGeneration": ask.person_generation,
+        "negativePrompt": ask.scene.negative_prompt,
+        "personGeneration": ask.scene.person_generation,
         **more,
     }
     given = without_none(parameters)
@@ -35,13 +35,14 @@ def body(ask: Ask, **more: object) -> dict[str, Any]:
 
 
 def _instance(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     references = [
-        {"image": _picture(uri), "referenceType": "ASSET"} for uri in ask.reference_images
+        {"image": _picture(uri), "referenceType": "ASSET"} for uri in scene.reference_images
     ]
     instance = {
-        "prompt": ask.prompt,
-        "image": _picture(ask.image) if ask.image else None,
-        "lastFrame": _picture(ask.last_image) if ask.last_image else None,
+        "prompt": scene.prompt,
+        "image": _picture(scene.image) if scene.image else None,
+        "lastFrame": _picture(scene.last_image) if scene.last_image else None,
         "referenceImages": references or None,
     }
     return without_none(instance)

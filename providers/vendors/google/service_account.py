@@ -5,16 +5,13 @@ exchange is needed: https://google.aip.dev/auth/4111, as in google-auth 2.62.2.
 """
 
 import json
-from base64 import urlsafe_b64encode
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from settings import SettingsError
@@ -59,7 +56,6 @@ def token(key: str, *, audience: str, now: float) -> str:
 def _token(key: str, audience: str, issued_at: int) -> str:
     account = json.loads(key)
     email = account["client_email"]
-    header = {"typ": "JWT", "alg": "RS256", "kid": account["private_key_id"]}
     claims = {
         "iss": email,
         "sub": email,
@@ -70,9 +66,8 @@ def _token(key: str, audience: str, issued_at: int) -> str:
     private_key = _private_key(account["private_key"])
     if private_key is None:
         raise SettingsError("a service account's private_key is not an RSA key")
-    signed = f"{_part(header)}.{_part(claims)}"
-    signature = private_key.sign(signed.encode(), PKCS1v15(), SHA256())
-    return f"{signed}.{_base64url(signature)}"
+    key_id = account["private_key_id"]
+    return jwt.encode(claims, private_key, algorithm="RS256", headers={"kid": key_id})
 
 
 def _private_key(pem: str) -> RSAPrivateKey | None:
@@ -81,11 +76,3 @@ def _private_key(pem: str) -> RSAPrivateKey | None:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     return key if isinstance(key, RSAPrivateKey) else None
-
-
-def _part(values: Mapping[str, Any]) -> str:
-    return _base64url(json.dumps(values, separators=(",", ":")).encode())
-
-
-def _base64url(content: bytes) -> str:
-    return urlsafe_b64encode(content).rstrip(b"=").decode()

@@ -104,7 +104,9 @@ class Veo(Provider):
         response = yield Call(
             method="POST",
             path=f"{_model(ask.upstream)}:predictLongRunning",
-            json=predictions.body(ask, seed=ask.seed, generateAudio=ask.audio, fps=ask.fps),
+            json=predictions.body(
+                ask, seed=ask.scene.seed, generateAudio=ask.scene.audio, fps=ask.fps
+            ),
             paid=True,
             timeout=google.SUBMIT_TIMEOUT,
         )

@@ -60,7 +60,7 @@ class Kling(KlingApi):
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /text-to-video/{model}, or /image-to-video/{model} with a first frame."""
-        kind = "image-to-video" if ask.image else "text-to-video"
+        kind = "image-to-video" if ask.scene.image else "text-to-video"
         path = f"/{kind}/{answers.segment(ask.upstream)}"
         response = yield Call(
             method="POST", path=path, json=_body(ask), paid=True, timeout=SUBMIT_TIMEOUT
@@ -99,24 +99,25 @@ class Kling(KlingApi):
 
 def _body(ask: Ask) -> dict[str, Any]:
     """The body; with an image, `contents` replaces `prompt`."""
+    scene = ask.scene
     settings = {
         "resolution": ask.resolution,
-        "aspect_ratio": None if ask.image else ask.aspect_ratio,
+        "aspect_ratio": None if scene.image else ask.aspect_ratio,
         "duration": ask.duration_seconds,
-        "audio": None if ask.audio is None else ("native" if ask.audio else "off"),
+        "audio": None if scene.audio is None else ("native" if scene.audio else "off"),
     }
     options = {"external_task_id": ask.marker, "callback_url": ask.callback_url}
     return {
-        **({"contents": _contents(ask)} if ask.image else {"prompt": ask.prompt}),
+        **({"contents": _contents(ask)} if scene.image else {"prompt": scene.prompt}),
         "settings": without_none(settings),
         "options": without_none(options),
     }
 
 
 def _contents(ask: Ask) -> list[dict[str, str]]:
-    frames = {"first_frame": ask.image, "last_frame": ask.last_image}
+    frames = {"first_frame": ask.scene.image, "last_frame": ask.scene.last_image}
     pictures = [{"type": role, "url": picture(uri)} for role, uri in frames.items() if uri]
-    return [{"type": "prompt", "text": ask.prompt}, *pictures]
+    return [{"type": "prompt", "text": ask.scene.prompt}, *pictures]
 
 
 def _tasks_named(**query: str) -> Call:

@@ -1,11 +1,9 @@
 """Kling's first endpoints, with the model in the body: https://kling.ai/document-api (2026)."""
 
-import base64
-import hashlib
-import hmac
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
+
+import jwt
 
 from providers import answers
 from providers.base import (
@@ -80,7 +78,7 @@ class KlingLegacy(KlingApi):
 
     def submit(self, ask: Ask) -> Flow[Accepted]:
         """POST /v1/videos/text2video, or …/image2video with a first frame."""
-        kind = IMAGE if ask.image else TEXT
+        kind = IMAGE if ask.scene.image else TEXT
         response = yield Call(
             method="POST",
             path=f"/v1/videos/{kind}",
@@ -103,7 +101,7 @@ class KlingLegacy(KlingApi):
 
     def look_up(self, ask: Ask) -> Flow[Found]:
         """GET /v1/videos/{kind}/{external_task_id}: the same path accepts our external id."""
-        kind = IMAGE if ask.image else TEXT
+        kind = IMAGE if ask.scene.image else TEXT
         response = yield _task_named(kind, ask.marker)
         if response.status == NOT_FOUND:
             self.check_absence(response)
@@ -117,34 +115,24 @@ class KlingLegacy(KlingApi):
 
 def token_of(access_key: str, secret_key: str, *, now: float) -> str:
     """A JWT as the vendor documents it: HS256, with `iss`, `exp` and `nbf`."""
-    header = {"alg": "HS256", "typ": "JWT"}
     claims = {"iss": access_key, "exp": int(now) + TOKEN_LIVES, "nbf": int(now) - TOKEN_BEGINS}
-    signed = ".".join(_base64url(_compact(part)) for part in (header, claims))
-    signature = hmac.digest(secret_key.encode(), signed.encode(), hashlib.sha256)
-    return f"{signed}.{_base64url(signature)}"
-
-
-def _compact(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode()
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    return jwt.encode(claims, secret_key, algorithm="HS256")
 
 
 def _body(ask: Ask) -> dict[str, Any]:
     """The flat body of both kinds; with an image, the image decides the aspect ratio."""
+    scene = ask.scene
     body = {
         "model_name": ask.upstream,
-        "prompt": ask.prompt,
-        "negative_prompt": ask.negative_prompt,
+        "prompt": scene.prompt,
+        "negative_prompt": scene.negative_prompt,
         "duration": str(ask.duration_seconds),
         "mode": MODES[ask.resolution],
-        "aspect_ratio": None if ask.image else ask.aspect_ratio,
-        "cfg_scale": ask.cfg_scale,
-        "sound": None if ask.audio is None else ("on" if ask.audio else "off"),
-        "image": picture(ask.image) if ask.image else None,
-        "image_tail": picture(ask.last_image) if ask.last_image else None,
+        "aspect_ratio": None if scene.image else ask.aspect_ratio,
+        "cfg_scale": scene.cfg_scale,
+        "sound": None if scene.audio is None else ("on" if scene.audio else "off"),
+        "image": picture(scene.image) if scene.image else None,
+        "image_tail": picture(scene.last_image) if scene.last_image else None,
         "external_task_id": ask.marker,
         "callback_url": ask.callback_url,
     }

@@ -119,15 +119,16 @@ def _code(answer: object) -> int:
 
 
 def _body(ask: Ask) -> dict[str, Any]:
+    scene = ask.scene
     return without_none(
         {
             "model": ask.upstream,
-            "prompt": ask.prompt,
+            "prompt": scene.prompt,
             "duration": ask.duration_seconds,
             "resolution": ask.resolution.upper(),
-            "first_frame_image": ask.image,
-            "last_frame_image": ask.last_image,
-            "aigc_watermark": ask.watermark,
+            "first_frame_image": scene.image,
+            "last_frame_image": scene.last_image,
+            "aigc_watermark": scene.watermark,
             "callback_url": ask.callback_url,
         }
     )

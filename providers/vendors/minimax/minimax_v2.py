@@ -90,7 +90,7 @@ class MinimaxV2(MinimaxApi):
 
 def _body(ask: Ask) -> dict[str, Any]:
     """The body; with a frame, `ratio` is adaptive: the image decides."""
-    has_frame = ask.image is not None or ask.last_image is not None
+    has_frame = ask.scene.image is not None or ask.scene.last_image is not None
     return without_none(
         {
             "model": ask.upstream,
@@ -98,16 +98,17 @@ def _body(ask: Ask) -> dict[str, Any]:
             "resolution": ask.resolution.upper(),
             "duration": ask.duration_seconds,
             "ratio": "adaptive" if has_frame else ask.aspect_ratio,
-            "aigc_watermark": ask.watermark,
+            "aigc_watermark": ask.scene.watermark,
             "callback_url": ask.callback_url,
         }
     )
 
 
 def _content(ask: Ask) -> Iterator[dict[str, Any]]:
-    yield {"type": "text", "text": ask.prompt}
-    frames = (("first_frame", ask.image), ("last_frame", ask.last_image))
-    references = (("reference_image", url) for url in ask.reference_images)
+    scene = ask.scene
+    yield {"type": "text", "text": scene.prompt}
+    frames = (("first_frame", scene.image), ("last_frame", scene.last_image))
+    references = (("reference_image", url) for url in scene.reference_images)
     for role, url in (*frames, *references):
         if url is not None:
             yield {"type": "image_url", "image_url": {"url": url}, "role": role}

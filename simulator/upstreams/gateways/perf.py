@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 from aiohttp import web
 
+from simulator.checks import is_whole
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Refusal, Upstream, moderated, read_object, reply
@@ -167,7 +168,7 @@ def _complaints(body: Mapping[str, object]) -> Iterator[str]:
         yield f"model must be one of {', '.join(MODELS)}"
         return
     seconds = body["duration_seconds"]
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
+    if not is_whole(seconds) or seconds < 1:
         yield "duration_seconds must be a positive number"
     elif seconds > model.longest:
         yield f"duration_seconds exceeds maximum of {model.longest} for {body['model']} model"

@@ -5,8 +5,9 @@ Source: google-genai 3.4.0 and 2.34.0, and docs.cloud.google.com: Veo video gene
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
+from simulator.checks import is_seed
 from simulator.video import Clip
 
 Body = Mapping[str, Any]
@@ -17,7 +18,6 @@ SECONDS: Final = (4, 6, 8)
 LONGEST: Final = 8
 MOST_REFERENCES: Final = 3
 _PERSONS: Final = ("allow_all", "allow_adult", "dont_allow")
-_SEEDS: Final = range(2**32)
 
 _PARAMETERS: Final = frozenset(
     (
@@ -131,12 +131,8 @@ def _parameters(parameters: Body, rules: Rules) -> Iterator[str]:
     for name, allowed in choices.items():
         if name in parameters and parameters[name] not in allowed:
             yield f"{name}: must be one of {', '.join(map(str, allowed))}"
-    if not _is_seed(parameters.get("seed", 0)):
+    if not is_seed(parameters.get("seed", 0)):
         yield "seed: must be from 0 to 4294967295"
     large = parameters.get("resolution", "720p") != "720p"
     if rules.large_is_long and large and parameters.get("durationSeconds", LONGEST) != LONGEST:
         yield "resolution: 1080p and 4k are for 8 seconds only"
-
-
-def _is_seed(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value in _SEEDS

@@ -21,15 +21,6 @@ def is_watermark(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("enabled", False), bool)
 
 
-def is_one_of(*allowed: object) -> Callable[[object], bool]:
-    """A check for one of these values, of the same type."""
-    return lambda value: any(value == one and type(value) is type(one) for one in allowed)
-
-
-def at_most(characters: int) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, str) and len(value) <= characters
-
-
 def image_error(value: object, where: str) -> str | None:
     """An error unless the value is a URL or bare base64, without a `data:` prefix."""
     if isinstance(value, str) and (value.startswith(("https://", "http://")) or _is_base64(value)):

@@ -9,16 +9,14 @@ from typing import ClassVar, Final
 
 from aiohttp import web
 
-from simulator.checks import is_flag, is_text
+from simulator.checks import at_most, is_flag, is_one_of, is_text
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Handler, origin_of, read_object
 from simulator.upstreams.kling.checks import (
     Checks,
-    at_most,
     field_errors,
     image_error,
-    is_one_of,
     is_watermark,
 )
 from simulator.upstreams.kling.shared import (

@@ -9,16 +9,14 @@ from typing import ClassVar, Final
 
 from aiohttp import web
 
-from simulator.checks import is_text
+from simulator.checks import at_most, is_number, is_one_of, is_text
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, origin_of, read_object
 from simulator.upstreams.kling.checks import (
     Checks,
-    at_most,
     field_errors,
     image_error,
-    is_one_of,
     is_watermark,
 )
 from simulator.upstreams.kling.shared import (
@@ -52,7 +50,7 @@ _LONG: Final = tuple(str(seconds) for seconds in range(3, 16))
 
 
 def _is_fraction(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1
 
 
 _SOUND: Final[Checks] = {"sound": is_one_of("on", "off")}

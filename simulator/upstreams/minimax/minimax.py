@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from aiohttp import web
 
-from simulator.checks import is_flag
+from simulator.checks import at_most, is_flag
 from simulator.faults import Step
 from simulator.operations import UNDOCUMENTED_WORD, Operation, Order, Phase
 from simulator.upstream import Endpoint, Refusal, moderated, read_object, reply
@@ -173,7 +173,7 @@ def _complaints(body: Mapping[str, object]) -> Iterator[str]:
         body,
         {
             "model": lambda value: value == model,
-            "prompt": lambda value: isinstance(value, str) and len(value) <= _LONGEST_PROMPT,
+            "prompt": at_most(_LONGEST_PROMPT),
             "duration": lambda value: isinstance(value, int),
             "resolution": lambda value: value in tuple(_LENGTHS[model]),
             "first_frame_image": is_image,

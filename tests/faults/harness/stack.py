@@ -24,8 +24,8 @@ from models.database import Database
 from models.invariants import Violation, violations
 from models.keys import create_key
 from models.migrate import upgrade
-from providers.registry import PROVIDERS, accounts
-from settings import VENDOR_VARIABLES, load
+from providers.registry import PROVIDERS, VARIABLES, accounts
+from settings import load
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.server import living, mark_of, send, wait_until
 from tests.faults.harness.brokers import Broker, Valkey
@@ -248,7 +248,7 @@ class FaultStack:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(foreign) and name not in VENDOR_VARIABLES
+            if not name.startswith(foreign) and name not in VARIABLES
         }
         ours = {
             "LONGTAKE_DATA_DIR": str(self.folder),

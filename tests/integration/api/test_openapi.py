@@ -6,6 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from models.request import VideoRequest
+from models.scene import KNOBS
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +80,22 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
         reference = {"$ref": f"#/components/schemas/{name}"}
         assert not _undocumented(document, value, reference), name
     assert deliveries["data"]
+
+
+async def test_every_parameter_of_a_request_is_in_the_jobs_view_as_it_was_asked(api: Api) -> None:
+    asked = {
+        "seed": 7,
+        "negative_prompt": "rain",
+        "cfg_scale": 0.5,
+        "motion_bucket_id": 9,
+        "person_generation": "allow_adult",
+        "watermark": False,
+        "audio": True,
+    }
+    job = await api.submit(**asked, unsupported="ignore")
+
+    assert {name: job[name] for name in asked} == asked
+    assert asked.keys() == set(KNOBS)  # a new parameter belongs into this test
 
 
 async def test_the_examples_are_requests_that_are_accepted(api: Api) -> None:

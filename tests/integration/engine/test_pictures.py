@@ -10,6 +10,7 @@ import pytest
 from catalog.resolve import resolve
 from models.failure import RequestRefused
 from models.request import VideoRequest
+from models.scene import JobReference, Picture, Scene
 from models.state import What
 from providers.base import Ask
 from storage.base import video_key
@@ -28,18 +29,17 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 LINK = "https://pictures.example.com/a.png?signature=secret"
 
 
-def ask(**fields: Any) -> Ask:
+def ask(**pictures: Any) -> Ask:
     return Ask(
         attempt_id="att_1",
         marker="m",
         upstream="veo",
-        prompt="a cat",
+        scene=Scene(prompt="a cat", **pictures),
         duration_seconds=4,
         resolution="720p",
         aspect_ratio="16:9",
         width=1280,
         height=720,
-        **fields,
     )
 
 
@@ -111,14 +111,14 @@ async def test_the_picture_that_is_of_no_stored_video_is_named(
     make_engine: MakeEngine, tmp_path: Path, param: str
 ) -> None:
     engine = facing(make_engine(), answering(NotSent("nobody there")))
-    good = {"job_id": await stored_job(engine, tmp_path)}
+    good = JobReference(job_id=await stored_job(engine, tmp_path))
     values = dict.fromkeys(
         ("image", "last_image", "reference_images.0", "reference_images.1"), good
     )
-    values[param] = {"job_id": "job_x"}
+    values[param] = JobReference(job_id="job_x")
     plan = resolve(VideoRequest(prompt="it rolls on"), engine.catalog, engine.accounts)
-    scene = replace(
-        plan.scene,
+    scene = Scene[Picture](
+        prompt="it rolls on",
         image=values["image"],
         last_image=values["last_image"],
         reference_images=(values["reference_images.0"], values["reference_images.1"]),
@@ -143,9 +143,9 @@ async def test_a_link_is_fetched_for_a_provider_that_takes_none(make_engine: Mak
         engine, ask(image=LINK, reference_images=(LINK, "data:image/png;base64,AA"))
     )
 
-    assert whole.image is not None
-    assert whole.image.startswith("data:image/png;base64,iVBORw0K")
-    assert whole.reference_images == (whole.image, "data:image/png;base64,AA")
+    assert whole.scene.image is not None
+    assert whole.scene.image.startswith("data:image/png;base64,iVBORw0K")
+    assert whole.scene.reference_images == (whole.scene.image, "data:image/png;base64,AA")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from catalog.plan import Plan
 from catalog.resolve import attempt_counts, cost_micros, resolve
 from models.failure import RequestRefused
 from models.request import MAX_COUNT, VideoRequest
+from models.scene import OPTIONAL, Scene
 from providers.base import Account
 from providers.registry import PROVIDERS
 from settings import Settings
@@ -180,7 +181,8 @@ def test_what_cant_be_carried_is_left_out_and_listed_when_the_caller_agrees() ->
     assert made.ignored == ("seed", "negative_prompt", "reference_images", "fps")
     assert made.fps == 24
     ask = made.ask(attempt_id="a", marker="m")
-    assert (ask.seed, ask.negative_prompt, ask.reference_images, ask.fps) == (None, None, (), None)
+    assert ask.scene == Scene(prompt="a cat")
+    assert ask.fps is None
 
 
 def test_limits_are_not_parameters_and_hold_even_so() -> None:
@@ -230,7 +232,7 @@ def test_the_next_route_is_taken_where_the_first_can_not_do_it() -> None:
 
 def test_each_attempt_of_a_job_with_a_seed_makes_its_own_video() -> None:
     made = plan({"seed": 2**32 - 1, "count": 2})
-    seeds = [made.ask(attempt_id="a", marker="m", variation=at).seed for at in (0, 1)]
+    seeds = [made.ask(attempt_id="a", marker="m", variation=at).scene.seed for at in (0, 1)]
     assert seeds == [2**32 - 1, 0]
 
 
@@ -238,7 +240,7 @@ def test_an_earlier_jobs_frame_stays_a_reference_until_an_attempt_is_made() -> N
     made = plan({"model": "luma", "image": {"job_id": "j1"}, "last_image": IMAGE})
     assert made.job_references == ("j1",)
     ask = made.ask(attempt_id="a", marker="m", pictures={"j1": "https://ours.example.com/j1.png"})
-    assert (ask.image, ask.last_image) == ("https://ours.example.com/j1.png", IMAGE)
+    assert (ask.scene.image, ask.scene.last_image) == ("https://ours.example.com/j1.png", IMAGE)
     with pytest.raises(KeyError, match="j1"):
         made.ask(attempt_id="a", marker="m")
 
@@ -282,14 +284,36 @@ def test_a_request_is_either_refused_by_field_or_planned_within_the_routes_limit
     if "max_cost_usd" in body:
         assert made.estimated_cost_micros <= Decimal(str(body["max_cost_usd"])) * 1_000_000
     # What was ignored is not in the scene, and nothing else is missing
+    asked = VideoRequest.from_json({"prompt": "a cat"} | body)
     for name in ("seed", "audio", "cfg_scale", "image", "last_image"):
         sent = getattr(made.scene, name)
         assert name not in made.ignored or sent in (None, route.audio)
         if name in body and name not in made.ignored:
-            assert sent == body[name]
+            assert sent == getattr(asked, name)
     # And the plan comes back whole from its JSON, also from a newer version's
     again = json.loads(json.dumps(made.to_json()))
+    again["scene"]["of_a_newer_version"] = 1
     assert Plan.from_json(again | {"of_a_newer_version": 1}) == made
+
+
+def test_a_plan_of_an_older_version_is_read_without_its_missing_parameters() -> None:
+    made = plan({"model": "luma", "image": {"job_id": "j1"}})
+    older = json.loads(json.dumps(made.to_json()))
+    for name in OPTIONAL:
+        if name != "image":
+            del older["scene"][name]
+    assert Plan.from_json(older) == made
+
+
+def test_a_stored_scene_is_read_whatever_the_limits_are_now() -> None:
+    values = {"prompt": "a" * 30_000, "cfg_scale": 101, "person_generation": "allow_some"}
+    scene = Scene.from_json(values | {"of_a_newer_version": 1})
+    assert {name: getattr(scene, name) for name in values} == values
+
+
+def test_a_scene_without_a_prompt_is_not_read() -> None:
+    with pytest.raises(KeyError, match="prompt"):
+        Scene.from_json({"seed": 1})
 
 
 @given(st.integers(1, MAX_COUNT), st.integers(1, 8))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.scene import KNOBS
 from tests.unit.cli.scripted import FakeApi, Run
 
 ALL = ("up", "demo", "submit", "get", "wait", "list", "cancel", "models", "keys")
@@ -74,6 +75,51 @@ def test_a_picture_in_a_file_is_sent_along(run: Run, api: FakeApi, tmp_path: Pat
     run("submit", "A fox", "--image", str(still), "--api-url", api.url)
 
     assert api.asked[0].body["image"] == "data:image/png;base64,cG5n"
+
+
+def test_several_pictures_are_sent_as_a_list(run: Run, api: FakeApi, tmp_path: Path) -> None:
+    still, link = tmp_path / "still.png", "https://pictures.example.com/a.png"
+    still.write_bytes(b"png")
+    pictures = ("--reference-image", link, "--reference-image", str(still))
+
+    run("submit", "A fox", *pictures, "--api-url", api.url)
+
+    assert api.asked[0].body["reference_images"] == [link, "data:image/png;base64,cG5n"]
+
+
+def test_a_picture_that_can_not_be_read_is_refused_by_its_option(run: Run, api: FakeApi) -> None:
+    for option in ("--last-image", "--reference-image"):
+        ended = run("submit", "A fox", option, "/nonexistent.png", "--api-url", api.url)
+        assert ended.code == 2
+        assert f"cannot read {option} /nonexistent.png" in ended.err
+    assert not api.asked
+
+
+def test_every_generation_parameter_is_an_option(run: Run, api: FakeApi) -> None:
+    given = {
+        "seed": ("--seed", "0"),
+        "negative_prompt": ("--negative-prompt", "rain"),
+        "cfg_scale": ("--cfg-scale", "0.5"),
+        "motion_bucket_id": ("--motion-bucket-id", "9"),
+        "person_generation": ("--person-generation", "allow_adult"),
+        "watermark": ("--no-watermark",),
+        "audio": ("--audio",),
+    }
+    options = [word for words in given.values() for word in words]
+
+    run("submit", "A fox", *options, "--api-url", api.url)
+
+    assert api.asked[0].body == {
+        "prompt": "A fox",
+        "seed": 0,
+        "negative_prompt": "rain",
+        "cfg_scale": 0.5,
+        "motion_bucket_id": 9,
+        "person_generation": "allow_adult",
+        "watermark": False,
+        "audio": True,
+    }
+    assert given.keys() == set(KNOBS)  # a new parameter belongs into this test
 
 
 def test_waiting_ends_with_the_job(run: Run, api: FakeApi) -> None:

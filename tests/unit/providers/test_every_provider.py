@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from models.scene import Scene
 from providers.base import Account, Ask, LookUp, NotOffered, Update, Video
 from providers.exchange import converse, request_for
 from providers.registry import PROVIDERS
@@ -33,7 +34,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="m",
-    prompt="a lighthouse keeper sings to the storm",
+    scene=Scene(prompt="a lighthouse keeper sings to the storm"),
     duration_seconds=5,
     resolution="720p",
     aspect_ratio="16:9",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from models.failure import Fault
+from models.scene import Scene
 from providers import failures
 from providers.answers import Undocumented
 from providers.base import Ask, Call, Flow, Phase, ProviderError, Update
@@ -235,7 +236,7 @@ def ask() -> Ask:
         attempt_id="a1",
         marker="m1",
         upstream=PIKA,
-        prompt="a cat",
+        scene=Scene(prompt="a cat"),
         duration_seconds=5,
         resolution="720p",
         aspect_ratio="16:9",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from models.failure import Fault
+from models.scene import Scene
 from providers.answers import Undocumented
 from providers.base import Accepted, Account, Ask, Phase, Provider, Update
 from providers.exchange import request_for
@@ -22,7 +23,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="runway-gen3",
-    prompt="a cat",
+    scene=Scene(prompt="a cat"),
     duration_seconds=5,
     resolution="720p",
     aspect_ratio="16:9",

@@ -11,6 +11,7 @@ from catalog.models import Catalog
 from catalog.resolve import resolve
 from models.failure import Failure, Fault
 from models.request import VideoRequest
+from models.scene import Scene
 from providers.answers import Undocumented
 from providers.base import Account, Ask, Call, Flow, Phase, ProviderError, Update, Video
 from providers.exchange import request_for
@@ -27,7 +28,7 @@ ASK = Ask(
     attempt_id="a",
     marker="m",
     upstream="m",
-    prompt="a cat",
+    scene=Scene(prompt="a cat"),
     duration_seconds=8,
     resolution="720p",
     aspect_ratio="16:9",
@@ -309,7 +310,9 @@ def test_a_link_to_a_picture_is_carried_since_it_is_fetched_before_it_is_sent() 
 
 
 def test_a_link_that_comes_through_nevertheless_is_not_sent_as_a_picture() -> None:
-    ask = replace(ASK, image="https://pictures.example.com/a.png")
+    ask = replace(
+        ASK, scene=Scene(prompt=ASK.scene.prompt, image="https://pictures.example.com/a.png")
+    )
     for provider in (Veo(), GeminiVeo(), Gemini()):
         with pytest.raises(ValueError, match="data URIs only"):
             next(provider.submit(ask))

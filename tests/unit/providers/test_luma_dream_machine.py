@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.failure import Fault
+from models.scene import Scene
 from providers.base import Ask, Call, Found
 from providers.vendors.luma_dream_machine import MOST_PAGES, OVERLAP, PAGE, LumaDreamMachine
 from transport.base import Response
@@ -17,7 +18,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="ray-2",
-    prompt="a cat",
+    scene=Scene(prompt="a cat"),
     duration_seconds=5,
     resolution="720p",
     aspect_ratio="16:9",

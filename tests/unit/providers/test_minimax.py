@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.failure import Fault
+from models.scene import Scene
 from providers.base import Account, Ask, Flow, Phase, Provider, ProviderError, Update
 from providers.exchange import converse
 from providers.vendors.minimax.minimax import Minimax
@@ -20,7 +21,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="MiniMax-Hailuo-2.3",
-    prompt="a lighthouse keeper sings to the storm",
+    scene=Scene(prompt="a lighthouse keeper sings to the storm"),
     duration_seconds=6,
     resolution="768p",
     aspect_ratio="16:9",
@@ -120,10 +121,10 @@ def test_a_code_that_no_document_has_proves_nothing(provider: Provider) -> None:
 
 @pytest.mark.parametrize("provider", [Minimax(), MinimaxV2()], ids=lambda one: one.name)
 def test_a_refusal_inside_http_200_repeats_neither_prompt_nor_key(provider: Provider) -> None:
-    words = f"invalid params: {ASK.prompt} by key_0123456789"
+    words = f"invalid params: {ASK.scene.prompt} by key_0123456789"
     message = refused(provider, base(2013, words)).failure.message
     assert "invalid params" in message
-    assert ASK.prompt not in message
+    assert ASK.scene.prompt not in message
     assert "0123456789" not in message
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from catalog.models import Catalog
 from models.failure import Fault
+from models.scene import Scene
 from providers.base import Account, Ask, Call, Phase, Update, Video
 from providers.exchange import request_for
 from providers.registry import accounts, missing_variables
@@ -19,7 +20,7 @@ ASK = Ask(
     attempt_id="a1",
     marker="m1",
     upstream="sora-2",
-    prompt="a cät",
+    scene=Scene(prompt="a cät"),
     duration_seconds=8,
     resolution="720p",
     aspect_ratio="16:9",
@@ -55,7 +56,11 @@ def test_every_field_of_the_form_is_text_and_none_is_a_file_without_a_picture() 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_data_uri_leaves_as_a_file_of_its_kind(kind: str) -> None:
-    part = submitted(replace(ASK, image=f"data:image/{kind};base64,aGVsbG8=")).form[-1]
+    part = submitted(
+        replace(
+            ASK, scene=Scene(prompt=ASK.scene.prompt, image=f"data:image/{kind};base64,aGVsbG8=")
+        )
+    ).form[-1]
     assert (part.name, part.content) == ("input_reference", b"hello")
     assert (part.filename, part.content_type) == (f"image.{kind}", f"image/{kind}")
 

@@ -1,20 +1,32 @@
 """The accounts that the environment gives, and what is missing where it gives none."""
 
 import pytest
+from pydantic import SecretStr
 
 from providers import registry
 from providers.base import Provider
-from providers.registry import PROVIDERS, accounts, missing_variables
+from providers.registry import PROVIDERS, accounts, missing_variables, vendor_variables
 from providers.vendors.runway import Runway
-from settings import VENDOR_VARIABLES, SettingsError, load
+from settings import Settings, SettingsError, load
 
 SOMEWHERE = {"LONGTAKE_DATA_DIR": "/nonexistent"}
 
 
-@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
-def test_every_variable_of_a_provider_is_one_that_the_settings_read(provider: Provider) -> None:
-    variables = {name for names in provider.credentials for name in names}
-    assert variables | {provider.base_variable} <= VENDOR_VARIABLES
+def test_the_variables_are_those_that_a_provider_declares_and_no_others() -> None:
+    given = {"RUNWAYML_API_SECRET": "k", "FAL_WEBHOOK_JWKS": "j", "PERF_BASE_URL": "https://x"}
+    found = vendor_variables(load(SOMEWHERE | given | {"PATH": "/bin", "KLING_API_KEY": ""}))
+    assert {name: value.get_secret_value() for name, value in found.items()} == given
+
+
+def test_a_running_stacks_variables_are_for_an_environment_without_any() -> None:
+    stacks = Settings(vendor={"RUNWAYML_API_SECRET": SecretStr("of_the_stack")})
+    assert list(vendor_variables(stacks)) == ["RUNWAYML_API_SECRET"]
+    own = stacks.model_copy(update={"other_variables": {"FAL_KEY": SecretStr("own")}})
+    assert list(vendor_variables(own)) == ["FAL_KEY"]
+
+
+def test_no_variable_of_the_environment_is_shown_with_the_settings() -> None:
+    assert "hidden" not in repr(load(SOMEWHERE | {"SOME_TOKEN": "hidden", "FAL_KEY": "hidden"}))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)

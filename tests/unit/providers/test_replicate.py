@@ -10,6 +10,7 @@ import pytest
 
 from catalog.models import Catalog
 from models.failure import Fault
+from models.scene import Scene
 from providers.base import Ask, Call, Update
 from providers.vendors.replicate import INPUTS, Replicate
 from settings import Settings
@@ -39,7 +40,7 @@ def submitted(**changes: Any) -> Call:
         "attempt_id": "a1",
         "marker": "m1",
         "upstream": "google/veo-3.1-fast",
-        "prompt": "a cat",
+        "scene": Scene[str](prompt="a cat"),
         "duration_seconds": 8,
         "resolution": "720p",
         "aspect_ratio": "16:9",
