@@ -10,10 +10,12 @@ POOLS = {"threads": (24, 20), "prefork": (6, 6)}
 #: Attempts whose answer never comes.
 HUNG = 3
 
-_IN_DOUBT = "SELECT id FROM attempt WHERE state = 'sent' AND job = ANY(%s)"
-#: Every POST but those that hang has its answer, and some operations are under way.
+_IN_DOUBT = "SELECT id FROM attempt WHERE state IN ('sent', 'unknown') AND job = ANY(%s)"
+#: Every POST but those that hang has its answer, one of these is still waited for, and some
+#: operations are under way.
 _IN_FULL_SWING = """
-SELECT count(*) FILTER (WHERE state = 'sent') = 3
+SELECT count(*) FILTER (WHERE state IN ('sent', 'unknown')) = 3
+    AND count(*) FILTER (WHERE state = 'sent') >= 1
     AND count(*) FILTER (WHERE state = 'planned') = 0
     AND count(*) FILTER (WHERE state = 'accepted') >= 3
 FROM attempt WHERE job = ANY(%s)
