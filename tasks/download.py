@@ -82,7 +82,7 @@ def _opened(stream: Stream, url: str, part: Part | None) -> Opened | None:
     """What an answer gives; None when it is no use with `part`, and all must be asked for anew."""
     headers = stream.headers
     if stream.status == _PARTIAL and part is not None:
-        total = parts.goes_on(part, headers, url)
+        total = parts.completes(part, headers, url)
         if total is not None:
             known = replace(part.origin, total=total)
             return Opened(chunks=stream.chunks(), announced=total, origin=known, part=part)
