@@ -1,4 +1,4 @@
-"""One event loop per process, on a thread of its own, made after the fork when first needed."""
+"""One event loop per process, in its own thread, created on first use, after any fork."""
 
 import asyncio
 import gc
@@ -15,13 +15,13 @@ from tasks.engine import Engine
 
 T = TypeVar("T")
 
-#: Values made, less those gone, before the collector looks at the young ones: several times what
-#: one pump holds at a time, so that most of them are gone by themselves when it looks.
-YOUNG = 10_000
+#: The garbage collector's threshold for its young generation, in objects: several times as many as
+#: one pump holds, so that reference counting has freed most of them before a collection.
+GC_THRESHOLD = 10_000
 
 
 class Runtime:
-    """A loop thread and the engine that lives on it."""
+    """An event loop in its own thread, and the engine that uses it."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -32,11 +32,11 @@ class Runtime:
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin `work` on the loop; its future may be waited for in any thread."""
+        """Start `work` on the loop; any thread may wait for the returned future."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def close(self) -> None:
-        """Close connections and end the thread; bounded, since a process is about to end."""
+        """Close connections and end the thread, with timeouts, since the process is exiting."""
         self.start(self.engine.close()).result(timeout=5)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
@@ -47,9 +47,9 @@ class Runtime:
 
 
 def _calm_collector() -> None:
-    """Keep the garbage collector off what stays: its looks at it were a fifth of a poll's CPU."""
+    """Exclude long-lived objects from garbage collection, which took a fifth of a poll's CPU."""
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
 _guard = threading.Lock()
@@ -57,7 +57,7 @@ _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
-    """The runtime of this very process: connections and threads do not survive a fork."""
+    """The process's own runtime; a forked child creates another."""
     global _runtime  # noqa: PLW0603 - the one per-process object
     with _guard:
         if _runtime is None or _runtime.pid != os.getpid():
@@ -66,7 +66,7 @@ def runtime() -> Runtime:
 
 
 def close() -> None:
-    """End this process's runtime, if it has one."""
+    """Close this process's runtime, if it has one."""
     global _runtime
     with _guard:
         ours, _runtime = _runtime, None
@@ -75,7 +75,7 @@ def close() -> None:
 
 
 def _renew_guard() -> None:
-    """A child made while another thread held the lock would wait for it for ever."""
+    """Replace the lock in a forked child: another thread may have held it during the fork."""
     global _guard  # noqa: PLW0603 - see above
     _guard = threading.Lock()
 
