@@ -32,7 +32,7 @@ def answers(url: str) -> Check:
     return check
 
 
-def pinged(broker: str, name: str) -> Check:
+def answers_ping(broker: str, name: str) -> Check:
     """A check that the worker or beat called `name` answers Celery's ping through the broker."""
 
     def ping() -> bool:

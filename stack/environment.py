@@ -30,7 +30,7 @@ class StackVariables:
         ours = {f"LONGTAKE_{name.upper()}": value for name, value in self.own.items()}
         return ours | dict(self.vendor)
 
-    def for_file(self) -> dict[str, Any]:
+    def as_settings(self) -> dict[str, Any]:
         """Content of the stack file, which `settings.load` reads in other processes."""
         return {**self.own, "vendor": dict(self.vendor)}
 

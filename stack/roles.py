@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from settings import Settings
-from stack.checks import answers, pinged
+from stack.checks import answers, answers_ping
 from stack.child import Role
 from stack.grace import stop_grace
 from stack.ports import Ports
@@ -54,7 +54,7 @@ def _worker(name: str, settings: Settings) -> Role:
             *("--pool", "threads", "-c", str(threads), "-l", settings.log_level),
             *("--without-gossip", "--without-mingle"),  # we use neither
         ),
-        check=pinged(settings.require_broker(), node),
+        check=answers_ping(settings.require_broker(), node),
         grace=stop_grace(queues.split(","), settings),
         queues=tuple(queues.split(",")),
     )
@@ -68,7 +68,7 @@ def _beat(settings: Settings) -> Role:
             *(*_CELERY, "beat", "-l", settings.log_level, "-n", node, "--enable-remote-control"),
             # No schedule file: every entry may be sent at any time.
         ),
-        check=pinged(settings.require_broker(), node),
+        check=answers_ping(settings.require_broker(), node),
         grace=GRACE,
     )
 

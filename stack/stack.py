@@ -246,4 +246,4 @@ class Crew:
     def _publish(self) -> None:
         if self._known is not None:
             pids = {child.role.name: child.pid for child in self._children() if child.pid}
-            self._folder.publish(self._known.for_file(), pids=pids)
+            self._folder.publish(self._known.as_settings(), pids=pids)

@@ -27,7 +27,7 @@ _LONGEST_NOTE = 4096
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"')
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 #: A file modified just before it was sent may be modified again within the same second.
-_SETTLED = timedelta(seconds=60)
+_STRONG_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +148,13 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     if _STRONG_ETAG.fullmatch(etag):
         return etag
     modified = headers.get("last-modified", "")
-    return modified if _is_settled(modified, sent=headers.get("date", "")) else None
+    return modified if _is_strong(modified, sent=headers.get("date", "")) else None
 
 
-def _is_settled(modified: str, *, sent: str) -> bool:
+def _is_strong(modified: str, *, sent: str) -> bool:
     """Whether a modification time is a strong validator (RFC 9110, section 8.8.2.2)."""
     try:
         age = parsedate_to_datetime(sent) - parsedate_to_datetime(modified)
     except (ValueError, TypeError, OverflowError):
         return False
-    return modified.isascii() and modified.isprintable() and age >= _SETTLED
+    return modified.isascii() and modified.isprintable() and age >= _STRONG_AFTER

@@ -60,14 +60,14 @@ class DiscreetRequest(Request):
             super().reject(requeue=requeue)
             return
         try:
-            self._send_anew()
+            self._send_copy()
         except Exception as error:  # noqa: BLE001 - the broker still has the original
-            log.warning("intake.not_sent_anew", task_id=self.id, error=type(error).__name__)
+            log.warning("intake.copy_not_sent", task_id=self.id, error=type(error).__name__)
             super().reject(requeue=True)
         else:
             self.acknowledge()
 
-    def _send_anew(self) -> None:
+    def _send_copy(self) -> None:
         message = self.message
         with app.producer_pool.acquire(block=True, timeout=BROKER_TIMEOUT) as producer:
             producer.publish(
@@ -100,7 +100,7 @@ def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     handle: Callable[..., Any] = default(task, app, consumer, **options)
 
     def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
-        if body is None and (reason := fault_of(message)):
+        if body is None and (reason := unreadable_reason(message)):
             replace_body(message, reason)
         try:
             return handle(message, body, *args, **kwargs)
@@ -113,7 +113,7 @@ def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     return take
 
 
-def fault_of(message: Message) -> str | None:
+def unreadable_reason(message: Message) -> str | None:
     """Why a message can't be read, or None."""
     size = len(message.body or b"")
     if size > MAX_MESSAGE:

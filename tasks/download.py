@@ -66,11 +66,11 @@ async def open_video(
         TransportError: it does not respond, or responds with an error.
     """
     if video.content is not None:
-        return Opened(chunks=_one(video.content), announced=len(video.content))
+        return Opened(chunks=_single_chunk(video.content), announced=len(video.content))
     for resumed in (part, None) if part else (None,):
         async with AsyncExitStack() as tried:
-            stream, url = await _followed(tried, engine, account, video, resumed)
-            opened = _opened(stream, url, resumed)
+            stream, url = await _follow_redirects(tried, engine, account, video, resumed)
+            opened = _opened_from(stream, url, resumed)
             if opened is not None:
                 stack.push_async_exit(tried.pop_all())
                 return opened
@@ -78,7 +78,7 @@ async def open_video(
     raise TransportError(msg)
 
 
-def _opened(stream: Stream, url: str, part: Part | None) -> Opened | None:
+def _opened_from(stream: Stream, url: str, part: Part | None) -> Opened | None:
     """The open video, or None if the response does not continue `part`: then request all of it."""
     headers = stream.headers
     if stream.status == _PARTIAL and part is not None:
@@ -97,7 +97,7 @@ def _opened(stream: Stream, url: str, part: Part | None) -> Opened | None:
     return Opened(chunks=stream.chunks(), announced=total, origin=origin)
 
 
-async def _followed(
+async def _follow_redirects(
     stack: AsyncExitStack, engine: Engine, account: str, video: Video, part: Part | None
 ) -> tuple[Stream, str]:
     """The response and its URL after redirects. Only the provider's own host gets our API key."""
@@ -125,11 +125,11 @@ async def _followed(
             if stream.status not in REDIRECTS or "location" not in stream.headers:
                 stack.push_async_exit(hop.pop_all())
                 return stream, request.url
-            call = _redirected(call, request.url, stream.headers["location"])
+            call = _redirect(call, request.url, stream.headers["location"])
     raise DeadLink(f"the provider's link redirected more than {MOST_REDIRECTS} times")
 
 
-def _redirected(call: Call, url: str, location: str) -> Call:
+def _redirect(call: Call, url: str, location: str) -> Call:
     """The call to a redirect's target.
 
     Raises:
@@ -174,5 +174,5 @@ async def fresh_video(engine: Engine, account: str, operation_id: str, number: i
     return update.videos[number]
 
 
-async def _one(content: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(content: bytes) -> AsyncIterator[bytes]:
     yield content

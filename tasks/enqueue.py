@@ -40,13 +40,13 @@ WAIT = (1.0, 5.0)
 #: Unfinished deliveries, if the broker counts them, after which a message becomes a dead letter.
 MOST_DEATHS = 10
 #: Maximum length of a reason, in characters.
-MOST_WORDS = 1000
+MOST_CHARACTERS = 1000
 
 #: The task's parameters, positional or by keyword.
 _PARAMETERS = ("request", "job_id", "tenant")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 #: Errors that end once PostgreSQL is available, or is a primary, again.
-_AWAY = (
+_UNAVAILABLE = (
     DatabaseAway,
     TimeoutError,
     psycopg.OperationalError,
@@ -130,22 +130,22 @@ async def take_in(engine: Engine, letter: Letter) -> Accepted | None:
             request = _read(letter)
             return await accept(engine, request, tenant=letter.tenant or "", job_id=letter.job_id)
         except RequestRefused as refusal:
-            await _keep(engine, letter, refusal)
-        except _AWAY:
+            await _store_dead_letter(engine, letter, refusal)
+        except _UNAVAILABLE:
             raise
         except Exception as error:  # noqa: BLE001 - our own bug must not lose the request
             # Log neither the error's message nor its traceback: both may quote the request.
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{where.filename}:{where.lineno}"
             log.error("intake.broke", task_id=letter.task_id, error=type(error).__name__, at=place)  # noqa: TRY400
-            await _keep(engine, letter, _broken(type(error).__name__))
+            await _store_dead_letter(engine, letter, _internal_error(type(error).__name__))
     return None
 
 
 def _read(letter: Letter) -> VideoRequest:
     """The request. Raises RequestRefused with messages that quote no value."""
     if letter.deaths >= MOST_DEATHS:
-        raise _broken(f"its workers ended {letter.deaths} times")
+        raise _internal_error(f"its workers ended {letter.deaths} times")
     if UNREADABLE in letter.kwargs:
         reason = f"the message can't be read: {letter.kwargs[UNREADABLE]}"
         raise RequestRefused(reason, code="unreadable_message")
@@ -169,16 +169,16 @@ def _read(letter: Letter) -> VideoRequest:
     return VideoRequest.from_json(given["request"], tells_values=False)
 
 
-def _broken(what: str) -> RequestRefused:
+def _internal_error(what: str) -> RequestRefused:
     return RequestRefused(f"Longtake could not handle the message ({what})", code="internal_error")
 
 
-async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
+async def _store_dead_letter(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
     """Store the message as a dead letter."""
-    whole = _whole(letter)
+    content = _payload(letter)
     # After our own bug the payload is kept at any size, so that it can be sent again.
-    is_kept = len(whole) <= MOST_KEPT or refusal.code == "internal_error"
-    payload = engine.vault.seal(whole) if is_kept else None
+    is_kept = len(content) <= MOST_KEPT or refusal.code == "internal_error"
+    payload = engine.vault.seal(content) if is_kept else None
     task_id = letter.task_id if is_name(letter.task_id) else job_id_of(letter.task_id)
     is_new = await engine.database.run(
         lambda connection: record_intake_failure(
@@ -187,7 +187,7 @@ async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None
             tenant=letter.tenant,
             job_id=letter.job_id,
             code=refusal.code,
-            message=_in_words(refusal),
+            message=_stored_reason(refusal),
             param=refusal.param if is_name(refusal.param) else None,
             payload=payload,
         )
@@ -196,15 +196,15 @@ async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None
         log.warning("intake.refused", task_id=task_id, tenant=letter.tenant, code=refusal.code)
 
 
-def _in_words(refusal: RequestRefused) -> str:
+def _stored_reason(refusal: RequestRefused) -> str:
     """The reason in a form that a row can store, without an unsafe field name."""
     words = refusal.message
     if refusal.param and not is_name(refusal.param):
         words = words.replace(refusal.param, "a field", 1)
-    return words.encode(errors="replace").decode().replace("\x00", "")[:MOST_WORDS]
+    return words.encode(errors="replace").decode().replace("\x00", "")[:MOST_CHARACTERS]
 
 
-def _whole(letter: Letter) -> bytes:
+def _payload(letter: Letter) -> bytes:
     if UNREADABLE in letter.kwargs:
         return json.dumps({"raw": letter.kwargs.get(RAW)}).encode()
     return json.dumps({"args": letter.args, "kwargs": letter.kwargs}, default=str).encode()

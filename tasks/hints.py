@@ -26,7 +26,7 @@ KEY_PAUSE = 10.0
 _MOST_WAITING = 1000
 
 #: No query of the limits Valkey before this time (monotonic), since it has just failed.
-_not_asked_until = 0.0
+_keys_paused_until = 0.0
 
 
 def send(what: What, lane: str | None) -> bool:
@@ -36,7 +36,7 @@ def send(what: What, lane: str | None) -> bool:
     """
     name, _ = PUMPS[what]
     try:
-        if not _first(what, lane):
+        if not _is_first(what, lane):
             return False
     except (redis.RedisError, OSError) as error:
         log.warning("hint.not_sent", what=what, lane=lane, error=type(error).__name__)
@@ -57,11 +57,11 @@ def arrived(what: What, lane: str | None) -> None:
         try:
             valkey.delete(_key(what, lane))
         except (redis.RedisError, OSError) as error:
-            _ask_later()
+            _pause_keys()
             log.warning("hint.key_not_deleted", what=what, lane=lane, error=type(error).__name__)
 
 
-def _first(what: What, lane: str | None) -> bool:
+def _is_first(what: What, lane: str | None) -> bool:
     """Whether no hint is queued; a hint lost with its worker blocks others for one lease only.
 
     Raises:
@@ -77,8 +77,8 @@ def _first(what: What, lane: str | None) -> bool:
         if current().valkey_url is None:
             raise
         # The broker is another server: a duplicate hint is better than none.
-        _ask_later()
-        log.warning("hint.keys_away", error=type(error).__name__, pause=KEY_PAUSE)
+        _pause_keys()
+        log.warning("hint.keys_unavailable", error=type(error).__name__, pause=KEY_PAUSE)
         return True
 
 
@@ -86,15 +86,15 @@ def _key(what: What, lane: str | None) -> str:
     return f"longtake:hint:{what}:{lane or '*'}"
 
 
-def _ask_later() -> None:
-    global _not_asked_until  # noqa: PLW0603 - one breaker for the process
+def _pause_keys() -> None:
+    global _keys_paused_until  # noqa: PLW0603 - one breaker for the process
     if current().valkey_url is not None:
-        _not_asked_until = time.monotonic() + KEY_PAUSE
+        _keys_paused_until = time.monotonic() + KEY_PAUSE
 
 
 def _valkey() -> redis.Redis | None:
     """The client for hint keys; None if there is no such server or it has just failed."""
-    return None if time.monotonic() < _not_asked_until else _client()
+    return None if time.monotonic() < _keys_paused_until else _client()
 
 
 @cache
@@ -131,7 +131,7 @@ class Hinter:
         try:
             self._waiting.put(None, timeout=1)
         except queue.Full:
-            log.warning("hint.publisher_left_behind")  # a daemon thread: it ends with the process
+            log.warning("hint.publisher_still_running")  # a daemon thread: it ends with the process
             return
         self._thread.join(timeout=2 * BROKER_TIMEOUT)
 

@@ -27,7 +27,7 @@ class Runtime:
         self.pid = os.getpid()
         self.loop = uvloop.new_event_loop()
         self.engine = Engine.build(current())
-        _calm_collector()
+        _tune_garbage_collector()
         self._thread = threading.Thread(target=self._run, name="longtake-loop", daemon=True)
         self._thread.start()
 
@@ -46,20 +46,20 @@ class Runtime:
         self.loop.run_forever()
 
 
-def _calm_collector() -> None:
+def _tune_garbage_collector() -> None:
     """Exclude long-lived objects from garbage collection, which took a fifth of a poll's CPU."""
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
-_guard = threading.Lock()
+_lock = threading.Lock()
 _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
     """The process's own runtime; a forked child creates another."""
     global _runtime  # noqa: PLW0603 - the one per-process object
-    with _guard:
+    with _lock:
         if _runtime is None or _runtime.pid != os.getpid():
             _runtime = Runtime()
         return _runtime
@@ -68,16 +68,16 @@ def runtime() -> Runtime:
 def close() -> None:
     """Close this process's runtime, if it has one."""
     global _runtime
-    with _guard:
+    with _lock:
         ours, _runtime = _runtime, None
     if ours is not None and ours.pid == os.getpid():
         ours.close()
 
 
-def _renew_guard() -> None:
+def _replace_lock() -> None:
     """Replace the lock in a forked child: another thread may have held it during the fork."""
-    global _guard  # noqa: PLW0603 - see above
-    _guard = threading.Lock()
+    global _lock  # noqa: PLW0603 - see above
+    _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_guard)
+os.register_at_fork(after_in_child=_replace_lock)

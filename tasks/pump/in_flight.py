@@ -61,7 +61,7 @@ class InFlight:
         for id_ in ids:
             self.rows.pop(id_, None)
 
-    def sort_out(self, claimed: Collection[Claimed]) -> tuple[list[Claimed], dict[str, datetime]]:
+    def admit(self, claimed: Collection[Claimed]) -> tuple[list[Claimed], dict[str, datetime]]:
         """Split claimed rows into those to take and those to release because their lane is full.
 
         Rows that are already held are remembered, and released once they are no longer held.
@@ -74,7 +74,7 @@ class InFlight:
         taken, surplus = list[Claimed](), dict[str, datetime]()
         for row in fresh:
             counts[row.lane] += 1
-            if counts[row.lane] <= self._most_of(row.lane):
+            if counts[row.lane] <= self._limit_of(row.lane):
                 taken.append(row)
             else:
                 surplus[row.id] = row.since
@@ -84,7 +84,7 @@ class InFlight:
         """Lanes that hold their maximum number of rows, if the pump serves all lanes."""
         if not self.is_shared:
             return []
-        return [lane for lane, count in self._counts().items() if count >= self._most_of(lane)]
+        return [lane for lane, count in self._counts().items() if count >= self._limit_of(lane)]
 
     def note_answer(self, lane: str, *, seconds: float) -> None:
         """Record a lane's latest response time, which sets how many rows it may hold."""
@@ -105,5 +105,5 @@ class InFlight:
     def _counts(self) -> Counter[str]:
         return Counter(held.lane for held in self.rows.values())
 
-    def _most_of(self, lane: str) -> int:
+    def _limit_of(self, lane: str) -> int:
         return self.each if lane in self._prompt else PROBES

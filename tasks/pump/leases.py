@@ -43,9 +43,9 @@ class Leases:
             except DatabaseAway as error:
                 log.warning("pump.lease_not_renewed", what=self.verb.what, error=str(error))
                 continue
-            self._leave([id_ for id_ in ids if id_ not in ours])
+            self._abandon([id_ for id_ in ids if id_ not in ours])
 
-    def _leave(self, lost: list[str]) -> None:
+    def _abandon(self, lost: list[str]) -> None:
         """Stop work on rows whose lease is lost, except for a POST in flight."""
         for id_ in lost:
             held = self.in_flight.rows.get(id_)

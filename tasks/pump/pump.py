@@ -246,7 +246,7 @@ class Pump:
         found = await self.database.run_statement(work)
         self._remember_position(found)
         self.tally.claims += 1
-        fresh, surplus = self._in_flight.sort_out(found.rows)
+        fresh, surplus = self._in_flight.admit(found.rows)
         await self._release(surplus)
         await self._take(fresh)
         return found.rows

@@ -79,7 +79,7 @@ async def seconds_until_clear(engine: Engine) -> float:
     async with clearance.comparing:
         if not clearance.is_given() and not clearance.pauses_for:
             try:
-                await _compare_and_introduce(engine)
+                await _compare_and_register(engine)
             except TRANSIENT as error:
                 clearance.withdraw()
                 clearance.pause(RETRY_AFTER * random.uniform(0.8, 1.2))
@@ -163,7 +163,7 @@ async def _compare(engine: Engine) -> tuple[high_water.Row, Mark | None] | None:
             continue
         if newest is None and row.stored:
             log.error("restore.mark_missing", stored=row.stored, installation=row.installation)
-        if not await _is_settled(engine, row, mark):
+        if not await _is_timeline_settled(engine, row, mark):
             return None
         engine.clearance.give(table=row.table, started=row.started, generation=row.generation)
         engine.clearance.cover(before, generation=row.generation)
@@ -171,7 +171,7 @@ async def _compare(engine: Engine) -> tuple[high_water.Row, Mark | None] | None:
     return None
 
 
-async def _compare_and_introduce(engine: Engine) -> None:
+async def _compare_and_register(engine: Engine) -> None:
     """Compare, and write a mark with this process's credentials before it uses them."""
     seen = await _compare(engine)
     if seen is None:
@@ -217,7 +217,7 @@ async def _missing(engine: Engine, before: Mapping[str, Sent]) -> list[str]:
     return [id_ for id_ in unknown if engine.clearance.sent.get(id_) is before[id_]]
 
 
-async def _is_settled(engine: Engine, row: high_water.Row, mark: Mark | None) -> bool:
+async def _is_timeline_settled(engine: Engine, row: high_water.Row, mark: Mark | None) -> bool:
     """Whether the settling time of a new timeline is over; True if the timeline is the mark's."""
     clearance = engine.clearance
     if mark is None or mark.system is None or _is_ours(engine, row):
