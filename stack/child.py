@@ -105,7 +105,7 @@ class Child:
         wait = 0.0
         while True:
             began = time.monotonic()
-            await self._exited()
+            await self._wait_for_exit()
             wait = next_wait(wait, lasted=time.monotonic() - began)
             how = _describe_exit(self._process.returncode) if self._process else "did not start"
             self._tell(f"{self.role.name} {how}; restarting it in {wait:.0f} s ({self.log})")
@@ -122,20 +122,20 @@ class Child:
         if self._process is None:
             return
         self._signal(Signals.SIGTERM)
-        ended = await self._ended(self.role.grace, hurry)
+        ended = await self._exits_within(self.role.grace, hurry)
         if not ended and self.role.grace and not (hurry and hurry.is_set()):
             self._tell(f"{self.role.name} did not stop within {self.role.grace:.0f} s: killing it")
         # Also ends the processes that it started.
         self._signal(Signals.SIGKILL)
-        await self._ended(KILL_BOUND)
+        await self._exits_within(KILL_BOUND)
 
-    async def _exited(self) -> None:
+    async def _wait_for_exit(self) -> None:
         while self.lives:  # noqa: ASYNC110 - no event for it exists on every platform and loop
             await asyncio.sleep(CHECK_INTERVAL)
 
-    async def _ended(self, bound: float, hurry: asyncio.Event | None = None) -> bool:
+    async def _exits_within(self, bound: float, hurry: asyncio.Event | None = None) -> bool:
         """Wait until it exits, `hurry` is set or `bound` seconds pass; whether it has exited."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._exited())]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wait_for_exit())]
         if hurry is not None:
             waits.append(asyncio.ensure_future(hurry.wait()))
         try:

@@ -198,7 +198,7 @@ class Crew:
                 self._tell(cut_off_message(await in_flight(self.settings, paying)))
 
     async def drain_strays(self, environment: Mapping[str, str]) -> None:
-        """Stop processes of a killed stack, after their paid requests are answered."""
+        """Send SIGTERM to the processes of a killed stack, and wait for their paid requests."""
         if not await in_thread(self._folder.terminate_strays):
             return
         try:

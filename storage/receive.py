@@ -69,9 +69,9 @@ class _Incoming:
         self._writing = asyncio.ensure_future(
             asyncio.to_thread(_append, self.path, piece, self.digest)
         )
-        await asyncio.shield(self._writing)  # a thread can't be cancelled; `settle` waits for it
+        await asyncio.shield(self._writing)  # a thread can't be cancelled; `finish` waits for it
 
-    async def settle(self) -> None:
+    async def finish(self) -> None:
         """Write all received bytes to the file, even after a cancellation.
 
         Raises:
@@ -194,7 +194,7 @@ async def _keep(incoming: _Incoming, into: Path, how: Keep) -> None:
         remove_abandoned(into, older_than=ABANDONED_AFTER)
 
     try:
-        await incoming.settle()
+        await incoming.finish()
         await asyncio.to_thread(keep)
     except (OSError, StorageFull):
         return  # without space for a part, the next try starts over
