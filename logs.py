@@ -1,7 +1,7 @@
-"""Logging: one JSON object per line, with the context bound to the current work.
+"""Logging: one JSON object per line, with the context bound to the current task.
 
-Our lines go straight to the output; the standard library's path costs several times as much.
-Libraries' lines take that path, to the same renderer and the same output.
+Our own events bypass the standard library's logging, which costs several times as much.
+Libraries' records go through it, to the same renderer and the same output.
 """
 
 import logging
@@ -13,7 +13,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-#: Loggers whose INFO lines duplicate ours.
+#: Loggers whose INFO records duplicate our events.
 _CHATTY: Final = (
     *("httpx", "httpcore", "kombu", "aiohttp", "uvicorn"),
     "psycopg.pool",  # three lines for every transaction
@@ -23,7 +23,7 @@ _CHATTY: Final = (
 
 
 def configure(level: str, output: TextIO | None = None) -> None:
-    """Send our logs and every library's, from `level` on, to `output` (default: standard error)."""
+    """Write our logs and all libraries' from `level` up to `output` (default: standard error)."""
     output = output or sys.stderr
     shared: tuple[Processor, ...] = (
         structlog.contextvars.merge_contextvars,
@@ -31,7 +31,7 @@ def configure(level: str, output: TextIO | None = None) -> None:
         _add_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     )
-    # Local variables are omitted: they hold keys and prompts.
+    # Local variables are omitted: they contain keys and prompts.
     tracebacks = structlog.processors.ExceptionRenderer(
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     )
@@ -60,7 +60,7 @@ def configure(level: str, output: TextIO | None = None) -> None:
 
 
 class _Lines:
-    """Writes whole lines; a full disk or a closed pipe costs the line, never the work."""
+    """Writes whole lines. A full disk or a closed pipe loses the line, but never raises."""
 
     def __init__(self, output: TextIO, name: str) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class _Lines:
 
     def msg(self, line: bytes) -> None:
         try:
-            self._write(line + b"\n")  # one call, so lines of several threads do not mix
+            self._write(line + b"\n")  # one call, so that threads' lines do not mix
             self._flush()
         except (OSError, ValueError):  # ValueError: the output is closed
             pass
@@ -78,7 +78,7 @@ class _Lines:
 
 
 class _Handler(logging.Handler):
-    """Libraries' records, to our output."""
+    """Writes libraries' records to our output."""
 
     def __init__(self, lines: _Lines) -> None:
         super().__init__()
@@ -87,12 +87,12 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.msg(self.format(record).encode())
-        except Exception:  # noqa: BLE001 - a library's line must not end its work
+        except Exception:  # noqa: BLE001 - logging must not fail the caller
             self.handleError(record)
 
 
 def _factory(output: TextIO) -> Callable[..., _Lines]:
-    """Loggers named after the module that first uses them, as the standard library's are."""
+    """Loggers named after the module that first uses them, as in the standard library."""
     named = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
     return lambda *args: _Lines(output, named(*args).name)
 
@@ -104,7 +104,7 @@ def _add_name(logger: WrappedLogger, _: str, event: EventDict) -> EventDict:
 
 
 def _to_json(event: dict[str, Any], **_: Any) -> bytes:
-    """The line; a dataclass by its `repr`, which leaves out the fields that it must."""
+    """The line. Dataclasses use their `repr`, which omits secret fields."""
     try:
         return orjson.dumps(event, default=repr, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:  # integers above 64 bits, unpaired surrogates, keys that are not text, cycles
@@ -112,7 +112,7 @@ def _to_json(event: dict[str, Any], **_: Any) -> bytes:
 
 
 def _to_text(event: dict[str, Any], **_: Any) -> str:
-    return _to_json(event).decode()  # a formatter must give text
+    return _to_json(event).decode()  # a formatter must return text
 
 
 def _plain(value: object) -> str:

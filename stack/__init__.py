@@ -1,1 +1,1 @@
-"""The local stack: embedded servers, the processes, their health and their ports."""
+"""The local stack: embedded servers, the processes, health checks and ports."""

@@ -1,4 +1,4 @@
-"""Whether a process of the stack does its work: asked from outside, the way its users ask."""
+"""Health checks of the stack's processes, made from outside, as a client would."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,19 +9,19 @@ from stack.threads import in_thread
 from transport.base import Request, TransportError
 from transport.exact import ExactClient
 
-#: Says whether the process answers; bounded to a few seconds, never raises for one that does not.
+#: Returns whether the process answers; takes a few seconds at most and never raises.
 Check = Callable[[], Awaitable[bool]]
 
-#: How long one question may take, in seconds.
-PATIENCE = 2.0
+#: Timeout of one check, in seconds.
+TIMEOUT = 2.0
 
 
 def answers(url: str) -> Check:
-    """A check that GET `url` is answered with 200."""
+    """A check that GET `url` returns a success status."""
 
     async def check() -> bool:
         client = ExactClient()
-        request = Request(method="GET", url=url, timeout=PATIENCE, connect_timeout=PATIENCE)
+        request = Request(method="GET", url=url, timeout=TIMEOUT, connect_timeout=TIMEOUT)
         try:
             return (await client.send(request)).is_success
         except TransportError:
@@ -32,13 +32,13 @@ def answers(url: str) -> Check:
     return check
 
 
-def pinged(broker: str, name: str) -> Check:
+def answers_ping(broker: str, name: str) -> Check:
     """A check that the worker or beat called `name` answers Celery's ping through the broker."""
 
     def ping() -> bool:
         with Celery("longtake-stack", broker=broker, set_as_current=False) as asker:
             try:
-                return bool(asker.control.ping(destination=[name], timeout=PATIENCE, limit=1))
+                return bool(asker.control.ping(destination=[name], timeout=TIMEOUT, limit=1))
             except (OperationalError, OSError):
                 return False
 

@@ -1,4 +1,4 @@
-"""One process of the stack: started in a session of its own, watched, restarted, stopped."""
+"""One process of the stack: started in its own session, supervised, restarted and stopped."""
 
 import asyncio
 import os
@@ -15,37 +15,37 @@ from stack.checks import Check
 from stack.errors import StackError
 from stack.servers.server import fresh_log, tail
 
-#: How long a process may take until it does its work, in seconds.
+#: Timeout for a process to become ready, in seconds.
 START_BOUND = 90.0
-#: Between two looks at a process, in seconds.
-LOOK = 0.1
-#: Waits before a restart: the first, the longest, and what a process must last for the first to
-#: apply again, in seconds.
+#: Interval between two checks of a process, in seconds.
+CHECK_INTERVAL = 0.1
+#: Delays before a restart: the first and the longest; and how long a process must run before the
+#: first applies again, in seconds.
 FIRST_WAIT, LONGEST_WAIT, STEADY = 1.0, 30.0, 60.0
-#: How long a killed process may take to be gone, in seconds.
+#: Timeout for a killed process to exit, in seconds.
 KILL_BOUND = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """What a process is there for, and how to tell that it does it."""
+    """A process of the stack: its command and its health check."""
 
     name: str
     command: tuple[str, ...]
     check: Check
-    #: How long it may take to end its work after SIGTERM, in seconds; 0: it is killed at once.
+    #: Time to finish its work after SIGTERM, in seconds; 0: it is killed at once.
     grace: float
-    #: What it takes work from, when it is a worker.
+    #: The queues that it consumes, if it is a worker.
     queues: tuple[str, ...] = ()
 
 
 def next_wait(last: float, *, lasted: float) -> float:
-    """How long to wait before a restart, after a wait of `last` and a life of `lasted` seconds."""
+    """Seconds before a restart, after a delay of `last` and an uptime of `lasted` seconds."""
     return FIRST_WAIT if lasted >= STEADY else min(max(2 * last, FIRST_WAIT), LONGEST_WAIT)
 
 
 class Child:
-    """One role's process, and its successors when it dies."""
+    """The process of one role, replaced by a new one when it exits."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Begin; `ready` tells when it does its work."""
+        """Start the process; `ready` waits until it works."""
         with fresh_log(self.log).open("ab") as log:
             self._process = subprocess.Popen(
                 self.role.command,
@@ -78,35 +78,37 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to handle
+                start_new_session=True,  # so that Ctrl-C reaches only this process
             )
 
     async def ready(self) -> None:
-        """Returns when it does its work.
+        """Wait until the process passes its health check.
 
         Raises:
-            StackError: it ended, or did not get there within START_BOUND; with the log's end.
+            StackError: it exited, or was not ready within START_BOUND; quotes the end of its log.
         """
         try:
             async with asyncio.timeout(START_BOUND):
                 while not await self.role.check():
                     if not self.lives:
-                        raise StackError(f"{self.role.name} ended at its start; {self._log_end()}")
-                    await asyncio.sleep(LOOK)
+                        raise StackError(
+                            f"{self.role.name} exited during startup; {self._log_end()}"
+                        )
+                    await asyncio.sleep(CHECK_INTERVAL)
         except TimeoutError:
             raise StackError(
-                f"{self.role.name} does not answer after {START_BOUND:.0f} s; {self._log_end()}"
+                f"{self.role.name} is not ready after {START_BOUND:.0f} s; {self._log_end()}"
             ) from None
 
     async def supervise(self, on_restart: Callable[[], None]) -> None:
-        """Restart it whenever it dies, later each time; runs until it is cancelled."""
+        """Restart the process whenever it exits, with growing delays; runs until cancelled."""
         wait = 0.0
         while True:
             began = time.monotonic()
-            await self._death()
+            await self._wait_for_exit()
             wait = next_wait(wait, lasted=time.monotonic() - began)
-            how = _in_words(self._process.returncode) if self._process else "did not start"
-            self._tell(f"{self.role.name} {how}; starting it again in {wait:.0f} s ({self.log})")
+            how = _describe_exit(self._process.returncode) if self._process else "did not start"
+            self._tell(f"{self.role.name} {how}; restarting it in {wait:.0f} s ({self.log})")
             await asyncio.sleep(wait)
             try:
                 self.start()
@@ -116,24 +118,24 @@ class Child:
             on_restart()
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
-        """SIGTERM, and SIGKILL to all of its session when its grace is over, or at `hurry`."""
+        """Send SIGTERM; after its grace, or once `hurry` is set, SIGKILL to its whole session."""
         if self._process is None:
             return
         self._signal(Signals.SIGTERM)
-        ended = await self._ended(self.role.grace, hurry)
+        ended = await self._exits_within(self.role.grace, hurry)
         if not ended and self.role.grace and not (hurry and hurry.is_set()):
             self._tell(f"{self.role.name} did not stop within {self.role.grace:.0f} s: killing it")
-        # Whatever it started goes with it.
+        # Also ends the processes that it started.
         self._signal(Signals.SIGKILL)
-        await self._ended(KILL_BOUND)
+        await self._exits_within(KILL_BOUND)
 
-    async def _death(self) -> None:
-        while self.lives:  # noqa: ASYNC110 - the system has no event for it that all loops know
-            await asyncio.sleep(LOOK)
+    async def _wait_for_exit(self) -> None:
+        while self.lives:  # noqa: ASYNC110 - no event for it exists on every platform and loop
+            await asyncio.sleep(CHECK_INTERVAL)
 
-    async def _ended(self, bound: float, hurry: asyncio.Event | None = None) -> bool:
-        """Whether it is gone, after `bound` seconds at the latest, or as soon as `hurry` is set."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._death())]
+    async def _exits_within(self, bound: float, hurry: asyncio.Event | None = None) -> bool:
+        """Wait until it exits, `hurry` is set or `bound` seconds pass; whether it has exited."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wait_for_exit())]
         if hurry is not None:
             waits.append(asyncio.ensure_future(hurry.wait()))
         try:
@@ -152,7 +154,7 @@ class Child:
         return f"its log {self.log} ends with:\n{tail(self.log, lines=12)}"
 
 
-def _in_words(returncode: int | None) -> str:
+def _describe_exit(returncode: int | None) -> str:
     if returncode is not None and returncode < 0:
         return f"was killed by {Signals(-returncode).name}"
-    return f"ended with exit code {returncode}"
+    return f"exited with code {returncode}"

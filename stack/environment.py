@@ -1,4 +1,4 @@
-"""What every process of a stack is told, and every command that finds it: one set of variables."""
+"""The variables that every process of a stack gets, and every command that finds the stack."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,33 +12,33 @@ from stack.ports import Ports
 from transport.base import Request
 from transport.exact import ExactClient
 
-#: What --simulate lets the outbound guard through to: this machine.
+#: Networks that --simulate opens in the outbound guard: this machine.
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-#: How often --simulate polls an operation at most, in seconds: simulated ones last a few seconds.
+#: Shortest poll interval with --simulate, in seconds: simulated operations take a few seconds.
 POLL_FLOOR = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Settings by field name, as text, and vendors' own variables."""
+class StackVariables:
+    """Our settings as text, by field name, and the vendors' own variables."""
 
     own: Mapping[str, str]
     vendor: Mapping[str, str] = field(repr=False)
 
     def variables(self) -> dict[str, str]:
-        """For a child's environment."""
+        """Variables for a child's environment."""
         ours = {f"LONGTAKE_{name.upper()}": value for name, value in self.own.items()}
         return ours | dict(self.vendor)
 
-    def for_file(self) -> dict[str, Any]:
-        """For `settings.load` of other processes."""
+    def as_settings(self) -> dict[str, Any]:
+        """Content of the stack file, which `settings.load` reads in other processes."""
         return {**self.own, "vendor": dict(self.vendor)}
 
 
-def told(
+def stack_variables(
     settings: Settings, folder: Folder, *, ports: Ports, database_url: str, broker_url: str
-) -> Told:
-    """What holds for every process, simulated or not."""
+) -> StackVariables:
+    """The variables that every process gets, simulated or not."""
     keys = ",".join(key.get_secret_value() for key in settings.secret_keys)
     own = {
         "data_dir": str(folder.path),
@@ -53,11 +53,13 @@ def told(
         own["public_url"] = settings.public_url
     given = vendor_variables(settings)
     vendor = {name: value.get_secret_value() for name, value in given.items()}
-    return Told(own=own, vendor=vendor)
+    return StackVariables(own=own, vendor=vendor)
 
 
-def simulated(before: Told, settings: Settings, answer: Mapping[str, str]) -> Told:
-    """With every provider that has no credentials pointed at the simulator, by its own answer."""
+def simulated(
+    before: StackVariables, settings: Settings, answer: Mapping[str, str]
+) -> StackVariables:
+    """Point every provider without credentials at the simulator, with the variables it reports."""
     networks = [str(network) for network in settings.allow_private_hosts]
     own = {
         **before.own,
@@ -71,18 +73,16 @@ def simulated(before: Told, settings: Settings, answer: Mapping[str, str]) -> To
         if any(all(name in before.vendor for name in names) for names in provider.credentials)
     }
     for provider in PROVIDERS.values():
-        if (
-            provider.base_variable in real
-        ):  # two providers may share an address: keep real keys off it
-            continue
+        if provider.base_variable in real:
+            continue  # providers may share an address: real keys must not go to the simulator
         alternatives = provider.credentials
         wanted = {provider.base_variable, *(name for names in alternatives for name in names)}
         vendor |= {name: value for name, value in answer.items() if name in wanted}
-    return Told(own=own, vendor=vendor)
+    return StackVariables(own=own, vendor=vendor)
 
 
 async def simulator_variables(url: str) -> dict[str, str]:
-    """What the simulator says that points a client at it; raises TransportError."""
+    """The variables that point a client at the simulator. Raises TransportError."""
     client = ExactClient()
     try:
         answer = (await client.send(Request(method="GET", url=f"{url}/_sim/env"))).json()
@@ -91,10 +91,12 @@ async def simulator_variables(url: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in answer.items()}
 
 
-def inherited(environment: Mapping[str, str], known: Told, *, simulate: bool) -> dict[str, str]:
-    """What a process of ours inherits."""
+def child_environment(
+    environment: Mapping[str, str], known: StackVariables, *, simulate: bool
+) -> dict[str, str]:
+    """The environment of a child process."""
     whole = {**environment, **known.variables()}
     if simulate:
-        # Its JSON API answers whoever may reach loopback; the page then is read-only (see roles).
+        # This opens Flower's JSON API to every local user, so its page is read-only (see `roles`).
         whole.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
     return whole

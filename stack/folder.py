@@ -1,4 +1,4 @@
-"""A stack's data folder: who may use it, the secrets kept in it, what it tells other processes."""
+"""A stack's data folder: its lock, its secrets, and the file by which other processes find it."""
 
 import fcntl
 import json
@@ -16,14 +16,14 @@ from settings import STACK_FILE
 from stack.errors import StackError
 from stack.servers.server import wait_until
 
-#: The variable by which a stack's processes are known, whoever started them: the folder's path.
+#: The environment variable that marks a stack's processes; its value is the folder's path.
 MARK = "LONGTAKE_STACK"
-#: How long processes of a killed stack may take to end, and then a kill, in seconds.
+#: Timeouts for processes of a killed stack to exit: after SIGTERM and after SIGKILL, in seconds.
 END_BOUND, KILL_BOUND = 15.0, 5.0
 
 
 class Folder:
-    """One data folder, which belongs to one stack at a time."""
+    """One data folder, used by one stack at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -36,10 +36,10 @@ class Folder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Holds the folder; the lock ends with this process, however that ends.
+        """Lock the folder; the operating system releases the lock when this process exits.
 
         Raises:
-            StackError: another stack runs on it, or it can't be written.
+            StackError: another stack uses the folder, or it is not writable.
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Folder:
             except BlockingIOError:
                 lock.seek(0)
                 raise StackError(
-                    f"a stack runs on {self.path} already (process {lock.read().strip()}): "
+                    f"another stack (process {lock.read().strip()}) is using {self.path}: "
                     "stop it, or choose another folder (--data-dir, or LONGTAKE_DATA_DIR)"
                 ) from None
             lock.truncate(0)
@@ -64,14 +64,14 @@ class Folder:
                 self.forget()
 
     def kept(self, name: str) -> str | None:
-        """The secret in file `name`, if there is one."""
+        """The content of file `name`, or None if it is missing or empty."""
         try:
             return (self.path / name).read_text().strip() or None
         except FileNotFoundError:
             return None
 
     def keep(self, name: str, value: str) -> None:
-        """Writes a file (0600) whole or not at all."""
+        """Write a file (0600) atomically."""
         path = self.path / name
         half = path.with_name(f"{name}.{os.getpid()}.new")
         half.unlink(missing_ok=True)
@@ -80,17 +80,17 @@ class Folder:
         half.replace(path)
 
     def publish(self, settings: Mapping[str, Any], *, pids: Mapping[str, int]) -> None:
-        """Tells other processes of this machine how to reach the stack; see `settings.load`."""
+        """Write the file by which other local processes find the stack; see `settings.load`."""
         self.keep(STACK_FILE, json.dumps({"pids": pids, "settings": settings}, indent=2))
 
     def forget(self) -> None:
-        """Takes back what `publish` told."""
+        """Remove the file that `publish` wrote."""
         self._stack_file.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Removes it with everything in it, and what PostgreSQL keeps elsewhere for it.
+        """Remove the folder and PostgreSQL's files outside it; the stack must be stopped.
 
-        See `stack.servers.account.reachable_home`; nothing may run on it any more.
+        See `stack.servers.account.reachable_home`.
         """
         postgres = self.path / "postgres"
         if postgres.is_symlink():
@@ -98,7 +98,7 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def strays(self) -> list[psutil.Process]:
-        """What a stack of this folder left running when it was killed."""
+        """Processes that a killed stack of this folder left running."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
@@ -107,19 +107,19 @@ class Folder:
                     found.append(process)
         return found
 
-    def ask_strays(self) -> bool:
-        """Ask them to end, as whoever stops a stack does; whether there are any."""
+    def terminate_strays(self) -> bool:
+        """Send SIGTERM to the processes of a killed stack; whether there are any."""
         strays = self.strays()
         for process in strays:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(Signals.SIGTERM)
         return bool(strays)
 
-    def end_strays(self) -> list[str]:
-        """Ends them, and says what they were: "celery (process 41)".
+    def stop_strays(self) -> list[str]:
+        """Stop the processes of a killed stack; returns each as "celery (process 41)".
 
         Raises:
-            StackError: one survived every signal.
+            StackError: one of them survived SIGKILL.
         """
         names = []
         for process in self.strays():
@@ -132,4 +132,4 @@ class Folder:
             if wait_until(lambda: not self.strays(), bound):
                 return names
         pids = ", ".join(str(process.pid) for process in self.strays())
-        raise StackError(f"processes {pids} of an earlier stack on {self.path} do not end")
+        raise StackError(f"processes {pids} of an earlier stack on {self.path} do not exit")

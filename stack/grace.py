@@ -1,4 +1,4 @@
-"""How long a worker may take to stop: as long as a paid POST that it may have in flight."""
+"""Time that a worker gets to stop: as long as its longest paid POST may take."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -11,28 +11,28 @@ from settings import Settings
 from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.queue import queue_of
 
-#: How long a worker without a long POST may take to end its work, in seconds.
+#: Time for a worker without a long POST to finish its work, in seconds.
 WORKER_GRACE = 40.0
-#: Before its POST an attempt may fetch pictures and make unpaid calls, for about so many seconds.
+#: Time for fetching pictures and for unpaid calls before an attempt's POST, in seconds.
 BEFORE_POST = 30.0
-#: How long the question what is in flight may take, in seconds.
+#: Timeout of the query for POSTs in flight, in seconds.
 ASK_BOUND = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """Paid POSTs at one account that were sent and have no answer yet."""
+    """Paid POSTs at one account that were sent and not yet answered."""
 
     account: str
     count: int
-    #: Within so many seconds the last of them is answered or given up.
+    #: Seconds until the last of them is answered or times out.
     seconds: float
-    #: The estimate of what they cost, in millionths of a US dollar.
+    #: Their estimated cost, in millionths of a US dollar.
     at_risk_micros: int
 
 
 def submit_timeouts(queues: Iterable[str], settings: Settings) -> dict[str, float]:
-    """Seconds that a POST may take at each account whose submits come by these queues."""
+    """Timeout of a POST in seconds, for each account whose submits use these queues."""
     taken = frozenset(queues)
     return {
         name: PROVIDERS[account.provider].capabilities.submit_timeout
@@ -43,13 +43,13 @@ def submit_timeouts(queues: Iterable[str], settings: Settings) -> dict[str, floa
 
 
 def stop_grace(queues: Iterable[str], settings: Settings) -> float:
-    """Seconds that a worker on these queues may take to stop, when it has begun an attempt."""
+    """Seconds that a worker on these queues gets to stop."""
     longest = max(submit_timeouts(queues, settings).values(), default=0.0)
     return max(WORKER_GRACE, BEFORE_POST + longest + ANSWER_MARGIN if longest else 0.0)
 
 
 async def in_flight(settings: Settings, queues: Iterable[str]) -> list[InFlight] | None:
-    """What workers on these queues have in flight, by account; None when it can't be told."""
+    """POSTs in flight on these queues, by account; None if the database is unavailable."""
     timeouts = submit_timeouts(queues, settings)
     if not timeouts:
         return []
@@ -70,19 +70,19 @@ async def in_flight(settings: Settings, queues: Iterable[str]) -> list[InFlight]
         await database.close()
 
 
-def waiting_words(name: str, flying: Sequence[InFlight]) -> str:
-    """What a worker that is to stop is waited for, and what it costs not to wait."""
+def waiting_message(name: str, flying: Sequence[InFlight]) -> str:
+    """What a stopping worker waits for, and the price of a second Ctrl-C."""
     seconds = max(each.seconds for each in flying)
     return (
-        f"{name}: {_what(flying)}, up to {seconds:.0f} s; press Ctrl-C again to stop now: "
-        "they may be billed and end as submit_unknown"
+        f"{name}: waiting up to {seconds:.0f} s for {_what(flying)}; press Ctrl-C again to stop "
+        "now: they may be billed and end as submit_unknown"
     )
 
 
-def cut_off_words(flying: Sequence[InFlight] | None) -> str:
-    """What a stop at once has cost."""
+def cut_off_message(flying: Sequence[InFlight] | None) -> str:
+    """The price of a stop that did not wait."""
     if flying is None:
-        return "Stopped at once; the database does not tell what was in flight."
+        return "Stopped at once; the database is unavailable, so what was in flight is not known."
     if not flying:
         return "Stopped at once; no paid request was in flight."
     dollars = sum(each.at_risk_micros for each in flying) / 1_000_000
@@ -98,8 +98,8 @@ def _what(flying: Sequence[InFlight]) -> str:
     return f"{count} paid request{'s' if count > 1 else ''} in flight at {places}"
 
 
-#: An attempt is `sent` from just before its POST until its answer is committed; where nobody renews
-#: its lease any more, its worker is gone.
+#: An attempt is `sent` from just before its POST until its answer is committed. Once its lease has
+#: expired, its worker is gone.
 _IN_FLIGHT = f"""
 SELECT attempt.account, count(*) AS count,
        greatest(1, max(known.timeout + {ANSWER_MARGIN}

@@ -1,4 +1,4 @@
-"""A stack's own secrets: made at the first start, kept beside the data (0600)."""
+"""A stack's own secrets: created at the first start and stored beside the data (0600)."""
 
 import secrets
 
@@ -7,14 +7,14 @@ from models.keys import create_key, find_key
 from settings import Settings
 from stack.folder import Folder
 
-#: The files.
+#: File names.
 SECRET_KEYS, DEV_API_KEY = "secret-keys", "dev-api-key"
-#: Whose key the development key is.
+#: The development key's tenant.
 TENANT = "default"
 
 
 def secret_keys(folder: Folder) -> str:
-    """The stack's LONGTAKE_SECRET_KEYS: what is sealed with them opens with nothing else."""
+    """The stack's LONGTAKE_SECRET_KEYS. Without them, sealed data can't be read."""
     if kept := folder.kept(SECRET_KEYS):
         return kept
     made = secrets.token_urlsafe(36)
@@ -23,7 +23,7 @@ def secret_keys(folder: Folder) -> str:
 
 
 async def developer_key(folder: Folder, settings: Settings) -> str:
-    """A key for this machine's commands; a new one when the database does not know the kept one."""
+    """An API key for local commands: the stored one, or a new one if the database lacks it."""
     database = Database(settings.require_database(), connections=2)
     try:
         kept = folder.kept(DEV_API_KEY)

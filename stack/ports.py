@@ -1,4 +1,4 @@
-"""Ports on loopback: a clash is told in words, 0 is a free one."""
+"""Ports of the stack's processes: checked for conflicts; 0 chooses a free one."""
 
 import errno
 import socket
@@ -17,10 +17,10 @@ class Ports:
 
 
 def choose(settings: Settings, *, simulate: bool) -> Ports:
-    """The port of each process that listens, free at this moment and all different.
+    """A distinct free port for each listening process.
 
     Raises:
-        StackError: another program has one; the message names the variable to change.
+        StackError: a port is in use; the message names the variable to change.
     """
     with ExitStack() as held:
         return Ports(
@@ -33,19 +33,18 @@ def choose(settings: Settings, *, simulate: bool) -> Ports:
 
 
 def _port(held: ExitStack, host: str, port: int, variable: str) -> int:
-    """Held until all are chosen, so that no two get the same free one."""
+    """A free port, held until all are chosen, so that no two get the same one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     probe = held.enter_context(socket.socket(family))
-    # As the servers bind: what only lingers from an earlier stack is no clash.
+    # As the servers do: a socket of an earlier stack in TIME_WAIT is no conflict.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         probe.bind((host, port))
-        probe.listen(1)  # two that are only bound may share a port
+        probe.listen(1)  # with SO_REUSEADDR, bound sockets that do not listen may share a port
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
+        problem = "is in use by another program" if in_use else f"can't be used: {error.strerror}"
         raise StackError(
-            f"port {port} ({variable}) "
-            f"{'is in use by another program' if in_use else f'is refused: {error.strerror}'}; "
-            "set it to another port, or 0 to choose a free one"
+            f"port {port} ({variable}) {problem}; set it to another port, or 0 to choose a free one"
         ) from error
     return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The processes of a stack as data: command, check and grace of each, in the order of starting."""
+"""The processes of a stack as data: command, health check and grace, in the order of starting."""
 
 import socket
 import sys
@@ -6,25 +6,25 @@ import zlib
 from pathlib import Path
 
 from settings import Settings
-from stack.checks import answers, pinged
+from stack.checks import answers, answers_ping
 from stack.child import Role
 from stack.grace import stop_grace
 from stack.ports import Ports
 
-#: How long the API may take to drain, others to end: seconds. Workers: see `stack.grace`.
+#: Time for the API to drain, and for other processes to exit, in seconds. Workers: `stack.grace`.
 API_GRACE, GRACE = 25.0, 10.0
-#: Flower keeps nothing, and its threads hold it for longer than anybody wants to wait.
-NOTHING_TO_LOSE = 0.0
+#: Flower has no state to save, and its threads delay its exit, so it is killed at once.
+NO_GRACE = 0.0
 
-#: Queues and threads of each worker; submit has slots of its own, so no pump delays a fresh job,
-#: and so have POSTs that take minutes.
+#: Queues and threads of each worker. Submits have a worker of their own, so that no other work
+#: delays a new job, and so do POSTs that take minutes.
 WORKERS = {
     "submit": ("submit,intake", 8),
     "long": ("submit_long", 4),
     "main": ("poll,store,deliver,control", 32),
 }
 
-# -P: a package named like ours in the folder where the command is typed must not be imported.
+# -P: never import a package of the current folder that is named like one of ours.
 _PYTHON = (sys.executable, "-P", "-m")
 _CELERY = (*_PYTHON, "celery", "-A", "worker")
 
@@ -52,9 +52,9 @@ def _worker(name: str, settings: Settings) -> Role:
         command=(
             *(*_CELERY, "worker", "-Q", queues, "-n", node, "-E"),
             *("--pool", "threads", "-c", str(threads), "-l", settings.log_level),
-            *("--without-gossip", "--without-mingle"),  # nothing of ours needs them
+            *("--without-gossip", "--without-mingle"),  # we use neither
         ),
-        check=pinged(settings.require_broker(), node),
+        check=answers_ping(settings.require_broker(), node),
         grace=stop_grace(queues.split(","), settings),
         queues=tuple(queues.split(",")),
     )
@@ -66,9 +66,9 @@ def _beat(settings: Settings) -> Role:
         name="beat",
         command=(
             *(*_CELERY, "beat", "-l", settings.log_level, "-n", node, "--enable-remote-control"),
-            # It keeps nothing on disk: every entry may be sent at any time.
+            # No schedule file: every entry may be sent at any time.
         ),
-        check=pinged(settings.require_broker(), node),
+        check=answers_ping(settings.require_broker(), node),
         grace=GRACE,
     )
 
@@ -83,24 +83,24 @@ def _api(settings: Settings, ports: Ports) -> Role:
 
 
 def _flower(ports: Ports, *, simulate: bool) -> Role:
-    # With FLOWER_UNAUTHENTICATED_API (see `environment`) any page in a browser may call it.
+    # FLOWER_UNAUTHENTICATED_API (see `environment`) lets any web page call Flower's API.
     read_only = ("--read_only=True",) if simulate else ()
     address = ("--address=127.0.0.1", f"--port={ports.flower}")
     return Role(
         name="flower",
         command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
-        grace=NOTHING_TO_LOSE,
+        grace=NO_GRACE,
     )
 
 
 def _node(name: str, data_dir: Path) -> str:
-    """Unique among the stacks that may share a broker."""
+    """A node name that is unique among stacks that share a broker."""
     return f"{name}-{zlib.crc32(bytes(data_dir)):08x}@{socket.gethostname()}"
 
 
 def _local(host: str) -> str:
-    """Where this machine reaches a server that listens on `host`."""
+    """The address for local clients of a server that listens on `host`."""
     if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - recognised, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""A local stack's life, from the first server to the last: started in order, stopped in reverse."""
+"""The local stack: starts servers and processes in order, and stops them in reverse."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,26 +10,32 @@ from models.migrate import upgrade
 from settings import Settings, SettingsError, load
 from stack import roles
 from stack.child import Child, Role
-from stack.environment import Told, inherited, simulated, simulator_variables, told
+from stack.environment import (
+    StackVariables,
+    child_environment,
+    simulated,
+    simulator_variables,
+    stack_variables,
+)
 from stack.folder import MARK, Folder
-from stack.grace import cut_off_words, in_flight, stop_grace, waiting_words
+from stack.grace import cut_off_message, in_flight, stop_grace, waiting_message
 from stack.keys import developer_key
 from stack.ports import Ports, choose
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
 from stack.threads import in_thread
 
-#: Where a line about what happens goes.
+#: Prints one line of progress.
 Tell = Callable[[str], None]
 
 DEFAULT_FOLDER = Path(".longtake")
-#: Seconds until it is told what a stop waits for, and until it is told again.
+#: Seconds before a stop first reports what it waits for, and between reports.
 TELL_AFTER, TELL_AGAIN = 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """A stack that works."""
+    """A running stack."""
 
     data_dir: Path
     logs: Path
@@ -37,7 +43,7 @@ class Stack:
     api_url: str
     flower_url: str
     simulator_url: str | None
-    #: Of the tenant "default", for the commands of this machine.
+    #: The API key of the tenant "default", for local commands.
     api_key: str = field(repr=False)
     crew: "Crew" = field(repr=False)
 
@@ -50,24 +56,24 @@ async def running(
     tell: Tell,
     hurry: asyncio.Event | None = None,
 ) -> AsyncIterator[Stack]:
-    """A stack of its own servers and processes, for as long as the block lasts.
+    """Run a stack of servers and processes for the duration of the block.
 
-    `environment` is what its processes inherit; LONGTAKE_DATA_DIR in it says where it keeps its
-    data, LONGTAKE_DATABASE_URL and LONGTAKE_BROKER_URL replace the embedded servers. When it ends,
-    workers finish their paid requests first, unless `hurry` is set.
+    Its processes inherit `environment`. LONGTAKE_DATA_DIR there names its data folder;
+    LONGTAKE_DATABASE_URL and LONGTAKE_BROKER_URL replace the embedded servers. At the end, workers
+    finish their paid requests first, unless `hurry` is set.
 
     Raises:
-        StackError: it can't run here; the message says why and what to do.
-        EmbeddedServerError: the same of PostgreSQL or Valkey.
-        SettingsError: a variable has a wrong value.
+        StackError: it can't run here; the message says why and how to fix it.
+        EmbeddedServerError: PostgreSQL or Valkey can't run here; likewise.
+        SettingsError: a variable has an invalid value.
     """
     folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
     async with AsyncExitStack() as exits:
         exits.enter_context(folder.claimed())
         crew = Crew(folder, tell, hurry or asyncio.Event())
-        await crew.let_strays_finish({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
-        for stray in await in_thread(folder.end_strays):
-            tell(f"Ended {stray}, left by a stack that was killed")
+        await crew.drain_strays({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
+        for stray in await in_thread(folder.stop_strays):
+            tell(f"Stopped {stray}, left running by a stack that was killed")
         folder.forget()
         settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
         ports = choose(settings, simulate=simulate)
@@ -82,7 +88,7 @@ async def running(
         crew.publish(known)
         await crew.launch(
             roles.ours(settings, ports, simulate=simulate),
-            inherited(environment, known, simulate=simulate),
+            child_environment(environment, known, simulate=simulate),
         )
         crew.watch()
         yield Stack(
@@ -99,11 +105,11 @@ async def running(
 
 async def _serve(
     settings: Settings, folder: Folder, *, ports: Ports, exits: AsyncExitStack, tell: Tell
-) -> Told:
-    """The database, migrated, and the broker: the operator's own, or embedded ones."""
+) -> StackVariables:
+    """Start the embedded servers, unless the operator's own replace them, and migrate."""
     postgres, valkey = EmbeddedPostgres(folder.path), EmbeddedValkey(folder.path)
     database_url, broker_url = settings.database_url, settings.broker_url
-    # Each stop is promised before its start, which may be interrupted half way.
+    # Each stop is registered before its start, which may be interrupted half way.
     if database_url is None:
         exits.push_async_callback(in_thread, postgres.stop)
         database_url = (await in_thread(postgres.start)).url
@@ -114,8 +120,10 @@ async def _serve(
         tell("Valkey is up")
     migrated = database_url
     await in_thread(lambda: upgrade(migrated))
-    tell("The database has the newest schema")
-    return told(settings, folder, ports=ports, database_url=database_url, broker_url=broker_url)
+    tell("The database schema is up to date")
+    return stack_variables(
+        settings, folder, ports=ports, database_url=database_url, broker_url=broker_url
+    )
 
 
 def _simulator_url(ports: Ports) -> str:
@@ -129,15 +137,15 @@ class Crew:
         self._folder = folder
         self._tell = tell
         self._hurry = hurry
-        #: As its processes have them, once they are known.
+        #: The settings of its processes, once known.
         self.settings: Settings | None = None
-        #: Those launched together, in the order of launching.
+        #: Processes launched together, in launch order.
         self._groups: list[list[Child]] = []
-        self._known: Told | None = None
+        self._known: StackVariables | None = None
         self._watching: list[asyncio.Task[None]] = []
 
     async def launch(self, wanted: Sequence[Role], environment: Mapping[str, str]) -> None:
-        """Start processes together and wait until all of them do their work; raises StackError."""
+        """Start processes together and wait until all are ready. Raises StackError."""
         children = [
             Child(
                 role,
@@ -156,25 +164,25 @@ class Crew:
                 for child in children:
                     group.create_task(self._until_ready(child))
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # the others only followed
+            raise failures.exceptions[0] from None  # the others are its consequences
 
-    def publish(self, known: Told) -> None:
-        """From now on, other commands find the stack by its file."""
+    def publish(self, known: StackVariables) -> None:
+        """Publish the stack, so that other commands find it."""
         self._known = known
         self._publish()
 
     def watch(self) -> None:
-        """From now on, a process that dies is started again."""
+        """Begin restarting processes that exit."""
         self._watching = [
             asyncio.create_task(child.supervise(self._publish)) for child in self._children()
         ]
 
     async def forever(self) -> None:
-        """Returns never, unless supervision itself fails."""
+        """Wait; returns only by raising, if supervision itself fails."""
         await asyncio.gather(*self._watching)
 
     async def stop(self) -> None:
-        """Stop all, the last launched first; those launched together stop together."""
+        """Stop all groups, the last launched first; a group's processes stop together."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -186,17 +194,17 @@ class Crew:
             await asyncio.wait([telling])
             paying = [queue for child in group for queue in child.role.queues]
             if self._hurry.is_set() and paying and self.settings is not None:
-                # They are dead, so what is still sent is what was cut off.
-                self._tell(cut_off_words(await in_flight(self.settings, paying)))
+                # The workers are dead: attempts still `sent` are those that were cut off.
+                self._tell(cut_off_message(await in_flight(self.settings, paying)))
 
-    async def let_strays_finish(self, environment: Mapping[str, str]) -> None:
-        """Ask processes of a killed stack to end, and wait for the paid requests they have."""
-        if not await in_thread(self._folder.ask_strays):
+    async def drain_strays(self, environment: Mapping[str, str]) -> None:
+        """Send SIGTERM to the processes of a killed stack, and wait for their paid requests."""
+        if not await in_thread(self._folder.terminate_strays):
             return
         try:
-            theirs = load(environment)  # a killed stack's file still tells how to reach it
+            theirs = load(environment)  # a killed stack's file still holds its URLs
         except SettingsError:
-            return  # told where the settings are needed
+            return  # reported later, when the settings are needed
         if theirs.database_url is None:
             return
         queues = [queue for listened, _ in roles.WORKERS.values() for queue in listened.split(",")]
@@ -207,17 +215,17 @@ class Crew:
             and await in_thread(lambda: bool(self._folder.strays()))
             and (flying := await in_flight(theirs, queues))
         ):
-            self._tell(waiting_words("workers of a stack that was killed", flying))
+            self._tell(waiting_message("workers of a stack that was killed", flying))
             await self._hurried_within(TELL_AGAIN)
 
     async def _tell_what_is_waited_for(self, group: Sequence[Child]) -> None:
-        """Runs until it is cancelled; says nothing of workers that stop within a second."""
+        """Report what the stop waits for, after a second, until cancelled."""
         while self.settings is not None and not await self._hurried_within(TELL_AFTER):
             for child in group:
                 if child.role.queues and child.lives:
                     flying = await in_flight(self.settings, child.role.queues)
                     if flying and child.lives:
-                        self._tell(waiting_words(child.role.name, flying))
+                        self._tell(waiting_message(child.role.name, flying))
             if await self._hurried_within(TELL_AGAIN):
                 return
 
@@ -238,4 +246,4 @@ class Crew:
     def _publish(self) -> None:
         if self._known is not None:
             pids = {child.role.name: child.pid for child in self._children() if child.pid}
-            self._folder.publish(self._known.for_file(), pids=pids)
+            self._folder.publish(self._known.as_settings(), pids=pids)

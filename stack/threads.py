@@ -1,4 +1,4 @@
-"""Blocking work beside the loop, never left running: a cancelled start ends before its stop."""
+"""Blocking work in a thread; cancellation waits for it, so a start ends before its stop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """`work` in a thread; on cancellation waits for it first, so it must be bounded by itself."""
+    """Run `work` in a thread. Cancellation waits for it, so `work` needs a timeout of its own."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(running)

@@ -1,1 +1,1 @@
-"""Where finished videos live."""
+"""Storage of finished videos."""

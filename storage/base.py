@@ -1,17 +1,17 @@
-"""The seam to where finished videos live: a store of immutable objects, and what can go wrong.
+"""The storage interface: a store of immutable objects, and its errors.
 
-The errors, by what the caller may do about them:
+The errors, and how a caller should react:
 
     StorageError
-    ├── BadVideo          what was downloaded is no good
-    │   ├── TooBig        larger than allowed: it will be so again
-    │   ├── NotAVideo     something else came, such as an error page: ask for a fresh link
-    │   └── Truncated     cut off: another download may be whole
+    ├── BadVideo          the download is unusable
+    │   ├── TooBig        larger than allowed: do not retry
+    │   ├── NotAVideo     not a video, such as an error page: ask for a fresh link
+    │   └── Truncated     cut off: retry the download
     ├── NotStored         no object has this key
-    ├── StorageFull       no space is left: later, and an operator must be told
-    └── Unavailable       the store can't be reached or refuses us: later, and the same
+    ├── StorageFull       no space left: retry later and alert an operator
+    └── Unavailable       the store is unreachable or denies access: likewise
 
-A key that no function here would make is a ValueError: it is a mistake in code, never of data.
+An invalid key raises ValueError: it is a bug, since no user chooses a key.
 """
 
 import re
@@ -24,11 +24,11 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
 class StorageError(Exception):
-    """Something about a video's bytes went wrong; the message is in words and holds no URL."""
+    """Base of all storage errors; messages are for people and never contain a URL."""
 
 
 class BadVideo(StorageError):
-    """What was downloaded can't be kept."""
+    """The download is unusable."""
 
 
 class TooBig(BadVideo):
@@ -36,11 +36,11 @@ class TooBig(BadVideo):
 
 
 class NotAVideo(BadVideo):
-    """The bytes are no video that can be played."""
+    """The bytes are not a playable video."""
 
 
 class Truncated(BadVideo):
-    """The bytes end before the video does."""
+    """The video is cut off."""
 
 
 class NotStored(StorageError):
@@ -52,14 +52,14 @@ class StorageFull(StorageError):
 
 
 class Unavailable(StorageError):
-    """The store does not answer, or refuses our credentials."""
+    """The store does not answer, or rejects our credentials."""
 
 
 class Storage(Protocol):
-    """A store of objects that appear whole or not at all, and never change afterwards."""
+    """A store of objects, which are created atomically and never change afterwards."""
 
     async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
-        """Store the file's bytes under `key`; harmless to repeat.
+        """Store the file's bytes under `key`; idempotent.
 
         Raises:
             StorageFull, Unavailable: nothing was stored.
@@ -75,15 +75,15 @@ class Storage(Protocol):
         ...
 
     async def head(self, key: str) -> int | None:
-        """The object's size in bytes, or None when there is none; raises Unavailable."""
+        """The object's size in bytes, or None if there is no object. Raises Unavailable."""
         ...
 
     async def delete(self, key: str) -> None:
-        """Remove the object; removing what is not there is fine. Raises Unavailable."""
+        """Delete the object, if it exists. Raises Unavailable."""
         ...
 
     async def put_note(self, key: str, content: bytes) -> None:
-        """Store a few bytes under `key`, on the disk before it returns. Raises Unavailable."""
+        """Store a small object durably before returning. Raises Unavailable."""
         ...
 
     async def read_note(self, key: str) -> bytes:
@@ -91,32 +91,32 @@ class Storage(Protocol):
         ...
 
     async def notes(self, folder: str) -> list[str]:
-        """The keys of the small objects of a folder, in order. Raises Unavailable."""
+        """The keys of the small objects in a folder, sorted. Raises Unavailable."""
         ...
 
     async def delete_note(self, key: str) -> None:
-        """Remove a small object; removing what is not there is fine. Raises Unavailable."""
+        """Delete a small object, if it exists. Raises Unavailable."""
         ...
 
 
 def video_key(job_id: str, output_id: str, at: datetime) -> str:
-    """Where an output's video lives: `videos/<yyyy>/<mm>/<job_id>/<output_id>.mp4`.
+    """The key of an output's video: `videos/<yyyy>/<mm>/<job_id>/<output_id>.mp4`.
 
-    `at` must be the same at every call for an output (its job's creation), or a repeated store
-    would leave a second copy.
+    `at` must be the same in every call for an output (its job's creation time); otherwise a
+    repeated store would leave a second copy.
     """
     if at.tzinfo is None:
-        msg = "the time in a video's key must know its time zone"
+        msg = "the time in a video's key must have a time zone"
         raise ValueError(msg)
     day = at.astimezone(UTC)
     return checked_key(f"videos/{day:%Y}/{day:%m}/{job_id}/{output_id}.mp4", segments=5)
 
 
 def checked_key(key: str, *, segments: int | None = None) -> str:
-    """The key itself, proven to be plain names between slashes.
+    """Return `key` if it consists of plain names between slashes.
 
     Raises:
-        ValueError: a segment is empty, hidden, climbs upwards or holds another character.
+        ValueError: a segment is empty, starts with a dot or contains a forbidden character.
     """
     parts = key.split("/")
     plain = all(_SEGMENT.fullmatch(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Frames of stored videos: the last one, as a picture that another clip may begin with."""
+"""The last frame of a stored video, as a picture that another clip can start from."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -11,10 +11,10 @@ from av.video.frame import VideoFrame
 
 from storage.base import NotAVideo
 
-#: Only the file itself may be read: see `storage.probe`.
+#: FFmpeg may read only the file itself: see `storage.probe`.
 _OPTIONS = {"protocol_whitelist": "file"}
 _JPEG: Final = "mjpeg"
-#: JPEG wants the full range of each colour.
+#: JPEG needs full-range colours.
 _PIXELS = "yuvj420p"
 
 
@@ -27,7 +27,9 @@ def last_frame(path: Path) -> bytes:
     try:
         return _jpeg(_last(path))
     except FFmpegError as error:
-        raise NotAVideo(f"no frame can be taken from the video ({type(error).__name__})") from error
+        raise NotAVideo(
+            f"the video's last frame can't be decoded ({type(error).__name__})"
+        ) from error
 
 
 def _jpeg(frame: VideoFrame) -> bytes:
@@ -47,13 +49,13 @@ def _jpeg(frame: VideoFrame) -> bytes:
 def _last(path: Path) -> VideoFrame:
     with av.open(str(path), options=_OPTIONS) as container:
         if not container.streams.video:
-            raise NotAVideo("there is no picture in it")
+            raise NotAVideo("the file has no video stream")
         stream = container.streams.video[0]
-        if stream.duration is not None:  # from the last key frame on is enough
+        if stream.duration is not None:  # decode only from the last key frame
             container.seek(stream.duration, stream=stream, backward=True)
         last = None
         for frame in container.decode(stream):
             last = frame
     if last is None:
-        raise NotAVideo("it has no frame")
+        raise NotAVideo("the video has no frames")
     return last

@@ -1,4 +1,4 @@
-"""Signed links to our own videos: short-lived bearer capabilities, checked without a database."""
+"""Signed, short-lived links to our stored videos, checked without a database."""
 
 import base64
 import hashlib
@@ -7,19 +7,19 @@ import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
-# Keeps these signatures apart from any other use of the same keys.
+# Domain separation: a signature is useless for any other purpose of the same keys.
 _PURPOSE = b"longtake link v1"
 _UNIX_SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _MOST_FIELDS = 16
 
 
 def sign_link(keys: Sequence[bytes], path: str, *, expires: int) -> str:
-    """The query that opens `path` until `expires` (Unix seconds), signed with the newest key.
+    """The query string that grants `path` until `expires` (Unix seconds), signed by the newest key.
 
-    `path` is all that the link grants: what else of the address matters must be in it.
+    Only `path` is signed, so it must contain everything that the link grants.
 
     Raises:
-        ValueError: there is no key.
+        ValueError: `keys` is empty.
     """
     if not keys:
         msg = "a link can't be signed without a key"
@@ -28,10 +28,10 @@ def sign_link(keys: Sequence[bytes], path: str, *, expires: int) -> str:
 
 
 def check_link(keys: Sequence[bytes], path: str, query: str, *, now: float) -> bool:
-    """Whether `query` opens `path` now; every key that is still listed is accepted.
+    """Whether `query` grants `path` now, by a signature of any of `keys`.
 
-    Other fields of the query are ignored, since they are not signed; a signed one that is missing,
-    malformed or doubled is False, never an error.
+    Other fields of the query are ignored, since they are not signed. If a signed field is missing,
+    malformed or repeated, the result is False.
     """
     try:
         fields = parse_qs(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)

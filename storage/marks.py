@@ -1,7 +1,7 @@
-"""Marks: small objects beside the videos that tell how far a database had come.
+"""High-water marks: small objects beside the videos that record a database's generation.
 
-Each generation's mark is an object of its own and never changes, so a writer that comes late adds
-one that no longer counts: the highest generation is the mark. No route of the API leads to them.
+Each generation has its own immutable mark, and the highest generation counts, so a late writer
+can't lower it. The API does not expose marks.
 """
 
 import json
@@ -13,29 +13,29 @@ from typing import Any
 
 from storage.base import NotStored, Storage, Unavailable
 
-#: The folder of all marks; each installation has one in it.
+#: The folder of all marks, with one subfolder per installation.
 FOLDER = "longtake/high-water-mark"
 _NAME = re.compile(r"(\d{15})-([0-9a-f]{1,32})\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """How far a database had come when this was stored, by its own clock."""
+    """The state of a database when the mark was written, by the database's clock."""
 
     installation: str
     generation: int
     nonce: str
     written_at: datetime
-    #: The newest attempt that the writer knew to be sent, for people: the generation decides.
+    #: The newest attempt that the writer sent. Informational: only the generation is compared.
     attempt: str | None = None
     sent_at: datetime | None = None
-    #: PostgreSQL's system identifier and timeline, and the database's name and number; None where
-    #: the server keeps them to itself.
+    #: PostgreSQL's system identifier and timeline, and the database's name and OID; None if the
+    #: server does not allow reading them.
     system: str | None = None
     timeline: int | None = None
     database: str | None = None
-    #: By account, the fingerprints of the credentials that its processes had, and when each was
-    #: last told of: only who knows no others may prove that an operation is absent.
+    #: For each account, the fingerprints of its processes' credentials and when each was last
+    #: seen. A look-up proves an absence only if the account never had other credentials.
     accounts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -47,10 +47,10 @@ class Mark:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Mark":
-        """The mark again.
+        """The mark with these fields.
 
         Raises:
-            KeyError, TypeError, ValueError: these are no mark's fields.
+            KeyError, TypeError, ValueError: the fields are invalid.
         """
         known = {name: fields[name] for name in cls.__slots__ if name in fields}
         for name in ("written_at", "sent_at"):
@@ -61,14 +61,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Name:
-    """What a mark's key tells of it."""
+    """The part of a mark that its key contains."""
 
     generation: int
     nonce: str
 
 
 async def names(storage: Storage, installation: str) -> list[Name]:
-    """The stored marks of an installation, the newest last. Raises Unavailable."""
+    """The stored marks of an installation, newest last. Raises Unavailable."""
     found = []
     for key in await storage.notes(f"{FOLDER}/{installation}"):
         match = _NAME.fullmatch(key.rpartition("/")[2])
@@ -78,10 +78,10 @@ async def names(storage: Storage, installation: str) -> list[Name]:
 
 
 async def read(storage: Storage, installation: str, name: Name) -> Mark | None:
-    """A mark; None when a newer one has just replaced it.
+    """A mark, or None if a newer one has just replaced it.
 
     Raises:
-        Unavailable: the store does not answer, or what it holds is no mark.
+        Unavailable: the store does not answer, or the object is not a valid mark.
     """
     try:
         content = await storage.read_note(_key(installation, name))
@@ -95,7 +95,7 @@ async def read(storage: Storage, installation: str, name: Name) -> Mark | None:
 
 
 async def write(storage: Storage, mark: Mark) -> None:
-    """Store a mark, then remove those that it outdates. Raises Unavailable."""
+    """Store a mark, then delete the marks of earlier generations. Raises Unavailable."""
     own = Name(mark.generation, mark.nonce)
     await storage.put_note(_key(mark.installation, own), json.dumps(mark.as_json()).encode())
     for name in await names(storage, mark.installation):

@@ -1,4 +1,4 @@
-"""Finished videos in a local folder or a bucket, through one client: obstore."""
+"""Storage in a local folder or a bucket, both through obstore."""
 
 import asyncio
 import os
@@ -18,27 +18,27 @@ from storage.base import NotStored, StorageError, StorageFull, Unavailable, chec
 if TYPE_CHECKING:  # a name that obstore's stubs have and the module has not
     from obstore.store import RetryConfig
 
-#: Bytes that one request reads: what one client that downloads a video costs us in memory.
+#: Bytes that one read request returns, and so the memory that each downloading client takes.
 WINDOW = 2 * 2**20
-#: Bytes of disk that videos leave free for the database and the logs beside them.
+#: Disk space that videos leave free for the database and the logs, in bytes.
 RESERVE = 256 * 2**20
 
-# obstore's own time-outs stand: 5 s to connect, 30 s for a request, which moves a part (5 MiB) or a
-# window. Options given here would hide the operator's `AWS_ALLOW_HTTP` (0.12.1, tried).
+# We keep obstore's timeouts: 5 s to connect, 30 s for a request, which moves a part (5 MiB) or a
+# window. Passing options here would override the operator's `AWS_ALLOW_HTTP` (obstore 0.12.1).
 _RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=90)}
 
 
 class ObjectStorage:
     """Objects under one URL: `file:///folder`, `s3://bucket/prefix`, and obstore's other schemes.
 
-    A bucket's credentials, region and endpoint come from the vendor's own variables (`AWS_…`). A
-    local folder is made when it is missing, and only there free space can be checked. Both kinds
-    make an object visible whole or not at all: the local store writes `<name>#<n>` beside it and
-    renames (obstore 0.12.1; a test watches it).
+    A bucket's credentials, region and endpoint come from the vendor's variables (`AWS_…`). A local
+    folder is created if missing; free space is checked for local folders only. Both kinds create
+    objects atomically: the local store writes `<name>#<n>` beside the object and renames it
+    (obstore 0.12.1; a test checks this).
     """
 
-    # obstore's runtime has threads, which a fork does not copy: a child that inherits a used one
-    # waits forever (obstore 0.12.1, tried). Loud is better.
+    # A fork does not copy the threads of obstore's runtime: a child process that inherits a used
+    # runtime would hang (obstore 0.12.1), so we raise an error instead.
     _used_by: ClassVar[int | None] = None
 
     def __init__(self, url: str, *, reserve: int = RESERVE) -> None:
@@ -51,14 +51,14 @@ class ObjectStorage:
         size = path.stat().st_size  # noqa: ASYNC240 - the inode was written a moment ago
         self.check_space(size)
         if self._folder is None:
-            with self._in_words(key):
+            with self._translated_errors(key):
                 await obstore.put_async(
                     self._store, key, path, attributes={"Content-Type": content_type}
                 )
             return
         await asyncio.to_thread(_remove_staged, self._folder, key)
-        with self._in_words(key, size=size):
-            await obstore.put_async(self._store, key, path)  # it keeps no content type
+        with self._translated_errors(key, size=size):
+            await obstore.put_async(self._store, key, path)  # local files have no content type
             await asyncio.to_thread(_flush, self._folder, key)
 
     async def read(
@@ -70,7 +70,7 @@ class ObjectStorage:
         stop = size if end is None else min(end, size)
         while start < stop:
             window = min(start + WINDOW, stop)
-            with self._in_words(key):
+            with self._translated_errors(key):
                 piece = await obstore.get_range_async(self._store, key, start=start, end=window)
             yield bytes(piece)
             start = window
@@ -78,7 +78,7 @@ class ObjectStorage:
     async def head(self, key: str) -> int | None:
         checked_key(key)
         try:
-            with self._in_words(key):
+            with self._translated_errors(key):
                 return (await obstore.head_async(self._store, key))["size"]
         except NotStored:
             return None
@@ -88,13 +88,13 @@ class ObjectStorage:
         if self._folder:
             await asyncio.to_thread(_remove_staged, self._folder, key)
         try:
-            with self._in_words(key):
+            with self._translated_errors(key):
                 await obstore.delete_async(self._store, key)
         except NotStored:
             return
 
-    # Small objects go through obstore's blocking half, on a thread: a process that ends soon after
-    # an asynchronous call, as a command does, may abort in the module's own end (0.12.1, tried).
+    # Small objects use obstore's blocking API in a thread: a process that exits soon after an
+    # asynchronous call, as a command does, may abort in obstore's teardown (obstore 0.12.1).
 
     async def put_note(self, key: str, content: bytes) -> None:
         await asyncio.to_thread(self._put_note, checked_key(key), content)
@@ -109,29 +109,29 @@ class ObjectStorage:
         await asyncio.to_thread(self._delete_note, checked_key(key))
 
     def _put_note(self, key: str, content: bytes) -> None:
-        with self._in_words(key):
+        with self._translated_errors(key):
             obstore.put(self._store, key, content)
             if self._folder is not None:
                 _flush(self._folder, key)
 
     def _read_note(self, key: str) -> bytes:
-        with self._in_words(key):
+        with self._translated_errors(key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def _notes(self, folder: str) -> list[str]:
-        with self._in_words(folder):
+        with self._translated_errors(folder):
             found = obstore.list(self._store, prefix=folder).collect()
         return sorted(each["path"] for each in found)
 
     def _delete_note(self, key: str) -> None:
         try:
-            with self._in_words(key):
+            with self._translated_errors(key):
                 obstore.delete(self._store, key)
         except NotStored:
             return
 
     def check_space(self, size: int) -> None:
-        """Refuse what would fill the local disk; a bucket has no such limit.
+        """Check that the local disk has room; a bucket has no such limit.
 
         Raises:
             StorageFull: storing `size` more bytes would leave less than the reserve.
@@ -143,8 +143,8 @@ class ObjectStorage:
             raise StorageFull(_full(size, free=free, reserve=self._reserve))
 
     @contextmanager
-    def _in_words(self, key: str, *, size: int = 0) -> Iterator[None]:
-        """Translate obstore's errors, whose texts hold addresses, once."""
+    def _translated_errors(self, key: str, *, size: int = 0) -> Iterator[None]:
+        """Translate obstore's errors; their messages contain URLs."""
         self._refuse_a_forked_runtime()
         try:
             yield
@@ -158,7 +158,7 @@ class ObjectStorage:
     def _refuse_a_forked_runtime(self) -> None:
         used_by = ObjectStorage._used_by
         if used_by not in {None, os.getpid()}:
-            msg = "the video store was used before this process was forked; use it only afterwards"
+            msg = "the video store was used before this process forked; use it only after the fork"
             raise StorageError(msg)
         ObjectStorage._used_by = os.getpid()
 
@@ -170,19 +170,19 @@ def _open(url: str) -> ObjectStore:
         return from_url(url, retry_config=_RETRIES)
     except (BaseError, OSError, ValueError) as error:
         scheme = url.split(":", 1)[0]
-        msg = f"the video store ({scheme}: address) can't be opened: {_first_line(error)}"
+        msg = f"the video store ({scheme}: URL) can't be opened: {_first_line(error)}"
         raise Unavailable(msg) from error
 
 
 def _remove_staged(folder: Path, key: str) -> None:
-    """Delete what a killed process left of the same object: whoever holds its lease has the say."""
+    """Delete staged files that a killed process left of this object; the caller holds its lease."""
     target = folder / key
     for staged in target.parent.glob(f"{target.name}#*"):
         staged.unlink(missing_ok=True)
 
 
 def _flush(folder: Path, key: str) -> None:
-    """Bring a new file and its name to the disk: the database is about to say that we have it."""
+    """Flush a new file and its folders to disk, before the database records it as stored."""
     file = folder / key
     _fsync(file)
     for directory in file.parents:
@@ -200,13 +200,13 @@ def _fsync(path: Path) -> None:
 
 
 def _missing(key: str) -> str:
-    return f"nothing is stored as {key}"
+    return f"no object is stored as {key}"
 
 
 def _full(size: int, *, free: int, reserve: int) -> str:
     return (
-        f"no space for a video of {size:,} bytes: {free:,} bytes are free, "
-        f"of which {reserve:,} stay reserved"
+        f"not enough disk space for a video of {size:,} bytes: {free:,} bytes are free, "
+        f"of which {reserve:,} are reserved"
     )
 
 

@@ -1,8 +1,8 @@
-"""Downloads that were cut off: what is kept of them, and which answers may go on from there.
+"""Partial downloads: how they are kept, and which responses can resume them.
 
-A part is one file, `incoming-<name>.part`: the bytes that came, a note of what they are the
-beginning of, and the note's length. It is made by one rename and taken by one, so that no two
-downloads ever write to the same file. A part that can't be read is no part.
+A part is one file, `incoming-<name>.part`: the received bytes, a note of their origin, and the
+note's length. It is created and taken by a rename, so that no two downloads ever write to the same
+file. An unreadable part is ignored.
 """
 
 import json
@@ -17,34 +17,34 @@ from pathlib import Path
 
 from storage.base import Truncated
 
-#: What every file of a download begins with.
+#: Prefix of every download's file name.
 PREFIX = "incoming-"
 
 _SUFFIX = ".part"
 _LENGTH = 4
 _LONGEST_NOTE = 4096
-#: RFC 9110, section 8.8.3, less the weak ones: they do not promise the same bytes.
+#: Strong entity tags only (RFC 9110, section 8.8.3): weak ones do not promise the same bytes.
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"')
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-#: A file that changed just before it was sent may change again within the same second.
-_SETTLED = timedelta(seconds=60)
+#: A file modified just before it was sent may be modified again within the same second.
+_STRONG_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a download's bytes are of: two downloads are of the same bytes if these are equal."""
+    """Identifies the file that a download is of; equal origins mean equal bytes."""
 
-    #: A strong entity tag, or the time of the last change where there is none.
+    #: A strong entity tag, or else the time of the last modification.
     validator: str
-    #: The whole size in bytes; None where the sender did not tell.
+    #: Total size in bytes; None if the sender did not announce it.
     total: int | None
-    #: SHA-256 of the address without its query, which a fresh link signs anew.
+    #: SHA-256 of the URL without its query, which differs in a fresh signed link.
     place: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The beginning of a download, kept on this machine."""
+    """The beginning of a download, stored on this machine."""
 
     path: Path
     bytes: int
@@ -53,14 +53,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How a download is kept that is cut off: under which name, and as the beginning of what."""
+    """The name and the origin under which a partial download is kept."""
 
     name: str
     origin: Origin
 
 
 def origin_of(headers: Mapping[str, str], url: str, *, total: int | None) -> Origin | None:
-    """What an answer's body is of; None where nothing proves that a later answer is of the same."""
+    """The origin of a response's body, or None if no validator could match a later response."""
     validator = _validator(headers)
     if validator is None or headers.get("content-encoding", "identity") != "identity":
         return None
@@ -69,15 +69,15 @@ def origin_of(headers: Mapping[str, str], url: str, *, total: int | None) -> Ori
 
 
 def range_headers(part: Part) -> dict[str, str]:
-    """What asks for the rest of `part`, or for everything if the file has changed since."""
+    """Headers that request the rest of `part`, or the whole file if it has changed."""
     return {"range": f"bytes={part.bytes}-", "if-range": part.origin.validator}
 
 
-def goes_on(part: Part, headers: Mapping[str, str], url: str) -> int | None:
-    """The whole size in bytes, if an answer of status 206 is all that is missing; else None.
+def completes(part: Part, headers: Mapping[str, str], url: str) -> int | None:
+    """The total size in bytes if a 206 response completes `part`, else None.
 
-    It must begin where the part ends, reach the last byte, and be of the very same bytes: a server
-    that heeds `Range` and not `If-Range` would otherwise mix two versions of a file.
+    The response must start where the part ends, reach the last byte and have the same origin: a
+    server that ignores `If-Range` would otherwise mix two versions of a file.
     """
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     if found is None:
@@ -90,17 +90,17 @@ def goes_on(part: Part, headers: Mapping[str, str], url: str) -> int | None:
 
 
 def find(folder: Path, name: str) -> Part | None:
-    """The part that is kept under `name`, if there is one."""
+    """The part stored under `name`, if any."""
     return _read(_path(folder, name))
 
 
 def take(part: Part, path: Path) -> None:
-    """Make `part` the file `path`, which is the caller's alone.
+    """Move `part` to `path`, a file that only the caller uses.
 
     Raises:
-        Truncated: somebody else has taken, replaced or removed it.
+        Truncated: another download has taken, replaced or deleted it.
     """
-    gone = "the download's beginning is gone"
+    gone = "the partial download no longer exists"
     try:
         part.path.replace(path)
     except FileNotFoundError:
@@ -112,17 +112,17 @@ def take(part: Part, path: Path) -> None:
 
 
 def keep(path: Path, folder: Path, how: Keep) -> None:
-    """Make the file `path` the part of that name, in place of an older one."""
+    """Turn the file `path` into the part of that name, replacing an older one."""
     note = json.dumps(asdict(how.origin)).encode()
     with path.open("ab") as file:
         file.write(note + len(note).to_bytes(_LENGTH, "big"))
         file.flush()
-        os.fsync(file.fileno())  # a part whose bytes a power cut took would be wrong, not short
+        os.fsync(file.fileno())  # a power failure must not leave a part with wrong bytes
     path.replace(_path(folder, how.name))
 
 
 def drop(folder: Path, name: str) -> None:
-    """Remove the part of that name; that there is none is fine."""
+    """Delete the part of that name, if it exists."""
     _path(folder, name).unlink(missing_ok=True)
 
 
@@ -139,7 +139,7 @@ def _read(path: Path) -> Part | None:
                 return None
             size = file.seek(end - length)
             return Part(path=path, bytes=size, origin=Origin(**json.loads(file.read(length))))
-    except (OSError, ValueError, TypeError):  # missing, too short, or no note
+    except (OSError, ValueError, TypeError):  # missing, too short, or without a valid note
         return None
 
 
@@ -148,13 +148,13 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     if _STRONG_ETAG.fullmatch(etag):
         return etag
     modified = headers.get("last-modified", "")
-    return modified if _is_settled(modified, sent=headers.get("date", "")) else None
+    return modified if _is_strong(modified, sent=headers.get("date", "")) else None
 
 
-def _is_settled(modified: str, *, sent: str) -> bool:
-    """Whether a time of change tells versions apart (RFC 9110, section 8.8.2.2)."""
+def _is_strong(modified: str, *, sent: str) -> bool:
+    """Whether a modification time is a strong validator (RFC 9110, section 8.8.2.2)."""
     try:
         age = parsedate_to_datetime(sent) - parsedate_to_datetime(modified)
     except (ValueError, TypeError, OverflowError):
         return False
-    return modified.isascii() and modified.isprintable() and age >= _SETTLED
+    return modified.isascii() and modified.isprintable() and age >= _STRONG_AFTER

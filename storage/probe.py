@@ -1,8 +1,8 @@
-"""What a downloaded file really is: a whole video and its measures, or words that say why not.
+"""Checks that a downloaded file is a complete video, and measures it.
 
-Nothing here decodes more than one frame: a cut shows in the boxes, in the packets or in the clock
-(tried with PyAV 18.1). Only a fragmented MP4 that ends exactly between two fragments looks whole;
-there the announced size is what tells, see `storage.receive`.
+Only one frame is decoded: truncation shows in the boxes, the packets or the timestamps (verified
+with PyAV 18.1). The exception is a fragmented MP4 that ends exactly between two fragments; there
+only the announced size reveals it (`storage.receive`).
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from av.video.stream import VideoStream
 
 from storage.base import NotAVideo, Truncated
 
-#: Frames larger than this are refused before a decoder makes room for one, in pixels.
+#: Largest frame, in pixels; larger ones are rejected before a decoder allocates memory.
 MOST_PIXELS = 8192 * 8192
-#: Top-level boxes of an MP4; a fragmented one has two for each fragment.
+#: Maximum number of top-level boxes of an MP4; a fragmented one has two per fragment.
 MOST_BOXES = 100_000
 
-# A "video" may be a playlist that names other files or hosts: only these readers may look at it,
-# and only at the file itself. Edit lists hide frames that the header counts.
+# A "video" may be a playlist that refers to other files or hosts: allow only these demuxers, and
+# only the file itself. Edit lists hide frames that the header counts.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
     "ignore_editlist": "1",
 }
-#: By how much a whole file's last packet may end before the header says, in seconds or as a share.
+#: How much earlier than the header's duration a complete file may end: seconds, and a share.
 _SLACK_SECONDS = 0.5
 _SLACK_SHARE = 0.05
 _HEAD = 4096
@@ -40,7 +40,7 @@ _EBML = b"\x1a\x45\xdf\xa3"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A video's measures, read from its own bytes."""
+    """A video's properties, read from its bytes."""
 
     content_type: str
     duration_seconds: float
@@ -53,25 +53,25 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Packets:
-    """What reading a file to its end showed."""
+    """Totals over all packets of a file."""
 
     frames: int
-    #: Seconds from the earliest start to the latest end, over all streams and of the video alone.
+    #: Seconds from the first start to the last end: of all streams, and of the video stream.
     span: float
     video_span: float
 
 
 def probe(path: Path) -> Probe:
-    """Measure the video in `path`; it blocks for as long as reading the file takes.
+    """Measure the video in `path`; blocks while reading the whole file.
 
     Raises:
-        NotAVideo: it is something else, has no picture, or its first frame can't be decoded.
+        NotAVideo: it is not a video, has no video stream, or its first frame can't be decoded.
         Truncated: it is cut off.
     """
     content_type = _sniff(path)
     if content_type in {"video/mp4", "video/quicktime"}:
         _check_boxes(path)
-    with _in_words(), av.open(str(path), options=dict(_OPTIONS)) as container:
+    with _translated_errors(), av.open(str(path), options=dict(_OPTIONS)) as container:
         stream = _picture(container)
         packets = _read_to_the_end(container, stream)
         _check_whole(container, stream, packets)
@@ -89,12 +89,12 @@ def _sniff(path: Path) -> str:
         return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
     if head.startswith(_EBML):
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    msg = f"{_what_else(head)} came instead of an MP4, QuickTime, WebM or Matroska video"
+    msg = f"received {_what_else(head)} instead of an MP4, QuickTime, WebM or Matroska video"
     raise NotAVideo(msg)
 
 
 def _what_else(head: bytes) -> str:
-    # In the sender's own words it might hold a signed link or a key, so only its kind is told.
+    # The content may include a signed link or a key, so the message names only its kind.
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower()
     if start.startswith((b"<!doctype", b"<html")):
         return "an HTML page"
@@ -102,7 +102,7 @@ def _what_else(head: bytes) -> str:
         return "an XML document"
     if start.startswith((b"{", b"[")):
         return "JSON"
-    return "text" if head.isascii() else "something"
+    return "text" if head.isascii() else "unknown binary data"
 
 
 def _check_boxes(path: Path) -> None:
@@ -130,23 +130,23 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
         elif length == 0:
             length = size - start
         if len(header) < smallest or start + length > size:
-            msg = f"the video is cut off after {size:,} bytes, inside a part that is longer"
+            msg = f"the video is cut off after {size:,} bytes, in the middle of a box"
             raise Truncated(msg)
         if length < smallest:
-            msg = "the video is damaged: a part of it has an impossible length"
+            msg = "the video is damaged: a box has an invalid length"
             raise NotAVideo(msg)
         yield kind
         start += length
-    msg = f"the video has more than {MOST_BOXES:,} parts"
+    msg = f"the video has more than {MOST_BOXES:,} boxes"
     raise NotAVideo(msg)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except OSError:
-        # Our own disk's trouble is not the video's fault.
+        # A disk error is not the video's fault.
         raise
     except FFmpegError as error:
         msg = f"the video can't be read: {error.strerror}"
@@ -155,11 +155,11 @@ def _in_words() -> Iterator[None]:
 
 def _picture(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        msg = "the file has no picture, only sound or data"
+        msg = "the file has no video stream, only sound or data"
         raise NotAVideo(msg)
     stream = container.streams.video[0]
     if not 0 < stream.width * stream.height <= MOST_PIXELS:
-        msg = f"a picture of {stream.width}x{stream.height} pixels is no video"
+        msg = f"the frame size {stream.width}x{stream.height} is not allowed"
         raise NotAVideo(msg)
     return stream
 
@@ -183,7 +183,7 @@ def _read_to_the_end(container: InputContainer, stream: VideoStream) -> _Packets
 
 
 class _Clock:
-    """The time that packets cover, whatever order they come in."""
+    """The time span of packets, which may come in any order."""
 
     def __init__(self) -> None:
         self._begin: Fraction | None = None
@@ -199,17 +199,17 @@ class _Clock:
 
 
 def _check_whole(container: InputContainer, stream: VideoStream, packets: _Packets) -> None:
-    """Compare what was read with what the header promised, where it promised anything."""
+    """Compare the packets with the header's frame count and duration, where it has them."""
     if packets.frames < stream.frames:
-        msg = f"the video is cut off: {packets.frames} of {stream.frames} frames are there"
+        msg = f"the video is cut off: it has {packets.frames} of {stream.frames} frames"
         raise Truncated(msg)
     if packets.frames == 0:
-        msg = "the video has no frame"
+        msg = "the video has no frames"
         raise NotAVideo(msg)
     promised = (container.duration or 0) / av.time_base
     slack = max(_SLACK_SECONDS, _SLACK_SHARE * promised)
     if packets.span < promised - slack:
-        msg = f"the video is cut off: {packets.span:.1f} of {promised:.1f} seconds are there"
+        msg = f"the video is cut off: it has {packets.span:.1f} of {promised:.1f} seconds"
         raise Truncated(msg)
 
 
@@ -237,7 +237,7 @@ def _measure(
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """What the header says: the picture's own length, unless an edit list shortens the whole."""
+    """The duration in the header: the video stream's, unless an edit list shortens the file."""
     if stream.duration is None or stream.time_base is None:
         return None
     own = float(stream.duration * stream.time_base)

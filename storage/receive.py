@@ -1,6 +1,6 @@
-"""A download on its way in: streamed to a temporary file, capped, counted and hashed.
+"""Receives a download: streams it to a temporary file, limits its size and hashes it.
 
-What is cut off may be kept, and gone on with at the next try: see `storage.parts`.
+A partial download can be kept, and resumed by the next try: see `storage.parts`.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from storage import parts
 from storage.base import StorageFull, TooBig, Truncated
 from storage.parts import Keep, Part
 
-#: Bytes gathered before a thread is asked to hash and write them: large enough that the hand-over
-#: costs nothing, small enough for hundreds of downloads at once.
+#: Bytes buffered before a thread hashes and writes them: enough to make the thread switch cheap,
+#: and few enough for hundreds of concurrent downloads.
 PIECE = 2**20
-#: A file that no download has written to for so long was left by a killed process, or is a part
-#: that nobody went on with. It exceeds the longest download, or a living one would lose its file.
+#: Age since its last write at which a download's file is deleted: a killed process left it, or it
+#: is a part that was never resumed. It exceeds the longest download, so no file in use is deleted.
 ABANDONED_AFTER = timedelta(hours=2)
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -32,7 +32,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A whole download in a temporary file."""
+    """A complete download in a temporary file."""
 
     path: Path
     bytes: int
@@ -48,11 +48,11 @@ class _Digest(Protocol):
 
 @dataclass(slots=True)
 class _Incoming:
-    """A download's file, the digest of what it holds, and the bytes that wait to be written."""
+    """A download's file, its digest, and the bytes not yet written."""
 
     path: Path
     digest: _Digest
-    #: Bytes that came, those of the part that it goes on from included.
+    #: Bytes received, including those of the part that it resumes.
     total: int = 0
     _gathered: bytearray = field(default_factory=bytearray)
     _writing: asyncio.Future[None] | None = None
@@ -69,10 +69,10 @@ class _Incoming:
         self._writing = asyncio.ensure_future(
             asyncio.to_thread(_append, self.path, piece, self.digest)
         )
-        await asyncio.shield(self._writing)  # the thread goes on anyway, and `settle` waits for it
+        await asyncio.shield(self._writing)  # a thread can't be cancelled; `finish` waits for it
 
-    async def settle(self) -> None:
-        """Bring what came to the file, also after the download was cancelled.
+    async def finish(self) -> None:
+        """Write all received bytes to the file, even after a cancellation.
 
         Raises:
             StorageFull: the temporary folder's disk is full.
@@ -92,22 +92,21 @@ async def receive(
     part: Part | None = None,
     keep: Keep | None = None,
 ) -> AsyncIterator[Received]:
-    """Stream `chunks` into a file of `into`, which is gone when the block is left, however it is.
+    """Stream `chunks` into a file in `into`, which is deleted at the end of the block.
 
-    `expected_bytes` is what the sender announced for the whole: see `announced_bytes`. With `part`
-    the chunks are what follows on it. With `keep` a download that is cut off, cancelled too, leaves
-    its part for the next try. The network's own errors pass through unchanged, and a stream that
-    stops must be ended by its client's time-out.
+    `expected_bytes` is the announced total size: see `announced_bytes`. With `part`, the chunks
+    continue that part. With `keep`, a download that fails or is cancelled leaves a part for the
+    next try. Network errors pass through unchanged; the client's timeout must end a stalled stream.
 
     Raises:
-        TooBig: more than `max_bytes` came, or were announced.
-        Truncated: the stream ended before or after the announced size, or held nothing; or the part
-            is gone.
+        TooBig: more than `max_bytes` were received or announced.
+        Truncated: the size differs from the announced one, the stream was empty, or the part no
+            longer exists.
         StorageFull: the temporary folder's disk is full.
     """
     if expected_bytes is not None and expected_bytes > max_bytes:
         raise TooBig(_too_big(max_bytes, announced=expected_bytes))
-    incoming = await _begun(into, part)
+    incoming = await _started(into, part)
     try:
         try:
             await _fill(incoming, chunks, max_bytes=max_bytes, expected_bytes=expected_bytes)
@@ -122,9 +121,9 @@ async def receive(
 
 
 def announced_bytes(headers: Mapping[str, str]) -> int | None:
-    """The body's size as an answer's lower-case headers tell it, or None when they don't.
+    """The body's size according to the lower-case headers, or None if they lack it.
 
-    The length of an encoded body says nothing about the bytes that come out of decoding.
+    The length of an encoded body does not tell how many bytes decoding yields.
     """
     length = headers.get("content-length", "")
     encoded = headers.get("content-encoding", "identity") != "identity"
@@ -132,19 +131,19 @@ def announced_bytes(headers: Mapping[str, str]) -> int | None:
 
 
 def remove_abandoned(directory: Path, *, older_than: timedelta) -> int:
-    """Delete what downloads left and nobody went on with; the number of files deleted.
+    """Delete files of abandoned downloads; returns how many.
 
-    `older_than` must exceed the longest download, or a living one loses its file.
+    `older_than` must exceed the longest download; otherwise a running one loses its file.
     """
     oldest = time.time() - older_than.total_seconds()
-    abandoned = [file for file in directory.glob(f"{parts.PREFIX}*") if _written(file) < oldest]
+    abandoned = [file for file in directory.glob(f"{parts.PREFIX}*") if _modified_at(file) < oldest]
     for file in abandoned:
         file.unlink(missing_ok=True)
     return len(abandoned)
 
 
-async def _begun(into: Path, part: Part | None) -> _Incoming:
-    """A new file, or one that goes on from `part`, whose bytes are hashed anew."""
+async def _started(into: Path, part: Part | None) -> _Incoming:
+    """A new file, or one that continues `part`, whose bytes are hashed first."""
 
     def begin() -> _Incoming:
         incoming = _Incoming(_new_file(into), hashlib.sha256())
@@ -176,7 +175,7 @@ async def _fill(
             raise TooBig(_too_big(max_bytes))
         await incoming.add(chunk)
     if expected_bytes is not None and incoming.total != expected_bytes:
-        msg = f"{incoming.total:,} of {expected_bytes:,} bytes came"
+        msg = f"received {incoming.total:,} of {expected_bytes:,} bytes"
         raise Truncated(msg)
     if incoming.total == 0:
         msg = "the download is empty"
@@ -185,7 +184,7 @@ async def _fill(
 
 
 async def _keep(incoming: _Incoming, into: Path, how: Keep) -> None:
-    """Leave what came as a part, and remove the parts that nobody went on with."""
+    """Keep the received bytes as a part, and delete abandoned files."""
     total = how.origin.total
     if incoming.total == 0 or (total is not None and incoming.total >= total):
         return
@@ -195,10 +194,10 @@ async def _keep(incoming: _Incoming, into: Path, how: Keep) -> None:
         remove_abandoned(into, older_than=ABANDONED_AFTER)
 
     try:
-        await incoming.settle()
+        await incoming.finish()
         await asyncio.to_thread(keep)
     except (OSError, StorageFull):
-        return  # without room for it the next try begins anew
+        return  # without space for a part, the next try starts over
 
 
 def _new_file(into: Path) -> Path:
@@ -212,8 +211,8 @@ def _new_file(into: Path) -> Path:
 
 
 def _append(path: Path, piece: bytes, digest: _Digest) -> None:
-    # Opened anew for each piece and never created here: when the download is cancelled meanwhile,
-    # this thread finds the file gone, and no descriptor can be closed under it.
+    # Reopened for each piece and never created here: if the download is cancelled meanwhile, this
+    # thread finds the file deleted, and no open descriptor is closed under it.
     digest.update(piece)
     try:
         with path.open("r+b") as file:
@@ -225,18 +224,18 @@ def _append(path: Path, piece: bytes, digest: _Digest) -> None:
 
 def _full_or(error: OSError) -> Exception:
     if error.errno in _NO_SPACE:
-        return StorageFull("no space is left for downloads in the temporary folder")
+        return StorageFull("no space left in the temporary folder for downloads")
     return error
 
 
 def _too_big(max_bytes: int, *, announced: int | None = None) -> str:
-    came = f" ({announced:,} were announced)" if announced else ""
-    return f"the video is larger than the {max_bytes:,} bytes allowed{came}"
+    detail = f" ({announced:,} bytes were announced)" if announced else ""
+    return f"the video is larger than the limit of {max_bytes:,} bytes{detail}"
 
 
-def _written(file: Path) -> float:
+def _modified_at(file: Path) -> float:
     try:
         return file.stat().st_mtime
     except FileNotFoundError:
-        # Its download has just ended; infinitely young, so that nobody deletes it.
+        # Its download has just ended: report the newest age, so that it is not deleted.
         return float("inf")

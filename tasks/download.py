@@ -1,4 +1,4 @@
-"""How a provider's video is opened: its link with redirects, from where a cut download ended."""
+"""Opens a provider's video: follows redirects, resumes partial downloads, gets fresh links."""
 
 import asyncio
 import time
@@ -18,89 +18,89 @@ from storage.receive import announced_bytes
 from tasks.engine import Engine
 from transport.base import Stream, TransportError
 
-#: Seconds in which one download must be done. What is cut off then is gone on with where the vendor
-#: allows it, so the bound only ends what drips for ever.
+#: Timeout of one download, in seconds. The next try resumes it if the vendor supports ranges, so
+#: the timeout only ends downloads that trickle without end.
 DOWNLOAD_TIMEOUT = 3600.0
-#: Seconds in which a link must answer, and then its next bytes must come.
+#: Timeout for a link's response, and then for its next bytes, in seconds.
 STALLED_AFTER = 60.0
-#: A link that answers so is dead: the provider is asked for a fresh one.
+#: Statuses of an expired link, for which the provider is asked for a fresh one.
 DEAD_LINK = frozenset({401, 403, 404, 410})
-#: How a provider's link may point on, and how often.
+#: Statuses of a redirect, and how many are followed.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 3
 
 _OK: Final = 200
 _PARTIAL: Final = 206
-#: Answers to a range: the part's rest, or that there is none.
+#: Responses to a range request: partial content, or range not satisfiable.
 _RANGED = frozenset({_PARTIAL, 416})
 
 
 class DeadLink(Exception):
-    """The provider's link no longer gives the video."""
+    """The provider's link no longer works."""
 
 
 class NoFreshLink(DeadLink):
-    """The provider was asked for a fresh link, and says that it has none."""
+    """The provider has no fresh link for the video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A video whose bytes can be read."""
+    """An open video, ready to be read."""
 
     chunks: AsyncIterator[bytes]
-    #: The whole size in bytes, where it was told.
+    #: Total size in bytes, if it was announced.
     announced: int | None
-    #: What a later download must be of to go on from this one; None where nothing would prove it.
+    #: The origin that a later response must match to resume this download; None if none can.
     origin: Origin | None = None
-    #: What the bytes go on from; None: they are the whole video's.
+    #: The part that the bytes continue; None if they start at the beginning.
     part: Part | None = None
 
 
 async def open_video(
     stack: AsyncExitStack, engine: Engine, account: str, video: Video, part: Part | None
 ) -> Opened:
-    """The video's bytes, from where `part` ends if the vendor can; `stack` closes what is open.
+    """Open the video, continuing `part` if the vendor supports it; `stack` closes the stream.
 
     Raises:
-        DeadLink: the link is dead, or leads nowhere.
-        TransportError: it does not answer, or has trouble.
+        DeadLink: the link no longer works, or redirects to an invalid URL.
+        TransportError: it does not respond, or responds with an error.
     """
     if video.content is not None:
-        return Opened(chunks=_one(video.content), announced=len(video.content))
+        return Opened(chunks=_single_chunk(video.content), announced=len(video.content))
     for resumed in (part, None) if part else (None,):
         async with AsyncExitStack() as tried:
-            stream, url = await _followed(tried, engine, account, video, resumed)
-            opened = _opened(stream, url, resumed)
+            stream, url = await _follow_redirects(tried, engine, account, video, resumed)
+            opened = _opened_from(stream, url, resumed)
             if opened is not None:
                 stack.push_async_exit(tried.pop_all())
                 return opened
-    msg = "the provider's link answers with a part that nobody asked for"
+    msg = "the provider's link returned partial content that was not requested"
     raise TransportError(msg)
 
 
-def _opened(stream: Stream, url: str, part: Part | None) -> Opened | None:
-    """What an answer gives; None when it is no use with `part`, and all must be asked for anew."""
+def _opened_from(stream: Stream, url: str, part: Part | None) -> Opened | None:
+    """The open video, or None if the response does not continue `part`: then request all of it."""
     headers = stream.headers
     if stream.status == _PARTIAL and part is not None:
-        total = parts.goes_on(part, headers, url)
+        total = parts.completes(part, headers, url)
         if total is not None:
             known = replace(part.origin, total=total)
             return Opened(chunks=stream.chunks(), announced=total, origin=known, part=part)
     if stream.status in _RANGED:
         return None
     if stream.status in DEAD_LINK:
-        raise DeadLink(f"the provider's link answers HTTP {stream.status}")
+        raise DeadLink(f"the provider's link returned HTTP {stream.status}")
     if stream.status != _OK:
-        raise TransportError(f"the provider's link answers HTTP {stream.status}")
+        raise TransportError(f"the provider's link returned HTTP {stream.status}")
     total = announced_bytes(headers)
     origin = parts.origin_of(headers, url, total=total)
     return Opened(chunks=stream.chunks(), announced=total, origin=origin)
 
 
-async def _followed(
+async def _follow_redirects(
     stack: AsyncExitStack, engine: Engine, account: str, video: Video, part: Part | None
 ) -> tuple[Stream, str]:
-    """The answer at the end of a few redirects, and whose it is; our key goes to its own host."""
+    """The response and its URL after redirects. Only the provider's own host gets our API key."""
     provider, ours = engine.provider(account), engine.accounts[account]
     try:
         call = provider.fetch(video)
@@ -120,39 +120,39 @@ async def _followed(
                 async with asyncio.timeout(STALLED_AFTER):
                     stream = await hop.enter_async_context(engine.guarded.stream(request))
             except TimeoutError:
-                msg = f"the provider's link does not answer within {STALLED_AFTER:g} s"
+                msg = f"the provider's link did not respond within {STALLED_AFTER:g} s"
                 raise TransportError(msg) from None
             if stream.status not in REDIRECTS or "location" not in stream.headers:
                 stack.push_async_exit(hop.pop_all())
                 return stream, request.url
-            call = _redirected(call, request.url, stream.headers["location"])
-    raise DeadLink(f"the provider's link redirects more than {MOST_REDIRECTS} times")
+            call = _redirect(call, request.url, stream.headers["location"])
+    raise DeadLink(f"the provider's link redirected more than {MOST_REDIRECTS} times")
 
 
-def _redirected(call: Call, url: str, location: str) -> Call:
-    """The call that a redirect asks for.
+def _redirect(call: Call, url: str, location: str) -> Call:
+    """The call to a redirect's target.
 
     Raises:
-        DeadLink: it points to what is no web address.
+        DeadLink: the target is not an HTTP URL.
     """
     try:
         scheme, separator, rest = urljoin(url, location).partition("://")
     except ValueError:  # such as http://[::1
         scheme, separator, rest = "", "", ""
     if scheme.lower() not in {"http", "https"}:
-        msg = "the provider's link redirects to what is no web address"
+        msg = "the provider's link redirects to an address that is not an HTTP URL"
         raise DeadLink(msg)
     return replace(call, path=scheme.lower() + separator + rest, query={})
 
 
 async def fresh_video(engine: Engine, account: str, operation_id: str, number: int) -> Video:
-    """The operation's video `number` (0, 1, …), by asking the provider anew.
+    """Poll the operation again for a fresh link to its video `number` (0, 1, …).
 
     Raises:
         NoFreshLink: the provider has none.
-        ProviderError, UnknownStatus, TransportError: it can't be told now.
+        ProviderError, UnknownStatus, TransportError: the poll failed; retry later.
     """
-    none = "the provider's link is dead, and it gives no fresh one"
+    none = "the provider's link no longer works, and the provider has no fresh one"
     provider = engine.provider(account)
     try:
         updates = await converse(
@@ -174,5 +174,5 @@ async def fresh_video(engine: Engine, account: str, operation_id: str, number: i
     return update.videos[number]
 
 
-async def _one(content: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(content: bytes) -> AsyncIterator[bytes]:
     yield content

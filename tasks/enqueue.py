@@ -1,7 +1,7 @@
-"""`video.enqueue`: a request that came over the broker becomes a job, a dead letter, or goes back.
+"""`video.enqueue`: turns a message into a job or a dead letter, or requeues it.
 
-A message is acknowledged when its job or its dead letter is committed, never before. The job's id
-comes from the message, so one that is delivered twice, or sent again, makes one job.
+A message is acknowledged only after its job or its dead letter is committed. The job's id is
+derived from the message, so a message that is delivered or sent twice creates one job.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ from tasks.pump.running import stopping
 
 log = structlog.get_logger()
 
-#: Seconds in which PostgreSQL must have answered; else the message goes back.
+#: Timeout of PostgreSQL, in seconds, after which the message is requeued.
 BOUND = 15.0
-#: Seconds that a message waits in its slot before it goes back: the shortest and the longest.
+#: Shortest and longest delay before a message is requeued, in seconds.
 WAIT = (1.0, 5.0)
-#: Deliveries without an end, where the broker counts them, after which a message is kept aside.
+#: Unfinished deliveries, if the broker counts them, after which a message becomes a dead letter.
 MOST_DEATHS = 10
-#: Characters of a reason.
-MOST_WORDS = 1000
+#: Maximum length of a reason, in characters.
+MOST_CHARACTERS = 1000
 
-#: What the task takes, by place or by name.
+#: The task's parameters, positional or by keyword.
 _PARAMETERS = ("request", "job_id", "tenant")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-#: Failures that pass when PostgreSQL is back, or is our primary again.
-_AWAY = (
+#: Errors that end once PostgreSQL is available, or is a primary, again.
+_UNAVAILABLE = (
     DatabaseAway,
     TimeoutError,
     psycopg.OperationalError,
@@ -57,22 +57,22 @@ _AWAY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A message as it came: anything may be in it."""
+    """A message as received; its content is not validated."""
 
     task_id: str
     args: Sequence[Any] = field(repr=False)
     kwargs: Mapping[str, Any] = field(repr=False)
-    #: Deliveries that ended without a word; 0 where the broker does not count them.
+    #: Deliveries that were never finished; 0 if the broker does not count them.
     deaths: int = 0
 
     @property
     def named(self) -> dict[str, Any]:
-        """What was given, by name."""
+        """The arguments by name."""
         return {**dict(zip(_PARAMETERS, self.args, strict=False)), **self.kwargs}
 
     @property
     def tenant(self) -> str | None:
-        """Whose it is, as far as that can be told."""
+        """The message's tenant; None if the value is invalid."""
         tenant: object = self.named.get("tenant")
         if tenant is None:
             return "default"
@@ -80,15 +80,15 @@ class Letter:
 
     @property
     def job_id(self) -> str:
-        """The sender's own, or one made from the task's id, so that a repeat is the same job."""
+        """The sender's job id, or one derived from the task id, so a repeat is the same job."""
         given: object = self.named.get("job_id")
         return given if isinstance(given, str) and is_name(given) else job_id_of(self.task_id)
 
 
 def job_id_of(task_id: str) -> str:
-    """The id of the job that a message makes when its sender names none: `job_vid_` and 32 digits.
+    """The job id of a message without one: `job_vid_` and 32 hexadecimal digits.
 
-    They are a UUID's without its dashes; of any other task id, the beginning of its SHA-256.
+    The digits are those of the task id if it is a UUID, else the start of its SHA-256.
     """
     if _UUID.fullmatch(task_id):
         return f"job_vid_{task_id.replace('-', '')}"
@@ -96,22 +96,22 @@ def job_id_of(task_id: str) -> str:
 
 
 def enqueue(letter: Letter) -> str:
-    """Take a message in; returns the job's id, or why there is none.
+    """Process a message; returns the job's id, or why there is none.
 
     Raises:
-        Reject: nothing was committed (PostgreSQL is away): the broker delivers the message again.
+        Reject: nothing was committed, so the broker delivers the message again.
     """
     future: Future[Accepted | None] | None = None
     try:
         ours = runtime()
         future = ours.start(take_in(ours.engine, letter))
         accepted = future.result(timeout=2 * BOUND)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
+    except Exception as error:  # noqa: BLE001 - after any error, the message must not be lost
         if future is not None:
             future.cancel()
         log.warning("intake.put_off", task_id=letter.task_id, error=type(error).__name__)
         stopping.wait(random.uniform(*WAIT))
-        raise Reject("it could not be recorded", requeue=True) from None
+        raise Reject("the message could not be recorded", requeue=True) from None
     if accepted is None:
         return "kept as a dead letter"
     if not accepted.is_repeat:
@@ -120,38 +120,38 @@ def enqueue(letter: Letter) -> str:
 
 
 async def take_in(engine: Engine, letter: Letter) -> Accepted | None:
-    """Commit a message's job, or its dead letter (None). Harmless to repeat.
+    """Commit a message's job, or its dead letter (then None). Idempotent.
 
     Raises:
-        DatabaseAway, TimeoutError, psycopg.Error: neither is committed, as far as we know.
+        DatabaseAway, TimeoutError, psycopg.Error: a commit of either is not known.
     """
     async with asyncio.timeout(BOUND):
         try:
             request = _read(letter)
             return await accept(engine, request, tenant=letter.tenant or "", job_id=letter.job_id)
         except RequestRefused as refusal:
-            await _keep(engine, letter, refusal)
-        except _AWAY:
+            await _store_dead_letter(engine, letter, refusal)
+        except _UNAVAILABLE:
             raise
-        except Exception as error:  # noqa: BLE001 - our own mistake; it must not cost the request
-            # Neither the error's words nor its traceback: both may quote the request.
+        except Exception as error:  # noqa: BLE001 - our own bug must not lose the request
+            # Log neither the error's message nor its traceback: both may quote the request.
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{where.filename}:{where.lineno}"
             log.error("intake.broke", task_id=letter.task_id, error=type(error).__name__, at=place)  # noqa: TRY400
-            await _keep(engine, letter, _broken(type(error).__name__))
+            await _store_dead_letter(engine, letter, _internal_error(type(error).__name__))
     return None
 
 
 def _read(letter: Letter) -> VideoRequest:
-    """The request, or RequestRefused in words that tell no value."""
+    """The request. Raises RequestRefused with messages that quote no value."""
     if letter.deaths >= MOST_DEATHS:
-        raise _broken(f"its workers ended {letter.deaths} times")
+        raise _internal_error(f"its workers ended {letter.deaths} times")
     if UNREADABLE in letter.kwargs:
         reason = f"the message can't be read: {letter.kwargs[UNREADABLE]}"
         raise RequestRefused(reason, code="unreadable_message")
     given = letter.named
     if len(letter.args) > len(_PARAMETERS) or len(given) < len(letter.args) + len(letter.kwargs):
-        raise RequestRefused(f"video.enqueue takes {', '.join(_PARAMETERS)}, each of them once")
+        raise RequestRefused(f"video.enqueue takes {', '.join(_PARAMETERS)}, each at most once")
     for name in given.keys() - set(_PARAMETERS):
         known = ", ".join(_PARAMETERS)
         raise RequestRefused(
@@ -160,8 +160,8 @@ def _read(letter: Letter) -> VideoRequest:
     for name in ("job_id", "tenant"):
         if given.get(name) is not None and not is_name(given[name]):
             raise RequestRefused(
-                f"{name} must be text of 1 to 64 letters, digits and . _ : -, the first of them "
-                "a letter or a digit",
+                f"{name} must be text of 1 to 64 letters, digits and . _ : -, starting with a "
+                "letter or a digit",
                 param=name,
             )
     if "request" not in given:
@@ -169,16 +169,16 @@ def _read(letter: Letter) -> VideoRequest:
     return VideoRequest.from_json(given["request"], tells_values=False)
 
 
-def _broken(what: str) -> RequestRefused:
+def _internal_error(what: str) -> RequestRefused:
     return RequestRefused(f"Longtake could not handle the message ({what})", code="internal_error")
 
 
-async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
-    """Make a dead letter of it."""
-    whole = _whole(letter)
-    # What only we are to blame for is kept at any size: it may be sent again.
-    is_kept = len(whole) <= MOST_KEPT or refusal.code == "internal_error"
-    payload = engine.vault.seal(whole) if is_kept else None
+async def _store_dead_letter(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
+    """Store the message as a dead letter."""
+    content = _payload(letter)
+    # After our own bug the payload is kept at any size, so that it can be sent again.
+    is_kept = len(content) <= MOST_KEPT or refusal.code == "internal_error"
+    payload = engine.vault.seal(content) if is_kept else None
     task_id = letter.task_id if is_name(letter.task_id) else job_id_of(letter.task_id)
     is_new = await engine.database.run(
         lambda connection: record_intake_failure(
@@ -187,7 +187,7 @@ async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None
             tenant=letter.tenant,
             job_id=letter.job_id,
             code=refusal.code,
-            message=_in_words(refusal),
+            message=_stored_reason(refusal),
             param=refusal.param if is_name(refusal.param) else None,
             payload=payload,
         )
@@ -196,15 +196,15 @@ async def _keep(engine: Engine, letter: Letter, refusal: RequestRefused) -> None
         log.warning("intake.refused", task_id=task_id, tenant=letter.tenant, code=refusal.code)
 
 
-def _in_words(refusal: RequestRefused) -> str:
-    """The reason as a row can hold it; a field's name that is no name may be anything."""
+def _stored_reason(refusal: RequestRefused) -> str:
+    """The reason in a form that a row can store, without an unsafe field name."""
     words = refusal.message
     if refusal.param and not is_name(refusal.param):
         words = words.replace(refusal.param, "a field", 1)
-    return words.encode(errors="replace").decode().replace("\x00", "")[:MOST_WORDS]
+    return words.encode(errors="replace").decode().replace("\x00", "")[:MOST_CHARACTERS]
 
 
-def _whole(letter: Letter) -> bytes:
+def _payload(letter: Letter) -> bytes:
     if UNREADABLE in letter.kwargs:
         return json.dumps({"raw": letter.kwargs.get(RAW)}).encode()
     return json.dumps({"args": letter.args, "kwargs": letter.kwargs}, default=str).encode()

@@ -1,4 +1,4 @@
-"""Hints: messages that make work start sooner. Nothing is lost with one: the tick sends more."""
+"""Hints: messages that make work start sooner. A lost hint is harmless: the tick sends more."""
 
 import math
 import queue
@@ -18,25 +18,25 @@ from tasks.queue import BROKER_TIMEOUT, PUMPS, app, queue_of
 
 log = structlog.get_logger()
 
-#: Seconds that one question about a hint key may take: it only saves a doubled hint.
+#: Timeout of a hint key's query, in seconds; short, since it only avoids duplicate hints.
 KEY_TIMEOUT = 1.0
-#: After a limits Valkey failed, hints go out for so many seconds without asking it.
+#: How long hints are sent without their keys after the limits Valkey failed, in seconds.
 KEY_PAUSE = 10.0
-#: Hints that wait for the publishing thread; more are dropped, since the tick finds their work.
+#: Maximum number of hints waiting for the publishing thread; the tick replaces dropped ones.
 _MOST_WAITING = 1000
 
-#: Until when the limits Valkey is not asked, by the monotonic clock; it failed just before.
-_not_asked_until = 0.0
+#: No query of the limits Valkey before this time (monotonic), since it has just failed.
+_keys_paused_until = 0.0
 
 
 def send(what: What, lane: str | None) -> bool:
-    """Send a hint unless one is on its way; whether it went out. A broker's error is no error.
+    """Send a hint unless one is already queued; whether it was sent. Broker errors are only logged.
 
-    A hint never expires: doubled and late ones are harmless, and clocks of two hosts may differ.
+    Hints never expire: duplicate and late hints are harmless, and clocks of two hosts may differ.
     """
     name, _ = PUMPS[what]
     try:
-        if not _first(what, lane):
+        if not _is_first(what, lane):
             return False
     except (redis.RedisError, OSError) as error:
         log.warning("hint.not_sent", what=what, lane=lane, error=type(error).__name__)
@@ -45,27 +45,27 @@ def send(what: What, lane: str | None) -> bool:
         app.send_task(name, kwargs={"lane": lane}, queue=queue_of(what, lane), retry=False)
     except (OperationalError, redis.RedisError, OSError) as error:
         log.warning("hint.not_sent", what=what, lane=lane, error=type(error).__name__)
-        arrived(what, lane)  # none is on its way: the next one must not wait for the key's end
+        arrived(what, lane)  # nothing is queued: the next hint must not wait for the key's expiry
         return False
     return True
 
 
 def arrived(what: What, lane: str | None) -> None:
-    """A pump starts: the next hint for its lane may be sent."""
+    """Allow the next hint for this lane, since a pump is starting."""
     valkey = _valkey()
     if valkey is not None:
         try:
             valkey.delete(_key(what, lane))
         except (redis.RedisError, OSError) as error:
-            _ask_later()
+            _pause_keys()
             log.warning("hint.key_not_deleted", what=what, lane=lane, error=type(error).__name__)
 
 
-def _first(what: What, lane: str | None) -> bool:
-    """Whether none is on its way; one that was lost with its worker costs a lease, not more.
+def _is_first(what: What, lane: str | None) -> bool:
+    """Whether no hint is queued; a hint lost with its worker blocks others for one lease only.
 
     Raises:
-        RedisError, OSError: the broker itself is the Valkey, and away.
+        RedisError, OSError: the keys are in the broker's own Valkey, which is unavailable.
     """
     valkey = _valkey()
     if valkey is None:
@@ -76,9 +76,9 @@ def _first(what: What, lane: str | None) -> bool:
     except (redis.RedisError, OSError) as error:
         if current().valkey_url is None:
             raise
-        # A Valkey of its own is away, not the broker: a doubled hint is better than none.
-        _ask_later()
-        log.warning("hint.keys_away", error=type(error).__name__, pause=KEY_PAUSE)
+        # The broker is another server: a duplicate hint is better than none.
+        _pause_keys()
+        log.warning("hint.keys_unavailable", error=type(error).__name__, pause=KEY_PAUSE)
         return True
 
 
@@ -86,15 +86,15 @@ def _key(what: What, lane: str | None) -> str:
     return f"longtake:hint:{what}:{lane or '*'}"
 
 
-def _ask_later() -> None:
-    global _not_asked_until  # noqa: PLW0603 - one breaker for the process
+def _pause_keys() -> None:
+    global _keys_paused_until  # noqa: PLW0603 - one breaker for the process
     if current().valkey_url is not None:
-        _not_asked_until = time.monotonic() + KEY_PAUSE
+        _keys_paused_until = time.monotonic() + KEY_PAUSE
 
 
 def _valkey() -> redis.Redis | None:
-    """Where hint keys live; None where there is no such server, or it failed a moment ago."""
-    return None if time.monotonic() < _not_asked_until else _client()
+    """The client for hint keys; None if there is no such server or it has just failed."""
+    return None if time.monotonic() < _keys_paused_until else _client()
 
 
 @cache
@@ -108,12 +108,12 @@ def _client() -> redis.Redis | None:
         url,
         socket_timeout=KEY_TIMEOUT,
         socket_connect_timeout=KEY_TIMEOUT,
-        retry=Retry(NoBackoff(), 0),  # the client's own would wait for seconds
+        retry=Retry(NoBackoff(), 0),  # the default retries would take seconds
     )
 
 
 class Hinter:
-    """Sends hints from a thread of its own, so that no caller ever waits for the broker."""
+    """Sends hints from its own thread, so that callers never wait for the broker."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[tuple[What, str | None] | None] = queue.Queue(_MOST_WAITING)
@@ -121,7 +121,7 @@ class Hinter:
         self._thread.start()
 
     def nudge(self, what: What, lane: str | None) -> None:
-        """Say that there is work; returns at once, whatever the broker does."""
+        """Queue a hint; never blocks."""
         try:
             self._waiting.put_nowait((what, lane))
         except queue.Full:
@@ -131,7 +131,7 @@ class Hinter:
         try:
             self._waiting.put(None, timeout=1)
         except queue.Full:
-            log.warning("hint.publisher_left_behind")  # a daemon: it ends with the process
+            log.warning("hint.publisher_still_running")  # a daemon thread: it ends with the process
             return
         self._thread.join(timeout=2 * BROKER_TIMEOUT)
 

@@ -1,4 +1,4 @@
-"""One event loop per process, on a thread of its own, made after the fork when first needed."""
+"""One event loop per process, in its own thread, created on first use, after any fork."""
 
 import asyncio
 import gc
@@ -15,28 +15,28 @@ from tasks.engine import Engine
 
 T = TypeVar("T")
 
-#: Values made, less those gone, before the collector looks at the young ones: several times what
-#: one pump holds at a time, so that most of them are gone by themselves when it looks.
-YOUNG = 10_000
+#: The garbage collector's threshold for its young generation, in objects: several times as many as
+#: one pump holds, so that reference counting has freed most of them before a collection.
+GC_THRESHOLD = 10_000
 
 
 class Runtime:
-    """A loop thread and the engine that lives on it."""
+    """An event loop in its own thread, and the engine that uses it."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = uvloop.new_event_loop()
         self.engine = Engine.build(current())
-        _calm_collector()
+        _tune_garbage_collector()
         self._thread = threading.Thread(target=self._run, name="longtake-loop", daemon=True)
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin `work` on the loop; its future may be waited for in any thread."""
+        """Start `work` on the loop; any thread may wait for the returned future."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def close(self) -> None:
-        """Close connections and end the thread; bounded, since a process is about to end."""
+        """Close connections and end the thread, with timeouts, since the process is exiting."""
         self.start(self.engine.close()).result(timeout=5)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
@@ -46,38 +46,38 @@ class Runtime:
         self.loop.run_forever()
 
 
-def _calm_collector() -> None:
-    """Keep the garbage collector off what stays: its looks at it were a fifth of a poll's CPU."""
+def _tune_garbage_collector() -> None:
+    """Exclude long-lived objects from garbage collection, which took a fifth of a poll's CPU."""
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
-_guard = threading.Lock()
+_lock = threading.Lock()
 _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
-    """The runtime of this very process: connections and threads do not survive a fork."""
+    """The process's own runtime; a forked child creates another."""
     global _runtime  # noqa: PLW0603 - the one per-process object
-    with _guard:
+    with _lock:
         if _runtime is None or _runtime.pid != os.getpid():
             _runtime = Runtime()
         return _runtime
 
 
 def close() -> None:
-    """End this process's runtime, if it has one."""
+    """Close this process's runtime, if it has one."""
     global _runtime
-    with _guard:
+    with _lock:
         ours, _runtime = _runtime, None
     if ours is not None and ours.pid == os.getpid():
         ours.close()
 
 
-def _renew_guard() -> None:
-    """A child made while another thread held the lock would wait for it for ever."""
-    global _guard  # noqa: PLW0603 - see above
-    _guard = threading.Lock()
+def _replace_lock() -> None:
+    """Replace the lock in a forked child: another thread may have held it during the fork."""
+    global _lock  # noqa: PLW0603 - see above
+    _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_guard)
+os.register_at_fork(after_in_child=_replace_lock)

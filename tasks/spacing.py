@@ -1,4 +1,4 @@
-"""Spacing: periodic tasks whose messages piled up while no worker ran cost next to nothing."""
+"""Rate limit for periodic tasks, so that a backlog of their messages costs almost nothing."""
 
 import threading
 import time
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class Spacing:
-    """Lets one run at a time through, and one every so many seconds, within this process.
+    """Allows one run at a time, and at most one per interval, within this process.
 
-    Messages of a periodic task never expire, since whether one is stale would be judged by the
-    worker's clock against the sender's. What they ask for is idempotent: of a pile one is enough.
+    Messages of a periodic task never expire, because expiry would compare the worker's clock with
+    the sender's. The tasks are idempotent, so one run replaces a whole backlog.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -20,7 +20,7 @@ class Spacing:
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
-        """Whether to run now; False while another runs, or when one began just before."""
+        """Whether to run now: False while another run is active or if one started too recently."""
         if not self._running.acquire(blocking=False):
             yield False
             return

@@ -1,1 +1,1 @@
-"""What `celery -A worker` finds: the app, its signals, beat's scheduler."""
+"""The Celery entry point (`celery -A worker`): the app, its signals and beat's scheduler."""

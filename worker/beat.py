@@ -1,15 +1,15 @@
-"""Beat's scheduler: every tick goes out by a pooled producer, which survives its connection."""
+"""Beat's scheduler, which publishes ticks through pooled producers that survive reconnections."""
 
 import celery.beat
 
 
 class TickScheduler(celery.beat.Scheduler):
-    """Celery's own scheduler without its file, and without the one producer that it keeps.
+    """Celery's scheduler without its schedule file and without its single producer.
 
-    Once RabbitMQ has closed that producer's connection it has no channel, and never gets another:
-    every tick fails until beat is started again (celery 5.7.0, py-amqp; seen in a fault run). A
-    producer of the pool is given a live channel each time. The file would say when each entry last
-    ran, which nobody asks of ticks that come every few seconds.
+    After RabbitMQ closes that producer's connection, the producer never gets another channel, and
+    every tick fails until beat restarts (celery 5.7.0 with py-amqp; found by a fault run). A pooled
+    producer gets a live channel each time. The file would store when each entry last ran, which is
+    useless for ticks every few seconds.
     """
 
     producer = None  # type: ignore[assignment]

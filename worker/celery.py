@@ -1,4 +1,4 @@
-"""What `celery -A worker` finds: the app with its tasks, its schedule and its signals."""
+"""The app that `celery -A worker` loads, with its tasks, schedule and signals."""
 
 import tasks.video  # noqa: F401 - registers the tasks
 import worker.signals  # noqa: F401 - connects the handlers

@@ -1,4 +1,4 @@
-"""What happens around tasks and at a worker's ends: logging, log context, a graceful stop."""
+"""Signal handlers: logging set-up, the log context of each task, and a graceful stop."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ def _unbind(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _told_ready(**_: Any) -> None:
+def _log_ready(**_: Any) -> None:
     log.info("worker.ready")
 
 
 @signals.worker_shutting_down.connect
 def _stop_pumps(sig: str, how: str, **_: Any) -> None:
-    """Pumps stop claiming at once, hand back what they did not start and finish what they did."""
+    """Stop pumps: they stop claiming, release rows not started and finish those started."""
     log.info("worker.stopping", signal=sig, how=how)
     lifecycle.stopping.set()
 

@@ -1,1 +1,1 @@
-"""The pump: claims due rows, works on many at once, writes the results back in batches."""
+"""The pump: claims due rows, works on many at once and writes the results back in batches."""

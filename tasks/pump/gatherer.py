@@ -1,4 +1,4 @@
-"""Gathering: one poll for many operations, where a provider can report on several in one answer."""
+"""Batches polls: one call for many operations, for providers that report on several at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from providers.base import Update
 
-#: Operations wait this long for company before they are asked about, in seconds.
+#: Time that a batch stays open for further operations, in seconds.
 WAIT = 0.02
 
 Ask = Callable[[Sequence[str]], Awaitable[Mapping[str, Update]]]
@@ -19,7 +19,7 @@ class _Group:
 
 
 class Gatherer:
-    """Joins single questions about operations of one account into polls of up to `most` of them."""
+    """Joins polls of single operations of one account into calls of up to `most` operations."""
 
     def __init__(self, most: int, ask: Ask) -> None:
         self._most = most
@@ -27,7 +27,7 @@ class Gatherer:
         self._open: _Group | None = None
 
     async def look(self, operation_id: str) -> Update | None:
-        """The operation's update, or None when the provider knows none; errors are everybody's."""
+        """The operation's update, or None if the provider has none; the batch shares errors."""
         group = self._open
         if group is None:
             group = self._open = _Group()
@@ -37,7 +37,7 @@ class Gatherer:
             self._open = None
         if group.answer is None:
             raise AssertionError  # set with the group
-        # One who is cancelled must not take the others' answer away.
+        # A cancelled caller must not cancel the call for the others.
         return (await asyncio.shield(group.answer)).get(operation_id)
 
     async def _ask_soon(self, group: _Group) -> Mapping[str, Update]:

@@ -1,4 +1,4 @@
-"""Renewing a pump's leases, and leaving the rows that others have claimed meanwhile."""
+"""Renews a pump's leases, and abandons rows that another pump has claimed meanwhile."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leases:
-    """Keeps the rows of one pump leased for as long as it holds them."""
+    """Renews the leases of the rows that one pump holds."""
 
     verb: Verb
     database: Database
@@ -26,7 +26,7 @@ class Leases:
     tally: Tally
 
     async def keep(self) -> None:
-        """Renew at every third of the lease, until cancelled."""
+        """Renew three times per lease duration, until cancelled."""
         while True:
             await asyncio.sleep(self.seconds / 3)
             ids = list(self.in_flight.rows)
@@ -43,10 +43,10 @@ class Leases:
             except DatabaseAway as error:
                 log.warning("pump.lease_not_renewed", what=self.verb.what, error=str(error))
                 continue
-            self._leave([id_ for id_ in ids if id_ not in ours])
+            self._abandon([id_ for id_ in ids if id_ not in ours])
 
-    def _leave(self, lost: list[str]) -> None:
-        """Stop work on rows that others lease now, except for a POST that is under way."""
+    def _abandon(self, lost: list[str]) -> None:
+        """Stop work on rows whose lease is lost, except for a POST in flight."""
         for id_ in lost:
             held = self.in_flight.rows.get(id_)
             if held is None or held.answered:

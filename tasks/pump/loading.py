@@ -1,4 +1,4 @@
-"""Loading claimed rows: what each is about, what is finished, and what can't be read."""
+"""Loads the items of claimed rows, drops finished ones and sets unreadable ones aside."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -22,12 +22,12 @@ async def load(
     lease: str,
     set_aside: Callable[[str, Reason], Awaitable[None]],
 ) -> dict[str, Any]:
-    """The items of claimed rows, by id; rows of finished things are dropped.
+    """The items of claimed rows, by id. Due rows of finished work are dropped.
 
-    One that can't be read is found by halving and set aside, so that it takes none with it.
+    An unreadable row is found by bisection and set aside, so that it does not block the others.
 
     Raises:
-        DatabaseAway: the leases end, and the rows are found again.
+        DatabaseAway: the rows are claimed again once their leases expire.
     """
     if not claimed:
         return {}
@@ -35,7 +35,7 @@ async def load(
         items = {item.id: item for item in await verb.load(claimed)}
     except DatabaseAway:
         raise
-    except Exception:  # a newer version's row, or a mistake of ours
+    except Exception:  # a newer version's row, or our own bug
         if len(claimed) == 1:
             log.exception("pump.load_failed", what=verb.what, id=claimed[0].id)
             await set_aside(claimed[0].id, Reason.RAISED)
@@ -46,7 +46,7 @@ async def load(
             items |= await load(database, verb, half, lease=lease, set_aside=set_aside)
         return items
     gone = [row.id for row in claimed if row.id not in items]
-    if gone:  # their things are finished: nobody needs these rows any more
+    if gone:  # finished, so their due rows are obsolete
         await _drop(database, verb, gone, lease=lease)
     return items
 

@@ -1,7 +1,7 @@
-"""Setting aside a row on which our own work failed: alone, for longer each time, told once.
+"""Sets aside a row on which our own work failed: it alone is postponed, longer each time.
 
-A fault of ours never ends paid work: the row is tried again until its own end comes, which its
-verb knows (`give_up`) or the job's deadline brings.
+An internal error never ends paid work: the row is retried until its verb gives up (`give_up`) or
+its job's deadline passes.
 """
 
 import random
@@ -18,30 +18,30 @@ from tasks.verbs.verb import Verb
 
 log = structlog.get_logger()
 
-#: The wait after work that raised for the first time, in seconds; each next one is twice as long.
+#: Delay after the first exception, in seconds; it doubles with each further one.
 FIRST_WAIT = 10.0
-#: First and longest wait of a row that is parked, in seconds.
+#: First and longest delay of a parked row, in seconds.
 PARKED, LONGEST_PARKED = 300.0, 3600.0
 
 
 class Reason(StrEnum):
     """How our work on a row failed."""
 
-    #: Loading it, or the work on it, raised.
+    #: Loading the row, or the work on it, raised an exception.
     RAISED = "raised"
-    #: Its result broke the statements that write it.
+    #: Writing its result failed.
     NOT_WRITTEN = "not_written"
-    #: Again and again the worker that had claimed it, and nothing else, left no answer.
+    #: Workers that had claimed only this row repeatedly died or hung.
     NO_ANSWER = "no_answer"
 
 
 async def set_aside(
     database: Database, verb: Verb, id_: str, *, lease: str, reason: Reason, tries: int = 0
 ) -> None:
-    """Put a held row off, or end it when its own end has come; raises nothing of the database's.
+    """Postpone a held row, or end it if its verb gives up; database errors are only logged.
 
-    What raised is tried again after seconds at first; whatever else went wrong parks it at once.
-    `tries` is what the row has left of its claims without an answer.
+    After an exception the first delays are seconds; any other reason parks the row at once.
+    `tries` is the row's new number of claims without a write-back.
     """
 
     async def end(connection: Connection) -> None:
@@ -53,7 +53,7 @@ async def set_aside(
         job = await _job_of(connection, verb.what, id_)
         faults = await due.faults_of(connection, verb.what, id_, lease=lease)
         if faults is None:
-            return  # it is another's by now, or has ended
+            return  # another pump holds it, or it has ended
         now = faults + 1 if reason is Reason.RAISED else max(faults, due.PARKED_FAULTS - 1) + 1
         wait = wait_after(now, dice=random.random())
         await due.set_aside(connection, verb.what, id_, after=wait, tries=tries, faults=now)
@@ -62,21 +62,21 @@ async def set_aside(
             detail = {"what": str(verb.what), "id": id_, "reason": str(reason)}
             await tell(connection, "work.set_aside", [(job, detail)] if job else [])
 
-    # Each in a transaction of its own: an end that can't be written must not keep it from parking.
+    # Separate transactions: if ending the row fails, it must still be parked.
     for work in (end, park):
         try:
             await database.run(work)
-        except DatabaseAway as error:  # its lease ends, and it is found again
+        except DatabaseAway as error:  # the row is claimed again once its lease expires
             log.warning("pump.database_away", what=verb.what, id=id_, error=str(error))
         except Exception:
             log.exception("row.not_set_aside", what=verb.what, id=id_, step=work.__name__)
 
 
 def wait_after(faults: int, *, dice: float) -> float:
-    """Seconds until a row is tried again on which our work failed `faults` times in a row.
+    """Seconds until a row is retried after `faults` failures in a row.
 
-    10 s to 80 s for the first four, then parked: 5 min, and twice as long each time up to 1 h; up
-    to a tenth longer, by `dice` in 0..1.
+    10 s to 80 s after the first four; then it is parked for 5 min, doubling up to 1 h. Jitter adds
+    up to a tenth, by `dice` in 0..1.
     """
     later = faults - due.PARKED_FAULTS
     wait = (
@@ -88,7 +88,7 @@ def wait_after(faults: int, *, dice: float) -> float:
 
 
 async def _job_of(connection: Connection, what: What, id_: str) -> str | None:
-    """The job that a due row's thing belongs to, locked against deletion before the row is."""
+    """The job that a due row belongs to, locked against deletion before the due row is locked."""
     cursor = await connection.execute(_JOBS.get(what, _JOB_OF_ATTEMPT), (id_,))
     row = await cursor.fetchone()
     return row["id"] if row else None

@@ -1,18 +1,18 @@
-"""The pump: claims due rows, works on many at once on one loop, writes back in rolling batches.
+"""The pump: claims due rows, works on many at once on one loop and writes back in rolling batches.
 
-Claimer, requests and writer overlap and never wait for each other in step: one request that hangs
-must not hold 499 others. No transaction is open while a request is. What a pump may write is
-guarded by its fencing token, so a pump that was paused past its lease does nothing, and two pumps
-on one lane share its rows.
+Claims, requests and writes overlap, so one hanging request does not delay 499 others. No
+transaction is open during a request. A fencing token guards every write: a pump that was paused
+past its lease writes nothing, and two pumps on one lane share its rows.
 
-A row whose workers left no answer several times is a suspect: it is worked on at the pump's end,
-when nothing else is held, so that whatever it does to its worker it does alone.
+A row claimed several times without a write-back is a suspect: the pump works on it at its end,
+holding no other row, so that a row that kills its worker affects no other.
 """
 
 import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -33,34 +33,34 @@ from tasks.verbs.verb import Verb
 
 log = structlog.get_logger()
 
-#: Claimed rows that may wait for a free request.
-AHEAD = 1000
-#: A pump with nothing to do waits this long for a hint before it gives its slot back, in seconds.
-LINGER = 0.5
-#: Claims without a write-back, all but the first few of the row alone, after which it is poison.
+#: Maximum number of claimed rows that wait to be started.
+MAX_READY = 1000
+#: Time that an idle pump waits for a hint before it frees its slot, in seconds.
+IDLE_WAIT = 0.5
+#: Claims without a write-back, most of them of the row alone, after which it is parked.
 POISON_TRIES = 10
-#: At its end a pump begins with one suspect after another for so long, in seconds.
+#: Time in which a pump starts suspects, one after another, at its end, in seconds.
 FOR_SUSPECTS = 15.0
-#: Kinds and lanes whose suspects a pump of this process works on: no other does meanwhile.
+#: Kinds and lanes whose suspects a pump of this process is working on, so that only one does.
 _with_suspects: set[tuple[What, str | None]] = set()
-#: For so long a lane's floor is believed before all of it is looked at again, in seconds.
-FLOOR_HOLDS = 10.0
+#: How long a lane's floor is valid before a claim searches the whole lane again, in seconds.
+FLOOR_TTL = 10.0
 
 
 @dataclass(slots=True)
 class Pump:
-    """One run over the due rows of a kind, on one lane or on all of them."""
+    """One run over the due rows of a kind, on one lane or on all lanes."""
 
     verb: Verb
     database: Database
     lane: str | None = None
-    #: Seconds after which it stops claiming, and after which work takes long.
+    #: Seconds until the pump stops claiming; work that takes longer counts as long.
     seconds: float = 15.0
-    #: Seconds up to which it goes on claiming while work that takes long keeps it anyway.
+    #: Seconds for which the pump keeps claiming while long work occupies it anyway.
     longest: float = 0.0
     lease_seconds: float = 30.0
     stop: Callable[[], bool] = lambda: False
-    #: Seconds in which work that may be done again may end by itself when the process is to stop.
+    #: Seconds that repeatable work gets to finish when the process stops.
     patience: float = 10.0
     tally: Tally = field(default_factory=Tally)
     _lease: str = field(default_factory=lambda: str(uuid4()))
@@ -68,10 +68,10 @@ class Pump:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: bool = False
     _claiming: bool = True
-    #: The last claim brought about as much as it asked for.
-    _plenty: bool = False
+    #: Whether the last claim returned more than half of what it asked for.
+    _many_due: bool = False
     _turn: Turn = field(default_factory=Turn)
-    #: No row of our lane came up before; see `claim`.
+    #: No row of our lane was due before this time; see `claim`.
     _floor: datetime | None = None
     _floor_until: float = 0.0
     _pace: Pace = field(init=False)
@@ -89,7 +89,7 @@ class Pump:
             lease=self._lease,
             tally=self.tally,
             outstanding=lambda: len(self._in_flight),
-            settled=self._settle,
+            settled=self._remove_written,
         )
 
     @property
@@ -98,12 +98,12 @@ class Pump:
         return self._claiming
 
     def wake(self) -> None:
-        """There is something new to claim; call it on the pump's own loop."""
+        """Make the pump claim again; call this on the pump's own loop."""
         self._woken = True
         self._changed.set()
 
     async def run(self) -> Tally:
-        """Pump until nothing is due, the time is over, or the process stops."""
+        """Work until nothing is due, the time is over or the process stops."""
         started = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
@@ -124,69 +124,65 @@ class Pump:
                 renewer.cancel()
                 writer.cancel()
         finally:
-            await self._leave_nothing_running()
+            await self._stop_workers()
             self.tally.seconds = time.monotonic() - started
         return self.tally
 
     async def _finish(self, longest: float) -> bool:
-        """Wait for what was begun; False when it takes so long that the lane should go on.
+        """Wait for started work; False if it takes so long that this pump should claim again.
 
-        Another pump would take over as well, but it would hold a slot of the process for as long.
+        Another pump could serve the lane meanwhile, but it would occupy a second slot.
         """
         while self._in_flight:
             now = time.monotonic()
-            is_kept = any(
-                now - held.started > self.seconds for held in self._in_flight.rows.values()
-            )
-            if is_kept and now < longest and not self.stop():
+            started = (held.started for held in self._in_flight.rows.values())
+            if now - min(started) > self.seconds and now < longest and not self.stop():
                 return False
             self._changed.clear()
-            await self._settled()
-            await self._leave_off()
+            await self._wait_for_change()
+            await self._cancel_repeatable()
         return True
 
     # -- claiming -------------------------------------------------------------------------------
 
     async def _claim_and_start(self, until: float) -> None:
-        """Claim and begin until the time is over; once even if it already is."""
-        has_looked = False
-        while not self.stop() and (time.monotonic() < until or not has_looked):
-            has_looked = True
+        """Claim and start rows until the time is over, but at least once."""
+        has_claimed = False
+        while not self.stop() and (time.monotonic() < until or not has_claimed):
+            has_claimed = True
             await self._release_reclaimed()
-            # Before the look, so that what changes while it is under way makes us look again.
+            # Cleared before the claim, so that a change during it causes another claim.
             self._woken = False
             self._changed.clear()
-            if self._runs_low() and self._pace.limit:
+            if self._should_claim() and self._pace.limit:
                 if await self._claim():
                     self._start()
-                    await asyncio.sleep(0)  # they take their rows before we look what is left
+                    await asyncio.sleep(0)  # let the tasks take their rows before we count the rest
                     continue
-                linger = min(LINGER, until - time.monotonic())
-                if not (
-                    self._in_flight or self._changed.is_set() or await self._hint_within(linger)
-                ):
+                idle = min(IDLE_WAIT, until - time.monotonic())
+                if not (self._in_flight or self._changed.is_set() or await self._hint_within(idle)):
                     return
             self._start()
-            await self._settled()
+            await self._wait_for_change()
 
-    def _runs_low(self) -> bool:
-        """Whether to claim; where there is plenty, early, so that no request waits for a claim."""
-        reserve = min(self.verb.each, BATCH) if self._plenty else 0
+    def _should_claim(self) -> bool:
+        """Whether to claim: early if many rows are due, so that no request waits for a claim."""
+        reserve = min(self.verb.each, BATCH) if self._many_due else 0
         return len(self._in_flight.ready) < max(self.verb.concurrency, reserve)
 
     async def _claim(self) -> bool:
-        """Claim what there is room for; False when nothing was due on a whole round."""
-        room = max(1, min(BATCH, AHEAD - len(self._in_flight.ready)))
-        for _ in range(2):  # the second look begins the round anew
-            started_at_the_beginning = self._turn == Turn()
+        """Claim as many rows as fit; False if a full round found none."""
+        room = max(1, min(BATCH, MAX_READY - len(self._in_flight.ready)))
+        for _ in range(2):  # the second claim starts the round from the beginning
+            is_full_round = self._turn == Turn()
             claimed = await self._claim_once(room)
-            self._plenty = len(claimed) > room // 2
-            if claimed or started_at_the_beginning:
+            self._many_due = len(claimed) > room // 2
+            if claimed or is_full_round:
                 return bool(claimed)
         return False
 
     async def _claim_suspect(self) -> bool:
-        """Claim one suspect and begin with it; nothing else is held. False when there is none."""
+        """Claim and start one suspect, while no other row is held; False if there is none."""
 
         async def work(connection: Connection) -> Claimed | None:
             return await claim_suspect(
@@ -207,27 +203,27 @@ class Pump:
         return True
 
     async def _take_suspects(self, until: float) -> None:
-        """The suspects' turn, at the end: a hint starts another pump for healthy rows meanwhile."""
+        """Work on suspects, at the end; meanwhile a hint starts another pump for other rows."""
         mine = (self.verb.what, self.lane)
         if mine in _with_suspects:
             return
         _with_suspects.add(mine)
         try:
             while not self.stop() and self._pace.limit and await self._claim_suspect():
-                await self._until_all_are_settled(within=2 * self.lease_seconds)
+                await self._drain(within=2 * self.lease_seconds)
                 if self._in_flight or time.monotonic() > until:
                     break
         finally:
             _with_suspects.discard(mine)
-        # What outlives two leases kills no worker: others may take the next suspect meanwhile.
-        await self._until_all_are_settled()
+        # A suspect that runs for two leases kills no worker: another pump may claim the next one.
+        await self._drain()
 
-    async def _until_all_are_settled(self, *, within: float = math.inf) -> None:
+    async def _drain(self, *, within: float = math.inf) -> None:
         until = time.monotonic() + within
         while self._in_flight and time.monotonic() < until:
             self._changed.clear()
-            await self._settled()
-            await self._leave_off()
+            await self._wait_for_change()
+            await self._cancel_repeatable()
 
     async def _claim_once(self, room: int) -> list[Claimed]:
         if time.monotonic() > self._floor_until:
@@ -248,40 +244,39 @@ class Pump:
             )
 
         found = await self.database.run_statement(work)
-        self._go_on_from(found)
-        claimed = found.rows
+        self._remember_position(found)
         self.tally.claims += 1
-        fresh, surplus = self._in_flight.sort_out(claimed)
+        fresh, surplus = self._in_flight.admit(found.rows)
         await self._release(surplus)
         await self._take(fresh)
-        return claimed
+        return found.rows
 
     async def _take(self, fresh: list[Claimed]) -> None:
         self.tally.claimed += len(fresh)
         for row in fresh:
             if row.tries > POISON_TRIES:
-                # Once more when it comes back; then again it is poison at once.
+                # It is tried once more after that, and parked again at once if it fails.
                 await self._set_aside(row.id, Reason.NO_ANSWER, tries=POISON_TRIES - 1)
         fresh = [row for row in fresh if row.tries <= POISON_TRIES]
         if fresh:
             crash_point(f"{self.verb.what}.claimed")
         await self._load(fresh)
 
-    def _go_on_from(self, found: Found) -> None:
-        # Only polls come back so often that dead entries matter, and their rows come up in order:
-        # a submit's priority moves it back in time, below any floor.
+    def _remember_position(self, found: Found) -> None:
+        # A floor pays off only for polls, whose frequent updates leave many dead index entries, and
+        # is safe only for them: a submit's priority moves it back in time, below any floor.
         self._turn = found.turn
         if self.verb.what is not What.POLL:
             return
         if self._floor is None and found.floor is not None:
-            self._floor_until = time.monotonic() + FLOOR_HOLDS
+            self._floor_until = time.monotonic() + FLOOR_TTL
         self._floor = found.floor
 
     async def _load(self, claimed: list[Claimed]) -> None:
         items = await load(
             self.database, self.verb, claimed, lease=self._lease, set_aside=self._set_aside
         )
-        for row in claimed:  # in their order: the database loads in none
+        for row in claimed:  # in claim order: the loaded items have none
             if row.id in items:
                 self._in_flight.add(row, items[row.id])
 
@@ -294,7 +289,7 @@ class Pump:
             worker.add_done_callback(self._workers.discard)
 
     async def _work_on(self) -> None:
-        """One row after the other while there is room: a task for each would cost more CPU."""
+        """Work on row after row within the limit; a task per row would cost more CPU."""
         task = asyncio.current_task()
         try:
             while self._in_flight.ready and self._busy <= self._pace.limit:
@@ -313,10 +308,10 @@ class Pump:
         except asyncio.CancelledError:
             self._in_flight.remove([id_])
             raise
-        except DatabaseAway as error:  # the row stays leased and is found when its lease ends
+        except DatabaseAway as error:  # the row is claimed again once its lease expires
             log.warning("pump.database_away", what=self.verb.what, id=id_, error=str(error))
             self._in_flight.remove([id_])
-        except Exception:  # our own mistake: told here, and the row alone comes back later
+        except Exception:  # our own bug: only this row is postponed
             log.exception("pump.work_failed", what=self.verb.what, id=id_)
             try:
                 await self._set_aside(id_, Reason.RAISED)
@@ -333,8 +328,8 @@ class Pump:
             self._in_flight.note_answer(held.lane, seconds=time.monotonic() - started)
             self._changed.set()
 
-    async def _settled(self) -> None:
-        """Wait until something changed: an answer, a hint, a pause that ends; a second at most."""
+    async def _wait_for_change(self) -> None:
+        """Wait for an answer, a hint or the end of a pause, for at most a second."""
         await self._changed_within(min(1.0, self._pace.paused_for or 1.0))
         self._start()
 
@@ -343,14 +338,12 @@ class Pump:
         return self._woken
 
     async def _changed_within(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):  # the caller checks again
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            pass  # the caller looks again by itself
 
-    async def _leave_off(self) -> None:
-        """When the process is to stop: what others may do again keeps us for a while only."""
+    async def _cancel_repeatable(self) -> None:
+        """When the process stops: cancel and release repeatable work after `patience`."""
         if not (self.verb.abandons and self.stop()):
             return
         now = time.monotonic()
@@ -363,8 +356,8 @@ class Pump:
                 held.task.cancel()
         await self._release({id_: held.since for id_, held in unanswered.items()})
 
-    async def _leave_nothing_running(self) -> None:
-        """After an error: stop what may be stopped; a POST on its way records its own answer."""
+    async def _stop_workers(self) -> None:
+        """After an error: cancel repeatable work; a POST in flight still records its answer."""
         self._in_flight.ready.clear()
         if self.verb.abandons:
             for worker in self._workers:
@@ -386,17 +379,17 @@ class Pump:
 
     async def _release(self, rows: Mapping[str, datetime]) -> None:
         if rows:
-            self._floor = None  # they came up before it
+            self._floor = None  # released rows were due before it
             await self.database.run(
                 lambda connection: release(connection, self.verb.what, rows, lease=self._lease)
             )
 
-    def _settle(self, ids: list[str]) -> None:
+    def _remove_written(self, ids: list[str]) -> None:
         self._in_flight.remove(ids)
         self._changed.set()
 
     async def _release_reclaimed(self) -> None:
-        """A row that was claimed between its commit and its removal here has no task of ours."""
+        """Release rows that were claimed after their write-back but before their removal here."""
         await self._release(self._in_flight.take_reclaimed())
 
     async def _set_aside(self, id_: str, reason: Reason, *, tries: int = 0) -> None:

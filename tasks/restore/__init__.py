@@ -1,1 +1,1 @@
-"""Restored databases: noticing one, parking what may have been paid for, and settling it."""
+"""Detects a restored database, parks attempts that may have been paid for, and resolves them."""

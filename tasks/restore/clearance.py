@@ -1,6 +1,6 @@
-"""A process's memory of its clearance to pay: which database it compared with the mark.
+"""A process's clearance to send paid POSTs: which database it has compared with the mark.
 
-Nothing here does I/O, so asking costs nothing; it is used on the process's one loop.
+Kept in memory, without I/O; used only on the process's event loop.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from typing import Any
 
 
 class NotCleared(Exception):
-    """The database is not the one that was compared with the mark: nothing may be sent to buy."""
+    """The database is not the one that was compared with the mark: no paid POST may be sent."""
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One commit of an attempt as sent."""
+    """One attempt that this process committed as sent."""
 
-    #: The generation that was read after the commit: the mark of a higher one covers it.
+    #: The generation read after the commit: the mark of any higher generation covers it.
     after: int | None = None
     #: When it was committed, by the monotonic clock.
     at: float = field(default_factory=time.monotonic)
@@ -27,21 +27,21 @@ class Sent:
 
 @dataclass(slots=True)
 class Clearance:
-    """Whether this process may pay, and what it has sent that no stored mark covers yet."""
+    """Whether this process may send paid POSTs, and which of them no stored mark covers yet."""
 
-    #: The server's start and the table's number of the database that was compared.
+    #: The table's OID and the server's start time of the database that was compared.
     database: tuple[Any, Any] | None = None
-    #: The generation that it had: a lower one shows that it was restored since.
+    #: Its highest known generation: a lower one proves a restore.
     generation: int = 0
-    #: No comparison is tried before this time (monotonic), since the last one failed.
+    #: No comparison before this time (monotonic), since the last one failed.
     pause_until: float = 0.0
-    #: A server whose timeline is new is looked at for a while, up to this time (monotonic).
+    #: A server with a new timeline, and when its settling time ends (monotonic).
     watch: tuple[tuple[Any, Any], float] | None = None
-    #: Attempts that were committed as sent and that no stored mark covers yet, by id.
+    #: Attempts committed as sent that no stored mark covers yet, by id.
     sent: dict[str, Sent] = field(default_factory=dict)
-    #: The newest of them and its time, for people who read a mark.
+    #: The newest of them and its time, as information in the mark.
     newest: tuple[str, datetime] | None = None
-    #: One comparison at a time.
+    #: Allows one comparison at a time.
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def is_given(self) -> bool:
@@ -49,7 +49,7 @@ class Clearance:
         return self.database is not None
 
     def give(self, *, table: int, started: datetime, generation: int) -> None:
-        """The database with this table was compared with the mark, and is not behind it."""
+        """Record that this database was compared with the mark and is not behind it."""
         self.database = (table, started)
         self.generation = generation
 
@@ -57,7 +57,7 @@ class Clearance:
         self.database = None
 
     def holds_for(self, *, table: int, started: datetime, generation: int) -> bool:
-        """Whether the database that these were just read from is the one that was compared."""
+        """Whether these values come from the database that was compared."""
         if self.database != (table, started) or generation < self.generation:
             return False
         self.generation = generation
@@ -78,22 +78,22 @@ class Clearance:
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     def note_sent(self, attempt: str) -> None:
-        """It is committed as sent, and its POST goes out now."""
+        """Record an attempt that is committed as sent and about to be POSTed."""
         self.sent[attempt] = Sent()
         self.newest = (attempt, datetime.now(UTC))
 
     def take_back(self, attempt: str) -> None:
-        """It provably reached nobody, and is about to be planned again."""
+        """Forget an attempt that provably was not sent and will be planned again."""
         self.sent.pop(attempt, None)
 
     def cover(self, before: Mapping[str, Sent], *, generation: int) -> None:
-        """`before` is what was sent when the generation was read: a later one's mark covers it."""
+        """Note that the mark of a generation after this one covers the attempts in `before`."""
         for sent in before.values():
             if sent.after is None:
                 sent.after = generation
 
     def forget(self, *, stored: int) -> None:
-        """What the mark of the generation `stored` covers can't be lost unnoticed any more."""
+        """Forget attempts that the mark of generation `stored` covers."""
         for attempt, sent in list(self.sent.items()):
             if sent.after is not None and stored > sent.after:
                 del self.sent[attempt]

@@ -1,15 +1,15 @@
-"""Restore: notices that the database was set back to an earlier time, before that costs money.
+"""Detects that the database was restored to an earlier time, before attempts are paid for twice.
 
-After a restore, attempts are planned that were sent since the backup. So a mark outside of
-PostgreSQL tells how far the database had come (`storage.marks`), and a process compares the two
-before its first paid POST, and again when it meets another server, another copy of the tables or a
-lower generation. Where the database is behind, everything that it holds as planned and that may
-have been sent is parked, until it is looked up or an operator decides (`tasks.restore.parked`).
+After a restore, attempts that were sent since the backup are planned again. Therefore a mark
+outside PostgreSQL records the database's generation (`storage.marks`). A process compares the two
+before its first paid POST, and again when it finds another server, another copy of the tables or a
+lower generation. If the database is behind the mark, all planned attempts that may have been sent
+are parked until a look-up or an operator resolves them (`tasks.restore.parked`).
 
-Why a generation suffices: a process counts it up only after its attempts were committed as sent,
-and stores the mark after that. A database that lacks those commits therefore lacks the generation
-too, be it a dump, an older disk or a standby that lagged. What was sent in the last two seconds
-before the end has no mark yet; a process that lives on remembers it, and compares that too.
+Why a generation suffices: a process increments it only after its attempts were committed as sent,
+and then stores the mark. A database without those commits therefore also lacks the generation,
+whether it is a dump, an older disk or a lagging standby. Attempts of the last two seconds before a
+crash have no mark yet; surviving processes remember their own and compare them too.
 """
 
 import asyncio
@@ -38,59 +38,59 @@ from tasks.restore.clearance import Sent
 
 log = structlog.get_logger()
 
-#: While attempts are being sent, a mark follows them by so many seconds.
-PERIOD = 2.0
-#: While none is, a mark is written every so many seconds.
-IDLE = 30.0
-#: The storage has so many seconds for one mark.
+#: Interval of marks while attempts are being sent, in seconds.
+MARK_PERIOD = 2.0
+#: Interval of marks while no attempts are sent, in seconds.
+IDLE_PERIOD = 30.0
+#: Timeout of the storage for one mark, in seconds.
 STORAGE_BOUND = 10.0
-#: How long a whole comparison may take, parking included, before its task is given up, in seconds.
+#: Timeout of a whole comparison, including parking, in seconds.
 MARK_BOUND = 600.0
-#: A storage that does not answer is asked again after so many seconds; nothing is sent meanwhile.
-HOLD = 5.0
-#: Seconds for which a process goes on sending while no mark of it can be stored: what it sent since
-#: is all that a restore could forget.
-UNMARKED = 300.0
-#: Credentials that no process has had for so long are forgotten.
+#: Delay before an unavailable storage is asked again, in seconds; no POST is sent meanwhile.
+RETRY_AFTER = 5.0
+#: How long a process may keep sending while it can't store a mark, in seconds: a restore could lose
+#: only what it sent in this time.
+MAX_UNMARKED = 300.0
+#: Age since their last use at which credentials are forgotten.
 ACCOUNTS_KEPT = timedelta(days=90)
-#: Processes that saw another timeline than the mark's wait so long, so that each of those that sent
-#: something to the lost server compares first, in seconds.
-SETTLE = 10.0
-#: Attempts that are parked in one transaction, and transactions at most: 100 million.
+#: How long a process waits after finding a new timeline, in seconds, so that processes that sent
+#: attempts through the lost server compare first.
+SETTLING_TIME = 10.0
+#: Attempts parked per transaction, and the maximum number of transactions: 100 million attempts.
 BATCH, MOST_BATCHES = 5_000, 20_000
-#: What can go wrong without harm: it is tried again.
-TROUBLE = (StorageError, TimeoutError, DatabaseAway, NoHighWater)
+#: Transient errors, after which the comparison is retried.
+TRANSIENT = (StorageError, TimeoutError, DatabaseAway, NoHighWater)
 
 
 async def seconds_until_clear(engine: Engine) -> float:
-    """0 when this process may pay; else seconds after which the attempt is to come up again.
+    """0 if this process may send paid POSTs, else seconds until the attempt should be retried.
 
-    From memory, once the database was compared with the mark. While the storage is unavailable
-    there is no comparison, so nothing is sent, and a process that was cleared before goes on for
-    `UNMARKED` seconds: videos could not be stored either, and the deadline ends what waits for too
-    long.
+    Answered from memory once the database was compared with the mark. While the storage is
+    unavailable, no comparison is possible and nothing is sent, but a process that was cleared
+    before continues for `MAX_UNMARKED` seconds. Videos could not be stored either, and the deadline
+    ends jobs that wait too long.
     """
     clearance = engine.clearance
     if clearance.is_given():
-        if clearance.unmarked_for <= UNMARKED:
+        if clearance.unmarked_for <= MAX_UNMARKED:
             return 0.0
-        log.error("restore.unmarked", seconds=round(clearance.unmarked_for), wait=HOLD)
-        return HOLD
+        log.error("restore.unmarked", seconds=round(clearance.unmarked_for), wait=RETRY_AFTER)
+        return RETRY_AFTER
     async with clearance.comparing:
         if not clearance.is_given() and not clearance.pauses_for:
             try:
-                await _compare_and_introduce(engine)
-            except TROUBLE as error:
+                await _compare_and_register(engine)
+            except TRANSIENT as error:
                 clearance.withdraw()
-                clearance.pause(HOLD * random.uniform(0.8, 1.2))
-                log.error("restore.not_compared", reason=_words(error), wait=HOLD)  # noqa: TRY400 - told, and tried again
+                clearance.pause(RETRY_AFTER * random.uniform(0.8, 1.2))
+                log.error("restore.not_compared", reason=_reason(error), wait=RETRY_AFTER)  # noqa: TRY400 - expected and retried
     return 0.0 if clearance.is_given() else max(clearance.pauses_for, 0.1)
 
 
-async def tend(engine: Engine, *, idle: float = IDLE) -> str:
-    """Compare the database with the mark, and write a new one where it is time; says what it did.
+async def tend(engine: Engine, *, idle: float = IDLE_PERIOD) -> str:
+    """Compare the database with the mark and write a new one if due; returns what was done.
 
-    Any number of processes may do this at once, and as often as they like.
+    Idempotent, and safe to run in any number of processes at once.
     """
     clearance = engine.clearance
     try:
@@ -106,18 +106,18 @@ async def tend(engine: Engine, *, idle: float = IDLE) -> str:
             if seen is None:
                 return "not cleared"
             return await _write(engine, *seen)
-    except TROUBLE as error:
-        log.error("restore.mark_not_written", reason=_words(error))  # noqa: TRY400 - told, and tried again
+    except TRANSIENT as error:
+        log.error("restore.mark_not_written", reason=_reason(error))  # noqa: TRY400 - expected and retried
         return "failed"
 
 
 @asynccontextmanager
 async def tending(engine: Engine) -> AsyncIterator[None]:
-    """While this runs a mark follows what is sent, and one is written at its end."""
+    """Keep the mark up to date during the block, and write a last one at its end."""
 
     async def follow() -> None:
         while True:
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(MARK_PERIOD)
             if engine.clearance.sent:
                 await tend(engine)
 
@@ -133,7 +133,7 @@ async def tending(engine: Engine) -> AsyncIterator[None]:
 
 
 async def accept_database(engine: Engine) -> None:
-    """The operator takes the database as it is for the truth: a new mark is written from it.
+    """Accept the database as it is, by an operator's decision, and write a new mark from it.
 
     Raises:
         StorageError, TimeoutError, DatabaseAway: the mark could not be compared or written.
@@ -149,21 +149,21 @@ async def accept_database(engine: Engine) -> None:
 
 
 async def _compare(engine: Engine) -> tuple[high_water.Row, Mark | None] | None:
-    """Give clearance where the database is not behind the mark; where it is, park first.
+    """Give clearance unless the database is behind the mark; if it is, park attempts first.
 
-    Returns what was compared, or None while clearance must wait.
+    Returns the row and the mark, or None while clearance must wait.
     """
     for _ in range(3):  # once more after parking, and after a race with another process
         before = dict(engine.clearance.sent)
         row, mark, newest = await _look(engine)
-        lost = await _lost(engine, before)
+        lost = await _missing(engine, before)
         if lost or _is_behind(row, newest):
             engine.clearance.withdraw()
             await _park(engine, row, newest, mark, lost)
             continue
         if newest is None and row.stored:
             log.error("restore.mark_missing", stored=row.stored, installation=row.installation)
-        if not await _is_settled(engine, row, mark):
+        if not await _is_timeline_settled(engine, row, mark):
             return None
         engine.clearance.give(table=row.table, started=row.started, generation=row.generation)
         engine.clearance.cover(before, generation=row.generation)
@@ -171,8 +171,8 @@ async def _compare(engine: Engine) -> tuple[high_water.Row, Mark | None] | None:
     return None
 
 
-async def _compare_and_introduce(engine: Engine) -> None:
-    """Compare; a mark names this process's credentials before anything is sent with them."""
+async def _compare_and_register(engine: Engine) -> None:
+    """Compare, and write a mark with this process's credentials before it uses them."""
     seen = await _compare(engine)
     if seen is None:
         return
@@ -183,7 +183,7 @@ async def _compare_and_introduce(engine: Engine) -> None:
 
 
 async def _look(engine: Engine) -> tuple[high_water.Row, Mark | None, Name | None]:
-    """The mark, and then the row, which may be ahead of it but never behind."""
+    """Read the mark and then the row, which may therefore be ahead of it but not behind."""
     first = await engine.database.run_statement(high_water.read)
     async with asyncio.timeout(STORAGE_BOUND):
         names = await marks.names(engine.storage, first.installation)
@@ -191,34 +191,34 @@ async def _look(engine: Engine) -> tuple[high_water.Row, Mark | None, Name | Non
         mark = await marks.read(engine.storage, first.installation, newest) if newest else None
     row = await engine.database.run_statement(high_water.read)
     if row.installation != first.installation:
-        msg = "the database was replaced while it was compared with the mark"
+        msg = "the database was replaced during its comparison with the mark"
         raise DatabaseAway(msg)
-    # A second mark of the row's own generation is that of another copy, which went on as well.
+    # A second mark of the row's generation belongs to another copy of the database.
     ahead = [n for n in names if n.generation >= row.generation and n.nonce != row.nonce]
     return row, mark, ahead[-1] if ahead else newest
 
 
 def _is_behind(row: high_water.Row, newest: Name | None) -> bool:
-    """Whether the mark is of a later generation, or of the same one of another copy."""
+    """Whether the mark has a later generation, or the same one from another copy."""
     return newest is not None and (
         newest.generation > row.generation
         or (newest.generation == row.generation and newest.nonce != row.nonce)
     )
 
 
-async def _lost(engine: Engine, before: Mapping[str, Sent]) -> list[str]:
-    """What this process committed as sent, and the database knows nothing of."""
+async def _missing(engine: Engine, before: Mapping[str, Sent]) -> list[str]:
+    """Attempts that this process committed as sent and the database does not have."""
     if not before:
         return []
     unknown = await engine.database.run_statement(
         lambda connection: high_water.unknown_to(connection, sorted(before))
     )
-    # Not what was taken back, or sent anew, while we asked.
+    # Excludes attempts that were taken back or sent again during the query.
     return [id_ for id_ in unknown if engine.clearance.sent.get(id_) is before[id_]]
 
 
-async def _is_settled(engine: Engine, row: high_water.Row, mark: Mark | None) -> bool:
-    """Whether a server with another timeline than the mark's has been there for long enough."""
+async def _is_timeline_settled(engine: Engine, row: high_water.Row, mark: Mark | None) -> bool:
+    """Whether the settling time of a new timeline is over; True if the timeline is the mark's."""
     clearance = engine.clearance
     if mark is None or mark.system is None or _is_ours(engine, row):
         return True
@@ -227,8 +227,10 @@ async def _is_settled(engine: Engine, row: high_water.Row, mark: Mark | None) ->
         return True
     server, now = (system, timeline), time.monotonic()
     if clearance.watch is None or clearance.watch[0] != server:
-        clearance.watch = (server, now + SETTLE)
-        log.warning("restore.new_timeline", timeline=timeline, was=mark.timeline, wait=SETTLE)
+        clearance.watch = (server, now + SETTLING_TIME)
+        log.warning(
+            "restore.new_timeline", timeline=timeline, was=mark.timeline, wait=SETTLING_TIME
+        )
     clearance.pause(clearance.watch[1] - now)
     return now >= clearance.watch[1]
 
@@ -249,16 +251,16 @@ async def _park(
     mark: Mark | None,
     lost: list[str],
 ) -> None:
-    """Park what may have been sent, then go on from past the mark. Repeatable, and by many."""
+    """Park what may have been sent, then overtake the mark. Idempotent and safe in parallel."""
     before = row.now if lost or mark is None else mark.written_at
     generation = newest.generation if newest else row.generation
     ahead: dict[str, Any] = mark.as_json() if mark else {"generation": generation}
-    if lost:  # this process sent it, perhaps with credentials that the mark does not tell of
+    if lost:  # sent by this process, perhaps with credentials that the mark does not have
         ahead["accounts"] = _accounts(engine, mark, at=row.now)
     ahead |= {"sent_before": before.isoformat(), "was_at": row.generation, "lost": lost}
     run = engine.database.run
     if not await run(lambda connection: high_water.note_restore(connection, row, ahead)):
-        return  # another process has dealt with it
+        return  # another process has handled it
     parked = await _park_until(engine, before)
     await run(lambda connection: high_water.overtake(connection, row, generation))
     for attempt in lost:
@@ -296,11 +298,11 @@ async def _park_until(engine: Engine, before: datetime) -> int:
 
 
 async def _write(engine: Engine, row: high_water.Row, previous: Mark | None) -> str:
-    """Count the generation up, store its mark, and confirm it: in this order, see `models`."""
+    """Increment the generation, store its mark and confirm it, in this order: see `models`."""
     run = engine.database.run
     counted = await run(lambda connection: high_water.count_up(connection, row))
     if counted is None:
-        return "another process writes it"
+        return "another process is writing it"
     generation, nonce, at = counted
     system, timeline, database = await _identity(engine.database)
     attempt, sent_at = engine.clearance.newest or (None, None)
@@ -330,7 +332,7 @@ def _fingerprints(engine: Engine) -> dict[str, str]:
 
 
 def _accounts(engine: Engine, previous: Mark | None, *, at: datetime) -> dict[str, dict[str, str]]:
-    """What earlier marks and this process know of each account's credentials."""
+    """Fingerprints of each account's credentials, from the previous mark and this process."""
     oldest = (at - ACCOUNTS_KEPT).astimezone(UTC).isoformat()
     told = previous.accounts if previous else {}
     known = {
@@ -343,7 +345,7 @@ def _accounts(engine: Engine, previous: Mark | None, *, at: datetime) -> dict[st
 
 
 async def _identity(database: Database) -> tuple[str | None, int | None, str | None]:
-    """System identifier, timeline, and the database's name and number; None where they are kept."""
+    """System identifier, timeline, and the database's name and OID; None without permission."""
     try:
         (row,) = await database.fetch(
             """
@@ -359,5 +361,5 @@ async def _identity(database: Database) -> tuple[str | None, int | None, str | N
     return row["system"], row["timeline"], row["name"]
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -1,8 +1,8 @@
-"""Parked attempts: what may have been sent before a restore, and how each of them is settled.
+"""Parked attempts: those that may have been sent before a restore, and how each is resolved.
 
-A parked attempt is planned, and due in ten years. Where its provider can be asked for our marker,
-it is due at once to be looked for: found, it is adopted; proven absent twice, it is released and
-sent. What nobody can look up, an operator releases, settles or fails.
+A parked attempt is planned, and due in ten years. If its provider can look up our marker, it is due
+at once for a look-up: if found, its operation is adopted; if proven absent twice, it is released
+and sent. If no look-up is possible, an operator releases, settles or fails it.
 """
 
 import random
@@ -33,21 +33,21 @@ from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: Look-ups that prove an absence before a parked attempt is released.
+#: Number of look-ups that must prove the absence before a parked attempt is released.
 LOOKS = 2
-#: Seconds between two look-ups, and before one that had no answer is repeated.
+#: Delay between two look-ups, and before a failed one is retried, in seconds.
 LOOKS_APART, RETRY_AFTER = 10.0, 60.0
-#: Seconds after the parking from which finding nothing counts: nothing that was sent before is on
-#: its way any more, whatever timeouts its sender had.
+#: How long after the parking a look-up proves absence at the earliest, in seconds: by then no POST
+#: sent before the restore is still in flight, whatever its sender's timeouts.
 ABSENT_AFTER = 1800.0
-#: Look-ups without an answer are repeated for so long; then the operator decides, in seconds.
+#: How long failed look-ups are retried before the decision is left to an operator, in seconds.
 GIVE_UP_AFTER = 86_400.0
 
 MAYBE_PAID = Failure(
     fault=Fault.UNKNOWN,
     code="submit_unknown",
-    message="the database was restored to an earlier time: the video may have been paid for, so it "
-    "was not asked for again",
+    message="the database was restored to an earlier time, so the video may already have been paid "
+    "for; the request was not sent again",
 )
 
 
@@ -63,15 +63,15 @@ class Parked:
     marker: str
     created_at: datetime
     parked_at: datetime
-    #: The estimate of what sending it again would cost, in millionths of a US dollar.
+    #: Estimated cost of sending it again, in millionths of a US dollar.
     at_risk_micros: int
-    #: Look-ups that found nothing, and whether another is due.
+    #: Look-ups that proved its absence, and whether another is scheduled.
     looks: int
     is_looked_up: bool
 
 
 class ParkedItem(Sendable, Protocol):
-    """What a look for a parked attempt works on."""
+    """The fields that a look-up of a parked attempt needs."""
 
     @property
     def job(self) -> str: ...
@@ -85,28 +85,33 @@ class ParkedItem(Sendable, Protocol):
 
 
 async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
-    """Ask the provider for a parked attempt, and act on the answer."""
+    """Look up a parked attempt at its provider, and act on the answer."""
     ago = item.parked_ago or 0.0
     if not _can_be_looked_up(engine, item.account):
-        await _put_off(engine, item, lease, wait=FAR_SECONDS)
+        await _postpone(engine, item, lease, wait=FAR_SECONDS)
         return
     try:
         found = await _found(engine, item)
     except (ProviderError, TransportError) as error:
         is_over = ago > GIVE_UP_AFTER
         log.warning("parked.look_up_failed", attempt=item.id, error=str(error), ended=is_over)
-        await _put_off(engine, item, lease, wait=FAR_SECONDS if is_over else RETRY_AFTER)
+        await _postpone(engine, item, lease, wait=FAR_SECONDS if is_over else RETRY_AFTER)
         return
     if found.operation_id is not None:
         log.info("parked.found", attempt=item.id, operation=found.operation_id)
         await record_accepted(engine, item.id, Accepted(operation_id=found.operation_id))
-    elif not (_is_proof(engine, item.account, found) and await _is_at_home(engine, item.account)):
+    elif not (
+        _is_proof(engine, item.account, found)
+        and await _has_only_our_credentials(engine, item.account)
+    ):
         log.warning("parked.for_the_operator", attempt=item.id, alikes=found.look_alikes)
-        await _put_off(engine, item, lease, wait=FAR_SECONDS)
+        await _postpone(engine, item, lease, wait=FAR_SECONDS)
     elif (too_early := ABSENT_AFTER - ago) > 0:
-        await _put_off(engine, item, lease, wait=min(too_early + 0.1, RETRY_AFTER))
+        await _postpone(engine, item, lease, wait=min(too_early + 0.1, RETRY_AFTER))
     elif item.parked_looks + 1 < LOOKS:
-        await _put_off(engine, item, lease, wait=_again(), looks=item.parked_looks + 1)
+        await _postpone(
+            engine, item, lease, wait=_until_next_look_up(), looks=item.parked_looks + 1
+        )
     else:
         log.info("parked.absent", attempt=item.id)
         await _release_held(engine, item, lease)
@@ -119,9 +124,9 @@ def _can_be_looked_up(engine: Engine, account: str) -> bool:
 
 
 async def _found(engine: Engine, item: ParkedItem) -> Found:
-    """The operation of the attempt, or of one that replaced it after the backup."""
+    """Look up the attempt's operation, or that of an attempt that replaced it after the backup."""
     provider = engine.provider(item.account)
-    # Which address went out is forgotten: what is found under today's is still its own.
+    # The callback URL that was sent is lost; an operation found by today's URL is still its own.
     ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
     found = Found(operation_id=None)
     for _ in range(MOST_ATTEMPTS):
@@ -139,28 +144,28 @@ async def _found(engine: Engine, item: ParkedItem) -> Found:
 
 
 def _is_proof(engine: Engine, account: str, found: Found) -> bool:
-    """Whether "none" means that there is none: an external id goes out with every POST.
+    """Whether an empty look-up proves absence: only if the provider searches by external id.
 
-    What a listing is searched for is the callback address, and whether one went out is what the
-    restored database has forgotten.
+    Every POST carries an external id. Searching a listing needs the callback URL, and the restored
+    database no longer has whether the POST carried one.
     """
     ways = engine.provider(account).capabilities.look_up
     return LookUp.EXTERNAL_ID in ways and found.is_proof and not found.look_alikes
 
 
-async def _is_at_home(engine: Engine, account: str) -> bool:
-    """Whether the account's credentials are the only ones it may have been sent with."""
+async def _has_only_our_credentials(engine: Engine, account: str) -> bool:
+    """Whether the account never had other credentials than the current ones."""
     ours = fingerprint(engine.accounts[account]).hex()
     return [ours] == await engine.database.run_statement(
         lambda connection: known_fingerprints(connection, account)
     )
 
 
-def _again() -> float:
+def _until_next_look_up() -> float:
     return LOOKS_APART * (1 + 0.2 * random.random())
 
 
-async def _put_off(
+async def _postpone(
     engine: Engine, item: ParkedItem, lease: str, *, wait: float, looks: int | None = None
 ) -> None:
     async def work(connection: Connection) -> None:
@@ -188,7 +193,7 @@ async def _release_held(engine: Engine, item: ParkedItem, lease: str) -> None:
 
 
 async def parked(connection: Connection) -> list[Parked]:
-    """Every parked attempt, the oldest first."""
+    """Every parked attempt, oldest first."""
     cursor = await connection.execute(
         """
         SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
@@ -206,7 +211,7 @@ async def parked(connection: Connection) -> list[Parked]:
 
 
 async def release(connection: Connection, attempts: Sequence[str]) -> list[str]:
-    """Send parked attempts after all: nobody has; returns those that were released."""
+    """Release parked attempts that were never sent, so that they are sent; returns their ids."""
     await lock_whole_of(connection, attempts)
     cursor = await connection.execute(
         """
@@ -226,20 +231,20 @@ async def release(connection: Connection, attempts: Sequence[str]) -> list[str]:
 
 
 async def settle(engine: Engine, attempt: str, operation_id: str) -> None:
-    """The operator found the operation at the provider: it is adopted and polled.
+    """Adopt and poll the operation that an operator found at the provider.
 
     Raises:
         RequestRefused: the attempt is not parked.
     """
     rows = await engine.database.run(parked)
     if attempt not in {row.id for row in rows}:
-        msg = f"attempt {attempt} is not parked; `longtake restore list` shows those that are"
+        msg = f"attempt {attempt} is not parked; `longtake restore list` shows the parked attempts"
         raise RequestRefused(msg, param="attempt")
     await record_accepted(engine, attempt, Accepted(operation_id=operation_id))
 
 
 async def fail(engine: Engine, connection: Connection, attempts: Sequence[str]) -> list[str]:
-    """Give parked attempts up: their jobs fail as may-have-been-paid; returns those given up."""
+    """Fail parked attempts as `submit_unknown`: they may have been paid for. Returns their ids."""
     await lock_whole_of(connection, attempts)
     cursor = await connection.execute(
         """

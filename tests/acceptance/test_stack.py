@@ -193,14 +193,14 @@ def test_a_process_that_is_killed_is_started_again(stack: Up) -> None:
     # Then another answers on the same port, and somebody was told
     eventually(lambda: stack.told["pids"]["api"] != before)
     eventually(stack.is_ready)
-    assert "api was killed by SIGKILL; starting it again" in stack.said
+    assert "api was killed by SIGKILL; restarting it" in stack.said
 
 
 def test_a_second_stack_on_the_same_folder_is_refused_in_words(stack: Up) -> None:
     answer = longtake(stack.folder, "up")
 
     assert answer.returncode == 2
-    assert f"a stack runs on {stack.folder} already (process {stack.process.pid})" in answer.stderr
+    assert f"another stack (process {stack.process.pid}) is using {stack.folder}" in answer.stderr
     assert stack.is_ready()
 
 
@@ -264,7 +264,7 @@ def test_a_stack_whose_owner_was_killed_is_cleared_away_by_the_next(data_dir: Pa
     # When the next one starts
     with up(data_dir) as stack:
         # Then it says so, has processes of its own, and the same key is good
-        assert "left by a stack that was killed" in stack.said
+        assert "left running by a stack that was killed" in stack.said
         assert not set(before.values()) & {process.pid for process in left_of(data_dir)}
         assert (data_dir / "dev-api-key").read_text() == key
         assert stack.run("models").returncode == 0

@@ -580,7 +580,7 @@ async def test_a_process_whose_marks_are_not_stored_stops_sending(
     await send(broken)
     assert house.posts() == 2  # for a while it goes on
 
-    monkeypatch.setattr(restore, "UNMARKED", 0.0)
+    monkeypatch.setattr(restore, "MAX_UNMARKED", 0.0)
     await tend(broken)
     await ask(broken)
     await send(broken)
@@ -683,4 +683,4 @@ async def test_a_callback_adopts_a_parked_attempt(house: House) -> None:
 
 
 def test_times_of_the_mark_fit_each_other() -> None:
-    assert restore.PERIOD < restore.SETTLE < restore.IDLE
+    assert restore.MARK_PERIOD < restore.SETTLING_TIME < restore.IDLE_PERIOD

@@ -51,7 +51,7 @@ async def test_a_process_that_ends_at_its_start_is_told_with_its_log(tmp_path: P
     play, _, _ = child(tmp_path, "raise SystemExit('the port is taken')")
     play.start()
 
-    with pytest.raises(StackError, match=r"(?s)play ended at its start.*the port is taken"):
+    with pytest.raises(StackError, match=r"(?s)play exited during startup.*the port is taken"):
         await play.ready()
 
 
@@ -121,7 +121,7 @@ async def test_one_that_dies_is_started_again_and_told(
     await asyncio.wait_for(restarted.wait(), 10)
     await play.ready()
     assert play.pid != first
-    assert "play was killed by SIGKILL; starting it again in" in told[0]
+    assert "play was killed by SIGKILL; restarting it in" in told[0]
     watching.cancel()
     await play.stop()
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from settings import load
-from stack.environment import Told, inherited, simulated, told
+from stack.environment import StackVariables, child_environment, simulated, stack_variables
 from stack.folder import Folder
 from stack.ports import Ports
 
@@ -16,9 +16,9 @@ ANSWER = {
 }
 
 
-def known(tmp_path: Path, **given: str) -> tuple[Told, dict[str, str]]:
+def known(tmp_path: Path, **given: str) -> tuple[StackVariables, dict[str, str]]:
     settings = load({"LONGTAKE_DATA_DIR": str(tmp_path)} | given)
-    before = told(
+    before = stack_variables(
         settings,
         Folder(tmp_path),
         ports=Ports(api=1, flower=2, simulator=3),
@@ -64,7 +64,11 @@ def test_a_stack_that_is_not_simulated_lets_nothing_through(tmp_path: Path) -> N
 def test_settings_read_what_the_processes_are_told(tmp_path: Path) -> None:
     _, variables = known(tmp_path)
 
-    found = load(inherited({"HOME": "/home/me"}, Told(own={}, vendor=variables), simulate=True))
+    found = load(
+        child_environment(
+            {"HOME": "/home/me"}, StackVariables(own={}, vendor=variables), simulate=True
+        )
+    )
     assert found.api_port == 1
     assert found.poll_floor_seconds == 0.5
     assert found.require_database() == "postgresql://x/y"

@@ -86,7 +86,7 @@ def test_strays_are_known_by_their_mark_and_ended(tmp_path: Path) -> None:
 
     # When this folder's are ended
     try:
-        names = folder.end_strays()
+        names = folder.stop_strays()
 
         # Then only they are
         assert [f"(process {ours.pid})" in name for name in names] == [True]

@@ -6,11 +6,11 @@ from settings import load
 from stack.grace import (
     WORKER_GRACE,
     InFlight,
-    cut_off_words,
+    cut_off_message,
     in_flight,
     stop_grace,
     submit_timeouts,
-    waiting_words,
+    waiting_message,
 )
 
 BASE = {
@@ -36,16 +36,16 @@ def test_each_account_has_its_own_time_out() -> None:
 
 
 def test_what_is_told_names_number_place_time_and_cost() -> None:
-    assert waiting_words("worker-submit", FLYING) == (
-        "worker-submit: 3 paid requests in flight at kling, runway, up to 58 s; press Ctrl-C again "
-        "to stop now: they may be billed and end as submit_unknown"
+    assert waiting_message("worker-submit", FLYING) == (
+        "worker-submit: waiting up to 58 s for 3 paid requests in flight at kling, runway; press "
+        "Ctrl-C again to stop now: they may be billed and end as submit_unknown"
     )
-    assert cut_off_words(FLYING) == (
+    assert cut_off_message(FLYING) == (
         "Stopped at once, with 3 paid requests in flight at kling, runway: up to $0.95 may be "
         "billed for what ends as submit_unknown (longtake reconcile list)"
     )
-    assert "no paid request" in cut_off_words([])
-    assert "does not tell" in cut_off_words(None)
+    assert "no paid request" in cut_off_message([])
+    assert "the database is unavailable" in cut_off_message(None)
 
 
 @pytest.mark.anyio

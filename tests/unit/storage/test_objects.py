@@ -335,7 +335,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.parametrize(
-    ("used", "told"), [("after", "None\n"), ("before", "used before this process was forked")]
+    ("used", "told"), [("after", "None\n"), ("before", "used before this process forked")]
 )
 def test_a_store_survives_a_fork_unless_it_was_used_before_and_then_says_so(
     tmp_path: Path, used: str, told: str

@@ -40,7 +40,7 @@ def test_a_part_is_found_as_it_was_kept_and_taken_once(tmp_path: Path) -> None:
     parts.take(part, mine)
     assert mine.read_bytes() == b"0123"
     assert parts.find(tmp_path, "out_1") is None
-    with pytest.raises(Truncated, match="gone"):
+    with pytest.raises(Truncated, match="no longer exists"):
         parts.take(part, tmp_path / "another's")
 
 
@@ -50,7 +50,7 @@ def test_a_part_that_was_replaced_since_it_was_found_is_not_taken_for_it(tmp_pat
     assert part is not None
     kept(tmp_path, b"abcd", replace(ORIGIN, validator='"v2"'))
 
-    with pytest.raises(Truncated, match="gone"):
+    with pytest.raises(Truncated, match="no longer exists"):
         parts.take(part, tmp_path / "mine")
 
 
@@ -76,10 +76,10 @@ def test_what_is_no_part_is_none(
 
 
 def test_a_rest_of_the_same_bytes_goes_on_also_from_a_link_that_was_signed_anew() -> None:
-    assert parts.goes_on(PART, REST, URL) == 10
-    assert parts.goes_on(PART, REST, URL.replace("first", "second")) == 10
+    assert parts.completes(PART, REST, URL) == 10
+    assert parts.completes(PART, REST, URL.replace("first", "second")) == 10
     untold = replace(PART, origin=replace(ORIGIN, total=None))
-    assert parts.goes_on(untold, REST, URL) == 10
+    assert parts.completes(untold, REST, URL) == 10
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_a_rest_of_the_same_bytes_goes_on_also_from_a_link_that_was_signed_anew(
     ids=str,
 )
 def test_any_other_part_does_not_go_on(headers: dict[str, str]) -> None:
-    assert parts.goes_on(PART, REST | headers, URL) is None
+    assert parts.completes(PART, REST | headers, URL) is None
 
 
 def test_another_place_is_another_video() -> None:
-    assert parts.goes_on(PART, REST, URL.replace("1.mp4", "2.mp4")) is None
+    assert parts.completes(PART, REST, URL.replace("1.mp4", "2.mp4")) is None
 
 
 OLD, NOW = "Sat, 21 Nov 2026 10:00:00 GMT", "Sat, 21 Nov 2026 10:01:00 GMT"

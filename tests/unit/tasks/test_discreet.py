@@ -131,7 +131,7 @@ def test_only_names_are_shown(app: Celery) -> None:
 )
 def test_what_cannot_be_read_is_made_readable(body: str) -> None:
     given = message(body)
-    reason = discreet.fault_of(given)
+    reason = discreet.unreadable_reason(given)
     assert reason
 
     discreet.replace_body(given, reason)
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_made_readable(body: str) -> None:
 
 
 def test_what_can_be_read_is_left_alone() -> None:
-    assert discreet.fault_of(message()) is None
+    assert discreet.unreadable_reason(message()) is None
 
 
 def test_a_message_may_be_as_large_as_a_request_over_http() -> None:

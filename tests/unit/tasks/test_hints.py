@@ -54,7 +54,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     server = fakeredis.FakeServer()
     made = World(server, fakeredis.FakeStrictRedis(server=server), Broker())
     monkeypatch.setattr(hints, "_client", lambda: made.valkey)
-    monkeypatch.setattr(hints, "_not_asked_until", 0.0)
+    monkeypatch.setattr(hints, "_keys_paused_until", 0.0)
     monkeypatch.setattr(hints, "current", settings)
     monkeypatch.setattr(hints, "app", made.broker)
     monkeypatch.setattr("tasks.hints.time.monotonic", lambda: made.now)
