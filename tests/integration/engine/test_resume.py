@@ -118,7 +118,7 @@ async def state(engine: Engine) -> tuple[str, int]:
 
 
 def files(engine: Engine) -> list[Path]:
-    return [path for path in engine.settings.data_dir.rglob("*") if path.is_file()]
+    return [path for path in engine.settings.data_dir.rglob("*.mp4*") if path.is_file()]
 
 
 HALF = len(video()) // 2

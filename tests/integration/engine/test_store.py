@@ -103,7 +103,7 @@ async def links(engine: Engine, job: str) -> int:
 
 def left_behind(engine: Engine) -> list[Path]:
     """Files of downloads that nobody needs any more, and parts of videos in the store."""
-    return [path for path in engine.settings.data_dir.rglob("*") if path.is_file()]
+    return [path for path in engine.settings.data_dir.rglob("*.mp4*") if path.is_file()]
 
 
 @pytest.mark.parametrize("film", [CUT_OFF, A_PAGE], ids=["cut off", "no video"])
