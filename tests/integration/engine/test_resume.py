@@ -14,6 +14,7 @@ from models.invariants import violations
 from models.request import VideoRequest
 from models.state import What
 from storage import parts
+from storage.marks import FOLDER
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.pump.pump import Pump
@@ -118,7 +119,9 @@ async def state(engine: Engine) -> tuple[str, int]:
 
 
 def files(engine: Engine) -> list[Path]:
-    return [path for path in engine.settings.data_dir.rglob("*.mp4*") if path.is_file()]
+    """All but the high-water marks."""
+    found = engine.settings.data_dir.rglob("*")
+    return [path for path in found if path.is_file() and FOLDER not in str(path)]
 
 
 HALF = len(video()) // 2

@@ -9,6 +9,7 @@ import pytest
 from models.invariants import violations
 from models.request import VideoRequest
 from models.state import What
+from storage.marks import FOLDER
 from storage.objects import ObjectStorage
 from tasks.engine import Engine
 from tasks.intake import accept
@@ -102,8 +103,9 @@ async def links(engine: Engine, job: str) -> int:
 
 
 def left_behind(engine: Engine) -> list[Path]:
-    """Files of downloads that nobody needs any more, and parts of videos in the store."""
-    return [path for path in engine.settings.data_dir.rglob("*.mp4*") if path.is_file()]
+    """Files of downloads that are over, and parts of videos in the store; no high-water marks."""
+    found = engine.settings.data_dir.rglob("*")
+    return [path for path in found if path.is_file() and FOLDER not in str(path)]
 
 
 @pytest.mark.parametrize("film", [CUT_OFF, A_PAGE], ids=["cut off", "no video"])
