@@ -1,85 +1,27 @@
 """An attempt that its provider took: its operation id is recorded as evidence."""
 
-import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
-from catalog.plan import Plan
 from models import due
 from models.advance import advance_jobs, tell
-from models.database import Connection, DatabaseAway
+from models.database import Connection
 from models.locks import lock_whole_of
 from models.state import JobState, What
-from providers.base import Accepted, Ask, Update
+from providers.base import Accepted, Update
 from providers.registry import capabilities_of
 from scheduler.durations import expect
-from scheduler.intervals import backoff, first_poll
+from scheduler.intervals import first_poll
 from tasks.engine import Engine
 from tasks.outcomes.ended import Ended, record_ended
 from tasks.outcomes.evidence import is_same, owner_of, record_second, take_over, write_operation
 from tasks.outcomes.finish import stop_operations
+from tasks.outcomes.insist import insist
 
 log = structlog.get_logger()
-
-#: How long an answer that was paid for is held on to while PostgreSQL is away, in seconds.
-HOLD_ON = 600.0
-
-
-#: Stands for a picture that a look-up does not send: that there was one may tell where to look.
-_LEFT_OUT = "data:,"
-
-
-class Sendable(Protocol):
-    """What an attempt's request is rebuilt from."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def account(self) -> str: ...
-    @property
-    def marker(self) -> str: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def plan(self) -> dict[str, Any]: ...
-    @property
-    def scene(self) -> bytes: ...
-    @property
-    def variation(self) -> int | None: ...
-
-
-def plan_of(engine: Engine, item: Sendable) -> Plan:
-    """The plan of the attempt's job, whole again."""
-    return Plan.from_json({**item.plan, "scene": engine.vault.open_json(item.scene)})
-
-
-def ask_of(
-    engine: Engine,
-    item: Sendable,
-    plan: Plan,
-    *,
-    pictures: Mapping[str, str] | None = None,
-    callback_base: str | None = None,
-) -> Ask:
-    """The attempt's request; `pictures` are earlier jobs' frames, which a look-up needs not.
-
-    `callback_base` is the public root below which its callback address lies; without one it has
-    none. A look-up takes it from the attempt's row: what went out counts, not today's settings.
-    """
-    provider = engine.provider(item.account)
-    callback = f"{callback_base}/callbacks/{provider.name}/{item.marker}"
-    return plan.ask(
-        pictures=pictures or dict.fromkeys(plan.job_references, _LEFT_OUT),
-        attempt_id=item.id,
-        marker=item.marker,
-        variation=item.variation or 0,
-        callback_url=callback if callback_base else None,
-        count=item.count,
-    )
 
 
 async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
@@ -180,27 +122,3 @@ async def _use_up(
         await record_ended(engine, connection, [_ended(row, accepted.update)])
     else:
         await stop_operations(connection, [row])
-
-
-async def insist(
-    engine: Engine,
-    work: Callable[[Connection], Awaitable[None]],
-    attempt: str,
-    *,
-    seconds: float = HOLD_ON,
-) -> None:
-    """Commit what became of a paid request, however long PostgreSQL is away, within reason.
-
-    Raises:
-        DatabaseAway: it was away for longer than that.
-    """
-    until, tries = time.monotonic() + seconds, 0
-    while True:
-        try:
-            return await engine.database.run(work)
-        except DatabaseAway:
-            if time.monotonic() > until:
-                raise
-            log.error("attempt.answer_held", attempt=attempt, tries=tries)  # noqa: TRY400 - told, and tried again
-            await asyncio.sleep(backoff(tries=tries, base=0.5, ceiling=10, dice=random.random()))
-            tries += 1

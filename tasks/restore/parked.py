@@ -25,9 +25,10 @@ from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
 from providers.exchange import converse
 from tasks.engine import Engine
-from tasks.outcomes.accepted import Sendable, ask_of, plan_of, record_accepted
+from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import settle as settle_jobs
 from tasks.outcomes.unknown import MOST_ATTEMPTS
+from tasks.rebuild import Sendable, ask_of, plan_of
 from transport.base import TransportError
 
 log = structlog.get_logger()

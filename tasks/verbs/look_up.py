@@ -24,10 +24,11 @@ from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.outcomes.accepted import ask_of, plan_of, record_accepted
+from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.ended import ABANDONED_AFTER
 from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
 from tasks.outcomes.unknown import end_by_policy, replace_absent
+from tasks.rebuild import ask_of, plan_of
 from transport.base import TransportError
 
 log = structlog.get_logger()

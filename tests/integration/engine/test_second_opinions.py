@@ -12,10 +12,10 @@ from models.state import What
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.denied import is_lost
+from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.pump.running import verb_for
 from tasks.upkeep.reconcile import look_up_again
 from tasks.verbs.poll import _DENIED, Seen
-from tasks.verbs.submit import record_refused, record_unsendable
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing
 from tests.integration.engine.test_proof_evidence import (
