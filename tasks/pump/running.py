@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import nullcontext
+from pkgutil import resolve_name
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -31,13 +32,8 @@ from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.pump.pump import FOR_SUSPECTS, Pump
 from tasks.pump.writer import Tally
 from tasks.restore.clearing import tending
-from tasks.verbs.cancel import Cancel
-from tasks.verbs.deliver import Deliver
-from tasks.verbs.expire import Expire
-from tasks.verbs.look_up import LookUpVerb
-from tasks.verbs.poll import Poll
-from tasks.verbs.store import WORK_TIMEOUT, Store
-from tasks.verbs.submit import Submit
+from tasks.verbs.declared import DECLARED
+from tasks.verbs.store import WORK_TIMEOUT
 from tasks.verbs.verb import Verb
 
 log = structlog.get_logger()
@@ -57,21 +53,16 @@ STORE_CLAIMS = DOWNLOAD_TIMEOUT
 LONG_SUBMITS = 64
 
 
+#: Imported here, so that a worker that can't make one of them does not start.
 VERBS: dict[What, Callable[..., Verb]] = {
-    What.SUBMIT: Submit,
-    What.LOOK_UP: LookUpVerb,
-    What.POLL: Poll,
-    What.STORE: Store,
-    What.DELIVER: Deliver,
-    What.CANCEL: Cancel,
-    What.EXPIRE: Expire,
+    declared.what: resolve_name(declared.verb) for declared in DECLARED
 }
 
 
 def verb_for(what: What, engine: Engine, lane: str | None = None) -> Verb:
     """The verb of a kind of due rows, as it is for a lane."""
     if what is What.SUBMIT and _is_synchronous(engine, lane):
-        return Submit(engine=engine, concurrency=LONG_SUBMITS)
+        return VERBS[what](engine=engine, concurrency=LONG_SUBMITS)
     return VERBS[what](engine=engine)
 
 
