@@ -40,8 +40,8 @@ class PutOff:
 
     reason: str
     wait: float
-    #: Names the try that may have marked the attempt as sent; None when there was none.
-    token: str | None
+    #: Names the try, which may have marked the attempt as sent.
+    token: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ async def postpone(engine: Engine, attempt: str, *, wait: float, lease: str) -> 
 
 
 async def put_off(
-    engine: Engine, item: AttemptRef, reason: str, *, wait: float, token: str | None, lease: str
+    engine: Engine, item: AttemptRef, reason: str, *, wait: float, token: str, lease: str
 ) -> None:
     """Plan an attempt again, due in `wait` seconds; its job's deadline ends this.
 

@@ -285,7 +285,14 @@ class Pump:
         fresh = [row for row in fresh if row.tries <= POISON_TRIES]
         if fresh:
             crash_point(f"{self.verb.what}.claimed")
-        await self._load(fresh)
+        items = await load(
+            self.database, self.verb, fresh, lease=self._lease, set_aside=self._set_aside
+        )
+        for row in fresh:  # in their order: the database loads in none
+            if row.id in items:
+                held = _Held(item=items[row.id], lane=row.lane, since=row.since)
+                self._held[row.id] = held
+                self._ready.append(held)
 
     def _go_on_from(self, found: Found) -> None:
         # Only polls come back so often that dead entries matter, and their rows come up in order:
@@ -296,16 +303,6 @@ class Pump:
         if self._floor is None and found.floor is not None:
             self._floor_until = time.monotonic() + FLOOR_HOLDS
         self._floor = found.floor
-
-    async def _load(self, claimed: list[Claimed]) -> None:
-        items = await load(
-            self.database, self.verb, claimed, lease=self._lease, set_aside=self._set_aside
-        )
-        for row in claimed:  # in their order: the database loads in none
-            if row.id in items:
-                held = _Held(item=items[row.id], lane=row.lane, since=row.since)
-                self._held[row.id] = held
-                self._ready.append(held)
 
     def _full_lanes(self) -> list[str]:
         """Lanes that hold as many rows as each of them may."""

@@ -6,7 +6,6 @@ sent. What nobody can look up, an operator releases, settles or fails.
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +22,6 @@ from models.ids import marker_after
 from models.locks import lock_whole_of
 from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
-from providers.exchange import converse
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import settle as settle_jobs
@@ -120,18 +118,12 @@ def _can_be_looked_up(engine: Engine, account: str) -> bool:
 
 async def _found(engine: Engine, item: ParkedItem) -> Found:
     """The operation of the attempt, or of one that replaced it after the backup."""
-    provider = engine.provider(item.account)
+    upstream = engine.upstream(item.account)
     # Which address went out is forgotten: what is found under today's is still its own.
     ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
     found = Found(operation_id=None)
     for _ in range(MOST_ATTEMPTS):
-        found = await converse(
-            provider.look_up(ask),
-            provider=provider,
-            account=engine.accounts[item.account],
-            client=engine.exact,
-            now=time.time(),
-        )
+        found = await upstream.look_up(ask)
         if found.operation_id is not None or not _is_proof(engine, item.account, found):
             return found
         ask = replace(ask, marker=marker_after(ask.marker))

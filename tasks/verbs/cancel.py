@@ -4,7 +4,6 @@ Running twice is harmless: a provider that already stopped it answers that it is
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,13 @@ from models.database import Connection
 from models.failure import Fault
 from models.state import AttemptState, What
 from providers.base import ProviderError
-from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.ended import ABANDONED_AFTER
+from tasks.upstream import NoCredentials
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -91,28 +90,23 @@ class Cancel:
 
     async def act(self, item: CancelItem, *, lease: str, pace: Pace) -> Stopped:
         del lease, pace
-        if item.account not in self.engine.accounts:
+        try:
+            upstream = self.engine.upstream(item.account)
+        except NoCredentials:
             log.warning("cancel.no_credentials", attempt=item.id, account=item.account)
             # An account that is gone for good leaves it to polling, which gives it up.
             wait = ELSEWHERE if item.elapsed < ABANDONED_AFTER else None
             return self._later(item, wait, counts=False)
-        provider = self.engine.provider(item.account)
         stopped = Stopped(
             id=item.id,
             job=item.job,
             tenant=item.tenant,
             account=item.account,
             done=True,
-            cost_micros=round(item.estimate * provider.capabilities.cancelled_costs),
+            cost_micros=round(item.estimate * upstream.provider.capabilities.cancelled_costs),
         )
         try:
-            await converse(
-                provider.cancel(item.operation_id),
-                provider=provider,
-                account=self.engine.accounts[item.account],
-                client=self.engine.exact,
-                now=time.time(),
-            )
+            await upstream.cancel(item.operation_id)
         except ProviderError as error:
             return stopped if error.failure.fault is Fault.GONE else self._failed(item, str(error))
         except TransportError as error:

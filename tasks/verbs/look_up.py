@@ -6,7 +6,6 @@ whoever looks count. Running twice is harmless: it reads, and an attempt leaves 
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,6 @@ from models.advance import tell
 from models.database import Connection
 from models.state import FINAL_JOB_STATES, What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
-from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
 from scheduler.pace import Pace
@@ -29,6 +27,7 @@ from tasks.outcomes.ended import ABANDONED_AFTER
 from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
 from tasks.outcomes.unknown import end_by_policy, replace_absent
 from tasks.rebuild import ask_of, plan_of
+from tasks.upstream import NoCredentials
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -117,23 +116,18 @@ class LookUpVerb:
     async def act(self, item: LookUpItem, *, lease: str, pace: Pace) -> Looked | None:
         """Ask the provider once; an operation that is found is recorded at once."""
         del lease, pace
-        if item.account not in self.engine.accounts:
+        try:
+            upstream = self.engine.upstream(item.account)
+        except NoCredentials:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
             wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
             return Looked(id=item.id, job=item.job, wait=wait, negatives=None)
-        provider = self.engine.provider(item.account)
-        if not can_be_asked(provider.capabilities.look_up):
+        if not can_be_asked(upstream.provider.capabilities.look_up):
             return Looked(id=item.id, job=item.job)  # its callback did not come
         plan = plan_of(self.engine, item)
         ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
-            found = await converse(
-                provider.look_up(ask),
-                provider=provider,
-                account=self.engine.accounts[item.account],
-                client=self.engine.exact,
-                now=time.time(),
-            )
+            found = await upstream.look_up(ask)
         except (ProviderError, TransportError) as error:
             log.warning("look_up.failed", attempt=item.id, error=str(error))
             return Looked(id=item.id, job=item.job, wait=self._wait(item))

@@ -6,9 +6,8 @@ attempt only out of `accepted`.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -20,7 +19,6 @@ from models.failure import Failure, Fault
 from models.state import What
 from providers.answers import UnknownStatus
 from providers.base import ProviderError, Update
-from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import (
     LOST_AFTER,
@@ -36,6 +34,7 @@ from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import settle, stop_operations
 from tasks.pump.gatherer import Gatherer
+from tasks.upstream import NoCredentials
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
@@ -153,8 +152,6 @@ class Poll:
         return replace(seen, is_abandoned=True)
 
     async def _looked(self, item: PollItem, pace: Pace) -> Seen:
-        if item.account not in self.engine.accounts:
-            return self._faulty(item, _failure(f"no credentials for {item.account} here"))
         try:
             update = await self._look(item)
         except UnknownStatus as error:
@@ -164,7 +161,7 @@ class Poll:
             if error.failure.fault is Fault.RATE:
                 pace.was_limited(error.failure.retry_after)
             return self._faulty(item, error.failure)
-        except TransportError as error:
+        except (NoCredentials, TransportError) as error:
             return self._faulty(item, _failure(str(error)))
         pace.went_well()
         crash_point("poll.answered")
@@ -172,26 +169,15 @@ class Poll:
 
     async def _look(self, item: PollItem) -> Update | None:
         """Alone, or with others in one call; who spoils a common answer is asked about alone."""
-        most = self.engine.provider(item.account).capabilities.poll_many
+        upstream = self.engine.upstream(item.account)
+        most = upstream.provider.capabilities.poll_many
         if most > 1:
-            gatherer = self._gatherers.setdefault(
-                item.account, Gatherer(most, partial(self._ask, item.account))
-            )
+            gatherer = self._gatherers.setdefault(item.account, Gatherer(most, upstream.poll))
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
                 pass  # somebody's answer can't be read: whose, the single question tells
-        return (await self._ask(item.account, [item.operation_id])).get(item.operation_id)
-
-    async def _ask(self, account: str, operation_ids: Sequence[str]) -> Mapping[str, Update]:
-        provider = self.engine.provider(account)
-        return await converse(
-            provider.poll(operation_ids),
-            provider=provider,
-            account=self.engine.accounts[account],
-            client=self.engine.fast,
-            now=time.time(),
-        )
+        return (await upstream.poll([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
         elapsed = item.elapsed + time.monotonic() - item.read_at

@@ -6,7 +6,6 @@ finds the attempt no longer planned, and a row found `sent` after its lease had 
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +18,7 @@ from models.failure import Fault
 from models.high_water import read_identity
 from models.locks import lock_jobs
 from models.state import AttemptState, JobState, What
-from providers.base import Accepted, ProviderError
-from providers.exchange import converse
+from providers.base import Accepted, Ask, ProviderError
 from scheduler.claim import Claimed
 from scheduler.intervals import backoff
 from scheduler.pace import Pace
@@ -52,7 +50,8 @@ from tasks.rebuild import ask_of, plan_of
 from tasks.restore.clearance import NotCleared
 from tasks.restore.clearing import seconds_until_clear
 from tasks.restore.parked import look_for
-from transport.base import NotSent, Request, Unanswered
+from tasks.upstream import NoCredentials, Prepared
+from transport.base import NotSent, Unanswered
 from transport.deadline import Deadline
 
 #: First and longest wait before an attempt that provably reached nobody is sent, in seconds.
@@ -63,8 +62,16 @@ FRESH_ENOUGH = 0.5
 TO_CONNECT = 10.0
 
 
-class NotThere(Exception):
-    """The attempt is not there to be sent: its plan or its job has gone."""
+#: All that can keep a submit from bringing an operation.
+_NO_OPERATION = (
+    NoCredentials,
+    PictureTrouble,
+    BadPicture,
+    NotCleared,
+    NotSent,
+    Unanswered,
+    ProviderError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,87 +136,77 @@ class Submit:
             crash_point("submit.answer_committed")
 
     async def _held_back(self, item: SubmitItem) -> Outcome | None:
-        """Why it may not be sent now, or not from here; None when it may."""
+        """Why it may not be sent now; None when it may."""
         if item.state is AttemptState.SENT:
             return _left_by_its_worker(item)
         if wait := await seconds_until_clear(self.engine):
             return Postponed(wait)
-        if item.account not in self.engine.accounts:
-            return _put_off(item, f"no credentials for {item.account} on this worker")
         return None
 
     async def _send(self, item: SubmitItem, lease: str, pace: Pace) -> Outcome:
-        """Send it once; every error is an outcome."""
+        """Commit `sent`, then POST; every error is an outcome."""
         token = str(uuid4())
-        outcome: Outcome
         try:
-            outcome = await self._post(item, lease, token)
-        except NotThere:
-            outcome = NotOurs()
-        except NotCleared:
-            outcome = Uncleared(token)
-        except (NotSent, PictureTrouble) as error:
-            outcome = _put_off(item, str(error), token=token)
-        except BadPicture as error:
-            outcome = Unsendable(error.failure)
-        except Unanswered as error:
-            outcome = Unknown(str(error))
-        except ProviderError as error:
-            outcome = self._answered_with_error(item, error, pace, token=token)
-        else:
-            pace.went_well()
-            crash_point("submit.posted")
-        return outcome
-
-    async def _post(self, item: SubmitItem, lease: str, token: str) -> Accepted:
-        provider = self.engine.provider(item.account)
-        plan = plan_of(self.engine, item)
-        frames = await frames_for(self.engine, plan, tenant=item.tenant)
-        # A vendor that was turned down by our own address may get the next try without one: a
-        # public address that providers can't reach must cost hints, not jobs.
-        has_address = not (provider.capabilities.callback_challenged and item.rejections)
-        root = self.engine.settings.public_url if has_address else None
-        ask = ask_of(self.engine, item, plan, pictures=frames, callback_base=root)
-        if provider.capabilities.inline_pictures:
-            ask = await inline(self.engine, ask)
-        fresh_for = FRESH_ENOUGH * self.engine.settings.lease_seconds
-        begin_within = fresh_for + TO_CONNECT
-
-        async def commit_sent(request: Request) -> None:
-            fresh = Deadline(fresh_for)
-            sending = Sending(
-                attempt=item.id,
-                job=item.job,
-                token=token,
-                payload_hash=payload_hash(request),
-                lasts=begin_within + request.timeout + ANSWER_MARGIN,
-                listed_after=provider.capabilities.look_up_delay,
-                callback_base=base_in(request, address=ask.callback_url, root=root),
-                sent_as=fingerprint(self.engine.accounts[item.account]),
-            )
-            await self._mark_sent(sending, lease)
+            upstream = self.engine.upstream(item.account)
+            ask = await self._ask(item)
+            prepared = await upstream.prepare(ask)
+            fresh = Deadline(FRESH_ENOUGH * self.engine.settings.lease_seconds)
+            begin_by = Deadline(fresh.seconds + TO_CONNECT)
+            sending = self._sending(item, ask, prepared, begin_by, token=token)
+            if not await self._mark_sent(sending, lease):
+                return NotOurs()
             crash_point("submit.sent_committed")
             if fresh.is_over:
-                msg = "this worker was stopped for too long to send it"
-                raise NotSent(msg)
+                return _put_off(item, "this worker was stopped for too long", token=token)
+            accepted = await prepared.post(begin_by)
+        except _NO_OPERATION as error:
+            return self._outcome_of(error, item, pace, token=token)
+        pace.went_well()
+        crash_point("submit.posted")
+        return accepted
 
-        return await converse(
-            provider.submit(ask),
-            provider=provider,
-            account=self.engine.accounts[item.account],
-            client=self.engine.exact,
-            now=time.time(),
-            before_paid=commit_sent,
-            paid_timeout=self.engine.submit_timeout(item.account),
-            begin_within=begin_within,
+    async def _ask(self, item: SubmitItem) -> Ask:
+        plan = plan_of(self.engine, item)
+        frames = await frames_for(self.engine, plan, tenant=item.tenant)
+        root = self._callback_root(item)
+        ask = ask_of(self.engine, item, plan, pictures=frames, callback_base=root)
+        if self.engine.capabilities(item.account).inline_pictures:
+            ask = await inline(self.engine, ask)
+        return ask
+
+    def _callback_root(self, item: SubmitItem) -> str | None:
+        """The public root of the callback address to send, if any.
+
+        A vendor that refused a try because of our address may get the next one without it: a
+        public address that providers can't reach must cost hints, not jobs.
+        """
+        is_challenged = self.engine.capabilities(item.account).callback_challenged
+        return None if is_challenged and item.rejections else self.engine.settings.public_url
+
+    def _sending(
+        self, item: SubmitItem, ask: Ask, prepared: Prepared, begin_by: Deadline, *, token: str
+    ) -> Sending:
+        """What the attempt's row will tell of the POST."""
+        request, upstream = prepared.request, prepared.upstream
+        return Sending(
+            attempt=item.id,
+            job=item.job,
+            token=token,
+            payload_hash=payload_hash(request),
+            lasts=begin_by.seconds + request.timeout + ANSWER_MARGIN,
+            listed_after=upstream.provider.capabilities.look_up_delay,
+            callback_base=base_in(
+                request, address=ask.callback_url, root=self._callback_root(item)
+            ),
+            sent_as=fingerprint(upstream.account),
         )
 
-    async def _mark_sent(self, sending: Sending, lease: str) -> None:
-        """Commit `sent`.
+    async def _mark_sent(self, sending: Sending, lease: str) -> bool:
+        """Commit `sent`; False when the attempt is not there to be sent.
 
         Raises:
-            NotThere: the attempt is not there to be sent.
             NotSent: it may be marked, but is not ours to send: the mark is to be taken back.
+            NotCleared: the database was not compared with the mark; nothing is committed.
         """
 
         async def work(connection: Connection) -> bool:
@@ -222,18 +219,32 @@ class Submit:
                 await release_if_unwanted(connection, sending.attempt)
                 return False
             if not self.engine.clearance.holds_for(**await read_identity(connection)):
-                raise NotCleared  # and nothing of this is committed
+                raise NotCleared
             await advance_jobs(connection, JobState.SUBMITTING, [job])
             return True
 
         try:
             is_marked = await self.engine.database.run(work)
         except DatabaseAway as error:
-            msg = f"nobody knows whether it is marked as sent: {error}"
+            msg = f"it may or may not be marked as sent: {error}"
             raise NotSent(msg) from error
-        if not is_marked:
-            raise NotThere
-        self.engine.clearance.note_sent(sending.attempt)
+        if is_marked:
+            self.engine.clearance.note_sent(sending.attempt)
+        return is_marked
+
+    def _outcome_of(self, error: Exception, item: SubmitItem, pace: Pace, *, token: str) -> Outcome:
+        """What an error on the way says of the POST."""
+        match error:
+            case NotCleared():
+                return Uncleared(token)
+            case BadPicture(failure=failure):
+                return Unsendable(failure)
+            case Unanswered():
+                return Unknown(str(error))
+            case ProviderError():
+                return self._answered_with_error(item, error, pace, token=token)
+            case _:
+                return _put_off(item, str(error), token=token)
 
     def _answered_with_error(
         self, item: SubmitItem, error: ProviderError, pace: Pace, *, token: str
@@ -264,9 +275,7 @@ def _left_by_its_worker(item: SubmitItem) -> Outcome:
     return Postponed(wait) if wait > 0 else Unknown("the worker that sent it left no answer")
 
 
-def _put_off(
-    item: SubmitItem, reason: str, *, token: str | None = None, asked: float | None = None
-) -> PutOff:
+def _put_off(item: SubmitItem, reason: str, *, token: str, asked: float | None = None) -> PutOff:
     """Try again later; `asked` is the provider's Retry-After, in seconds."""
     wait = backoff(
         tries=item.rejections, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
