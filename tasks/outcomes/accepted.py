@@ -1,21 +1,19 @@
 """An attempt that its provider took: its operation id is recorded as evidence."""
 
 import random
-from collections.abc import Mapping
-from typing import Any
 
 import structlog
 
 from models import due
 from models.advance import advance_jobs, tell
 from models.database import Connection
-from models.locks import lock_whole_of
 from models.state import JobState, What
-from providers.base import Accepted, Update
+from providers.base import Accepted
 from providers.registry import capabilities_of
 from scheduler.durations import expect
 from scheduler.intervals import first_poll
 from tasks.engine import Engine
+from tasks.outcomes.attempt import LockedAttempt, lock_attempt
 from tasks.outcomes.ended import Ended, record_ended
 from tasks.outcomes.evidence import is_same, owner_of, record_second, take_over, write_operation
 from tasks.outcomes.finish import stop_operations
@@ -25,25 +23,25 @@ log = structlog.get_logger()
 
 
 async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
-    """An operation id is evidence: recorded whatever the attempt is and its lease and job became.
+    """Record an operation id, whatever the state of its attempt, lease and job: it is evidence.
 
     Repeatable. An attempt that has another operation already keeps it, and the second one is
     recorded beside it.
     """
 
     async def work(connection: Connection) -> None:
-        row = await _locked(connection, attempt)
+        row = await lock_attempt(connection, attempt)
         if row is None:
             log.error("attempt.not_there", attempt=attempt, operation=accepted.operation_id)
             return
-        if is_same(row["operation_id"], accepted.operation_id):
+        if is_same(row.operation_id, accepted.operation_id):
             return
-        owner = await owner_of(connection, row["account"], accepted.operation_id)
+        owner = await owner_of(connection, row.account, accepted.operation_id)
         if owner is not None:
             log.error("attempt.operation_of_another", attempt=attempt, owner=owner)
             told = {"attempt": attempt, "owner": owner, "operation": accepted.operation_id}
-            await tell(connection, "attempt.operation_of_another", [(row["job"], told)])
-        elif row["operation_id"] is not None:
+            await tell(connection, "attempt.operation_of_another", [(row.job, told)])
+        elif row.operation_id is not None:
             second = await record_second(connection, row, accepted.operation_id)
             if second is not None:
                 await _use_up(engine, connection, second, accepted)
@@ -53,47 +51,32 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
     await insist(engine, work, attempt)
 
 
-async def _locked(connection: Connection, attempt: str) -> dict[str, Any] | None:
-    """The attempt, with its job locked, which is before or after whoever ends or replaces it."""
-    await lock_whole_of(connection, [attempt])
-    cursor = await connection.execute(
-        """
-        SELECT attempt.*, job.tenant FROM attempt JOIN job ON job.id = attempt.job
-        WHERE attempt.id = %s FOR NO KEY UPDATE OF attempt
-        """,
-        (attempt,),
-    )
-    return await cursor.fetchone()
-
-
 async def _adopt(
-    engine: Engine, connection: Connection, row: Mapping[str, Any], accepted: Accepted
+    engine: Engine, connection: Connection, row: LockedAttempt, accepted: Accepted
 ) -> None:
     """Give an attempt its operation, and have it polled for the videos that are expected of it."""
-    attempt = row["id"]
+    attempt = row.id
     await due.drop(connection, What.SUBMIT, [attempt])
     await due.drop(connection, What.LOOK_UP, [attempt])
     await write_operation(connection, row, accepted.operation_id)
     await take_over(connection, row)
     if not await _is_wanted(connection, attempt):  # its job has ended, or another makes its videos
-        await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
+        await tell(connection, "attempt.late", [(row.job, {"attempt": attempt})])
         await _use_up(engine, connection, row, accepted)
         return
-    capabilities = capabilities_of(row["provider"])
+    capabilities = capabilities_of(row.provider)
     # Before the job moves: what its earlier attempts were estimated by stays.
-    learned = await expect(
-        connection, row["job"], route=row["route"], reported=capabilities.progress
-    )
+    learned = await expect(connection, row.job, route=row.route, reported=capabilities.progress)
     # A job of which nothing was sent, as far as was known, has not been submitted yet.
-    await advance_jobs(connection, JobState.SUBMITTING, [row["job"]])
-    await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
+    await advance_jobs(connection, JobState.SUBMITTING, [row.job])
+    await advance_jobs(connection, JobState.PROCESSING, [row.job])
     if accepted.update is not None and accepted.update.phase.is_final:
-        await record_ended(engine, connection, [_ended(row, accepted.update)])
+        await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
         return
-    # Whoever hears of it may be without the account's credentials.
+    # This process may have no credentials for the account.
     floor = engine.settings.poll_floor_seconds or capabilities.poll_floor
     wait = first_poll(p10=learned, floor=floor, dice=random.random())
-    first = due.Row(id=attempt, lane=row["account"], tenant=row["tenant"], after=wait)
+    first = due.Row(id=attempt, lane=row.account, tenant=row.tenant, after=wait)
     await due.put(connection, What.POLL, [first])
 
 
@@ -104,21 +87,11 @@ async def _is_wanted(connection: Connection, attempt: str) -> bool:
     return await cursor.fetchone() is not None
 
 
-def _ended(row: Mapping[str, Any], update: Update) -> Ended:
-    return Ended(
-        id=row["id"],
-        job=row["job"],
-        tenant=row["tenant"],
-        account=row["account"],
-        update=update,
-    )
-
-
 async def _use_up(
-    engine: Engine, connection: Connection, row: Mapping[str, Any], accepted: Accepted
+    engine: Engine, connection: Connection, row: LockedAttempt, accepted: Accepted
 ) -> None:
-    """Nobody wants its videos any more: stop it, or learn what it costs."""
+    """Stop an operation whose videos are not wanted any more, or learn what it costs."""
     if accepted.update is not None and accepted.update.phase.is_final:
-        await record_ended(engine, connection, [_ended(row, accepted.update)])
+        await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
     else:
         await stop_operations(connection, [row])

@@ -14,6 +14,7 @@ from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
 from providers.base import Phase, Update, Video
 from providers.failures import without_echoes
 from tasks.engine import Engine
+from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.finish import settle
 
 #: An operation that nobody wants any more and that does not end is given up so long after it was
@@ -39,10 +40,7 @@ _ENDS = {
 class Ended:
     """An attempt whose operation reached a final phase."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    attempt: AttemptRef
     update: Update
 
 
@@ -83,11 +81,15 @@ async def _record(
 ) -> None:
     if not ended:
         return
-    by_id = {one.id: one for one in ended}
+    by_id = {one.attempt.id: one for one in ended}
     failures: dict[str, Failure] = {}
     if to is not AttemptState.SUCCEEDED:
         failures = await _without_prompts(connection, ended)
-    costs = {one.id: one.update.cost_micros for one in ended if one.update.cost_micros is not None}
+    costs = {
+        one.attempt.id: one.update.cost_micros
+        for one in ended
+        if one.update.cost_micros is not None
+    }
     moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
     await due.drop(connection, What.POLL, list(by_id))
     if to is AttemptState.SUCCEEDED:
@@ -101,12 +103,12 @@ async def _record(
 async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> dict[str, Failure]:
     """Vendors quote prompts in their errors; ours must not."""
     cursor = await connection.execute(
-        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.job for one in ended],)
+        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.attempt.job for one in ended],)
     )
     prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
     return {
-        one.id: without_echoes(
-            one.update.failure or NO_VIDEO, sent=prompts.get(one.job), secrets=()
+        one.attempt.id: without_echoes(
+            one.update.failure or NO_VIDEO, sent=prompts.get(one.attempt.job), secrets=()
         )
         for one in ended
     }
@@ -114,8 +116,8 @@ async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> di
 
 async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
     """The videos of jobs that still want them; one that is missing has failed."""
-    live = await _lock_live(connection, sorted({one.job for one in ended}))
-    wanted = {one.id: one for one in ended if one.job in live}
+    live = await _lock_live(connection, sorted({one.attempt.job for one in ended}))
+    wanted = {one.attempt.id: one.attempt for one in ended if one.attempt.job in live}
     cursor = await connection.execute(
         """
         SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
@@ -123,7 +125,7 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
         """,
         (list(wanted),),
     )
-    videos = {id_: list(one.update.videos) for id_, one in wanted.items()}
+    videos = {one.attempt.id: list(one.update.videos) for one in ended}
     ready: dict[str, Video] = {}
     rows: list[due.Row] = []
     missing: dict[str, Failure] = {}

@@ -22,6 +22,7 @@ from models.state import (
 from models.vault import Vault, VaultError
 from providers.registry import capabilities_of
 from tasks.engine import Engine
+from tasks.outcomes.attempt import Operation
 from tasks.view import WEBHOOK_LINK_LIVES, job_view, read_jobs
 from webhooks.events import EventType, render
 
@@ -119,12 +120,12 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
         """,
         (list(failures),),
     )
-    attempts = await cursor.fetchall()
-    planned = [row["id"] for row in attempts if row["state"] == AttemptState.PLANNED]
+    attempts = [(row.pop("state"), Operation(**row)) for row in await cursor.fetchall()]
+    planned = [one.id for state, one in attempts if state == AttemptState.PLANNED]
     await advance_attempts(connection, AttemptState.CANCELLED, planned)
     await due.drop(connection, What.SUBMIT, planned)
     await stop_operations(
-        connection, [row for row in attempts if row["state"] == AttemptState.ACCEPTED]
+        connection, [one for state, one in attempts if state == AttemptState.ACCEPTED]
     )
     outputs = await fail_outputs(connection, failures, of="job")
     # A download may be under way: the row stays, and makes sure that nothing of it does.
@@ -140,23 +141,22 @@ async def _forget_links(connection: Connection, jobs: Sequence[str]) -> None:
     )
 
 
-async def stop_operations(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
-    """Cancel upstream what can be; the rest is polled on, to learn what it costs.
+async def stop_operations(connection: Connection, operations: Sequence[Operation]) -> None:
+    """Cancel the operations that can be cancelled; go on polling the others for their cost.
 
-    So is what its provider denies just now: a cancel that is answered so would say nothing.
+    Among the others are those that their provider denies at present: a cancel that is answered
+    with "no such operation" would prove nothing.
     """
     stoppable = [
-        row
-        for row in attempts
-        if not row.get("denied_since") and capabilities_of(row["provider"]).cancel
+        one for one in operations if not one.denied_since and capabilities_of(one.provider).cancel
     ]
-    running = [row for row in attempts if row not in stoppable]
-    await due.drop(connection, What.POLL, [row["id"] for row in stoppable])
+    running = [one for one in operations if one not in stoppable]
+    await due.drop(connection, What.POLL, [one.id for one in stoppable])
     for what, rows in ((What.CANCEL, stoppable), (What.POLL, running)):
         await due.put(
             connection,
             what,
-            [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in rows],
+            [due.Row(id=one.id, lane=one.account, tenant=one.tenant) for one in rows],
         )
 
 

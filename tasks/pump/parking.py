@@ -14,7 +14,7 @@ from models.advance import tell
 from models.database import Connection, Database, DatabaseAway
 from models.locks import jobs_of
 from models.state import What
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Reason(StrEnum):
 
 
 async def set_aside(
-    database: Database, verb: Verb, id_: str, *, lease: str, reason: Reason, tries: int = 0
+    database: Database, verb: AnyVerb, id_: str, *, lease: str, reason: Reason, tries: int = 0
 ) -> None:
     """Put a held row off, or end it when its own end has come; raises nothing of the database's.
 

@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -29,7 +28,7 @@ from tasks.crash import crash_point
 from tasks.pump.loading import load
 from tasks.pump.parking import Reason, set_aside
 from tasks.pump.writer import BATCH, Tally, Writer
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb, Hold, Item
 
 log = structlog.get_logger()
 
@@ -55,7 +54,7 @@ FLOOR_HOLDS = 10.0
 class _Held:
     """A claimed row and the task that works on it (and then on others), once it was started."""
 
-    item: Any
+    item: Item
     lane: str
     #: When it came up: its place in the line, should it be handed back.
     since: datetime
@@ -70,7 +69,7 @@ class _Held:
 class Pump:
     """One run over the due rows of a kind, on one lane or on all of them."""
 
-    verb: Verb
+    verb: AnyVerb
     database: Database
     lane: str | None = None
     #: Seconds after which it stops claiming, and after which work takes long.
@@ -99,6 +98,7 @@ class Pump:
     _floor: datetime | None = None
     _floor_until: float = 0.0
     _pace: Pace = field(init=False)
+    _hold: Hold = field(init=False)
     _writer: Writer = field(init=False)
     #: Shared lanes whose latest answer was prompt.
     _prompt: set[str] = field(default_factory=set)
@@ -107,6 +107,7 @@ class Pump:
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.verb.concurrency)
+        self._hold = Hold(self._lease, self._pace)
         self._writer = Writer(
             verb=self.verb,
             database=self.database,
@@ -354,7 +355,7 @@ class Pump:
     async def _work(self, held: _Held) -> None:
         id_, started = held.item.id, time.monotonic()
         try:
-            result = await self.verb.act(held.item, lease=self._lease, pace=self._pace)
+            result = await self.verb.act(held.item, self._hold)
         except asyncio.CancelledError:
             self._held.pop(id_, None)
             raise

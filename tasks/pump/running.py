@@ -34,7 +34,7 @@ from tasks.pump.writer import Tally
 from tasks.restore.clearing import tending
 from tasks.verbs.declared import DECLARED
 from tasks.verbs.store import WORK_TIMEOUT
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()
 
@@ -54,12 +54,12 @@ LONG_SUBMITS = 64
 
 
 #: Imported here, so that a worker that can't make one of them does not start.
-VERBS: dict[What, Callable[..., Verb]] = {
+VERBS: dict[What, Callable[..., AnyVerb]] = {
     declared.what: resolve_name(declared.verb) for declared in DECLARED
 }
 
 
-def verb_for(what: What, engine: Engine, lane: str | None = None) -> Verb:
+def verb_for(what: What, engine: Engine, lane: str | None = None) -> AnyVerb:
     """The verb of a kind of due rows, as it is for a lane."""
     if what is What.SUBMIT and _is_synchronous(engine, lane):
         return VERBS[what](engine=engine, concurrency=LONG_SUBMITS)

@@ -6,7 +6,6 @@ A batch that fails is halved down to the row that breaks it, so one bad answer s
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -14,7 +13,7 @@ from models import due
 from models.database import Connection, Database, DatabaseAway
 from tasks.crash import crash_point
 from tasks.pump.parking import Reason, set_aside
-from tasks.verbs.verb import Recorder, Verb
+from tasks.verbs.verb import AnyVerb, Recorder, Result
 
 log = structlog.get_logger()
 
@@ -45,7 +44,7 @@ class Tally:
 class Writer:
     """Writes what a pump's work showed; it counts in the pump's tally."""
 
-    verb: Verb
+    verb: AnyVerb
     database: Database
     lease: str
     tally: Tally
@@ -53,10 +52,10 @@ class Writer:
     outstanding: Callable[[], int]
     #: Told of every batch that is through, written or not.
     settled: Callable[[list[str]], None]
-    _results: list[Any] = field(default_factory=list)
+    _results: list[Result] = field(default_factory=list)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, result: Any) -> None:
+    def add(self, result: Result) -> None:
         """Take a result into the next batch."""
         self._results.append(result)
         self._answered.set()
@@ -75,10 +74,10 @@ class Writer:
             finally:
                 self.settled([result.id for result in batch])
 
-    async def _write(self, batch: list[Any]) -> None:
+    async def _write(self, batch: list[Result]) -> None:
         """Write a batch; one that fails is halved down to the row that breaks it: parked."""
 
-        async def work(connection: Connection) -> list[Any]:
+        async def work(connection: Connection) -> list[Result]:
             ids = [result.id for result in batch]
             ours = await due.hold(
                 connection, self.verb.what, ids, lease=self.lease, jobs=self.verb.jobs(batch)
@@ -115,7 +114,7 @@ class Writer:
             self.tally.lost += len(late)
             await self._write_late(late)
 
-    async def _write_late(self, late: list[Any]) -> None:
+    async def _write_late(self, late: list[Result]) -> None:
         """Record what others have by now, where that matters; by itself, for it guards nothing."""
         verb = self.verb
         if not late or not isinstance(verb, Recorder):

@@ -17,11 +17,11 @@ from models.state import AttemptState, What
 from providers.base import ProviderError
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.ended import ABANDONED_AFTER
 from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -50,10 +50,7 @@ class CancelItem:
 class Stopped:
     """Whether the provider stopped it, and when to try again if not."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    item: CancelItem
     done: bool
     cost_micros: int = 0
     #: None hands the operation back to polling.
@@ -61,9 +58,13 @@ class Stopped:
     #: Whether this try is one of those that may fail.
     counts: bool = True
 
+    @property
+    def id(self) -> str:
+        return self.item.id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Verb[CancelItem, Stopped]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -88,8 +89,8 @@ class Cancel:
         )
         return [CancelItem(**row) for row in rows]
 
-    async def act(self, item: CancelItem, *, lease: str, pace: Pace) -> Stopped:
-        del lease, pace
+    async def act(self, item: CancelItem, hold: Hold) -> Stopped:
+        del hold
         try:
             upstream = self.engine.upstream(item.account)
         except NoCredentials:
@@ -98,10 +99,7 @@ class Cancel:
             wait = ELSEWHERE if item.elapsed < ABANDONED_AFTER else None
             return self._later(item, wait, counts=False)
         stopped = Stopped(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             done=True,
             cost_micros=round(item.estimate * upstream.provider.capabilities.cancelled_costs),
         )
@@ -122,18 +120,10 @@ class Cancel:
         return self._later(item, wait if item.faults + 1 < TRIES else None)
 
     def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:
-        return Stopped(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
-            done=False,
-            wait=wait,
-            counts=counts,
-        )
+        return Stopped(item=item, done=False, wait=wait, counts=counts)
 
     def jobs(self, results: Sequence[Stopped]) -> list[str]:
-        return [one.job for one in results if one.wait is None]
+        return [one.item.job for one in results if one.wait is None]
 
     async def write(self, connection: Connection, results: Sequence[Stopped]) -> None:
         done = {one.id: one.cost_micros for one in results if one.done}
@@ -157,7 +147,7 @@ class Cancel:
         await due.put(
             connection,
             What.POLL,
-            [due.Row(id=one.id, lane=one.account, tenant=one.tenant) for one in left],
+            [due.Row(id=one.id, lane=one.item.account, tenant=one.item.tenant) for one in left],
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:

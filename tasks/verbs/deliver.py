@@ -14,9 +14,9 @@ from models import due
 from models.database import Connection
 from models.state import DeliveryState, What
 from scheduler.claim import Claimed
-from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.verbs.verb import Hold, Verb
 from webhooks.schedule import LASTS, next_try
 from webhooks.send import Message, Outcome, TryResult, send
 
@@ -60,7 +60,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class Deliver(Verb[DeliverItem, Tried]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -80,8 +80,8 @@ class Deliver:
         )
         return [DeliverItem(**row) for row in rows]
 
-    async def act(self, item: DeliverItem, *, lease: str, pace: Pace) -> Tried:
-        del lease, pace
+    async def act(self, item: DeliverItem, hold: Hold) -> Tried:
+        del hold
         target = self.engine.vault.open_json(item.target)
         message = Message(
             delivery_id=item.id,

@@ -11,9 +11,9 @@ from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import What
 from scheduler.claim import Claimed
-from scheduler.pace import Pace
 from tasks.engine import Engine
 from tasks.outcomes.finish import end_with_what_there_is
+from tasks.verbs.verb import Hold, Verb
 
 EXPIRED = Failure(
     fault=Fault.TRANSIENT,
@@ -35,7 +35,7 @@ class Expiring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expire:
+class Expire(Verb[Expiring, Expiring]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -47,8 +47,8 @@ class Expire:
     async def load(self, claimed: Sequence[Claimed]) -> list[Expiring]:
         return [Expiring(id=row.id) for row in claimed]
 
-    async def act(self, item: Expiring, *, lease: str, pace: Pace) -> Expiring:
-        del lease, pace
+    async def act(self, item: Expiring, hold: Hold) -> Expiring:
+        del hold
         return item
 
     def jobs(self, results: Sequence[Expiring]) -> list[str]:

@@ -19,7 +19,6 @@ from models.state import FINAL_JOB_STATES, What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
@@ -28,6 +27,7 @@ from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
 from tasks.outcomes.unknown import end_by_policy, replace_absent
 from tasks.rebuild import ask_of, plan_of
 from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -71,13 +71,16 @@ class LookUpItem:
 class Looked:
     """What a look-up showed, when it did not find the operation."""
 
-    id: str
-    job: str
+    item: LookUpItem
     found: Found | None = None
     #: Seconds until the next look; None ends the looking.
     wait: float | None = None
     #: Looks in a row that found nothing and counted; None leaves their number as it is.
     negatives: int | None = 0
+
+    @property
+    def id(self) -> str:
+        return self.item.id
 
     @property
     def is_absent(self) -> bool:
@@ -86,7 +89,7 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookUpVerb:
+class LookUpVerb(Verb[LookUpItem, Looked]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -113,24 +116,24 @@ class LookUpVerb:
         )
         return [LookUpItem(**row) for row in rows]
 
-    async def act(self, item: LookUpItem, *, lease: str, pace: Pace) -> Looked | None:
+    async def act(self, item: LookUpItem, hold: Hold) -> Looked | None:
         """Ask the provider once; an operation that is found is recorded at once."""
-        del lease, pace
+        del hold
         try:
             upstream = self.engine.upstream(item.account)
         except NoCredentials:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
             wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
-            return Looked(id=item.id, job=item.job, wait=wait, negatives=None)
+            return Looked(item=item, wait=wait, negatives=None)
         if not can_be_asked(upstream.provider.capabilities.look_up):
-            return Looked(id=item.id, job=item.job)  # its callback did not come
+            return Looked(item=item)  # its callback did not come
         plan = plan_of(self.engine, item)
         ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
             found = await upstream.look_up(ask)
         except (ProviderError, TransportError) as error:
             log.warning("look_up.failed", attempt=item.id, error=str(error))
-            return Looked(id=item.id, job=item.job, wait=self._wait(item))
+            return Looked(item=item, wait=self._wait(item))
         if found.operation_id is not None:
             crash_point("look_up.found")
             log.info("look_up.found", attempt=item.id, operation=found.operation_id)
@@ -143,7 +146,7 @@ class LookUpVerb:
 
     def _missed(self, item: LookUpItem, found: Found) -> Looked:
         """What it means that nothing was found, by the times at which the look began."""
-        looked = Looked(id=item.id, job=item.job, found=found)
+        looked = Looked(item=item, found=found)
         if item.counts_in > 0:
             return replace(looked, wait=min(backoff_of(item), item.counts_in + 0.1))
         # Others may hold the credentials that it was sent with, or see the listing whole.
@@ -160,7 +163,7 @@ class LookUpVerb:
         return replace(looked, wait=None if is_enough else NEGATIVES_APART, negatives=negatives)
 
     def jobs(self, results: Sequence[Looked]) -> list[str]:
-        return [one.job for one in results if one.wait is None]
+        return [one.item.job for one in results if one.wait is None]
 
     async def write(self, connection: Connection, results: Sequence[Looked]) -> None:
         again = {one.id: one.wait for one in results if one.wait is not None}
@@ -187,9 +190,8 @@ class LookUpVerb:
             return
         alikes = list(one.found.look_alikes) if one.found else []
         if alikes:
-            await tell(
-                connection, "attempt.look_alikes", [(one.job, {"attempt": one.id, "ids": alikes})]
-            )
+            detail = {"attempt": one.id, "ids": alikes}
+            await tell(connection, "attempt.look_alikes", [(one.item.job, detail)])
         await end_by_policy(self.engine, connection, one.id)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:

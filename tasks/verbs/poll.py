@@ -30,11 +30,13 @@ from scheduler.intervals import (
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import settle, stop_operations
 from tasks.pump.gatherer import Gatherer
 from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
@@ -75,10 +77,7 @@ class PollItem:
 class Seen:
     """What one poll brought: an update, or a fault, and when to look again."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    item: PollItem
     wait: float
     percent: int = 0
     update: Update | None = None
@@ -95,6 +94,10 @@ class Seen:
     is_lost: bool = False
 
     @property
+    def id(self) -> str:
+        return self.item.id
+
+    @property
     def moves_job(self) -> bool:
         """Whether writing it may end the job, or make a due row of another kind for it."""
         return self.has_ended or self.is_abandoned or self.is_lost or self.is_stray
@@ -105,7 +108,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Poll:
+class Poll(Verb[PollItem, Seen]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -142,10 +145,9 @@ class Poll:
                 item.answered_ago = ago.get(item.account)
         return items
 
-    async def act(self, item: PollItem, *, lease: str, pace: Pace) -> Seen:
+    async def act(self, item: PollItem, hold: Hold) -> Seen:
         """One look at one operation; an error is an outcome too."""
-        del lease
-        seen = await self._looked(item, pace)
+        seen = await self._looked(item, hold.pace)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)
@@ -197,10 +199,7 @@ class Poll:
         else:
             percent = estimated_progress(elapsed=elapsed, typical=item.typical)
         return Seen(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             wait=wait,
             percent=percent,
             update=update,
@@ -227,10 +226,7 @@ class Poll:
         if is_denial and (is_gone or not item.is_wanted):
             pause = next_denied_look(denied_for=item.denied_for or 0.0, dice=random.random())
         return Seen(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             wait=max(fault.retry_after or 0.0, pause),
             fault=fault,
             faults=before + 1,
@@ -239,7 +235,7 @@ class Poll:
         )
 
     def jobs(self, results: Sequence[Seen]) -> list[str]:
-        return [seen.job for seen in results if seen.moves_job]
+        return [seen.item.job for seen in results if seen.moves_job]
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
         """All that was seen, in a handful of statements for the whole batch."""
@@ -255,13 +251,7 @@ class Poll:
             self.engine,
             connection,
             [
-                Ended(
-                    id=seen.id,
-                    job=seen.job,
-                    tenant=seen.tenant,
-                    account=seen.account,
-                    update=seen.update,
-                )
+                Ended(attempt=seen.item, update=seen.update)
                 for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
@@ -281,16 +271,16 @@ class Poll:
         await record_abandoned(connection, [row["id"] for row in await cursor.fetchall()])
 
     async def _stop(self, connection: Connection, strays: Sequence[Seen]) -> None:
-        rows = [
-            {
-                "id": seen.id,
-                "account": seen.account,
-                "tenant": seen.tenant,
-                "provider": self.engine.provider(seen.account).name,
-            }
+        operations = [
+            Operation(
+                id=seen.id,
+                tenant=seen.item.tenant,
+                account=seen.item.account,
+                provider=self.engine.provider(seen.item.account).name,
+            )
             for seen in strays
         ]
-        await stop_operations(connection, rows)
+        await stop_operations(connection, operations)
 
     async def _write_lost(self, connection: Connection, lost: Sequence[Seen]) -> None:
         """Their videos are given up; they stay accepted, since their money may be spent."""
@@ -298,8 +288,9 @@ class Poll:
             return
         log.error("poll.lost", attempts=[seen.id for seen in lost])
         await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
-        await tell(connection, "attempt.lost", [(seen.job, {"attempt": seen.id}) for seen in lost])
-        await settle(self.engine, connection, [seen.job for seen in lost])
+        told = [(seen.item.job, {"attempt": seen.id}) for seen in lost]
+        await tell(connection, "attempt.lost", told)
+        await settle(self.engine, connection, [job for job, _ in told])
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
@@ -369,7 +360,7 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
         connection,
         STRANGE,
         [
-            (seen.job, {"attempt": seen.id, "said": seen.fault.message})
+            (seen.item.job, {"attempt": seen.id, "said": seen.fault.message})
             for seen in faulty
             if seen.fault and seen.fault.code == STRANGE and seen.is_news
         ],

@@ -26,7 +26,6 @@ from providers.answers import UnknownStatus
 from providers.base import NotOffered, ProviderError, Video
 from scheduler.claim import Claimed
 from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
 from storage import parts
 from storage.base import (
     NotAVideo,
@@ -52,6 +51,7 @@ from tasks.outcomes.stored import (
     record_lost,
     record_stored,
 )
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ class StoreItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(Verb[StoreItem, Brought]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -140,9 +140,9 @@ class Store:
         )
         return [StoreItem(**row | {"state": OutputState(row["state"])}) for row in rows]
 
-    async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought | None:
+    async def act(self, item: StoreItem, hold: Hold) -> Brought | None:
         """Download, look into it, store it; whatever goes wrong is an outcome."""
-        del lease, pace
+        del hold
         if not item.is_wanted:
             return await self._swept(item)
         if item.account not in self.engine.accounts:

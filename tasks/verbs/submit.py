@@ -8,7 +8,7 @@ finds the attempt no longer planned, and a row found `sent` after its lease had 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Never
 from uuid import uuid4
 
 from models import due
@@ -51,6 +51,7 @@ from tasks.restore.clearance import NotCleared
 from tasks.restore.clearing import seconds_until_clear
 from tasks.restore.parked import look_for
 from tasks.upstream import NoCredentials, Prepared
+from tasks.verbs.verb import Hold, Verb
 from transport.base import NotSent, Unanswered
 from transport.deadline import Deadline
 
@@ -98,7 +99,7 @@ class SubmitItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
+class Submit(Verb[SubmitItem, Never]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -125,13 +126,13 @@ class Submit:
         )
         return [SubmitItem(**{**row, "state": AttemptState(row["state"])}) for row in rows]
 
-    async def act(self, item: SubmitItem, *, lease: str, pace: Pace) -> None:
+    async def act(self, item: SubmitItem, hold: Hold) -> None:
         """Send one attempt and record the outcome; everything is committed here."""
         if item.state is AttemptState.PLANNED and item.parked_ago is not None:
-            await look_for(self.engine, item, lease=lease)
+            await look_for(self.engine, item, lease=hold.lease)
             return
-        outcome = await self._held_back(item) or await self._send(item, lease, pace)
-        await record(self.engine, item, outcome, lease=lease)
+        outcome = await self._held_back(item) or await self._send(item, hold)
+        await record(self.engine, item, outcome, lease=hold.lease)
         if isinstance(outcome, Accepted):
             crash_point("submit.answer_committed")
 
@@ -143,7 +144,7 @@ class Submit:
             return Postponed(wait)
         return None
 
-    async def _send(self, item: SubmitItem, lease: str, pace: Pace) -> Outcome:
+    async def _send(self, item: SubmitItem, hold: Hold) -> Outcome:
         """Commit `sent`, then POST; every error is an outcome."""
         token = str(uuid4())
         try:
@@ -153,15 +154,15 @@ class Submit:
             fresh = Deadline(FRESH_ENOUGH * self.engine.settings.lease_seconds)
             begin_by = Deadline(fresh.seconds + TO_CONNECT)
             sending = self._sending(item, ask, prepared, begin_by, token=token)
-            if not await self._mark_sent(sending, lease):
+            if not await self._mark_sent(sending, hold.lease):
                 return NotOurs()
             crash_point("submit.sent_committed")
             if fresh.is_over:
                 return _put_off(item, "this worker was stopped for too long", token=token)
             accepted = await prepared.post(begin_by)
         except _NO_OPERATION as error:
-            return self._outcome_of(error, item, pace, token=token)
-        pace.went_well()
+            return self._outcome_of(error, item, hold.pace, token=token)
+        hold.pace.went_well()
         crash_point("submit.posted")
         return accepted
 
@@ -258,11 +259,11 @@ class Submit:
             pace.was_limited(failure.retry_after)
         return _put_off(item, failure.code, asked=failure.retry_after, token=token)
 
-    def jobs(self, results: Sequence[Any]) -> tuple[str, ...]:
+    def jobs(self, results: Sequence[Never]) -> tuple[str, ...]:
         del results
         return ()
 
-    async def write(self, connection: Connection, results: Sequence[Any]) -> None:
+    async def write(self, connection: Connection, results: Sequence[Never]) -> None:
         """Nothing: each answer was committed by itself."""
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
