@@ -15,6 +15,7 @@ from providers.base import Phase, Update, Video
 from providers.failures import without_echoes
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle
 
 #: An operation that nobody wants any more and that does not end is given up so long after it was
@@ -58,12 +59,10 @@ async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
     if not ids:
         return
     cursor = await connection.execute(
-        """
-        SELECT attempt.id, round(job.estimated_cost_micros * attempt.count / greatest(1, (
-                   SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint
-                   AS estimate
+        f"""
+        SELECT attempt.id, {SHARE_OF_ESTIMATE} AS estimate
         FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = ANY(%s)
-        """,
+        """,  # noqa: S608 - a constant
         (list(ids),),
     )
     costs = {row["id"]: row["estimate"] for row in await cursor.fetchall()}

@@ -28,6 +28,7 @@ from webhooks.events import EventType, render
 
 log = structlog.get_logger()
 
+CANCELLED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
 #: The kind of an event that tells of a webhook that could not be made.
 UNANNOUNCED = "webhook.unannounced"
 EVENT_TYPES = {
@@ -66,7 +67,7 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     await finish(engine, connection, JobState.FAILED, list(failures), failures=failures)
 
 
-async def end_with_what_there_is(
+async def end_with_stored_videos(
     engine: Engine, connection: Connection, failures: Mapping[str, Failure]
 ) -> None:
     """End jobs now: complete where a video is stored, though others are missing; else failed."""
@@ -100,7 +101,7 @@ async def finish(
     if not ids:
         return []
     await due.drop(connection, What.EXPIRE, ids)
-    await _release(connection, {id_: (failures or {}).get(id_) or _UNWANTED for id_ in ids})
+    await _release(connection, {id_: (failures or {}).get(id_) or CANCELLED for id_ in ids})
     if to is JobState.CANCELLED:
         await _forget_links(connection, ids)
     await _charge(connection, ids)
@@ -234,9 +235,6 @@ def _delivery(engine: Engine, to: JobState, row: Mapping[str, Any]) -> dict[str,
 def host_of(url: str) -> str:
     """Host and port: what one dead receiver may slow down."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-_UNWANTED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
 
 
 def _failure(error: Mapping[str, Any] | None) -> Failure:

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from models.database import Connection, DatabaseAway
-from scheduler.intervals import backoff
+from scheduler.intervals import Backoff
 from tasks.engine import Engine
 
 log = structlog.get_logger()
 
 #: Seconds for which an answer that was paid for is kept while PostgreSQL is unavailable.
 HOLD_ON = 600.0
+#: Between two commits that failed.
+BACKOFF = Backoff(base=0.5, ceiling=10.0)
 
 
 async def insist(
@@ -37,5 +39,5 @@ async def insist(
             if time.monotonic() > until:
                 raise
             log.error("attempt.answer_held", attempt=attempt, tries=tries)  # noqa: TRY400 - told, and tried again
-            await asyncio.sleep(backoff(tries=tries, base=0.5, ceiling=10, dice=random.random()))
+            await asyncio.sleep(BACKOFF.wait(tries, dice=random.random()))
             tries += 1

@@ -15,16 +15,16 @@ from models.locks import lock_whole_of
 from models.state import FINAL_JOB_STATES, AttemptState, What
 from providers.base import LookUp, can_be_asked
 from providers.registry import PROVIDERS
-from scheduler.intervals import backoff
+from scheduler.intervals import Backoff
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
 
 log = structlog.get_logger()
 
-#: The first look-up comes so soon after the answer was lost, in seconds.
+#: Seconds from the lost answer to the first look-up.
 FIRST_LOOK = 1.0
-#: First and longest wait before the next attempt, which may be the next to be paid, in seconds.
-RETRY_BASE, RETRY_CEILING = 1.0, 60.0
+#: Before the next attempt, which may be paid for as well.
+BACKOFF = Backoff(base=1.0, ceiling=60.0)
 #: Attempts of one job that may be planned one after another, whatever its policy.
 MOST_ATTEMPTS = 5
 
@@ -151,9 +151,7 @@ async def plan_another(engine: Engine, connection: Connection, row: dict[str, An
         await fail_outputs(connection, {row["id"]: TOO_MANY}, of="attempt")
         await settle(engine, connection, [row["job"]])
         return
-    wait = backoff(
-        tries=row["attempts"], base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-    )
+    wait = BACKOFF.wait(row["attempts"], dice=random.random())
     new = new_id("att")
     await connection.execute(
         """

@@ -24,6 +24,7 @@ from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle as settle_jobs
 from tasks.outcomes.unknown import MOST_ATTEMPTS
 from tasks.rebuild import Sendable, ask_of, plan_of
@@ -174,17 +175,15 @@ async def _release_held(engine: Engine, item: ParkedItem, lease: str) -> None:
 async def parked(connection: Connection) -> list[Parked]:
     """Every parked attempt, the oldest first."""
     cursor = await connection.execute(
-        """
+        f"""
         SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
                attempt.created_at, attempt.parked_at, attempt.parked_looks AS looks,
-               (job.estimated_cost_micros * attempt.count
-                / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id)))::bigint
-                   AS at_risk_micros,
+               {SHARE_OF_ESTIMATE} AS at_risk_micros,
                EXISTS (SELECT 1 FROM due WHERE due.what = 'submit' AND due.id = attempt.id
                        AND due.at < now() + interval '1 day') AS is_looked_up
         FROM attempt JOIN job ON job.id = attempt.job
         WHERE attempt.state = 'planned' AND attempt.parked_at IS NOT NULL ORDER BY attempt.id
-        """
+        """  # noqa: S608 - a constant
     )
     return [Parked(**row) for row in await cursor.fetchall()]
 

@@ -16,10 +16,11 @@ from models.failure import Fault
 from models.state import AttemptState, What
 from providers.base import ProviderError
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.ended import ABANDONED_AFTER
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
@@ -28,7 +29,8 @@ log = structlog.get_logger()
 
 #: Tries before the operation is left to run out, and is polled for what it costs.
 TRIES = 6
-RETRY_BASE, RETRY_CEILING = 2.0, 60.0
+#: Between two tries.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +77,13 @@ class Cancel(Verb[CancelItem, Stopped]):
 
     async def load(self, claimed: Sequence[Claimed]) -> list[CancelItem]:
         rows = await self.engine.database.fetch(
-            """
+            f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
-                   round(job.estimated_cost_micros * attempt.count / asked.videos)::bigint
-                       AS estimate, attempt.cancel_faults AS faults,
+                   {SHARE_OF_ESTIMATE} AS estimate, attempt.cancel_faults AS faults,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed
-            FROM attempt JOIN job ON job.id = attempt.job, LATERAL (
-                SELECT greatest(count(*), 1)::numeric AS videos
-                FROM output WHERE output.job = job.id) AS asked
+            FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
-            """,
+            """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )
         return [CancelItem(**row) for row in rows]
@@ -96,7 +95,7 @@ class Cancel(Verb[CancelItem, Stopped]):
         except NoCredentials:
             log.warning("cancel.no_credentials", attempt=item.id, account=item.account)
             # An account that is gone for good leaves it to polling, which gives it up.
-            wait = ELSEWHERE if item.elapsed < ABANDONED_AFTER else None
+            wait = NO_CREDENTIALS_WAIT if item.elapsed < ABANDONED_AFTER else None
             return self._later(item, wait, counts=False)
         stopped = Stopped(
             item=item,
@@ -114,9 +113,7 @@ class Cancel(Verb[CancelItem, Stopped]):
 
     def _failed(self, item: CancelItem, reason: str) -> Stopped:
         log.warning("cancel.failed", attempt=item.id, error=reason, tries=item.faults + 1)
-        wait = backoff(
-            tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-        )
+        wait = BACKOFF.wait(item.faults, dice=random.random())
         return self._later(item, wait if item.faults + 1 < TRIES else None)
 
     def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:

@@ -12,7 +12,7 @@ from models.failure import Failure, Fault
 from models.state import What
 from scheduler.claim import Claimed
 from tasks.engine import Engine
-from tasks.outcomes.finish import end_with_what_there_is
+from tasks.outcomes.finish import end_with_stored_videos
 from tasks.verbs.verb import Hold, Verb
 
 EXPIRED = Failure(
@@ -69,7 +69,7 @@ class Expire(Verb[Expiring, Expiring]):
         over = {row["id"]: EXPIRED for row in jobs if row["is_over"]}
         late = {row["id"]: NOT_STARTED for row in jobs if row["is_late"] and not row["is_over"]}
         failures = over | late
-        await end_with_what_there_is(self.engine, connection, failures)
+        await end_with_stored_videos(self.engine, connection, failures)
         await due.drop(connection, self.what, list(failures))
         early = {row["id"]: row["remaining"] for row in jobs if row["id"] not in failures}
         await due.put_back(connection, self.what, list(early), after=list(early.values()))

@@ -18,7 +18,7 @@ from models.database import Connection
 from models.state import FINAL_JOB_STATES, What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
@@ -32,8 +32,8 @@ from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: First and longest wait between two look-ups, in seconds.
-RETRY_BASE, RETRY_CEILING = 2.0, 60.0
+#: Between two look-ups.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
 #: A look-up that brings no answer for so long leaves the attempt to its policy, in seconds.
 GIVE_UP_AFTER = 3600.0
 #: Whole looks in a row that must find nothing, and how far apart they are at least, in seconds.
@@ -123,7 +123,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
             upstream = self.engine.upstream(item.account)
         except NoCredentials:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
-            wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
+            wait = NO_CREDENTIALS_WAIT if item.sent_ago < ABANDONED_AFTER else None
             return Looked(item=item, wait=wait, negatives=None)
         if not can_be_asked(upstream.provider.capabilities.look_up):
             return Looked(item=item)  # its callback did not come
@@ -209,4 +209,4 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
 
 def backoff_of(item: LookUpItem) -> float:
     """Seconds before the next look-up of an attempt."""
-    return backoff(tries=item.tries, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random())
+    return BACKOFF.wait(item.tries, dice=random.random())

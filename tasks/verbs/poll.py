@@ -22,7 +22,7 @@ from providers.base import ProviderError, Update
 from scheduler.claim import Claimed
 from scheduler.intervals import (
     LOST_AFTER,
-    backoff,
+    Backoff,
     estimated_progress,
     next_denied_look,
     next_poll,
@@ -43,8 +43,8 @@ log = structlog.get_logger()
 
 #: The code of a look, and the kind of an event, that tells of a status no document has.
 STRANGE = "status.undocumented"
-#: First and longest wait after a poll that brought no readable answer, in seconds.
-FAULT_BASE, FAULT_CEILING = 2.0, 60.0
+#: After a poll without a usable response.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 
 # Neither is frozen: a frozen value takes three times as long to make, and each poll makes both.
@@ -211,7 +211,7 @@ class Poll(Verb[PollItem, Seen]):
         last = item.last_fault or {}
         is_denial = fault.fault is Fault.GONE
         before = item.poll_faults if (last.get("fault") == Fault.GONE) is is_denial else 0
-        pause = backoff(tries=before, base=FAULT_BASE, ceiling=FAULT_CEILING, dice=random.random())
+        pause = BACKOFF.wait(before, dice=random.random())
         is_gone = (
             is_denial
             and item.is_wanted

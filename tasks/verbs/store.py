@@ -25,7 +25,7 @@ from models.vault import VaultError
 from providers.answers import UnknownStatus
 from providers.base import NotOffered, ProviderError, Video
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from storage import parts
 from storage.base import (
     NotAVideo,
@@ -56,21 +56,22 @@ from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: First and longest wait after a failed download, in seconds. How often it may fail is not counted:
-#: the link's end, the job's deadline or an operator's patience ends it.
-RETRY_BASE, RETRY_CEILING = 2.0, 300.0
-#: The longest wait where the whole of something came that is no video: it may be large.
-NO_VIDEO_CEILING = 1800.0
-#: Seconds for which a link lives whose vendor doesn't say.
+#: After a failed download. Its retries are not counted: the link's expiry, the job's deadline or
+#: `RECOVERY_LASTS` ends them.
+BACKOFF = Backoff(base=2.0, ceiling=300.0)
+#: After a complete download that is not a video: it may be large.
+NO_VIDEO_BACKOFF = Backoff(base=2.0, ceiling=1800.0)
+#: Lifetime of a link in seconds, where the vendor does not state one.
 LINK_LIVES = 24 * 3600.0
-#: Seconds for which a video is tried that an operator asked for after its job had ended.
+#: Seconds for which a video is retried that an operator asked for after its job had ended.
 RECOVERY_LASTS = 24 * 3600.0
-#: Seconds in which all the work on one video must be done: by its link, by a fresh one, and put.
+#: Timeout of all the work on one video, in seconds: two downloads (by the known link, then by a
+#: fresh one) and the put.
 WORK_TIMEOUT = 2 * DOWNLOAD_TIMEOUT + 1800.0
-#: Seconds that a put under way is waited for when its worker is to leave it.
+#: Seconds to wait for a put in progress when its worker must stop.
 PUT_PATIENCE = 20.0
-#: A download that was cut off has got on if it brought so many bytes: it goes on at once.
-GOT_ON = 256 * 2**10
+#: Bytes that a download which was cut off must have received to be resumed at once.
+PROGRESS_BYTES = 256 * 2**10
 
 _PROVIDER_TROUBLE = (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered)
 
@@ -151,7 +152,7 @@ class Store(Verb[StoreItem, Brought]):
                 id=item.id,
                 job=item.job,
                 failure=_NO_CREDENTIALS,
-                wait=None if item.is_asked_in_vain else ELSEWHERE,
+                wait=None if item.is_asked_in_vain else NO_CREDENTIALS_WAIT,
                 counts=False,
             )
         fresh: Video | None = None
@@ -207,7 +208,7 @@ class Store(Verb[StoreItem, Brought]):
             brought = await self._downloaded(item, video, scratch, part)
         except (Truncated, TransportError) as error:
             now = await asyncio.to_thread(parts.find, scratch, item.id)
-            if now and now.bytes - (part.bytes if part else 0) >= GOT_ON:
+            if now and now.bytes - (part.bytes if part else 0) >= PROGRESS_BYTES:
                 raise _Cut(str(error)) from error
             raise
         await asyncio.to_thread(parts.drop, scratch, item.id)
@@ -283,13 +284,15 @@ class Store(Verb[StoreItem, Brought]):
             await self.engine.storage.delete(key)
         except StorageError as error:
             log.warning("store.not_swept", output=item.id, error=str(error))
-            return Brought(id=item.id, job=item.job, wait=_wait(item.faults))
+            return Brought(
+                id=item.id, job=item.job, wait=BACKOFF.wait(item.faults, dice=random.random())
+            )
         await asyncio.to_thread(parts.drop, _scratch(self.engine), item.id)
         return Brought(id=item.id, job=item.job, is_swept=True)
 
     async def _failed(self, item: StoreItem, error: Exception, fresh: Video | None) -> Brought:
         """Try again later, until the link is dead for good; our own trouble costs only time."""
-        code, counts, ceiling = "result_unavailable", True, RETRY_CEILING
+        code, counts, backoff = "result_unavailable", True, BACKOFF
         match error:
             case TooBig():
                 failure = Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error))
@@ -298,7 +301,7 @@ class Store(Verb[StoreItem, Brought]):
                 code, counts = "storage_unavailable", False
                 log.error("store.no_room", output=item.id, error=str(error))
             case NotAVideo():
-                code, ceiling = "video_not_stored", NO_VIDEO_CEILING
+                code, backoff = "video_not_stored", NO_VIDEO_BACKOFF
             case StorageError():
                 code = "video_not_stored"
             case _Cut():
@@ -306,12 +309,12 @@ class Store(Verb[StoreItem, Brought]):
         message = str(error) or "the provider's link is dead"
         log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
         is_dead = self._has_outlived_its_link(item) and isinstance(error, NoFreshLink)
-        tries = 0 if isinstance(error, _Cut) else item.faults
+        wait = backoff.wait(0 if isinstance(error, _Cut) else item.faults, dice=random.random())
         return Brought(
             id=item.id,
             job=item.job,
             failure=Failure(fault=Fault.TRANSIENT, code=code, message=message),
-            wait=None if is_dead or item.is_asked_in_vain else _wait(tries, ceiling=ceiling),
+            wait=None if is_dead or item.is_asked_in_vain else wait,
             counts=counts,
             fresh=await self._sealed(fresh) if fresh else None,
         )
@@ -349,10 +352,6 @@ class Store(Verb[StoreItem, Brought]):
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Nothing: the video is paid for, and wanted until its job's deadline."""
-
-
-def _wait(faults: int, *, ceiling: float = RETRY_CEILING) -> float:
-    return backoff(tries=faults, base=RETRY_BASE, ceiling=ceiling, dice=random.random())
 
 
 def _scratch(engine: Engine) -> Path:

@@ -20,7 +20,7 @@ from models.locks import lock_jobs
 from models.state import AttemptState, JobState, What
 from providers.base import Accepted, Ask, ProviderError
 from scheduler.claim import Claimed
-from scheduler.intervals import backoff
+from scheduler.intervals import Backoff
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
@@ -55,8 +55,8 @@ from tasks.verbs.verb import Hold, Verb
 from transport.base import NotSent, Unanswered
 from transport.deadline import Deadline
 
-#: First and longest wait before an attempt that provably reached nobody is sent, in seconds.
-RETRY_BASE, RETRY_CEILING = 1.0, 60.0
+#: Before an attempt is retried whose POST provably reached nobody.
+BACKOFF = Backoff(base=1.0, ceiling=60.0)
 #: A worker that was stopped for this share of its lease does not begin a POST any more.
 FRESH_ENOUGH = 0.5
 #: Seconds in which the POST's connection must stand after that.
@@ -278,7 +278,5 @@ def _left_by_its_worker(item: SubmitItem) -> Outcome:
 
 def _put_off(item: SubmitItem, reason: str, *, token: str, asked: float | None = None) -> PutOff:
     """Try again later; `asked` is the provider's Retry-After, in seconds."""
-    wait = backoff(
-        tries=item.rejections, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-    )
+    wait = BACKOFF.wait(item.rejections, dice=random.random())
     return PutOff(reason, wait=max(asked or 0.0, wait), token=token)
