@@ -34,7 +34,7 @@ class Engine:
     exact: Client
     #: For the many, to addresses that an operator configured.
     fast: Client
-    #: For every request that a user can aim.
+    #: For requests to addresses that a user can choose.
     guarded: Client
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
     clearance: Clearance = field(default_factory=Clearance)

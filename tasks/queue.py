@@ -1,4 +1,4 @@
-"""The Celery app: queues, task names and settings; whoever imports a task has the right broker."""
+"""The Celery app: queues, task names and settings; importing a task configures its broker."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def queue_of(what: What, lane: str | None) -> Queue:
 #: Seconds that publishing may take: a broker that hangs must not hang us.
 BROKER_TIMEOUT = 5.0
 #: Seconds between two heartbeats of a worker and RabbitMQ. A half-open connection is noticed after
-#: two of them; Celery's own 120 s leave messages that nobody takes for minutes.
+#: two of them; Celery's own 120 s leave messages unconsumed for minutes.
 BROKER_HEARTBEAT = 10.0
 #: Seconds after which Redis or Valkey delivers again what was not acknowledged, because its worker
 #: died. Longer than an intake takes (`tasks.enqueue`), and everything else is acknowledged when it
@@ -94,7 +94,7 @@ def _transport_options(broker: str) -> dict[str, Any]:
     if not broker.startswith("redis"):
         return {"confirm_publish": True}
     return {
-        # Without these a half-open connection hangs a publisher for ever.
+        # Without these a half-open connection hangs a publisher indefinitely.
         "socket_timeout": 30.0,
         "socket_connect_timeout": BROKER_TIMEOUT,
         "socket_keepalive": True,

@@ -18,15 +18,15 @@ from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle
 
-#: An operation that nobody wants any more and that does not end is given up so long after it was
-#: accepted, in seconds. Ours: the longest time for which a vendor says to keep one is two days
+#: Seconds after acceptance at which an unwanted operation that does not end is abandoned. Our
+#: choice: the longest that a vendor documents to keep one is two days
 #: (ai.google.dev/gemini-api/docs/video).
 ABANDONED_AFTER = 48 * 3600.0
 
 ABANDONED = Failure(
     fault=Fault.UNKNOWN,
     code="operation_abandoned",
-    message="the operation, which was no longer wanted, did not end: its cost is an estimate",
+    message="the operation was no longer wanted and did not end; its cost is an estimate",
 )
 NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
 
@@ -52,7 +52,7 @@ async def record_ended(engine: Engine, connection: Connection, ended: Sequence[E
 
 
 async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
-    """Stop looking at operations that nobody wants and that never end. Repeatable.
+    """Stop polling unwanted operations that do not end. Repeatable.
 
     They may have run and been paid for, so each costs its share of the job's estimate.
     """
@@ -100,7 +100,7 @@ async def _record(
 
 
 async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> dict[str, Failure]:
-    """Vendors quote prompts in their errors; ours must not."""
+    """The failures without the prompts that vendors quote in their errors."""
     cursor = await connection.execute(
         "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.attempt.job for one in ended],)
     )
@@ -114,7 +114,7 @@ async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> di
 
 
 async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
-    """The videos of jobs that still want them; one that is missing has failed."""
+    """Record the videos of jobs that have not ended; a missing video has failed."""
     live = await _lock_live(connection, sorted({one.attempt.job for one in ended}))
     wanted = {one.attempt.id: one.attempt for one in ended if one.attempt.job in live}
     cursor = await connection.execute(
@@ -170,7 +170,7 @@ async def _write_sources(
 
 
 def source_of(video: Video) -> dict[str, Any]:
-    """Where a video is to be had, as JSON: its link, the next poll's answer, or its bytes."""
+    """The source of a video, as JSON: its link, the next poll's answer, or its bytes."""
     if video.url is not None:
         return {"url": video.url}
     if video.content is not None and not video.only_here:
@@ -179,7 +179,7 @@ def source_of(video: Video) -> dict[str, Any]:
 
 
 def video_from(source: Mapping[str, Any]) -> Video | None:
-    """The video that a sealed source tells of; None when it must be polled for."""
+    """The video of a source; None when it must be polled for."""
     if "url" in source:
         return Video(url=source["url"])
     return Video(content=b64decode(source["content"])) if "content" in source else None

@@ -1,6 +1,6 @@
-"""Evidence that comes late: operations of attempts that were thought to have none, or another one.
+"""Late evidence: operations of attempts that were thought to have none, or another one.
 
-An operation id says that money was spent, whoever brings it: the POST's answer, a look-up, a
+An operation id says that money was spent, from whichever source: the POST's answer, a look-up, a
 callback or the operator. It is never dropped.
 """
 

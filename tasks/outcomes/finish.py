@@ -38,7 +38,7 @@ EVENT_TYPES = {
 }
 
 
-#: Seconds after a lost lease within which whoever had it has left the work off.
+#: Seconds after a lost lease within which its former holder has stopped working.
 LEAVES_WITHIN = 60.0
 
 
@@ -46,7 +46,7 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     """Give every job whose outputs are all final its own final state; leave the others."""
     if not jobs:
         return
-    # Two outputs of one job may end at once: whoever locks the job second sees both.
+    # Two outputs of one job may end at once: the second to lock the job sees both.
     await lock_jobs(connection, jobs)
     cursor = await connection.execute(
         """
@@ -110,7 +110,7 @@ async def finish(
 
 
 async def _release(connection: Connection, failures: Mapping[str, Failure]) -> None:
-    """Nothing of these jobs is wanted any more: give up outputs, release or stop attempts."""
+    """Give up the outputs of ended jobs, and release or stop their attempts."""
     cursor = await connection.execute(
         """
         SELECT attempt.id, attempt.state, attempt.provider, attempt.account, job.tenant,
@@ -129,12 +129,12 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
         connection, [one for state, one in attempts if state == AttemptState.ACCEPTED]
     )
     outputs = await fail_outputs(connection, failures, of="job")
-    # A download may be under way: the row stays, and makes sure that nothing of it does.
+    # A download may be in progress: the row stays, to delete what it stores.
     await due.postpone(connection, What.STORE, outputs, seconds=LEAVES_WITHIN)
 
 
 async def _forget_links(connection: Connection, jobs: Sequence[str]) -> None:
-    """What its owner does not want is never brought in; of other failed videos links are kept."""
+    """Delete the links of cancelled jobs: their videos are never recovered."""
     await connection.execute(
         "UPDATE output SET source = NULL, source_at = NULL WHERE job = ANY(%s) "
         "AND source IS NOT NULL",
@@ -162,7 +162,7 @@ async def stop_operations(connection: Connection, operations: Sequence[Operation
 
 
 async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
-    """The caller pays for the videos that were stored, at the price that was told."""
+    """Charge for the videos that were stored, at the estimated price."""
     await connection.execute(
         """
         UPDATE job SET cost_micros = round(job.estimated_cost_micros * made.share)

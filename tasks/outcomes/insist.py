@@ -1,4 +1,4 @@
-"""Commits what came of a paid request, also through an outage of PostgreSQL."""
+"""Commits the outcome of a paid request, also through an outage of PostgreSQL."""
 
 import asyncio
 import random

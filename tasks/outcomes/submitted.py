@@ -60,7 +60,7 @@ class Uncleared:
 
 @dataclass(frozen=True, slots=True)
 class NotOurs:
-    """The attempt is no longer there to be sent: its plan or its job has gone."""
+    """The attempt is no longer there to be sent: it has moved on, or its job has ended."""
 
 
 Outcome: TypeAlias = (

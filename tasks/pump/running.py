@@ -1,16 +1,4 @@
-"""A job's life, top to bottom: what is done with it, in order of time, and by which verb.
-
-    intake    one transaction: the job, its attempts, its outputs, and what is due first
-    submit    commit `sent`, POST once, commit the answer     pending → submitting → processing
-    look_up   an answer was lost: find the operation, or give it up
-    poll      look until it ends                              processing → storing
-    store     bring the video home                            storing → complete
-    deliver   tell whoever asked
-    cancel    stop upstream what nobody wants
-    expire    end what has run out of time
-
-Each verb is one class in `tasks.verbs`; the pump runs them all the same way.
-"""
+"""The pumps of this process: one for each kind and lane that is claiming, on the process's loop."""
 
 import asyncio
 import multiprocessing
@@ -41,19 +29,19 @@ log = structlog.get_logger()
 #: Set when the process is asked to stop: made at import, so that prefork children share it.
 stopping = multiprocessing.Event()
 
-#: Pumps of this process's loop; touched on that loop only.
+#: The pumps of this process's loop; used on that loop only.
 _running: dict[tuple[What, str | None], list[Pump]] = {}
 
-#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds; where
-#: its requests may take longer, as long as one of them.
+#: Seconds in which a pump must finish its work after it stopped claiming; where one request may
+#: take longer, the timeout of that request.
 GRACE = 120.0
-#: Longest that a pump claims videos to store, in seconds.
+#: Seconds for which a pump claims videos to store, at most.
 STORE_CLAIMS = DOWNLOAD_TIMEOUT
-#: POSTs that stay open until the video is made: they wait, and cost a pump next to nothing.
+#: Concurrent POSTs that stay open until the video is made: waiting costs a pump next to nothing.
 LONG_SUBMITS = 64
 
 
-#: Imported here, so that a worker that can't make one of them does not start.
+#: Each verb's class; a worker that can't import one of them does not start.
 VERBS: dict[What, Callable[..., AnyVerb]] = {
     declared.what: resolve_name(declared.verb) for declared in DECLARED
 }
@@ -67,7 +55,7 @@ def verb_for(what: What, engine: Engine, lane: str | None = None) -> AnyVerb:
 
 
 def times_of(what: What, engine: Engine, lane: str | None) -> tuple[float, float]:
-    """For how long a pump claims, and may then take to finish what it began, in seconds.
+    """Seconds for which a pump claims, and in which it must then finish its work.
 
     Where requests take minutes it claims for as long as one of them: when it has stopped and is
     finishing, one other takes over, so a lane never holds more than two slots of a process.

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 #: Rows of one claim and of one write-back.
 BATCH = 500
-#: Results wait at most this long for company before they are written, in seconds.
+#: Seconds that results wait for a larger batch, at most.
 FLUSH_AFTER = 0.1
 
 
@@ -48,7 +48,7 @@ class Writer:
     database: Database
     lease: str
     tally: Tally
-    #: How many results there may yet be: no batch waits for more.
+    #: How many results can still come: no batch waits for more.
     outstanding: Callable[[], int]
     #: Told of every batch that is through, written or not.
     settled: Callable[[list[str]], None]
@@ -61,7 +61,7 @@ class Writer:
         self._answered.set()
 
     async def run(self) -> None:
-        """Write what there is, and what comes, until cancelled; a batch under way is finished."""
+        """Write results as they come, until cancelled; a batch in progress is finished."""
         while True:
             self._answered.clear()
             if not self._results:
@@ -115,7 +115,7 @@ class Writer:
             await self._write_late(late)
 
     async def _write_late(self, late: list[Result]) -> None:
-        """Record what others have by now, where that matters; by itself, for it guards nothing."""
+        """Record results whose rows other workers hold by now, in a transaction of its own."""
         verb = self.verb
         if not late or not isinstance(verb, Recorder):
             return

@@ -1,4 +1,4 @@
-"""Cancel: stop an operation upstream that nobody wants any more.
+"""Cancel: stop an operation upstream whose job has ended without it.
 
 Running twice is harmless: a provider that already stopped it answers that it is gone.
 """
@@ -27,7 +27,7 @@ from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: Tries before the operation is left to run out, and is polled for what it costs.
+#: Tries before the operation is left running, and polled for its cost.
 TRIES = 6
 #: Between two tries.
 BACKOFF = Backoff(base=2.0, ceiling=60.0)
@@ -50,14 +50,14 @@ class CancelItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Whether the provider stopped it, and when to try again if not."""
+    """Whether the provider stopped the operation, and when to retry if not."""
 
     item: CancelItem
     done: bool
     cost_micros: int = 0
     #: None hands the operation back to polling.
     wait: float | None = None
-    #: Whether this try is one of those that may fail.
+    #: Whether this try counts against `TRIES`.
     counts: bool = True
 
     @property
@@ -127,7 +127,7 @@ class Cancel(Verb[CancelItem, Stopped]):
         again = {one.id: one.wait for one in results if one.wait is not None}
         left = [one for one in results if not one.done and one.wait is None]
         await advance_attempts(connection, AttemptState.CANCELLED, list(done), costs=done)
-        # One that is left to polling begins anew, should its job's end have it cancelled again.
+        # One that is left to polling gets all its tries again, should it be cancelled once more.
         await connection.execute(
             """
             UPDATE attempt
@@ -148,7 +148,7 @@ class Cancel(Verb[CancelItem, Stopped]):
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """What was accepted two days ago is left to polling, which gives it up."""
+        """Leave operations accepted two days ago to polling, which gives them up."""
         cursor = await connection.execute(
             """
             SELECT attempt.id, account, tenant FROM attempt JOIN job ON job.id = attempt.job

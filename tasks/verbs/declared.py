@@ -1,4 +1,4 @@
-"""Each verb's one declaration; tables of tasks, queues, classes and crash points derive from it.
+"""Each verb's one declaration, from which its task, queue, class and crash points derive.
 
 A verb's class is named, not imported: the API and the stack read these tables, and need neither
 the storage nor the clients that the verbs work with.

@@ -1,4 +1,4 @@
-"""Expire: end jobs whose deadline has passed, or that no provider took in time.
+"""Expire: end jobs whose deadline has passed, or that no provider accepted in time.
 
 Running twice is harmless: a final job does not move, and a row that came early is put back.
 """
@@ -23,13 +23,13 @@ EXPIRED = Failure(
 NOT_STARTED = Failure(
     fault=Fault.TRANSIENT,
     code="start_deadline_exceeded",
-    message="no provider accepted the job in the time that it had to start",
+    message="no provider accepted the job before its start deadline",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expiring:
-    """A job one of whose times may be over."""
+    """A job that may be past one of its deadlines."""
 
     id: str
 
@@ -55,7 +55,7 @@ class Expire(Verb[Expiring, Expiring]):
         return [one.id for one in results]
 
     async def write(self, connection: Connection, results: Sequence[Expiring]) -> None:
-        """What is over is decided here, by the database's clock and under the rows' locks."""
+        """End the jobs that are late by the database's clock, under the rows' locks."""
         cursor = await connection.execute(
             """
             SELECT id, deadline_at <= now() AS is_over,
@@ -75,4 +75,4 @@ class Expire(Verb[Expiring, Expiring]):
         await due.put_back(connection, self.what, list(early), after=list(early.values()))
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Nothing: a deadline must be kept, however late."""
+        """Nothing: a deadline is enforced, however late."""

@@ -1,8 +1,8 @@
 """Look up: find the operation of an attempt whose answer was lost, or prove that there is none.
 
-Only what carries the attempt's unique marker is adopted. Whether finding nothing proves anything is
-for the attempt's row to say, which its sender wrote: neither today's settings nor the time-outs of
-whoever looks count. Running twice is harmless: it reads, and an attempt leaves `unknown` once.
+Only an operation with the attempt's unique marker is adopted. The attempt's row, as its sender
+wrote it, decides whether finding nothing proves an absence: neither today's settings nor this
+worker's timeouts count. Running twice is harmless: it reads, and an attempt leaves `unknown` once.
 """
 
 import random
@@ -34,12 +34,13 @@ log = structlog.get_logger()
 
 #: Between two look-ups.
 BACKOFF = Backoff(base=2.0, ceiling=60.0)
-#: A look-up that brings no answer for so long leaves the attempt to its policy, in seconds.
+#: Seconds after the POST for which failing look-ups are retried; then the job's policy ends the
+#: attempt.
 GIVE_UP_AFTER = 3600.0
-#: Whole looks in a row that must find nothing, and how far apart they are at least, in seconds.
+#: Complete look-ups in a row that must find nothing, and the seconds between them, at least.
 NEGATIVES, NEGATIVES_APART = 2, 10.0
-#: Looks that find nothing and can prove nothing leave the attempt to its policy so long after an
-#: absence would count, in seconds.
+#: Seconds after an absence would count for which look-ups that prove nothing are repeated; then the
+#: job's policy ends the attempt.
 UNPROVEN_AFTER = 600.0
 
 
@@ -57,11 +58,11 @@ class LookUpItem:
     variation: int | None
     #: Seconds since its POST was sent.
     sent_ago: float
-    #: Seconds until a look that begins then counts when it finds nothing; negative: since then.
+    #: Seconds until a look-up that finds nothing counts; negative once it does.
     counts_in: float
     callback_base: str | None
     sent_as: bytes | None
-    #: Looks in a row that found nothing and counted, and seconds since the latest ended.
+    #: Look-ups in a row that found nothing and counted, and seconds since the latest ended.
     negatives: int
     negative_ago: float | None
     tries: int
@@ -69,13 +70,13 @@ class LookUpItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What a look-up showed, when it did not find the operation."""
+    """The result of a look-up that did not find the operation."""
 
     item: LookUpItem
     found: Found | None = None
-    #: Seconds until the next look; None ends the looking.
+    #: Seconds until the next look-up; None when there is none.
     wait: float | None = None
-    #: Looks in a row that found nothing and counted; None leaves their number as it is.
+    #: Look-ups in a row that found nothing and counted; None leaves their number as it is.
     negatives: int | None = 0
 
     @property
@@ -84,7 +85,7 @@ class Looked:
 
     @property
     def is_absent(self) -> bool:
-        """Whether it was looked for often enough to say that there is none."""
+        """Whether enough look-ups found nothing to prove that there is no operation."""
         return self.wait is None and (self.negatives or 0) >= NEGATIVES
 
 
@@ -126,7 +127,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
             wait = NO_CREDENTIALS_WAIT if item.sent_ago < ABANDONED_AFTER else None
             return Looked(item=item, wait=wait, negatives=None)
         if not can_be_asked(upstream.provider.capabilities.look_up):
-            return Looked(item=item)  # its callback did not come
+            return Looked(item=item)  # the callback did not come in time
         plan = plan_of(self.engine, item)
         ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
@@ -145,7 +146,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
         return backoff_of(item) if item.sent_ago < GIVE_UP_AFTER else None
 
     def _missed(self, item: LookUpItem, found: Found) -> Looked:
-        """What it means that nothing was found, by the times at which the look began."""
+        """The meaning of an empty result, by the times at which the look-up began."""
         looked = Looked(item=item, found=found)
         if item.counts_in > 0:
             return replace(looked, wait=min(backoff_of(item), item.counts_in + 0.1))
@@ -195,7 +196,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
         await end_by_policy(self.engine, connection, one.id)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Of jobs that have ended, what was sent two days ago is left to the operator."""
+        """Leave attempts of ended jobs to the operator two days after they were sent."""
         cursor = await connection.execute(
             """
             SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job

@@ -1,4 +1,4 @@
-"""Poll: look at running operations and write what was seen, hundreds at once.
+"""Poll: ask for the state of running operations, and write the results, hundreds at once.
 
 Running twice is harmless: a poll costs nothing, progress only grows, and a final answer moves an
 attempt only out of `accepted`.
@@ -41,7 +41,7 @@ from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
 
-#: The code of a look, and the kind of an event, that tells of a status no document has.
+#: The failure code of a poll, and the kind of event, for a status that no documentation has.
 STRANGE = "status.undocumented"
 #: After a poll without a usable response.
 BACKOFF = Backoff(base=2.0, ceiling=60.0)
@@ -62,35 +62,35 @@ class PollItem:
     poll_faults: int
     #: Seconds since its provider first denied it, with no update in between.
     denied_for: float | None
-    #: What its job was estimated to cost, in millionths of a US dollar.
+    #: Its job's estimated cost, in millionths of a US dollar.
     estimate: int
-    #: Whether a video that is still expected is to come of it.
+    #: Whether an expected video depends on it.
     is_wanted: bool
-    #: The fault and the code that the last look brought, if it brought no update.
+    #: Fault and code of the last poll, if it got no update.
     last_fault: dict[str, str] | None
-    #: Seconds since its account last told of any operation; read when denials go on for long.
+    #: Seconds since its account last reported on any operation; read when denials go on.
     answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What one poll brought: an update, or a fault, and when to look again."""
+    """The result of one poll: an update or a fault, and when to poll again."""
 
     item: PollItem
     wait: float
     percent: int = 0
     update: Update | None = None
     fault: Failure | None = None
-    #: Looks in a row that brought such a fault, this one included.
+    #: Polls in a row with this kind of fault, this one included.
     faults: int = 0
-    #: Whether it says something else than the look before.
+    #: Whether the result differs from the previous poll's.
     is_news: bool = True
-    #: Whether it is not looked at any more, although it has not ended.
+    #: Whether it is no longer polled, although it has not ended.
     is_abandoned: bool = False
-    #: Whether nobody wants it, and a cancel was held back while its provider denied it.
+    #: Whether it is unwanted, and its cancel was held back while its provider denied it.
     is_stray: bool = False
-    #: Whether its videos are given up, although it is still looked at, for what it costs.
+    #: Whether its videos are given up, although it is still polled, for its cost.
     is_lost: bool = False
 
     @property
@@ -146,7 +146,7 @@ class Poll(Verb[PollItem, Seen]):
         return items
 
     async def act(self, item: PollItem, hold: Hold) -> Seen:
-        """One look at one operation; an error is an outcome too."""
+        """Poll one operation; an error is a result too."""
         seen = await self._looked(item, hold.pace)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
@@ -170,7 +170,7 @@ class Poll(Verb[PollItem, Seen]):
         return self._seen(item, update) if update else self._faulty(item, _DENIED)
 
     async def _look(self, item: PollItem) -> Update | None:
-        """Alone, or with others in one call; who spoils a common answer is asked about alone."""
+        """Poll alone, or with others in one call; after an unreadable shared answer, alone."""
         upstream = self.engine.upstream(item.account)
         most = upstream.provider.capabilities.poll_many
         if most > 1:
@@ -178,7 +178,7 @@ class Poll(Verb[PollItem, Seen]):
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
-                pass  # somebody's answer can't be read: whose, the single question tells
+                pass  # one operation's answer can't be read: polling alone shows which
         return (await upstream.poll([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
@@ -207,7 +207,7 @@ class Poll(Verb[PollItem, Seen]):
         )
 
     def _faulty(self, item: PollItem, fault: Failure) -> Seen:
-        # Only denials in a row count: one after an outage is the first of its kind.
+        # Only denials in a row count: one after an outage is the first again.
         last = item.last_fault or {}
         is_denial = fault.fault is Fault.GONE
         before = item.poll_faults if (last.get("fault") == Fault.GONE) is is_denial else 0
@@ -238,7 +238,7 @@ class Poll(Verb[PollItem, Seen]):
         return [seen.item.job for seen in results if seen.moves_job]
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
-        """All that was seen, in a handful of statements for the whole batch."""
+        """Write the results in a handful of statements for the whole batch."""
         kept = [seen for seen in results if not seen.is_abandoned]
         running = [seen for seen in kept if seen.update and not seen.update.phase.is_final]
         faulty = [seen for seen in kept if seen.update is None]
@@ -258,7 +258,7 @@ class Poll(Verb[PollItem, Seen]):
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """What nobody wants is abandoned two days after it was accepted, as when it is polled."""
+        """Abandon unwanted operations two days after they were accepted, as a poll would."""
         cursor = await connection.execute(
             """
             SELECT id FROM attempt
@@ -283,7 +283,7 @@ class Poll(Verb[PollItem, Seen]):
         await stop_operations(connection, operations)
 
     async def _write_lost(self, connection: Connection, lost: Sequence[Seen]) -> None:
-        """Their videos are given up; they stay accepted, since their money may be spent."""
+        """Give up the videos of lost operations; they stay accepted: they may have to be paid."""
         if not lost:
             return
         log.error("poll.lost", attempts=[seen.id for seen in lost])
@@ -296,7 +296,7 @@ class Poll(Verb[PollItem, Seen]):
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
     """The hot path: attempts, jobs whose progress grew, and due rows, in one statement.
 
-    A job that somebody else has locked is passed over: the next look tells its progress.
+    A locked job is skipped: the next poll writes its progress.
     """
     if not running:
         return
@@ -332,7 +332,7 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
 
 
 async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
-    """Nothing was learned: look again later; what nobody documented is told as an event, once."""
+    """Schedule the next poll; record an undocumented status as an event, once."""
     if not faulty:
         return
     await connection.execute(
@@ -368,7 +368,7 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
 
 
 def _kind_of(fault: Failure | None) -> dict[str, str]:
-    """What is kept of a passing fault: not its words, in which vendors quote prompts."""
+    """The part of a fault that is stored: not its message, in which vendors quote prompts."""
     return {"fault": fault.fault, "code": fault.code} if fault else {}
 
 

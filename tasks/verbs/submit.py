@@ -1,8 +1,8 @@
 """Submit: pay for one attempt, once.
 
 The order is the promise. `sent` is committed alone just before the POST, the answer alone right
-after it; what may have been accepted is never sent again. Running twice is harmless: the second run
-finds the attempt no longer planned, and a row found `sent` after its lease had no answer.
+after it; an attempt that may have been accepted is never sent again. Running twice is harmless:
+the second run finds the attempt no longer planned; one that is still `sent` had no answer.
 """
 
 import random
@@ -57,13 +57,13 @@ from transport.deadline import Deadline
 
 #: Before an attempt is retried whose POST provably reached nobody.
 BACKOFF = Backoff(base=1.0, ceiling=60.0)
-#: A worker that was stopped for this share of its lease does not begin a POST any more.
+#: Share of its lease after which a worker that was suspended no longer begins a POST.
 FRESH_ENOUGH = 0.5
-#: Seconds in which the POST's connection must stand after that.
+#: Seconds after that in which the POST's connection must be established.
 TO_CONNECT = 10.0
 
 
-#: All that can keep a submit from bringing an operation.
+#: Errors that end a submit without an operation.
 _NO_OPERATION = (
     NoCredentials,
     PictureTrouble,
@@ -77,7 +77,7 @@ _NO_OPERATION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitItem:
-    """A planned attempt, or one that was sent and whose answer nobody recorded."""
+    """A planned attempt, or one that was sent and has no recorded answer."""
 
     id: str
     job: str
@@ -89,9 +89,9 @@ class SubmitItem:
     rejections: int
     plan: dict[str, Any]
     scene: bytes = field(repr=False)
-    #: Videos that earlier attempts of the job make.
+    #: Videos of the job that earlier attempts make.
     variation: int | None
-    #: Seconds until its POST has an answer or never gets one; None when it was not sent.
+    #: Seconds until its POST is answered or times out; None when it was not sent.
     answered_in: float | None
     #: Seconds since a restore parked it; None when it may be sent.
     parked_ago: float | None
@@ -187,7 +187,7 @@ class Submit(Verb[SubmitItem, Never]):
     def _sending(
         self, item: SubmitItem, ask: Ask, prepared: Prepared, begin_by: Deadline, *, token: str
     ) -> Sending:
-        """What the attempt's row will tell of the POST."""
+        """The facts about the POST that the attempt's row records."""
         request, upstream = prepared.request, prepared.upstream
         return Sending(
             attempt=item.id,
@@ -234,7 +234,7 @@ class Submit(Verb[SubmitItem, Never]):
         return is_marked
 
     def _outcome_of(self, error: Exception, item: SubmitItem, pace: Pace, *, token: str) -> Outcome:
-        """What an error on the way says of the POST."""
+        """The outcome that an error means."""
         match error:
             case NotCleared():
                 return Uncleared(token)
