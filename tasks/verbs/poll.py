@@ -30,11 +30,11 @@ from scheduler.intervals import (
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.gatherer import Gatherer
 from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import settle, stop_operations
-from tasks.pump.gatherer import Gatherer
 from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
