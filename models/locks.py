@@ -13,16 +13,16 @@ from collections.abc import Collection, Sequence
 from models.database import Connection
 from models.state import What
 
-#: Every due row that the things of these jobs may have; deliveries come into being with the end.
-DUE_OF_JOBS = """
+_OF_ATTEMPTS = ", ".join(f"'{what}'" for what in What if what.table == "attempt")
+#: Every due row that the things of these jobs may have; deliveries are created when jobs end.
+DUE_OF_JOBS = f"""
     SELECT 'expire' AS what, id FROM unnest(%(jobs)s::text[]) AS id
     UNION ALL
-    SELECT kind, attempt.id
-    FROM attempt, unnest(ARRAY['submit', 'poll', 'look_up', 'cancel']) AS kind
+    SELECT kind, attempt.id FROM attempt, unnest(ARRAY[{_OF_ATTEMPTS}]) AS kind
     WHERE attempt.job = ANY(%(jobs)s)
     UNION ALL
     SELECT 'store', id FROM output WHERE job = ANY(%(jobs)s)
-"""
+"""  # noqa: S608 - constants
 
 
 async def lock_jobs(connection: Connection, jobs: Collection[str]) -> None:
@@ -56,13 +56,12 @@ async def lock_whole_of(connection: Connection, attempts: Sequence[str]) -> None
 
 async def jobs_of(connection: Connection, what: What, ids: Sequence[str]) -> list[str]:
     """The jobs to which things belong that due rows of this kind name; a delivery needs none."""
-    if what is What.EXPIRE:
+    if what.table == "job":
         return list(ids)
-    if what is What.DELIVER:
+    if what.table == "delivery":
         return []
-    table = "output" if what is What.STORE else "attempt"
     cursor = await connection.execute(
-        f"SELECT DISTINCT job FROM {table} WHERE id = ANY(%s)",  # noqa: S608 - one of two constants
+        f"SELECT DISTINCT job FROM {what.table} WHERE id = ANY(%s)",  # noqa: S608 - one of two constants
         (list(ids),),
     )
     return [row["job"] for row in await cursor.fetchall()]

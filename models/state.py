@@ -1,6 +1,7 @@
 """The state machines, as data: which states there are and which may follow which."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class JobState(StrEnum):
@@ -101,6 +102,19 @@ class What(StrEnum):
     DELIVER = "deliver"
     #: id: a job, due at its deadline. Lane: "-".
     EXPIRE = "expire"
+
+    @property
+    def table(self) -> Literal["attempt", "output", "delivery", "job"]:
+        """The table of the rows that due rows of this kind name."""
+        match self:
+            case What.STORE:
+                return "output"
+            case What.DELIVER:
+                return "delivery"
+            case What.EXPIRE:
+                return "job"
+            case _:
+                return "attempt"
 
 
 #: Work of a kind is due on a lane; None is any lane. Workers may be told, and need not be.

@@ -1,10 +1,11 @@
 """When to look or try again: pure rules, with the clock and the dice as arguments."""
 
 import math
+from dataclasses import dataclass
 
-#: A worker without an account's credentials leaves its rows to others for so long, in seconds.
-ELSEWHERE = 30.0
-#: An operation that its provider denies counts as lost so much later at the soonest, in seconds.
+#: Seconds to postpone a row this worker has no credentials for, so another worker can claim it.
+NO_CREDENTIALS_WAIT = 30.0
+#: Seconds of denials, at least, after which an operation counts as lost.
 LOST_AFTER = 600.0
 #: First and longest wait between looks at a denied operation that nobody waits for, in seconds.
 DENIED_BASE, DENIED_CEILING = 600.0, 3600.0
@@ -37,10 +38,17 @@ def next_poll(
     return max(wait, asked or 0.0) * (1 + 0.2 * dice)
 
 
-def backoff(*, tries: int, base: float, ceiling: float, dice: float) -> float:
-    """Seconds before try number `tries` + 1: doubled each time, jittered over its upper half."""
-    wait = min(ceiling, base * 2.0 ** min(tries, 32))
-    return wait * (0.5 + 0.5 * dice)
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between retries that double each time; in seconds."""
+
+    base: float
+    ceiling: float
+
+    def wait(self, tries: int, *, dice: float) -> float:
+        """The wait before try `tries` + 1, jittered over its upper half by `dice` in 0..1."""
+        full = min(self.ceiling, self.base * 2.0 ** min(tries, 32))
+        return full * (0.5 + 0.5 * dice)
 
 
 def lost_after(*, typical: float, cost_micros: int) -> float:

@@ -8,6 +8,7 @@ from models.database import Connection, Database, DatabaseAway
 from models.state import What
 from providers.registry import PROVIDERS, accounts
 from settings import Settings
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.queue import queue_of
 
@@ -104,9 +105,7 @@ _IN_FLIGHT = f"""
 SELECT attempt.account, count(*) AS count,
        greatest(1, max(known.timeout + {ANSWER_MARGIN}
                        - extract(epoch FROM now() - attempt.sent_at)))::float8 AS seconds,
-       sum(job.estimated_cost_micros * attempt.count
-           / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id)))::bigint
-           AS at_risk_micros
+       sum({SHARE_OF_ESTIMATE})::bigint AS at_risk_micros
 FROM attempt JOIN job ON job.id = attempt.job
 JOIN due ON due.what = 'submit' AND due.id = attempt.id
 JOIN unnest(%(accounts)s::text[], %(timeouts)s::float8[]) AS known(account, timeout)

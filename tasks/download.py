@@ -1,7 +1,6 @@
 """Opens a provider's video: follows redirects, resumes partial downloads, gets fresh links."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from urllib.parse import urljoin
 from models.failure import Fault
 from providers.answers import Undocumented
 from providers.base import Call, NotOffered, Phase, ProviderError, Video
-from providers.exchange import converse, request_for
 from storage import parts
 from storage.parts import Origin, Part
 from storage.receive import announced_bytes
@@ -101,16 +99,16 @@ async def _follow_redirects(
     stack: AsyncExitStack, engine: Engine, account: str, video: Video, part: Part | None
 ) -> tuple[Stream, str]:
     """The response and its URL after redirects. Only the provider's own host gets our API key."""
-    provider, ours = engine.provider(account), engine.accounts[account]
+    upstream = engine.upstream(account)
     try:
-        call = provider.fetch(video)
+        call = upstream.download(video)
     except Undocumented as error:
         raise DeadLink(str(error)) from error
     if part is not None:
         call = replace(call, headers={**call.headers, **parts.range_headers(part)})
     for _ in range(MOST_REDIRECTS + 1):
         request = replace(
-            request_for(call, provider=provider, account=ours, now=time.time()),
+            upstream.request(call),
             timeout=DOWNLOAD_TIMEOUT,
             read_timeout=STALLED_AFTER,
             max_bytes=engine.settings.max_video_bytes + 1,
@@ -153,15 +151,8 @@ async def fresh_video(engine: Engine, account: str, operation_id: str, number: i
         ProviderError, UnknownStatus, TransportError: the poll failed; retry later.
     """
     none = "the provider's link no longer works, and the provider has no fresh one"
-    provider = engine.provider(account)
     try:
-        updates = await converse(
-            provider.poll([operation_id]),
-            provider=provider,
-            account=engine.accounts[account],
-            client=engine.fast,
-            now=time.time(),
-        )
+        updates = await engine.upstream(account).poll([operation_id])
     except NotOffered:
         raise NoFreshLink(none) from None
     except ProviderError as error:

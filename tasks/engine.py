@@ -12,6 +12,7 @@ from settings import Settings
 from storage.base import Storage
 from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
+from tasks.upstream import NoCredentials, Upstream
 from transport.base import Client
 from transport.exact import ExactClient
 from transport.fast import FastClient
@@ -33,7 +34,7 @@ class Engine:
     exact: Client
     #: For the many, to addresses that an operator configured.
     fast: Client
-    #: For every request that a user can aim.
+    #: For requests to addresses that a user can choose.
     guarded: Client
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
     clearance: Clearance = field(default_factory=Clearance)
@@ -54,6 +55,23 @@ class Engine:
             exact=ExactClient(),
             fast=FastClient.trusted(),
             guarded=FastClient.guarded(guard),
+        )
+
+    def upstream(self, account: str) -> Upstream:
+        """An account, ready to be asked.
+
+        Raises:
+            NoCredentials: this process has no credentials for it.
+        """
+        known = self.accounts.get(account)
+        if known is None:
+            raise NoCredentials(account)
+        return Upstream(
+            provider=PROVIDERS[known.provider],
+            account=known,
+            exact=self.exact,
+            fast=self.fast,
+            submit_timeout=self.submit_timeout(account),
         )
 
     def provider(self, account: str) -> Provider:

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from models.database import Connection
-from models.failure import Failure, Fault, RequestRefused, not_found
+from models.failure import RequestRefused, not_found
 from models.request import VideoRequest
 from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
 from tasks.engine import Engine
 from tasks.intake import Accepted, Caller, accept
-from tasks.outcomes.finish import finish
+from tasks.outcomes.finish import CANCELLED, finish
 from tasks.view import list_jobs, read_jobs
 
 Row = Mapping[str, Any]
@@ -20,8 +20,6 @@ STATES: Final[Mapping[str, tuple[JobState, ...]]] = {
     status: tuple(state for state in JobState if PUBLIC_STATUS[state] == status)
     for status in dict.fromkeys(PUBLIC_STATUS.values())
 }
-
-CANCELLED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
 
 
 async def submit(

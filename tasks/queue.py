@@ -1,6 +1,5 @@
-"""The Celery app: queues, task names and settings; whoever imports a task has the right broker."""
+"""The Celery app: queues, task names and settings; importing a task configures its broker."""
 
-from enum import StrEnum
 from typing import Any
 
 import kombu
@@ -10,35 +9,17 @@ from models.state import What
 from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
 from settings import Settings, current
-
-
-class Queue(StrEnum):
-    """Where messages wait; submit has slots of its own, so that no pump delays a fresh job."""
-
-    INTAKE = "intake"
-    SUBMIT = "submit"
-    #: Of synchronous providers, whose POST stays open until the video is made: minutes.
-    SUBMIT_LONG = "submit_long"
-    POLL = "poll"
-    STORE = "store"
-    DELIVER = "deliver"
-    CONTROL = "control"
-
+from tasks.queues import Queue
+from tasks.verbs.declared import DECLARED
 
 #: The task of each kind of due rows, and its usual queue.
 PUMPS: dict[What, tuple[str, Queue]] = {
-    What.SUBMIT: ("video.submit", Queue.SUBMIT),
-    What.POLL: ("video.poll", Queue.POLL),
-    What.LOOK_UP: ("video.look_up", Queue.CONTROL),
-    What.CANCEL: ("video.cancel", Queue.CONTROL),
-    What.STORE: ("video.store", Queue.STORE),
-    What.DELIVER: ("video.deliver", Queue.DELIVER),
-    What.EXPIRE: ("video.expire", Queue.CONTROL),
+    declared.what: (declared.task, declared.queue) for declared in DECLARED
 }
 
 
 def queue_of(what: What, lane: str | None) -> Queue:
-    """Where a hint for a kind and a lane waits: POSTs of minutes and of moments never mix."""
+    """The queue for a kind's and lane's hints: POSTs of minutes and of moments never mix."""
     # A submit's lane is an account, which has its provider's name.
     provider = PROVIDERS.get(lane or "")
     if what is What.SUBMIT and provider is not None and provider.capabilities.synchronous:
@@ -49,7 +30,7 @@ def queue_of(what: What, lane: str | None) -> Queue:
 #: Seconds that publishing may take: a broker that hangs must not hang us.
 BROKER_TIMEOUT = 5.0
 #: Seconds between two heartbeats of a worker and RabbitMQ. A half-open connection is noticed after
-#: two of them; Celery's own 120 s leave messages that nobody takes for minutes.
+#: two of them; Celery's own 120 s leave messages unconsumed for minutes.
 BROKER_HEARTBEAT = 10.0
 #: Seconds after which Redis or Valkey delivers again what was not acknowledged, because its worker
 #: died. Longer than an intake takes (`tasks.enqueue`), and everything else is acknowledged when it
@@ -113,7 +94,7 @@ def _transport_options(broker: str) -> dict[str, Any]:
     if not broker.startswith("redis"):
         return {"confirm_publish": True}
     return {
-        # Without these a half-open connection hangs a publisher for ever.
+        # Without these a half-open connection hangs a publisher indefinitely.
         "socket_timeout": 30.0,
         "socket_connect_timeout": BROKER_TIMEOUT,
         "socket_keepalive": True,

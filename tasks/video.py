@@ -3,6 +3,7 @@
 from typing import Any
 
 import structlog
+from celery import Task
 
 from models.database import Connection
 from models.snapshots import old_snapshots
@@ -18,6 +19,7 @@ from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
 from tasks.spacing import Spacing
 from tasks.upkeep.retention import PRUNE_BOUND, prune_once
+from tasks.verbs.declared import DECLARED, Declaration
 
 log = structlog.get_logger()
 
@@ -29,46 +31,19 @@ _LEARNING, _LOOKING_AROUND, _PRUNING = Spacing(15.0), Spacing(30.0), Spacing(60.
 _SKIPPED = "skipped: another run has just begun"
 
 
-@app.task(name="video.submit")
-def submit(lane: str) -> str:
-    """Send planned attempts. Twice is harmless: `sent` is committed before the POST."""
-    return pump(What.SUBMIT, lane)
+def _shell(declared: Declaration) -> "Task[[str | None], str]":
+    """The task of a verb: it runs a pump on a lane, or on all lanes of the kind."""
+
+    def run(lane: str | None = None) -> str:
+        return pump(declared.what, lane)
+
+    run.__name__ = run.__qualname__ = str(declared.what)
+    run.__doc__ = declared.doc
+    return app.task(name=declared.task)(run)
 
 
-@app.task(name="video.poll")
-def poll(lane: str) -> str:
-    """Look at running operations. Twice is harmless: rows are leased, and a poll costs nothing."""
-    return pump(What.POLL, lane)
-
-
-@app.task(name="video.look_up")
-def look_up(lane: str) -> str:
-    """Find operations whose POST had no answer. Twice is harmless: it only reads."""
-    return pump(What.LOOK_UP, lane)
-
-
-@app.task(name="video.store")
-def store(lane: str) -> str:
-    """Bring finished videos home. Twice is harmless: the object's key is the output's id."""
-    return pump(What.STORE, lane)
-
-
-@app.task(name="video.deliver")
-def deliver(lane: str | None = None) -> str:
-    """Deliver webhooks. Twice is harmless: receivers tell repeats by the event's id."""
-    return pump(What.DELIVER, lane)
-
-
-@app.task(name="video.cancel")
-def cancel(lane: str) -> str:
-    """Stop operations nobody wants. Twice is harmless: a stopped one is gone."""
-    return pump(What.CANCEL, lane)
-
-
-@app.task(name="video.expire")
-def expire(lane: str) -> str:
-    """End jobs past their deadline. Twice is harmless: a final job does not move."""
-    return pump(What.EXPIRE, lane)
+#: The tasks of the verbs, by kind.
+SHELLS = {declared.what: _shell(declared) for declared in DECLARED}
 
 
 @app.task(name="video.tick")

@@ -34,5 +34,10 @@ class Deadline:
         self._began = [(clock, clock()) for clock in clocks]
 
     @property
+    def left(self) -> float:
+        """Seconds left, by the clock that shows the fewest; negative once it is over."""
+        return self.seconds - max(clock() - began for clock, began in self._began)
+
+    @property
     def is_over(self) -> bool:
-        return max(clock() - began for clock, began in self._began) > self.seconds
+        return self.left < 0

@@ -1,1 +1,1 @@
-"""What came of an attempt or a job, and the one place that records each outcome."""
+"""The outcomes of attempts and jobs, and the one place that records each."""

@@ -1,107 +1,47 @@
 """An attempt that its provider took: its operation id is recorded as evidence."""
 
-import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
 
 import structlog
 
-from catalog.plan import Plan
 from models import due
 from models.advance import advance_jobs, tell
-from models.database import Connection, DatabaseAway
-from models.locks import lock_whole_of
+from models.database import Connection
 from models.state import JobState, What
-from providers.base import Accepted, Ask, Update
+from providers.base import Accepted
 from providers.registry import capabilities_of
 from scheduler.durations import expect
-from scheduler.intervals import backoff, first_poll
+from scheduler.intervals import first_poll
 from tasks.engine import Engine
+from tasks.outcomes.attempt import LockedAttempt, lock_attempt
 from tasks.outcomes.ended import Ended, record_ended
 from tasks.outcomes.evidence import is_same, owner_of, record_second, take_over, write_operation
 from tasks.outcomes.finish import stop_operations
+from tasks.outcomes.insist import insist
 
 log = structlog.get_logger()
 
-#: How long an answer that was paid for is held on to while PostgreSQL is away, in seconds.
-HOLD_ON = 600.0
-
-
-#: Stands for a picture that a look-up does not send: that there was one may tell where to look.
-_LEFT_OUT = "data:,"
-
-
-class Sendable(Protocol):
-    """What an attempt's request is rebuilt from."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def account(self) -> str: ...
-    @property
-    def marker(self) -> str: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def plan(self) -> dict[str, Any]: ...
-    @property
-    def scene(self) -> bytes: ...
-    @property
-    def variation(self) -> int | None: ...
-
-
-def plan_of(engine: Engine, item: Sendable) -> Plan:
-    """The plan of the attempt's job, whole again."""
-    return Plan.from_json({**item.plan, "scene": engine.vault.open_json(item.scene)})
-
-
-def ask_of(
-    engine: Engine,
-    item: Sendable,
-    plan: Plan,
-    *,
-    pictures: Mapping[str, str] | None = None,
-    callback_base: str | None = None,
-) -> Ask:
-    """The attempt's request; `pictures` are earlier jobs' frames, which a look-up needs not.
-
-    `callback_base` is the public root below which its callback address lies; without one it has
-    none. A look-up takes it from the attempt's row: what went out counts, not today's settings.
-    """
-    provider = engine.provider(item.account)
-    callback = f"{callback_base}/callbacks/{provider.name}/{item.marker}"
-    return plan.ask(
-        pictures=pictures or dict.fromkeys(plan.job_references, _LEFT_OUT),
-        attempt_id=item.id,
-        marker=item.marker,
-        variation=item.variation or 0,
-        callback_url=callback if callback_base else None,
-        count=item.count,
-    )
-
 
 async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> None:
-    """An operation id is evidence: recorded whatever the attempt is and its lease and job became.
+    """Record an operation id, whatever the state of its attempt, lease and job: it is evidence.
 
     Repeatable. An attempt that has another operation already keeps it, and the second one is
     recorded beside it.
     """
 
     async def work(connection: Connection) -> None:
-        row = await _locked(connection, attempt)
+        row = await lock_attempt(connection, attempt)
         if row is None:
             log.error("attempt.not_there", attempt=attempt, operation=accepted.operation_id)
             return
-        if is_same(row["operation_id"], accepted.operation_id):
+        if is_same(row.operation_id, accepted.operation_id):
             return
-        owner = await owner_of(connection, row["account"], accepted.operation_id)
+        owner = await owner_of(connection, row.account, accepted.operation_id)
         if owner is not None:
             log.error("attempt.operation_of_another", attempt=attempt, owner=owner)
             told = {"attempt": attempt, "owner": owner, "operation": accepted.operation_id}
-            await tell(connection, "attempt.operation_of_another", [(row["job"], told)])
-        elif row["operation_id"] is not None:
+            await tell(connection, "attempt.operation_of_another", [(row.job, told)])
+        elif row.operation_id is not None:
             second = await record_second(connection, row, accepted.operation_id)
             if second is not None:
                 await _use_up(engine, connection, second, accepted)
@@ -111,47 +51,32 @@ async def record_accepted(engine: Engine, attempt: str, accepted: Accepted) -> N
     await insist(engine, work, attempt)
 
 
-async def _locked(connection: Connection, attempt: str) -> dict[str, Any] | None:
-    """The attempt, with its job locked, which is before or after whoever ends or replaces it."""
-    await lock_whole_of(connection, [attempt])
-    cursor = await connection.execute(
-        """
-        SELECT attempt.*, job.tenant FROM attempt JOIN job ON job.id = attempt.job
-        WHERE attempt.id = %s FOR NO KEY UPDATE OF attempt
-        """,
-        (attempt,),
-    )
-    return await cursor.fetchone()
-
-
 async def _adopt(
-    engine: Engine, connection: Connection, row: Mapping[str, Any], accepted: Accepted
+    engine: Engine, connection: Connection, row: LockedAttempt, accepted: Accepted
 ) -> None:
     """Give an attempt its operation, and have it polled for the videos that are expected of it."""
-    attempt = row["id"]
+    attempt = row.id
     await due.drop(connection, What.SUBMIT, [attempt])
     await due.drop(connection, What.LOOK_UP, [attempt])
     await write_operation(connection, row, accepted.operation_id)
     await take_over(connection, row)
     if not await _is_wanted(connection, attempt):  # its job has ended, or another makes its videos
-        await tell(connection, "attempt.late", [(row["job"], {"attempt": attempt})])
+        await tell(connection, "attempt.late", [(row.job, {"attempt": attempt})])
         await _use_up(engine, connection, row, accepted)
         return
-    capabilities = capabilities_of(row["provider"])
+    capabilities = capabilities_of(row.provider)
     # Before the job moves: what its earlier attempts were estimated by stays.
-    learned = await expect(
-        connection, row["job"], route=row["route"], reported=capabilities.progress
-    )
+    learned = await expect(connection, row.job, route=row.route, reported=capabilities.progress)
     # A job of which nothing was sent, as far as was known, has not been submitted yet.
-    await advance_jobs(connection, JobState.SUBMITTING, [row["job"]])
-    await advance_jobs(connection, JobState.PROCESSING, [row["job"]])
+    await advance_jobs(connection, JobState.SUBMITTING, [row.job])
+    await advance_jobs(connection, JobState.PROCESSING, [row.job])
     if accepted.update is not None and accepted.update.phase.is_final:
-        await record_ended(engine, connection, [_ended(row, accepted.update)])
+        await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
         return
-    # Whoever hears of it may be without the account's credentials.
+    # This process may have no credentials for the account.
     floor = engine.settings.poll_floor_seconds or capabilities.poll_floor
     wait = first_poll(p10=learned, floor=floor, dice=random.random())
-    first = due.Row(id=attempt, lane=row["account"], tenant=row["tenant"], after=wait)
+    first = due.Row(id=attempt, lane=row.account, tenant=row.tenant, after=wait)
     await due.put(connection, What.POLL, [first])
 
 
@@ -162,45 +87,11 @@ async def _is_wanted(connection: Connection, attempt: str) -> bool:
     return await cursor.fetchone() is not None
 
 
-def _ended(row: Mapping[str, Any], update: Update) -> Ended:
-    return Ended(
-        id=row["id"],
-        job=row["job"],
-        tenant=row["tenant"],
-        account=row["account"],
-        update=update,
-    )
-
-
 async def _use_up(
-    engine: Engine, connection: Connection, row: Mapping[str, Any], accepted: Accepted
+    engine: Engine, connection: Connection, row: LockedAttempt, accepted: Accepted
 ) -> None:
-    """Nobody wants its videos any more: stop it, or learn what it costs."""
+    """Stop an operation whose videos are not wanted any more, or learn what it costs."""
     if accepted.update is not None and accepted.update.phase.is_final:
-        await record_ended(engine, connection, [_ended(row, accepted.update)])
+        await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
     else:
         await stop_operations(connection, [row])
-
-
-async def insist(
-    engine: Engine,
-    work: Callable[[Connection], Awaitable[None]],
-    attempt: str,
-    *,
-    seconds: float = HOLD_ON,
-) -> None:
-    """Commit what became of a paid request, however long PostgreSQL is away, within reason.
-
-    Raises:
-        DatabaseAway: it was away for longer than that.
-    """
-    until, tries = time.monotonic() + seconds, 0
-    while True:
-        try:
-            return await engine.database.run(work)
-        except DatabaseAway:
-            if time.monotonic() > until:
-                raise
-            log.error("attempt.answer_held", attempt=attempt, tries=tries)  # noqa: TRY400 - told, and tried again
-            await asyncio.sleep(backoff(tries=tries, base=0.5, ceiling=10, dice=random.random()))
-            tries += 1

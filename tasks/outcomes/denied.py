@@ -1,15 +1,15 @@
-"""Operations that their provider denies: when one is lost, and when only its edge is astray."""
+"""Operations that their provider denies: when one is lost, and when only its edge fails."""
 
 from collections.abc import Sequence
 
 from models.database import Database
 from scheduler.intervals import lost_after
 
-#: Looks in a row that must have been denials before an operation is lost.
+#: Denials in a row after which an operation may be lost.
 GONE_AFTER = 5
-#: Seconds within which an account must have told of another operation: two polls far apart.
+#: Seconds within which an account must have reported on another operation: two polls far apart.
 RECENTLY = 120.0
-#: Among so many of the newest attempts, successes show that an account answers.
+#: Newest attempts among which successes show that an account answers.
 _NEWEST = 2000
 
 
@@ -21,11 +21,11 @@ def is_lost(
     typical: float,
     cost_micros: int,
 ) -> bool:
-    """Whether denials have gone on for long enough, and its account answers for others meanwhile.
+    """Whether denials went on for long enough while its account answered for other operations.
 
-    `looks` are denials in a row, `denied_for` and `answered_ago` seconds since the first of them
-    and since the account last told of any operation. While all that an account is asked for is
-    denied, the trouble is the account's, or its edge's, and only the deadline ends a job.
+    `looks` are denials in a row; `denied_for` and `answered_ago` are the seconds since the first of
+    them and since the account last reported on any operation. While an account denies all its
+    operations, the account or the provider's edge is at fault, and only the deadline ends a job.
     """
     answers_others = answered_ago is not None and answered_ago < min(denied_for, RECENTLY)
     patience = lost_after(typical=typical, cost_micros=cost_micros)
@@ -33,7 +33,7 @@ def is_lost(
 
 
 async def answered_ago(database: Database, accounts: Sequence[str]) -> dict[str, float]:
-    """Seconds since accounts last told of an operation that runs, or of one that succeeded."""
+    """Seconds since accounts last reported an operation as running or succeeded."""
     rows = await database.fetch(
         """
         SELECT account, extract(epoch FROM now() - max(seen))::float8 AS ago FROM (

@@ -14,17 +14,19 @@ from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
 from providers.base import Phase, Update, Video
 from providers.failures import without_echoes
 from tasks.engine import Engine
+from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle
 
-#: An operation that nobody wants any more and that does not end is given up so long after it was
-#: accepted, in seconds. Ours: the longest time for which a vendor says to keep one is two days
+#: Seconds after acceptance at which an unwanted operation that does not end is abandoned. Our
+#: choice: the longest that a vendor documents to keep one is two days
 #: (ai.google.dev/gemini-api/docs/video).
 ABANDONED_AFTER = 48 * 3600.0
 
 ABANDONED = Failure(
     fault=Fault.UNKNOWN,
     code="operation_abandoned",
-    message="the operation, which was no longer wanted, did not end: its cost is an estimate",
+    message="the operation was no longer wanted and did not end; its cost is an estimate",
 )
 NO_VIDEO = Failure(fault=Fault.UNKNOWN, code="no_video", message="the provider made no video")
 
@@ -39,10 +41,7 @@ _ENDS = {
 class Ended:
     """An attempt whose operation reached a final phase."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    attempt: AttemptRef
     update: Update
 
 
@@ -53,19 +52,17 @@ async def record_ended(engine: Engine, connection: Connection, ended: Sequence[E
 
 
 async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
-    """Stop looking at operations that nobody wants and that never end. Repeatable.
+    """Stop polling unwanted operations that do not end. Repeatable.
 
     They may have run and been paid for, so each costs its share of the job's estimate.
     """
     if not ids:
         return
     cursor = await connection.execute(
-        """
-        SELECT attempt.id, round(job.estimated_cost_micros * attempt.count / greatest(1, (
-                   SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint
-                   AS estimate
+        f"""
+        SELECT attempt.id, {SHARE_OF_ESTIMATE} AS estimate
         FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = ANY(%s)
-        """,
+        """,  # noqa: S608 - a constant
         (list(ids),),
     )
     costs = {row["id"]: row["estimate"] for row in await cursor.fetchall()}
@@ -83,11 +80,15 @@ async def _record(
 ) -> None:
     if not ended:
         return
-    by_id = {one.id: one for one in ended}
+    by_id = {one.attempt.id: one for one in ended}
     failures: dict[str, Failure] = {}
     if to is not AttemptState.SUCCEEDED:
         failures = await _without_prompts(connection, ended)
-    costs = {one.id: one.update.cost_micros for one in ended if one.update.cost_micros is not None}
+    costs = {
+        one.attempt.id: one.update.cost_micros
+        for one in ended
+        if one.update.cost_micros is not None
+    }
     moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
     await due.drop(connection, What.POLL, list(by_id))
     if to is AttemptState.SUCCEEDED:
@@ -99,23 +100,23 @@ async def _record(
 
 
 async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> dict[str, Failure]:
-    """Vendors quote prompts in their errors; ours must not."""
+    """The failures without the prompts that vendors quote in their errors."""
     cursor = await connection.execute(
-        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.job for one in ended],)
+        "SELECT id, prompt FROM job WHERE id = ANY(%s)", ([one.attempt.job for one in ended],)
     )
     prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
     return {
-        one.id: without_echoes(
-            one.update.failure or NO_VIDEO, sent=prompts.get(one.job), secrets=()
+        one.attempt.id: without_echoes(
+            one.update.failure or NO_VIDEO, sent=prompts.get(one.attempt.job), secrets=()
         )
         for one in ended
     }
 
 
 async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
-    """The videos of jobs that still want them; one that is missing has failed."""
-    live = await _lock_live(connection, sorted({one.job for one in ended}))
-    wanted = {one.id: one for one in ended if one.job in live}
+    """Record the videos of jobs that have not ended; a missing video has failed."""
+    live = await _lock_live(connection, sorted({one.attempt.job for one in ended}))
+    wanted = {one.attempt.id: one.attempt for one in ended if one.attempt.job in live}
     cursor = await connection.execute(
         """
         SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
@@ -123,7 +124,7 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
         """,
         (list(wanted),),
     )
-    videos = {id_: list(one.update.videos) for id_, one in wanted.items()}
+    videos = {one.attempt.id: list(one.update.videos) for one in ended}
     ready: dict[str, Video] = {}
     rows: list[due.Row] = []
     missing: dict[str, Failure] = {}
@@ -169,7 +170,7 @@ async def _write_sources(
 
 
 def source_of(video: Video) -> dict[str, Any]:
-    """Where a video is to be had, as JSON: its link, the next poll's answer, or its bytes."""
+    """The source of a video, as JSON: its link, the next poll's answer, or its bytes."""
     if video.url is not None:
         return {"url": video.url}
     if video.content is not None and not video.only_here:
@@ -178,7 +179,7 @@ def source_of(video: Video) -> dict[str, Any]:
 
 
 def video_from(source: Mapping[str, Any]) -> Video | None:
-    """The video that a sealed source tells of; None when it must be polled for."""
+    """The video of a source; None when it must be polled for."""
     if "url" in source:
         return Video(url=source["url"])
     return Video(content=b64decode(source["content"])) if "content" in source else None

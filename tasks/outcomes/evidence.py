@@ -1,11 +1,10 @@
-"""Evidence that comes late: operations of attempts that were thought to have none, or another one.
+"""Late evidence: operations of attempts that were thought to have none, or another one.
 
-An operation id says that money was spent, whoever brings it: the POST's answer, a look-up, a
+An operation id says that money was spent, from whichever source: the POST's answer, a look-up, a
 callback or the operator. It is never dropped.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import structlog
 
@@ -14,6 +13,7 @@ from models.advance import advance_attempts, tell
 from models.database import Connection
 from models.ids import new_id, new_marker
 from models.state import AttemptState, What, attempt_sources
+from tasks.outcomes.attempt import LockedAttempt
 
 log = structlog.get_logger()
 
@@ -37,13 +37,11 @@ async def owner_of(connection: Connection, account: str, operation_id: str) -> s
     cursor = await connection.execute(
         "SELECT id FROM attempt WHERE account = %s AND operation_id = %s", (account, operation_id)
     )
-    row = await cursor.fetchone()
-    return row["id"] if row else None
+    owner = await cursor.fetchone()
+    return owner["id"] if owner else None
 
 
-async def write_operation(
-    connection: Connection, row: Mapping[str, Any], operation_id: str
-) -> None:
+async def write_operation(connection: Connection, row: LockedAttempt, operation_id: str) -> None:
     """Make a locked attempt without an operation accepted, from whatever state it has."""
     await connection.execute(
         """
@@ -52,18 +50,16 @@ async def write_operation(
                            finished_at = NULL, error = NULL
         WHERE id = %s AND operation_id IS NULL AND state = ANY(%s)
         """,
-        (operation_id, row["id"], list(attempt_sources(AttemptState.ACCEPTED))),
+        (operation_id, row.id, list(attempt_sources(AttemptState.ACCEPTED))),
     )
-    if row["state"] in _IN_TIME:
+    if row.state in _IN_TIME:
         return
-    log.warning(
-        "attempt.late_evidence", attempt=row["id"], was=row["state"], operation=operation_id
-    )
-    told = {"attempt": row["id"], "was": row["state"], "operation": operation_id}
-    await tell(connection, "attempt.late_evidence", [(row["job"], told)])
+    log.warning("attempt.late_evidence", attempt=row.id, was=row.state, operation=operation_id)
+    told = {"attempt": row.id, "was": row.state, "operation": operation_id}
+    await tell(connection, "attempt.late_evidence", [(row.job, told)])
 
 
-async def take_over(connection: Connection, row: Mapping[str, Any]) -> None:
+async def take_over(connection: Connection, row: LockedAttempt) -> None:
     """Take the videos back from whatever was planned in the attempt's place and not sent yet.
 
     It is paid for already, so the other need not be: it is released.
@@ -78,7 +74,7 @@ async def take_over(connection: Connection, row: Mapping[str, Any]) -> None:
         SELECT attempt.id FROM attempt JOIN later USING (id)
         WHERE attempt.state = 'planned' ORDER BY attempt.id
         """,
-        {"job": row["job"], "attempt": row["id"]},
+        {"job": row.job, "attempt": row.id},
     )
     planned = [later["id"] for later in await cursor.fetchall()]
     # Who has just been sent meanwhile does not move, and keeps its videos.
@@ -86,16 +82,16 @@ async def take_over(connection: Connection, row: Mapping[str, Any]) -> None:
     ids = [later["id"] for later in released]
     await connection.execute(
         "UPDATE output SET attempt = %s WHERE attempt = ANY(%s) AND state = 'expected'",
-        (row["id"], ids),
+        (row.id, ids),
     )
     await due.drop(connection, What.SUBMIT, ids)
-    told = [(row["job"], {"attempt": id_, "for": row["id"]}) for id_ in ids]
+    told = [(row.job, {"attempt": id_, "for": row.id}) for id_ in ids]
     await tell(connection, "attempt.released", told)
 
 
 async def record_second(
-    connection: Connection, row: Mapping[str, Any], operation_id: str
-) -> dict[str, Any] | None:
+    connection: Connection, row: LockedAttempt, operation_id: str
+) -> LockedAttempt | None:
     """A second operation of one attempt gets an attempt of its own, which no video is expected of.
 
     That attempt, to be stopped or polled for its cost; None where there are too many already.
@@ -105,20 +101,20 @@ async def record_second(
         SELECT count(*) AS seconds, bool_or(detail ->> 'operation' = %s) AS is_told FROM event
         WHERE job = %s AND kind = 'attempt.second_operation'
         """,
-        (operation_id, row["job"]),
+        (operation_id, row.job),
     )
     told = await cursor.fetchone()
     if told is None or told["is_told"] or told["seconds"] >= 2 * MOST_SECONDS:
         return None
     log.error(
         "attempt.second_operation",
-        attempt=row["id"],
+        attempt=row.id,
         operation=operation_id,
-        first=row["operation_id"],
+        first=row.operation_id,
     )
     new = new_id("att") if told["seconds"] < MOST_SECONDS else None
-    detail = {"attempt": row["id"], "operation": operation_id, "recorded_as": new}
-    await tell(connection, "attempt.second_operation", [(row["job"], detail)])
+    detail = {"attempt": row.id, "operation": operation_id, "recorded_as": new}
+    await tell(connection, "attempt.second_operation", [(row.job, detail)])
     if new is None:
         return None
     await connection.execute(
@@ -129,6 +125,6 @@ async def record_second(
                coalesce(sent_at, now()), %s, now()
         FROM attempt WHERE id = %s
         """,
-        (new, new_marker(), operation_id, row["id"]),
+        (new, new_marker(), operation_id, row.id),
     )
-    return {**row, "id": new, "state": AttemptState.ACCEPTED, "operation_id": operation_id}
+    return replace(row, id=new, state=AttemptState.ACCEPTED, operation_id=operation_id)

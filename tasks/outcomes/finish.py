@@ -22,11 +22,13 @@ from models.state import (
 from models.vault import Vault, VaultError
 from providers.registry import capabilities_of
 from tasks.engine import Engine
+from tasks.outcomes.attempt import Operation
 from tasks.view import WEBHOOK_LINK_LIVES, job_view, read_jobs
 from webhooks.events import EventType, render
 
 log = structlog.get_logger()
 
+CANCELLED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
 #: The kind of an event that tells of a webhook that could not be made.
 UNANNOUNCED = "webhook.unannounced"
 EVENT_TYPES = {
@@ -36,7 +38,7 @@ EVENT_TYPES = {
 }
 
 
-#: Seconds after a lost lease within which whoever had it has left the work off.
+#: Seconds after a lost lease within which its former holder has stopped working.
 LEAVES_WITHIN = 60.0
 
 
@@ -44,7 +46,7 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     """Give every job whose outputs are all final its own final state; leave the others."""
     if not jobs:
         return
-    # Two outputs of one job may end at once: whoever locks the job second sees both.
+    # Two outputs of one job may end at once: the second to lock the job sees both.
     await lock_jobs(connection, jobs)
     cursor = await connection.execute(
         """
@@ -65,7 +67,7 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     await finish(engine, connection, JobState.FAILED, list(failures), failures=failures)
 
 
-async def end_with_what_there_is(
+async def end_with_stored_videos(
     engine: Engine, connection: Connection, failures: Mapping[str, Failure]
 ) -> None:
     """End jobs now: complete where a video is stored, though others are missing; else failed."""
@@ -99,7 +101,7 @@ async def finish(
     if not ids:
         return []
     await due.drop(connection, What.EXPIRE, ids)
-    await _release(connection, {id_: (failures or {}).get(id_) or _UNWANTED for id_ in ids})
+    await _release(connection, {id_: (failures or {}).get(id_) or CANCELLED for id_ in ids})
     if to is JobState.CANCELLED:
         await _forget_links(connection, ids)
     await _charge(connection, ids)
@@ -108,7 +110,7 @@ async def finish(
 
 
 async def _release(connection: Connection, failures: Mapping[str, Failure]) -> None:
-    """Nothing of these jobs is wanted any more: give up outputs, release or stop attempts."""
+    """Give up the outputs of ended jobs, and release or stop their attempts."""
     cursor = await connection.execute(
         """
         SELECT attempt.id, attempt.state, attempt.provider, attempt.account, job.tenant,
@@ -119,20 +121,20 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
         """,
         (list(failures),),
     )
-    attempts = await cursor.fetchall()
-    planned = [row["id"] for row in attempts if row["state"] == AttemptState.PLANNED]
+    attempts = [(row.pop("state"), Operation(**row)) for row in await cursor.fetchall()]
+    planned = [one.id for state, one in attempts if state == AttemptState.PLANNED]
     await advance_attempts(connection, AttemptState.CANCELLED, planned)
     await due.drop(connection, What.SUBMIT, planned)
     await stop_operations(
-        connection, [row for row in attempts if row["state"] == AttemptState.ACCEPTED]
+        connection, [one for state, one in attempts if state == AttemptState.ACCEPTED]
     )
     outputs = await fail_outputs(connection, failures, of="job")
-    # A download may be under way: the row stays, and makes sure that nothing of it does.
+    # A download may be in progress: the row stays, to delete what it stores.
     await due.postpone(connection, What.STORE, outputs, seconds=LEAVES_WITHIN)
 
 
 async def _forget_links(connection: Connection, jobs: Sequence[str]) -> None:
-    """What its owner does not want is never brought in; of other failed videos links are kept."""
+    """Delete the links of cancelled jobs: their videos are never recovered."""
     await connection.execute(
         "UPDATE output SET source = NULL, source_at = NULL WHERE job = ANY(%s) "
         "AND source IS NOT NULL",
@@ -140,28 +142,27 @@ async def _forget_links(connection: Connection, jobs: Sequence[str]) -> None:
     )
 
 
-async def stop_operations(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
-    """Cancel upstream what can be; the rest is polled on, to learn what it costs.
+async def stop_operations(connection: Connection, operations: Sequence[Operation]) -> None:
+    """Cancel the operations that can be cancelled; go on polling the others for their cost.
 
-    So is what its provider denies just now: a cancel that is answered so would say nothing.
+    Among the others are those that their provider denies at present: a cancel that is answered
+    with "no such operation" would prove nothing.
     """
     stoppable = [
-        row
-        for row in attempts
-        if not row.get("denied_since") and capabilities_of(row["provider"]).cancel
+        one for one in operations if not one.denied_since and capabilities_of(one.provider).cancel
     ]
-    running = [row for row in attempts if row not in stoppable]
-    await due.drop(connection, What.POLL, [row["id"] for row in stoppable])
+    running = [one for one in operations if one not in stoppable]
+    await due.drop(connection, What.POLL, [one.id for one in stoppable])
     for what, rows in ((What.CANCEL, stoppable), (What.POLL, running)):
         await due.put(
             connection,
             what,
-            [due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"]) for row in rows],
+            [due.Row(id=one.id, lane=one.account, tenant=one.tenant) for one in rows],
         )
 
 
 async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
-    """The caller pays for the videos that were stored, at the price that was told."""
+    """Charge for the videos that were stored, at the estimated price."""
     await connection.execute(
         """
         UPDATE job SET cost_micros = round(job.estimated_cost_micros * made.share)
@@ -234,9 +235,6 @@ def _delivery(engine: Engine, to: JobState, row: Mapping[str, Any]) -> dict[str,
 def host_of(url: str) -> str:
     """Host and port: what one dead receiver may slow down."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-_UNWANTED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
 
 
 def _failure(error: Mapping[str, Any] | None) -> Failure:

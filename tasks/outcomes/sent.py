@@ -1,6 +1,6 @@
-"""What is committed with `sent`: all that is later waited for, looked up and proven by.
+"""The facts committed with `sent`: later waits, look-ups and proofs of absence rely on them alone.
 
-The worker that finds an attempt may know other time-outs, another public address and other
+The worker that finds an attempt may have other timeouts, another public address and other
 credentials than the one that sent it, so an absence is proven from the attempt's row alone.
 """
 
@@ -13,27 +13,27 @@ from models.database import Connection
 from providers.base import Account
 from transport.base import Request
 
-#: How long after its time-out a POST's answer may still be on its way to us, in seconds.
+#: Seconds after its timeout for which a POST's answer may still be on its way to us.
 ANSWER_MARGIN = 5.0
-#: How long after that a POST may still be on its way in at the provider, in seconds.
+#: Seconds after that for which the provider may still be taking the POST in.
 ARRIVAL_MARGIN = 10.0
-#: SQL: when the last answer to a POST may come; workers of an older version wrote no `answer_by`,
-#: and the settings allow no time-outs that come to more.
+#: SQL: when the last answer to a POST can arrive; workers of an older version wrote no `answer_by`,
+#: and the settings allow no timeouts that add up to more.
 ANSWER_BY = "coalesce(attempt.answer_by, attempt.sent_at + interval '25 minutes')"
-#: SQL: from when on finding nothing counts.
+#: SQL: the time from which a look-up that finds nothing counts.
 ABSENT_AFTER = "coalesce(attempt.absent_after, attempt.sent_at + interval '30 minutes')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """One paid POST that is about to leave, as its attempt's row will tell of it."""
+    """A paid POST that is about to be sent, as its attempt's row records it."""
 
     attempt: str
     job: str
-    #: Names this very try: nobody else may take its commit back.
+    #: Names this try: no other may take its commit back.
     token: str
     payload_hash: bytes
-    #: Seconds from now until its answer is there or never comes.
+    #: Seconds from now until it is answered or has timed out.
     lasts: float
     #: Seconds by which the provider's listing or look-up may lag behind it.
     listed_after: float
@@ -43,10 +43,10 @@ class Sending:
 
 
 async def write_sent(connection: Connection, sending: Sending) -> str | None:
-    """Mark a planned attempt as sent; its job, or None when it is not there to be sent.
+    """Mark a planned attempt as sent; returns its job, or None when it is not there to be sent.
 
-    An attempt that this very try has marked already, by a commit whose answer was lost, is marked.
-    One for which no video is expected is not sent: it would be paid for nobody.
+    An attempt that this try has marked, by a commit whose answer was lost, counts as marked.
+    One for which no video is expected is not sent: it would be paid for in vain.
     """
     cursor = await connection.execute(
         """
@@ -82,10 +82,10 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
 async def take_back(
     connection: Connection, attempt: str, *, token: str | None, is_held: bool
 ) -> bool:
-    """Plan an attempt again of which nothing was sent; False when it is not ours to say so.
+    """Plan an attempt again of which nothing was sent; False when the caller may not.
 
-    It is while the caller holds its due row, or when `token` names the try that marked it: a row
-    that is `sent` is nobody else's to send, whatever has become of the lease.
+    The caller may while it holds the due row, or when `token` names the try that marked the
+    attempt: no other worker sends a row that is `sent`, even after its lease has ended.
     """
     cursor = await connection.execute(
         """
@@ -102,13 +102,13 @@ async def take_back(
 
 
 def payload_hash(request: Request) -> bytes:
-    """What was sent, in 32 bytes: to compare with what a provider lists."""
+    """A hash of the request, to compare with a provider's listing."""
     head = f"{request.method} {request.url}\n".encode()
     return hashlib.sha256(head + (request.content or b"")).digest()
 
 
 def fingerprint(account: Account) -> bytes:
-    """At whose account and where: SHA-256 over provider, base address and credentials."""
+    """The account, as SHA-256 over provider, base URL and credentials."""
     what = [account.provider, account.base_url, sorted(account.credentials.items())]
     return hashlib.sha256(json.dumps(what).encode()).digest()
 

@@ -1,4 +1,4 @@
-"""What came of downloads: videos become stored, or are lost, or leave nothing behind."""
+"""Records the results of downloads: videos are stored, given up, or deleted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from tasks.outcomes.finish import LEAVES_WITHIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brought:
-    """What came of one claim: the video is ours, or is left, or why not, and when to try again."""
+class StoreResult:
+    """The result of one claim: the stored video, or the failure and when to retry."""
 
     id: str
     job: str
@@ -24,18 +24,18 @@ class Brought:
     received: Received | None = None
     probe: Probe | None = None
     failure: Failure | None = None
-    #: Seconds until the next try; None gives the video up.
+    #: Seconds until the next try; None when there is none.
     wait: float | None = None
     #: Whether this try makes the next wait longer.
     counts: bool = True
-    #: The link that the provider has just told, sealed.
+    #: The link that the provider has just returned, sealed.
     fresh: bytes | None = None
-    #: Nobody wants the video, and nothing of it is in our storage.
+    #: The video is unwanted, and nothing of it is in our storage.
     is_swept: bool = False
 
 
-async def record_stored(connection: Connection, stored: Sequence[Brought]) -> list[str]:
-    """Write that videos are ours; returns the ids of those that were still wanted."""
+async def record_stored(connection: Connection, stored: Sequence[StoreResult]) -> list[str]:
+    """Mark videos as stored; returns the ids of those that were still wanted."""
     rows = [one for one in stored if one.received and one.probe]
     if not rows:
         return []
@@ -64,7 +64,7 @@ async def record_stored(connection: Connection, stored: Sequence[Brought]) -> li
     return [row["id"] for row in moved]
 
 
-def _columns(rows: Sequence[Brought]) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[StoreResult]) -> dict[str, list[Any]]:
     probes = [one.probe for one in rows if one.probe]
     received = [one.received for one in rows if one.received]
     return {
@@ -80,7 +80,7 @@ def _columns(rows: Sequence[Brought]) -> dict[str, list[Any]]:
 
 
 async def record_lost(connection: Connection, lost: Mapping[str, Failure]) -> None:
-    """Give videos up; their rows stay, and make sure that no try has left anything."""
+    """Give videos up; their due rows stay, to delete what any try has left."""
     if not lost:
         return
     await fail_outputs(connection, lost, of="id")
@@ -100,8 +100,8 @@ async def record_lost(connection: Connection, lost: Mapping[str, Failure]) -> No
     await due.postpone(connection, What.STORE, list(lost), seconds=LEAVES_WITHIN)
 
 
-async def record_fresh_links(connection: Connection, again: Sequence[Brought]) -> None:
-    """A link that the provider has just told begins a new life."""
+async def record_fresh_links(connection: Connection, again: Sequence[StoreResult]) -> None:
+    """Write links that the provider has just returned; their lifetimes start again."""
     fresh = {one.id: one.fresh for one in again if one.fresh}
     if fresh:
         await connection.execute(
@@ -115,7 +115,7 @@ async def record_fresh_links(connection: Connection, again: Sequence[Brought]) -
 
 
 async def drop_swept(connection: Connection, ids: Sequence[str]) -> None:
-    """These videos are gone; a row that is asked for since begins anew."""
+    """Drop the rows of deleted videos; one that was asked for since is due at once."""
     if not ids:
         return
     cursor = await connection.execute(

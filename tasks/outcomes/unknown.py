@@ -15,17 +15,17 @@ from models.locks import lock_whole_of
 from models.state import FINAL_JOB_STATES, AttemptState, What
 from providers.base import LookUp, can_be_asked
 from providers.registry import PROVIDERS
-from scheduler.intervals import backoff
+from scheduler.intervals import Backoff
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
 
 log = structlog.get_logger()
 
-#: The first look-up comes so soon after the answer was lost, in seconds.
+#: Seconds from the lost answer to the first look-up.
 FIRST_LOOK = 1.0
-#: First and longest wait before the next attempt, which may be the next to be paid, in seconds.
-RETRY_BASE, RETRY_CEILING = 1.0, 60.0
-#: Attempts of one job that may be planned one after another, whatever its policy.
+#: Before the next attempt, which may be paid for as well.
+BACKOFF = Backoff(base=1.0, ceiling=60.0)
+#: Attempts of one job that may be planned one after another, under either policy.
 MOST_ATTEMPTS = 5
 
 ABSENT = Failure(
@@ -36,7 +36,7 @@ ABSENT = Failure(
 TOO_MANY = Failure(
     fault=Fault.TRANSIENT,
     code="submit_lost",
-    message="the provider's answer was lost again and again",
+    message="the provider's answer was lost too many times",
 )
 SUBMIT_UNKNOWN = Failure(
     fault=Fault.UNKNOWN,
@@ -47,7 +47,7 @@ SUBMIT_UNKNOWN = Failure(
 
 
 async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
-    """An attempt was sent and nobody knows whether it was accepted. Repeatable."""
+    """Record that a sent attempt may or may not have been accepted. Repeatable."""
 
     async def work(connection: Connection) -> None:
         await lock_whole_of(connection, [attempt])
@@ -73,10 +73,10 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
 async def _first_look(
     engine: Engine, connection: Connection, attempt: dict[str, Any]
 ) -> float | None:
-    """Seconds until a look-up, or until its callback is given up; None where nothing helps."""
+    """Seconds until a look-up, or until its callback is given up; None when neither can come."""
     provider = PROVIDERS.get(attempt["provider"])
     if provider is None:
-        return FIRST_LOOK  # by a worker of the version that knows it
+        return FIRST_LOOK  # by a worker of the version that knows this provider
     ways = provider.capabilities.look_up
     if can_be_asked(ways):
         return FIRST_LOOK
@@ -86,7 +86,7 @@ async def _first_look(
 
 
 async def _has_address(engine: Engine, connection: Connection, attempt: str) -> bool:
-    """Whether a callback address went out; of what an older version sent, whether one may have."""
+    """Whether a callback address was sent; for an older version's attempt, whether it may have."""
     cursor = await connection.execute(
         "SELECT callback_base, sent_as FROM attempt WHERE id = %s", (attempt,)
     )
@@ -97,7 +97,7 @@ async def _has_address(engine: Engine, connection: Connection, attempt: str) -> 
 
 
 async def replace_absent(engine: Engine, connection: Connection, attempt: str) -> None:
-    """The provider took nothing, as look-ups proved: the job may send another attempt."""
+    """Refuse an attempt that look-ups proved absent; its job may send another."""
     moved = await advance_attempts(
         connection, AttemptState.REFUSED, [attempt], failures={attempt: ABSENT}
     )
@@ -109,10 +109,10 @@ async def replace_absent(engine: Engine, connection: Connection, attempt: str) -
 
 
 async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
-    """No look-up can settle it: the job fails, or its policy has another attempt planned."""
+    """End an attempt that no look-up can settle: by policy the job fails or sends another."""
     row = await _read(connection, attempt)
     if row is None or row["job_is_final"] or row["state"] != AttemptState.UNKNOWN:
-        return  # nothing is wanted any more, or a callback has just told of the operation
+        return  # the job has ended, or a callback has just named the operation
     if row["unknown_policy"] == "at_least_once":
         await plan_another(engine, connection, row)
         return
@@ -138,7 +138,7 @@ async def _read(connection: Connection, attempt: str) -> dict[str, Any] | None:
 async def plan_another(engine: Engine, connection: Connection, row: dict[str, Any]) -> None:
     """A fresh attempt, with a marker of its own, takes over the videos that one was to make.
 
-    There is none where no video is expected of it any more: it would be paid for nobody.
+    None is planned where no video is expected any more: it would be paid for in vain.
     """
     cursor = await connection.execute(
         "SELECT id FROM output WHERE attempt = %s AND state = 'expected' ORDER BY id FOR UPDATE",
@@ -151,9 +151,7 @@ async def plan_another(engine: Engine, connection: Connection, row: dict[str, An
         await fail_outputs(connection, {row["id"]: TOO_MANY}, of="attempt")
         await settle(engine, connection, [row["job"]])
         return
-    wait = backoff(
-        tries=row["attempts"], base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-    )
+    wait = BACKOFF.wait(row["attempts"], dice=random.random())
     new = new_id("att")
     await connection.execute(
         """

@@ -6,9 +6,9 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from scheduler.claim import Claimed
+from tasks.verbs.verb import Item
 
 #: Rows that a webhook host's lane may hold until it has answered promptly.
 PROBES = 4
@@ -20,7 +20,7 @@ PROMPT = 5.0
 class Held:
     """A claimed row and, once started, the task that works on it."""
 
-    item: Any
+    item: Item
     lane: str
     #: When the row became due: its place in the queue if it is released.
     since: datetime
@@ -51,7 +51,7 @@ class InFlight:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, row: Claimed, item: Any) -> None:
+    def add(self, row: Claimed, item: Item) -> None:
         held = Held(item=item, lane=row.lane, since=row.since)
         self.rows[row.id] = held
         self.ready.append(held)

@@ -9,7 +9,7 @@ from models.database import Connection, Database, DatabaseAway
 from scheduler.claim import renew
 from tasks.pump.in_flight import InFlight
 from tasks.pump.writer import Tally
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 class Leases:
     """Renews the leases of the rows that one pump holds."""
 
-    verb: Verb
+    verb: AnyVerb
     database: Database
     lease: str
     seconds: float

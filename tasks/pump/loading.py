@@ -1,7 +1,6 @@
 """Loads the items of claimed rows, drops finished ones and sets unreadable ones aside."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import structlog
 
@@ -9,19 +8,19 @@ from models import due
 from models.database import Connection, Database, DatabaseAway
 from scheduler.claim import Claimed
 from tasks.pump.parking import Reason
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb, Item
 
 log = structlog.get_logger()
 
 
 async def load(
     database: Database,
-    verb: Verb,
+    verb: AnyVerb,
     claimed: Sequence[Claimed],
     *,
     lease: str,
     set_aside: Callable[[str, Reason], Awaitable[None]],
-) -> dict[str, Any]:
+) -> dict[str, Item]:
     """The items of claimed rows, by id. Due rows of finished work are dropped.
 
     An unreadable row is found by bisection and set aside, so that it does not block the others.
@@ -41,7 +40,7 @@ async def load(
             await set_aside(claimed[0].id, Reason.RAISED)
             return {}
         middle = len(claimed) // 2
-        items = dict[str, Any]()
+        items = dict[str, Item]()
         for half in (claimed[:middle], claimed[middle:]):
             items |= await load(database, verb, half, lease=lease, set_aside=set_aside)
         return items
@@ -51,7 +50,7 @@ async def load(
     return items
 
 
-async def _drop(database: Database, verb: Verb, ids: Sequence[str], *, lease: str) -> None:
+async def _drop(database: Database, verb: AnyVerb, ids: Sequence[str], *, lease: str) -> None:
     async def work(connection: Connection) -> None:
         ours = await due.hold(connection, verb.what, ids, lease=lease)
         await due.drop(connection, verb.what, sorted(ours))

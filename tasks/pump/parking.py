@@ -14,7 +14,7 @@ from models.advance import tell
 from models.database import Connection, Database, DatabaseAway
 from models.locks import jobs_of
 from models.state import What
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Reason(StrEnum):
 
 
 async def set_aside(
-    database: Database, verb: Verb, id_: str, *, lease: str, reason: Reason, tries: int = 0
+    database: Database, verb: AnyVerb, id_: str, *, lease: str, reason: Reason, tries: int = 0
 ) -> None:
     """Postpone a held row, or end it if its verb gives up; database errors are only logged.
 
@@ -89,21 +89,13 @@ def wait_after(faults: int, *, dice: float) -> float:
 
 async def _job_of(connection: Connection, what: What, id_: str) -> str | None:
     """The job that a due row belongs to, locked against deletion before the due row is locked."""
-    cursor = await connection.execute(_JOBS.get(what, _JOB_OF_ATTEMPT), (id_,))
+    job = "id" if what.table == "job" else "job"
+    cursor = await connection.execute(
+        f"""
+        SELECT job.id FROM job JOIN {what.table} AS thing ON thing.{job} = job.id
+        WHERE thing.id = %s FOR KEY SHARE OF job
+        """,  # noqa: S608 - one of four constants
+        (id_,),
+    )
     row = await cursor.fetchone()
     return row["id"] if row else None
-
-
-_JOB_OF_ATTEMPT = """
-SELECT job.id FROM job JOIN attempt ON attempt.job = job.id WHERE attempt.id = %s
-FOR KEY SHARE OF job
-"""
-_JOBS = {
-    What.EXPIRE: "SELECT id FROM job WHERE id = %s FOR KEY SHARE",
-    What.STORE: """
-        SELECT job.id FROM job JOIN output ON output.job = job.id WHERE output.id = %s
-        FOR KEY SHARE OF job""",
-    What.DELIVER: """
-        SELECT job.id FROM job JOIN delivery ON delivery.job = job.id WHERE delivery.id = %s
-        FOR KEY SHARE OF job""",
-}

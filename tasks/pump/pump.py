@@ -29,7 +29,7 @@ from tasks.pump.leases import Leases
 from tasks.pump.loading import load
 from tasks.pump.parking import Reason, set_aside
 from tasks.pump.writer import BATCH, Tally, Writer
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb, Hold
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ FLOOR_TTL = 10.0
 class Pump:
     """One run over the due rows of a kind, on one lane or on all lanes."""
 
-    verb: Verb
+    verb: AnyVerb
     database: Database
     lane: str | None = None
     #: Seconds until the pump stops claiming; work that takes longer counts as long.
@@ -76,6 +76,7 @@ class Pump:
     _floor_until: float = 0.0
     _pace: Pace = field(init=False)
     _in_flight: InFlight = field(init=False)
+    _hold: Hold = field(init=False)
     _writer: Writer = field(init=False)
     _busy: int = 0
     _stopping_since: float | None = None
@@ -83,6 +84,7 @@ class Pump:
     def __post_init__(self) -> None:
         self._pace = Pace(self.verb.concurrency)
         self._in_flight = InFlight(each=self.verb.each, is_shared=self.lane is None)
+        self._hold = Hold(self._lease, self._pace)
         self._writer = Writer(
             verb=self.verb,
             database=self.database,
@@ -260,7 +262,12 @@ class Pump:
         fresh = [row for row in fresh if row.tries <= POISON_TRIES]
         if fresh:
             crash_point(f"{self.verb.what}.claimed")
-        await self._load(fresh)
+        items = await load(
+            self.database, self.verb, fresh, lease=self._lease, set_aside=self._set_aside
+        )
+        for row in fresh:  # in claim order: the loaded items have none
+            if row.id in items:
+                self._in_flight.add(row, items[row.id])
 
     def _remember_position(self, found: Found) -> None:
         # A floor pays off only for polls, whose frequent updates leave many dead index entries, and
@@ -271,14 +278,6 @@ class Pump:
         if self._floor is None and found.floor is not None:
             self._floor_until = time.monotonic() + FLOOR_TTL
         self._floor = found.floor
-
-    async def _load(self, claimed: list[Claimed]) -> None:
-        items = await load(
-            self.database, self.verb, claimed, lease=self._lease, set_aside=self._set_aside
-        )
-        for row in claimed:  # in claim order: the loaded items have none
-            if row.id in items:
-                self._in_flight.add(row, items[row.id])
 
     # -- working --------------------------------------------------------------------------------
 
@@ -304,7 +303,7 @@ class Pump:
     async def _work(self, held: Held) -> None:
         id_, started = held.item.id, time.monotonic()
         try:
-            result = await self.verb.act(held.item, lease=self._lease, pace=self._pace)
+            result = await self.verb.act(held.item, self._hold)
         except asyncio.CancelledError:
             self._in_flight.remove([id_])
             raise

@@ -1,16 +1,4 @@
-"""A job's life, top to bottom: what is done with it, in order of time, and by which verb.
-
-    intake    one transaction: the job, its attempts, its outputs, and what is due first
-    submit    commit `sent`, POST once, commit the answer     pending → submitting → processing
-    look_up   an answer was lost: find the operation, or give it up
-    poll      look until it ends                              processing → storing
-    store     bring the video home                            storing → complete
-    deliver   tell whoever asked
-    cancel    stop upstream what nobody wants
-    expire    end what has run out of time
-
-Each verb is one class in `tasks.verbs`; the pump runs them all the same way.
-"""
+"""The pumps of this process: one for each kind and lane that is claiming, on the process's loop."""
 
 import asyncio
 import multiprocessing
@@ -18,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import nullcontext
+from pkgutil import resolve_name
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -31,52 +20,42 @@ from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.pump.pump import FOR_SUSPECTS, Pump
 from tasks.pump.writer import Tally
 from tasks.restore.clearing import tending
-from tasks.verbs.cancel import Cancel
-from tasks.verbs.deliver import Deliver
-from tasks.verbs.expire import Expire
-from tasks.verbs.look_up import LookUpVerb
-from tasks.verbs.poll import Poll
-from tasks.verbs.store import WORK_TIMEOUT, Store
-from tasks.verbs.submit import Submit
-from tasks.verbs.verb import Verb
+from tasks.verbs.declared import DECLARED
+from tasks.verbs.store import WORK_TIMEOUT
+from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()
 
 #: Set when the process is asked to stop: made at import, so that prefork children share it.
 stopping = multiprocessing.Event()
 
-#: Pumps of this process's loop; touched on that loop only.
+#: The pumps of this process's loop; used on that loop only.
 _running: dict[tuple[What, str | None], list[Pump]] = {}
 
-#: Longest that a pump may take to finish what it began after it stopped claiming, in seconds; where
-#: its requests may take longer, as long as one of them.
+#: Seconds in which a pump must finish its work after it stopped claiming; where one request may
+#: take longer, the timeout of that request.
 GRACE = 120.0
-#: Longest that a pump claims videos to store, in seconds.
+#: Seconds for which a pump claims videos to store, at most.
 STORE_CLAIMS = DOWNLOAD_TIMEOUT
-#: POSTs that stay open until the video is made: they wait, and cost a pump next to nothing.
+#: Concurrent POSTs that stay open until the video is made: waiting costs a pump next to nothing.
 LONG_SUBMITS = 64
 
 
-VERBS: dict[What, Callable[..., Verb]] = {
-    What.SUBMIT: Submit,
-    What.LOOK_UP: LookUpVerb,
-    What.POLL: Poll,
-    What.STORE: Store,
-    What.DELIVER: Deliver,
-    What.CANCEL: Cancel,
-    What.EXPIRE: Expire,
+#: Each verb's class; a worker that can't import one of them does not start.
+VERBS: dict[What, Callable[..., AnyVerb]] = {
+    declared.what: resolve_name(declared.verb) for declared in DECLARED
 }
 
 
-def verb_for(what: What, engine: Engine, lane: str | None = None) -> Verb:
+def verb_for(what: What, engine: Engine, lane: str | None = None) -> AnyVerb:
     """The verb of a kind of due rows, as it is for a lane."""
     if what is What.SUBMIT and _is_synchronous(engine, lane):
-        return Submit(engine=engine, concurrency=LONG_SUBMITS)
+        return VERBS[what](engine=engine, concurrency=LONG_SUBMITS)
     return VERBS[what](engine=engine)
 
 
 def times_of(what: What, engine: Engine, lane: str | None) -> tuple[float, float]:
-    """For how long a pump claims, and may then take to finish what it began, in seconds.
+    """Seconds for which a pump claims, and in which it must then finish its work.
 
     Where requests take minutes it claims for as long as one of them: when it has stopped and is
     finishing, one other takes over, so a lane never holds more than two slots of a process.

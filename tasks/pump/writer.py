@@ -6,7 +6,6 @@ A batch that fails is halved down to the row that breaks it, so one bad answer s
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -14,13 +13,13 @@ from models import due
 from models.database import Connection, Database, DatabaseAway
 from tasks.crash import crash_point
 from tasks.pump.parking import Reason, set_aside
-from tasks.verbs.verb import Recorder, Verb
+from tasks.verbs.verb import AnyVerb, Recorder, Result
 
 log = structlog.get_logger()
 
 #: Rows of one claim and of one write-back.
 BATCH = 500
-#: Results wait at most this long for company before they are written, in seconds.
+#: Seconds that results wait for a larger batch, at most.
 FLUSH_AFTER = 0.1
 
 
@@ -45,24 +44,24 @@ class Tally:
 class Writer:
     """Writes what a pump's work showed; it counts in the pump's tally."""
 
-    verb: Verb
+    verb: AnyVerb
     database: Database
     lease: str
     tally: Tally
-    #: How many results there may yet be: no batch waits for more.
+    #: How many results can still come: no batch waits for more.
     outstanding: Callable[[], int]
     #: Told of every batch that is through, written or not.
     settled: Callable[[list[str]], None]
-    _results: list[Any] = field(default_factory=list)
+    _results: list[Result] = field(default_factory=list)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, result: Any) -> None:
+    def add(self, result: Result) -> None:
         """Take a result into the next batch."""
         self._results.append(result)
         self._answered.set()
 
     async def run(self) -> None:
-        """Write what there is, and what comes, until cancelled; a batch under way is finished."""
+        """Write results as they come, until cancelled; a batch in progress is finished."""
         while True:
             self._answered.clear()
             if not self._results:
@@ -75,10 +74,10 @@ class Writer:
             finally:
                 self.settled([result.id for result in batch])
 
-    async def _write(self, batch: list[Any]) -> None:
+    async def _write(self, batch: list[Result]) -> None:
         """Write a batch; one that fails is halved down to the row that breaks it: parked."""
 
-        async def work(connection: Connection) -> list[Any]:
+        async def work(connection: Connection) -> list[Result]:
             ids = [result.id for result in batch]
             ours = await due.hold(
                 connection, self.verb.what, ids, lease=self.lease, jobs=self.verb.jobs(batch)
@@ -115,8 +114,8 @@ class Writer:
             self.tally.lost += len(late)
             await self._write_late(late)
 
-    async def _write_late(self, late: list[Any]) -> None:
-        """Record what others have by now, where that matters; by itself, for it guards nothing."""
+    async def _write_late(self, late: list[Result]) -> None:
+        """Record results whose rows other workers hold by now, in a transaction of its own."""
         verb = self.verb
         if not late or not isinstance(verb, Recorder):
             return

@@ -6,7 +6,6 @@ and sent. If no look-up is possible, an operator releases, settles or fails it.
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,12 +22,13 @@ from models.ids import marker_after
 from models.locks import lock_whole_of
 from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
-from providers.exchange import converse
 from tasks.engine import Engine
-from tasks.outcomes.accepted import Sendable, ask_of, plan_of, record_accepted
+from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle as settle_jobs
 from tasks.outcomes.sent import fingerprint
 from tasks.outcomes.unknown import MOST_ATTEMPTS
+from tasks.rebuild import Sendable, ask_of, plan_of
 from transport.base import TransportError
 
 log = structlog.get_logger()
@@ -125,18 +125,12 @@ def _can_be_looked_up(engine: Engine, account: str) -> bool:
 
 async def _found(engine: Engine, item: ParkedItem) -> Found:
     """Look up the attempt's operation, or that of an attempt that replaced it after the backup."""
-    provider = engine.provider(item.account)
+    upstream = engine.upstream(item.account)
     # The callback URL that was sent is lost; an operation found by today's URL is still its own.
     ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
     found = Found(operation_id=None)
     for _ in range(MOST_ATTEMPTS):
-        found = await converse(
-            provider.look_up(ask),
-            provider=provider,
-            account=engine.accounts[item.account],
-            client=engine.exact,
-            now=time.time(),
-        )
+        found = await upstream.look_up(ask)
         if found.operation_id is not None or not _is_proof(engine, item.account, found):
             return found
         ask = replace(ask, marker=marker_after(ask.marker))
@@ -195,17 +189,15 @@ async def _release_held(engine: Engine, item: ParkedItem, lease: str) -> None:
 async def parked(connection: Connection) -> list[Parked]:
     """Every parked attempt, oldest first."""
     cursor = await connection.execute(
-        """
+        f"""
         SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
                attempt.created_at, attempt.parked_at, attempt.parked_looks AS looks,
-               (job.estimated_cost_micros * attempt.count
-                / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id)))::bigint
-                   AS at_risk_micros,
+               {SHARE_OF_ESTIMATE} AS at_risk_micros,
                EXISTS (SELECT 1 FROM due WHERE due.what = 'submit' AND due.id = attempt.id
                        AND due.at < now() + interval '1 day') AS is_looked_up
         FROM attempt JOIN job ON job.id = attempt.job
         WHERE attempt.state = 'planned' AND attempt.parked_at IS NOT NULL ORDER BY attempt.id
-        """
+        """  # noqa: S608 - a constant
     )
     return [Parked(**row) for row in await cursor.fetchall()]
 

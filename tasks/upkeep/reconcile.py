@@ -17,6 +17,7 @@ from providers.base import Accepted, can_be_asked
 from providers.registry import capabilities_of
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.evidence import owner_of
 from tasks.outcomes.sent import ABSENT_AFTER
 from tasks.outcomes.unknown import replace_absent
@@ -55,9 +56,7 @@ async def doubtful(connection: Connection) -> list[Doubtful]:
                attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
                attempt.sent_at, {ABSENT_AFTER} AS absent_after, attempt.negative_looks,
                job.state AS job_state, attempt.provider,
-               (job.estimated_cost_micros * attempt.count
-                / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id)))::bigint
-                   AS at_risk_micros,
+               {SHARE_OF_ESTIMATE} AS at_risk_micros,
                EXISTS (SELECT 1 FROM due WHERE due.what IN ('look_up', 'poll')
                        AND due.id = attempt.id) AS is_looked_up
         FROM attempt JOIN job ON job.id = attempt.job

@@ -1,10 +1,9 @@
-"""Cancel: stop an operation upstream that nobody wants any more.
+"""Cancel: stop an operation upstream whose job has ended without it.
 
 Running twice is harmless: a provider that already stopped it answers that it is gone.
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,20 +15,22 @@ from models.database import Connection
 from models.failure import Fault
 from models.state import AttemptState, What
 from providers.base import ProviderError
-from providers.exchange import converse
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.ended import ABANDONED_AFTER
+from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
+from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: Tries before the operation is left to run out, and is polled for what it costs.
+#: Tries before the operation is left running, and polled for its cost.
 TRIES = 6
-RETRY_BASE, RETRY_CEILING = 2.0, 60.0
+#: Between two tries.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +50,23 @@ class CancelItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Whether the provider stopped it, and when to try again if not."""
+    """Whether the provider stopped the operation, and when to retry if not."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    item: CancelItem
     done: bool
     cost_micros: int = 0
     #: None hands the operation back to polling.
     wait: float | None = None
-    #: Whether this try is one of those that may fail.
+    #: Whether this try counts against `TRIES`.
     counts: bool = True
+
+    @property
+    def id(self) -> str:
+        return self.item.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Verb[CancelItem, Stopped]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -75,44 +77,33 @@ class Cancel:
 
     async def load(self, claimed: Sequence[Claimed]) -> list[CancelItem]:
         rows = await self.engine.database.fetch(
-            """
+            f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
-                   round(job.estimated_cost_micros * attempt.count / asked.videos)::bigint
-                       AS estimate, attempt.cancel_faults AS faults,
+                   {SHARE_OF_ESTIMATE} AS estimate, attempt.cancel_faults AS faults,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed
-            FROM attempt JOIN job ON job.id = attempt.job, LATERAL (
-                SELECT greatest(count(*), 1)::numeric AS videos
-                FROM output WHERE output.job = job.id) AS asked
+            FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
-            """,
+            """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )
         return [CancelItem(**row) for row in rows]
 
-    async def act(self, item: CancelItem, *, lease: str, pace: Pace) -> Stopped:
-        del lease, pace
-        if item.account not in self.engine.accounts:
+    async def act(self, item: CancelItem, hold: Hold) -> Stopped:
+        del hold
+        try:
+            upstream = self.engine.upstream(item.account)
+        except NoCredentials:
             log.warning("cancel.no_credentials", attempt=item.id, account=item.account)
             # An account that is gone for good leaves it to polling, which gives it up.
-            wait = ELSEWHERE if item.elapsed < ABANDONED_AFTER else None
+            wait = NO_CREDENTIALS_WAIT if item.elapsed < ABANDONED_AFTER else None
             return self._later(item, wait, counts=False)
-        provider = self.engine.provider(item.account)
         stopped = Stopped(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             done=True,
-            cost_micros=round(item.estimate * provider.capabilities.cancelled_costs),
+            cost_micros=round(item.estimate * upstream.provider.capabilities.cancelled_costs),
         )
         try:
-            await converse(
-                provider.cancel(item.operation_id),
-                provider=provider,
-                account=self.engine.accounts[item.account],
-                client=self.engine.exact,
-                now=time.time(),
-            )
+            await upstream.cancel(item.operation_id)
         except ProviderError as error:
             return stopped if error.failure.fault is Fault.GONE else self._failed(item, str(error))
         except TransportError as error:
@@ -122,31 +113,21 @@ class Cancel:
 
     def _failed(self, item: CancelItem, reason: str) -> Stopped:
         log.warning("cancel.failed", attempt=item.id, error=reason, tries=item.faults + 1)
-        wait = backoff(
-            tries=item.faults, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random()
-        )
+        wait = BACKOFF.wait(item.faults, dice=random.random())
         return self._later(item, wait if item.faults + 1 < TRIES else None)
 
     def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:
-        return Stopped(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
-            done=False,
-            wait=wait,
-            counts=counts,
-        )
+        return Stopped(item=item, done=False, wait=wait, counts=counts)
 
     def jobs(self, results: Sequence[Stopped]) -> list[str]:
-        return [one.job for one in results if one.wait is None]
+        return [one.item.job for one in results if one.wait is None]
 
     async def write(self, connection: Connection, results: Sequence[Stopped]) -> None:
         done = {one.id: one.cost_micros for one in results if one.done}
         again = {one.id: one.wait for one in results if one.wait is not None}
         left = [one for one in results if not one.done and one.wait is None]
         await advance_attempts(connection, AttemptState.CANCELLED, list(done), costs=done)
-        # One that is left to polling begins anew, should its job's end have it cancelled again.
+        # One that is left to polling gets all its tries again, should it be cancelled once more.
         await connection.execute(
             """
             UPDATE attempt
@@ -163,11 +144,11 @@ class Cancel:
         await due.put(
             connection,
             What.POLL,
-            [due.Row(id=one.id, lane=one.account, tenant=one.tenant) for one in left],
+            [due.Row(id=one.id, lane=one.item.account, tenant=one.item.tenant) for one in left],
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """What was accepted two days ago is left to polling, which gives it up."""
+        """Leave operations accepted two days ago to polling, which gives them up."""
         cursor = await connection.execute(
             """
             SELECT attempt.id, account, tenant FROM attempt JOIN job ON job.id = attempt.job

@@ -1,4 +1,4 @@
-"""Deliver: POST a webhook's event until it is taken, gone, or the schedule has ended.
+"""Deliver: POST a webhook's event until it is delivered, refused for good, or out of retries.
 
 Running twice is harmless: receivers tell repeats by `webhook-id`, and each POST that was made is a
 try with a number of its own, also one whose worker had lost its lease by the time of the answer.
@@ -14,16 +14,16 @@ from models import due
 from models.database import Connection
 from models.state import DeliveryState, What
 from scheduler.claim import Claimed
-from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.verbs.verb import Hold, Verb
 from webhooks.schedule import LASTS, next_try
 from webhooks.send import Message, Outcome, TryResult, send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverItem:
-    """An event that its receiver has not taken yet; target and body are sealed."""
+    """An event that is not delivered yet; target and body are sealed."""
 
     id: str
     target: bytes
@@ -32,16 +32,16 @@ class DeliverItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A delivery when a try of it has been recorded."""
+    """A delivery after a try of it was recorded."""
 
     tries: int
-    #: Whether somebody asked for a replay while the try was under way.
+    #: Whether a replay was requested while the try was in progress.
     replay_wanted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What one try came to."""
+    """The result of one try."""
 
     id: str
     result: TryResult
@@ -60,7 +60,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class Deliver(Verb[DeliverItem, Tried]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -80,8 +80,8 @@ class Deliver:
         )
         return [DeliverItem(**row) for row in rows]
 
-    async def act(self, item: DeliverItem, *, lease: str, pace: Pace) -> Tried:
-        del lease, pace
+    async def act(self, item: DeliverItem, hold: Hold) -> Tried:
+        del hold
         target = self.engine.vault.open_json(item.target)
         message = Message(
             delivery_id=item.id,
@@ -120,11 +120,11 @@ class Deliver:
         await due.drop(connection, self.what, [tried.id for tried in ended])
 
     async def write_late(self, connection: Connection, results: Sequence[Tried]) -> None:
-        """Others have these deliveries now and decide on them; the POSTs were made all the same."""
+        """Record tries of deliveries whose lease another worker holds: the POSTs were made."""
         await _record_tries(connection, results)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """What the schedule would have ended by now stays listed as exhausted, and replayable."""
+        """Mark deliveries whose schedule is over as exhausted; they can still be replayed."""
         cursor = await connection.execute(
             """
             UPDATE delivery SET state = 'exhausted', finished_at = now(), replay_wanted = false
@@ -139,12 +139,12 @@ class Deliver:
 
 
 async def _record_tries(connection: Connection, results: Sequence[Tried]) -> dict[str, Counted]:
-    """Number each try after those that were recorded; what was recorded before stays as it is.
+    """Number and record each try; one that is recorded already stays as it is.
 
-    Returns what its delivery has come to, by id; a delivery that is gone is left out.
+    Returns the deliveries after that, by id; a deleted delivery is left out.
     """
-    # Numbers are told under the delivery's lock: whose lease is over comes here without the row of
-    # the due table, and so at any time.
+    # Numbers are assigned under the delivery's lock: a worker whose lease is over comes here
+    # without the due row, and so at any time.
     await connection.execute(
         "SELECT id FROM delivery WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
         ([tried.id for tried in results],),

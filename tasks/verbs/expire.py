@@ -1,4 +1,4 @@
-"""Expire: end jobs whose deadline has passed, or that no provider took in time.
+"""Expire: end jobs whose deadline has passed, or that no provider accepted in time.
 
 Running twice is harmless: a final job does not move, and a row that came early is put back.
 """
@@ -11,9 +11,9 @@ from models.database import Connection
 from models.failure import Failure, Fault
 from models.state import What
 from scheduler.claim import Claimed
-from scheduler.pace import Pace
 from tasks.engine import Engine
-from tasks.outcomes.finish import end_with_what_there_is
+from tasks.outcomes.finish import end_with_stored_videos
+from tasks.verbs.verb import Hold, Verb
 
 EXPIRED = Failure(
     fault=Fault.TRANSIENT,
@@ -23,19 +23,19 @@ EXPIRED = Failure(
 NOT_STARTED = Failure(
     fault=Fault.TRANSIENT,
     code="start_deadline_exceeded",
-    message="no provider accepted the job in the time that it had to start",
+    message="no provider accepted the job before its start deadline",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expiring:
-    """A job one of whose times may be over."""
+    """A job that may be past one of its deadlines."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expire:
+class Expire(Verb[Expiring, Expiring]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -47,15 +47,15 @@ class Expire:
     async def load(self, claimed: Sequence[Claimed]) -> list[Expiring]:
         return [Expiring(id=row.id) for row in claimed]
 
-    async def act(self, item: Expiring, *, lease: str, pace: Pace) -> Expiring:
-        del lease, pace
+    async def act(self, item: Expiring, hold: Hold) -> Expiring:
+        del hold
         return item
 
     def jobs(self, results: Sequence[Expiring]) -> list[str]:
         return [one.id for one in results]
 
     async def write(self, connection: Connection, results: Sequence[Expiring]) -> None:
-        """What is over is decided here, by the database's clock and under the rows' locks."""
+        """End the jobs that are late by the database's clock, under the rows' locks."""
         cursor = await connection.execute(
             """
             SELECT id, deadline_at <= now() AS is_over,
@@ -69,10 +69,10 @@ class Expire:
         over = {row["id"]: EXPIRED for row in jobs if row["is_over"]}
         late = {row["id"]: NOT_STARTED for row in jobs if row["is_late"] and not row["is_over"]}
         failures = over | late
-        await end_with_what_there_is(self.engine, connection, failures)
+        await end_with_stored_videos(self.engine, connection, failures)
         await due.drop(connection, self.what, list(failures))
         early = {row["id"]: row["remaining"] for row in jobs if row["id"] not in failures}
         await due.put_back(connection, self.what, list(early), after=list(early.values()))
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Nothing: a deadline must be kept, however late."""
+        """Nothing: a deadline is enforced, however late."""

@@ -1,12 +1,11 @@
 """Look up: find the operation of an attempt whose answer was lost, or prove that there is none.
 
-Only what carries the attempt's unique marker is adopted. Whether finding nothing proves anything is
-for the attempt's row to say, which its sender wrote: neither today's settings nor the time-outs of
-whoever looks count. Running twice is harmless: it reads, and an attempt leaves `unknown` once.
+Only an operation with the attempt's unique marker is adopted. The attempt's row, as its sender
+wrote it, decides whether finding nothing proves an absence: neither today's settings nor this
+worker's timeouts count. Running twice is harmless: it reads, and an attempt leaves `unknown` once.
 """
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,28 +17,30 @@ from models.advance import tell
 from models.database import Connection
 from models.state import FINAL_JOB_STATES, What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
-from providers.exchange import converse
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from tasks.crash import crash_point
 from tasks.engine import Engine
-from tasks.outcomes.accepted import ask_of, plan_of, record_accepted
+from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.ended import ABANDONED_AFTER
 from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
 from tasks.outcomes.unknown import end_by_policy, replace_absent
+from tasks.rebuild import ask_of, plan_of
+from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: First and longest wait between two look-ups, in seconds.
-RETRY_BASE, RETRY_CEILING = 2.0, 60.0
-#: A look-up that brings no answer for so long leaves the attempt to its policy, in seconds.
+#: Between two look-ups.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
+#: Seconds after the POST for which failing look-ups are retried; then the job's policy ends the
+#: attempt.
 GIVE_UP_AFTER = 3600.0
-#: Whole looks in a row that must find nothing, and how far apart they are at least, in seconds.
+#: Complete look-ups in a row that must find nothing, and the seconds between them, at least.
 NEGATIVES, NEGATIVES_APART = 2, 10.0
-#: Looks that find nothing and can prove nothing leave the attempt to its policy so long after an
-#: absence would count, in seconds.
+#: Seconds after an absence would count for which look-ups that prove nothing are repeated; then the
+#: job's policy ends the attempt.
 UNPROVEN_AFTER = 600.0
 
 
@@ -57,11 +58,11 @@ class LookUpItem:
     variation: int | None
     #: Seconds since its POST was sent.
     sent_ago: float
-    #: Seconds until a look that begins then counts when it finds nothing; negative: since then.
+    #: Seconds until a look-up that finds nothing counts; negative once it does.
     counts_in: float
     callback_base: str | None
     sent_as: bytes | None
-    #: Looks in a row that found nothing and counted, and seconds since the latest ended.
+    #: Look-ups in a row that found nothing and counted, and seconds since the latest ended.
     negatives: int
     negative_ago: float | None
     tries: int
@@ -69,24 +70,27 @@ class LookUpItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What a look-up showed, when it did not find the operation."""
+    """The result of a look-up that did not find the operation."""
 
-    id: str
-    job: str
+    item: LookUpItem
     found: Found | None = None
-    #: Seconds until the next look; None ends the looking.
+    #: Seconds until the next look-up; None when there is none.
     wait: float | None = None
-    #: Looks in a row that found nothing and counted; None leaves their number as it is.
+    #: Look-ups in a row that found nothing and counted; None leaves their number as it is.
     negatives: int | None = 0
 
     @property
+    def id(self) -> str:
+        return self.item.id
+
+    @property
     def is_absent(self) -> bool:
-        """Whether it was looked for often enough to say that there is none."""
+        """Whether enough look-ups found nothing to prove that there is no operation."""
         return self.wait is None and (self.negatives or 0) >= NEGATIVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookUpVerb:
+class LookUpVerb(Verb[LookUpItem, Looked]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -113,29 +117,24 @@ class LookUpVerb:
         )
         return [LookUpItem(**row) for row in rows]
 
-    async def act(self, item: LookUpItem, *, lease: str, pace: Pace) -> Looked | None:
+    async def act(self, item: LookUpItem, hold: Hold) -> Looked | None:
         """Ask the provider once; an operation that is found is recorded at once."""
-        del lease, pace
-        if item.account not in self.engine.accounts:
+        del hold
+        try:
+            upstream = self.engine.upstream(item.account)
+        except NoCredentials:
             log.warning("look_up.no_credentials", attempt=item.id, account=item.account)
-            wait = ELSEWHERE if item.sent_ago < ABANDONED_AFTER else None
-            return Looked(id=item.id, job=item.job, wait=wait, negatives=None)
-        provider = self.engine.provider(item.account)
-        if not can_be_asked(provider.capabilities.look_up):
-            return Looked(id=item.id, job=item.job)  # its callback did not come
+            wait = NO_CREDENTIALS_WAIT if item.sent_ago < ABANDONED_AFTER else None
+            return Looked(item=item, wait=wait, negatives=None)
+        if not can_be_asked(upstream.provider.capabilities.look_up):
+            return Looked(item=item)  # the callback did not come in time
         plan = plan_of(self.engine, item)
         ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
-            found = await converse(
-                provider.look_up(ask),
-                provider=provider,
-                account=self.engine.accounts[item.account],
-                client=self.engine.exact,
-                now=time.time(),
-            )
+            found = await upstream.look_up(ask)
         except (ProviderError, TransportError) as error:
             log.warning("look_up.failed", attempt=item.id, error=str(error))
-            return Looked(id=item.id, job=item.job, wait=self._wait(item))
+            return Looked(item=item, wait=self._wait(item))
         if found.operation_id is not None:
             crash_point("look_up.found")
             log.info("look_up.found", attempt=item.id, operation=found.operation_id)
@@ -147,8 +146,8 @@ class LookUpVerb:
         return backoff_of(item) if item.sent_ago < GIVE_UP_AFTER else None
 
     def _missed(self, item: LookUpItem, found: Found) -> Looked:
-        """What it means that nothing was found, by the times at which the look began."""
-        looked = Looked(id=item.id, job=item.job, found=found)
+        """The meaning of an empty result, by the times at which the look-up began."""
+        looked = Looked(item=item, found=found)
         if item.counts_in > 0:
             return replace(looked, wait=min(backoff_of(item), item.counts_in + 0.1))
         # Others may hold the credentials that it was sent with, or see the listing whole.
@@ -165,7 +164,7 @@ class LookUpVerb:
         return replace(looked, wait=None if is_enough else NEGATIVES_APART, negatives=negatives)
 
     def jobs(self, results: Sequence[Looked]) -> list[str]:
-        return [one.job for one in results if one.wait is None]
+        return [one.item.job for one in results if one.wait is None]
 
     async def write(self, connection: Connection, results: Sequence[Looked]) -> None:
         again = {one.id: one.wait for one in results if one.wait is not None}
@@ -192,13 +191,12 @@ class LookUpVerb:
             return
         alikes = list(one.found.look_alikes) if one.found else []
         if alikes:
-            await tell(
-                connection, "attempt.look_alikes", [(one.job, {"attempt": one.id, "ids": alikes})]
-            )
+            detail = {"attempt": one.id, "ids": alikes}
+            await tell(connection, "attempt.look_alikes", [(one.item.job, detail)])
         await end_by_policy(self.engine, connection, one.id)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Of jobs that have ended, what was sent two days ago is left to the operator."""
+        """Leave attempts of ended jobs to the operator two days after they were sent."""
         cursor = await connection.execute(
             """
             SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
@@ -212,4 +210,4 @@ class LookUpVerb:
 
 def backoff_of(item: LookUpItem) -> float:
     """Seconds before the next look-up of an attempt."""
-    return backoff(tries=item.tries, base=RETRY_BASE, ceiling=RETRY_CEILING, dice=random.random())
+    return BACKOFF.wait(item.tries, dice=random.random())

@@ -1,4 +1,4 @@
-"""Poll: look at running operations and write what was seen, hundreds at once.
+"""Poll: ask for the state of running operations, and write the results, hundreds at once.
 
 Running twice is harmless: a poll costs nothing, progress only grows, and a final answer moves an
 attempt only out of `accepted`.
@@ -6,9 +6,8 @@ attempt only out of `accepted`.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -20,11 +19,10 @@ from models.failure import Failure, Fault
 from models.state import What
 from providers.answers import UnknownStatus
 from providers.base import ProviderError, Update
-from providers.exchange import converse
 from scheduler.claim import Claimed
 from scheduler.intervals import (
     LOST_AFTER,
-    backoff,
+    Backoff,
     estimated_progress,
     next_denied_look,
     next_poll,
@@ -32,18 +30,21 @@ from scheduler.intervals import (
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.gatherer import Gatherer
+from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import settle, stop_operations
-from tasks.pump.gatherer import Gatherer
+from tasks.upstream import NoCredentials
+from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
 
-#: The code of a look, and the kind of an event, that tells of a status no document has.
+#: The failure code of a poll, and the kind of event, for a status that no documentation has.
 STRANGE = "status.undocumented"
-#: First and longest wait after a poll that brought no readable answer, in seconds.
-FAULT_BASE, FAULT_CEILING = 2.0, 60.0
+#: After a poll without a usable response.
+BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 
 # Neither is frozen: a frozen value takes three times as long to make, and each poll makes both.
@@ -61,39 +62,40 @@ class PollItem:
     poll_faults: int
     #: Seconds since its provider first denied it, with no update in between.
     denied_for: float | None
-    #: What its job was estimated to cost, in millionths of a US dollar.
+    #: Its job's estimated cost, in millionths of a US dollar.
     estimate: int
-    #: Whether a video that is still expected is to come of it.
+    #: Whether an expected video depends on it.
     is_wanted: bool
-    #: The fault and the code that the last look brought, if it brought no update.
+    #: Fault and code of the last poll, if it got no update.
     last_fault: dict[str, str] | None
-    #: Seconds since its account last told of any operation; read when denials go on for long.
+    #: Seconds since its account last reported on any operation; read when denials go on.
     answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What one poll brought: an update, or a fault, and when to look again."""
+    """The result of one poll: an update or a fault, and when to poll again."""
 
-    id: str
-    job: str
-    tenant: str
-    account: str
+    item: PollItem
     wait: float
     percent: int = 0
     update: Update | None = None
     fault: Failure | None = None
-    #: Looks in a row that brought such a fault, this one included.
+    #: Polls in a row with this kind of fault, this one included.
     faults: int = 0
-    #: Whether it says something else than the look before.
+    #: Whether the result differs from the previous poll's.
     is_news: bool = True
-    #: Whether it is not looked at any more, although it has not ended.
+    #: Whether it is no longer polled, although it has not ended.
     is_abandoned: bool = False
-    #: Whether nobody wants it, and a cancel was held back while its provider denied it.
+    #: Whether it is unwanted, and its cancel was held back while its provider denied it.
     is_stray: bool = False
-    #: Whether its videos are given up, although it is still looked at, for what it costs.
+    #: Whether its videos are given up, although it is still polled, for its cost.
     is_lost: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.item.id
 
     @property
     def moves_job(self) -> bool:
@@ -106,7 +108,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Poll:
+class Poll(Verb[PollItem, Seen]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -143,18 +145,15 @@ class Poll:
                 item.answered_ago = ago.get(item.account)
         return items
 
-    async def act(self, item: PollItem, *, lease: str, pace: Pace) -> Seen:
-        """One look at one operation; an error is an outcome too."""
-        del lease
-        seen = await self._looked(item, pace)
+    async def act(self, item: PollItem, hold: Hold) -> Seen:
+        """Poll one operation; an error is a result too."""
+        seen = await self._looked(item, hold.pace)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)
         return replace(seen, is_abandoned=True)
 
     async def _looked(self, item: PollItem, pace: Pace) -> Seen:
-        if item.account not in self.engine.accounts:
-            return self._faulty(item, _failure(f"no credentials for {item.account} here"))
         try:
             update = await self._look(item)
         except UnknownStatus as error:
@@ -164,34 +163,23 @@ class Poll:
             if error.failure.fault is Fault.RATE:
                 pace.was_limited(error.failure.retry_after)
             return self._faulty(item, error.failure)
-        except TransportError as error:
+        except (NoCredentials, TransportError) as error:
             return self._faulty(item, _failure(str(error)))
         pace.went_well()
         crash_point("poll.answered")
         return self._seen(item, update) if update else self._faulty(item, _DENIED)
 
     async def _look(self, item: PollItem) -> Update | None:
-        """Alone, or with others in one call; who spoils a common answer is asked about alone."""
-        most = self.engine.provider(item.account).capabilities.poll_many
+        """Poll alone, or with others in one call; after an unreadable shared answer, alone."""
+        upstream = self.engine.upstream(item.account)
+        most = upstream.provider.capabilities.poll_many
         if most > 1:
-            gatherer = self._gatherers.setdefault(
-                item.account, Gatherer(most, partial(self._ask, item.account))
-            )
+            gatherer = self._gatherers.setdefault(item.account, Gatherer(most, upstream.poll))
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
-                pass  # somebody's answer can't be read: whose, the single question tells
-        return (await self._ask(item.account, [item.operation_id])).get(item.operation_id)
-
-    async def _ask(self, account: str, operation_ids: Sequence[str]) -> Mapping[str, Update]:
-        provider = self.engine.provider(account)
-        return await converse(
-            provider.poll(operation_ids),
-            provider=provider,
-            account=self.engine.accounts[account],
-            client=self.engine.fast,
-            now=time.time(),
-        )
+                pass  # one operation's answer can't be read: polling alone shows which
+        return (await upstream.poll([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
         elapsed = item.elapsed + time.monotonic() - item.read_at
@@ -211,10 +199,7 @@ class Poll:
         else:
             percent = estimated_progress(elapsed=elapsed, typical=item.typical)
         return Seen(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             wait=wait,
             percent=percent,
             update=update,
@@ -222,11 +207,11 @@ class Poll:
         )
 
     def _faulty(self, item: PollItem, fault: Failure) -> Seen:
-        # Only denials in a row count: one after an outage is the first of its kind.
+        # Only denials in a row count: one after an outage is the first again.
         last = item.last_fault or {}
         is_denial = fault.fault is Fault.GONE
         before = item.poll_faults if (last.get("fault") == Fault.GONE) is is_denial else 0
-        pause = backoff(tries=before, base=FAULT_BASE, ceiling=FAULT_CEILING, dice=random.random())
+        pause = BACKOFF.wait(before, dice=random.random())
         is_gone = (
             is_denial
             and item.is_wanted
@@ -241,10 +226,7 @@ class Poll:
         if is_denial and (is_gone or not item.is_wanted):
             pause = next_denied_look(denied_for=item.denied_for or 0.0, dice=random.random())
         return Seen(
-            id=item.id,
-            job=item.job,
-            tenant=item.tenant,
-            account=item.account,
+            item=item,
             wait=max(fault.retry_after or 0.0, pause),
             fault=fault,
             faults=before + 1,
@@ -253,10 +235,10 @@ class Poll:
         )
 
     def jobs(self, results: Sequence[Seen]) -> list[str]:
-        return [seen.job for seen in results if seen.moves_job]
+        return [seen.item.job for seen in results if seen.moves_job]
 
     async def write(self, connection: Connection, results: Sequence[Seen]) -> None:
-        """All that was seen, in a handful of statements for the whole batch."""
+        """Write the results in a handful of statements for the whole batch."""
         kept = [seen for seen in results if not seen.is_abandoned]
         running = [seen for seen in kept if seen.update and not seen.update.phase.is_final]
         faulty = [seen for seen in kept if seen.update is None]
@@ -269,20 +251,14 @@ class Poll:
             self.engine,
             connection,
             [
-                Ended(
-                    id=seen.id,
-                    job=seen.job,
-                    tenant=seen.tenant,
-                    account=seen.account,
-                    update=seen.update,
-                )
+                Ended(attempt=seen.item, update=seen.update)
                 for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
         )
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
-        """What nobody wants is abandoned two days after it was accepted, as when it is polled."""
+        """Abandon unwanted operations two days after they were accepted, as a poll would."""
         cursor = await connection.execute(
             """
             SELECT id FROM attempt
@@ -295,31 +271,32 @@ class Poll:
         await record_abandoned(connection, [row["id"] for row in await cursor.fetchall()])
 
     async def _stop(self, connection: Connection, strays: Sequence[Seen]) -> None:
-        rows = [
-            {
-                "id": seen.id,
-                "account": seen.account,
-                "tenant": seen.tenant,
-                "provider": self.engine.provider(seen.account).name,
-            }
+        operations = [
+            Operation(
+                id=seen.id,
+                tenant=seen.item.tenant,
+                account=seen.item.account,
+                provider=self.engine.provider(seen.item.account).name,
+            )
             for seen in strays
         ]
-        await stop_operations(connection, rows)
+        await stop_operations(connection, operations)
 
     async def _write_lost(self, connection: Connection, lost: Sequence[Seen]) -> None:
-        """Their videos are given up; they stay accepted, since their money may be spent."""
+        """Give up the videos of lost operations; they stay accepted: they may have to be paid."""
         if not lost:
             return
         log.error("poll.lost", attempts=[seen.id for seen in lost])
         await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
-        await tell(connection, "attempt.lost", [(seen.job, {"attempt": seen.id}) for seen in lost])
-        await settle(self.engine, connection, [seen.job for seen in lost])
+        told = [(seen.item.job, {"attempt": seen.id}) for seen in lost]
+        await tell(connection, "attempt.lost", told)
+        await settle(self.engine, connection, [job for job, _ in told])
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
     """The hot path: attempts, jobs whose progress grew, and due rows, in one statement.
 
-    A job that somebody else has locked is passed over: the next look tells its progress.
+    A locked job is skipped: the next poll writes its progress.
     """
     if not running:
         return
@@ -355,7 +332,7 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
 
 
 async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
-    """Nothing was learned: look again later; what nobody documented is told as an event, once."""
+    """Schedule the next poll; record an undocumented status as an event, once."""
     if not faulty:
         return
     await connection.execute(
@@ -383,7 +360,7 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
         connection,
         STRANGE,
         [
-            (seen.job, {"attempt": seen.id, "said": seen.fault.message})
+            (seen.item.job, {"attempt": seen.id, "said": seen.fault.message})
             for seen in faulty
             if seen.fault and seen.fault.code == STRANGE and seen.is_news
         ],
@@ -391,7 +368,7 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
 
 
 def _kind_of(fault: Failure | None) -> dict[str, str]:
-    """What is kept of a passing fault: not its words, in which vendors quote prompts."""
+    """The part of a fault that is stored: not its message, in which vendors quote prompts."""
     return {"fault": fault.fault, "code": fault.code} if fault else {}
 
 

@@ -1,10 +1,10 @@
-"""Store: bring a finished video into our storage, however often its download is cut or refused.
+"""Store: download a finished video into our storage, however often the download is cut off.
 
 Running twice is harmless: the object's key is made from the output's id, so a second copy replaces
 the first byte for byte, and an output moves to `stored` once.
 
-A `store` row outlives the wish for its video: when a job ends in the middle of a download, the row
-stays, and the verb makes sure that nothing of the video remains.
+A `store` row outlives its job: when a job ends during a download, the row stays, and the verb
+deletes all that was stored of the video.
 """
 
 import asyncio
@@ -25,8 +25,7 @@ from models.vault import VaultError
 from providers.answers import UnknownStatus
 from providers.base import NotOffered, ProviderError, Video
 from scheduler.claim import Claimed
-from scheduler.intervals import ELSEWHERE, backoff
-from scheduler.pace import Pace
+from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from storage import parts
 from storage.base import (
     NotAVideo,
@@ -46,46 +45,48 @@ from tasks.engine import Engine
 from tasks.outcomes.ended import source_of, video_from
 from tasks.outcomes.finish import settle
 from tasks.outcomes.stored import (
-    Brought,
+    StoreResult,
     drop_swept,
     record_fresh_links,
     record_lost,
     record_stored,
 )
+from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: First and longest wait after a failed download, in seconds. How often it may fail is not counted:
-#: the link's end, the job's deadline or an operator's patience ends it.
-RETRY_BASE, RETRY_CEILING = 2.0, 300.0
-#: The longest wait where the whole of something came that is no video: it may be large.
-NO_VIDEO_CEILING = 1800.0
-#: Seconds for which a link lives whose vendor doesn't say.
+#: After a failed download. Its retries are not counted: the link's expiry, the job's deadline or
+#: `RECOVERY_LASTS` ends them.
+BACKOFF = Backoff(base=2.0, ceiling=300.0)
+#: After a complete download that is not a video: it may be large.
+NO_VIDEO_BACKOFF = Backoff(base=2.0, ceiling=1800.0)
+#: Lifetime of a link in seconds, where the vendor does not state one.
 LINK_LIVES = 24 * 3600.0
-#: Seconds for which a video is tried that an operator asked for after its job had ended.
+#: Seconds for which a video is retried that an operator asked for after its job had ended.
 RECOVERY_LASTS = 24 * 3600.0
-#: Seconds in which all the work on one video must be done: by its link, by a fresh one, and put.
+#: Timeout of all the work on one video, in seconds: two downloads (by the known link, then by a
+#: fresh one) and the put.
 WORK_TIMEOUT = 2 * DOWNLOAD_TIMEOUT + 1800.0
-#: Seconds that a put under way is waited for when its worker is to leave it.
+#: Seconds to wait for a put in progress when its worker must stop.
 PUT_PATIENCE = 20.0
-#: A download that was cut off has got on if it brought so many bytes: it goes on at once.
-GOT_ON = 256 * 2**10
+#: Bytes that a download which was cut off must have received to be resumed at once.
+PROGRESS_BYTES = 256 * 2**10
 
 _PROVIDER_TROUBLE = (DeadLink, TransportError, ProviderError, UnknownStatus, NotOffered)
 
 
 class _Cut(TransportError):
-    """The download was cut off, after it had got on; the next try goes on from there."""
+    """The download was cut off after progress; the next try resumes it."""
 
 
 class _Unwanted(Exception):
-    """Nobody wants the video any more, and nothing of it was left."""
+    """The video is no longer wanted, and nothing of it is left in storage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreItem:
-    """A video that the provider has and we don't; or one of which nothing may stay."""
+    """A video to download; or one of which nothing may stay in storage."""
 
     id: str
     job: str
@@ -97,9 +98,9 @@ class StoreItem:
     source: bytes | None
     faults: int
     created_at: datetime
-    #: Seconds since the provider last told the link.
+    #: Seconds since the provider last returned the link.
     link_age: float
-    #: Seconds since an operator asked for it, whose job has ended; None: nobody did.
+    #: Seconds since an operator asked for a video of an ended job; None without a request.
     asked_for: float | None
 
     @property
@@ -107,12 +108,12 @@ class StoreItem:
         return self.state is OutputState.READY or self.asked_for is not None
 
     @property
-    def is_asked_in_vain(self) -> bool:
+    def is_recovery_over(self) -> bool:
         return self.asked_for is not None and self.asked_for > RECOVERY_LASTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(Verb[StoreItem, StoreResult]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -140,45 +141,45 @@ class Store:
         )
         return [StoreItem(**row | {"state": OutputState(row["state"])}) for row in rows]
 
-    async def act(self, item: StoreItem, *, lease: str, pace: Pace) -> Brought | None:
-        """Download, look into it, store it; whatever goes wrong is an outcome."""
-        del lease, pace
+    async def act(self, item: StoreItem, hold: Hold) -> StoreResult | None:
+        """Download, probe and store a video; every error is a result."""
+        del hold
         if not item.is_wanted:
             return await self._swept(item)
         if item.account not in self.engine.accounts:
             log.warning("store.no_credentials", output=item.id, account=item.account)
-            return Brought(
+            return StoreResult(
                 id=item.id,
                 job=item.job,
                 failure=_NO_CREDENTIALS,
-                wait=None if item.is_asked_in_vain else ELSEWHERE,
+                wait=None if item.is_recovery_over else NO_CREDENTIALS_WAIT,
                 counts=False,
             )
         fresh: Video | None = None
         try:
             async with asyncio.timeout(WORK_TIMEOUT):
-                brought = await self._by_known_link(item)
-                if brought is None:
+                stored = await self._by_known_link(item)
+                if stored is None:
                     fresh = await self._fresh(item)
-                    brought = await self._bring(item, fresh)
-                return brought
+                    stored = await self._download(item, fresh)
+                return stored
         except _Unwanted:
             return None
         except TimeoutError:
-            error: Exception = TransportError(f"it took more than {WORK_TIMEOUT:g} s")
+            error: Exception = TransportError(f"timed out after {WORK_TIMEOUT:g} s")
         except (*_PROVIDER_TROUBLE, StorageError) as trouble:
             error = trouble
         except OSError as trouble:
             error = Unavailable(f"the temporary folder failed ({type(trouble).__name__})")
         return await self._failed(item, error, fresh)
 
-    async def _by_known_link(self, item: StoreItem) -> Brought | None:
-        """By the link that we have; None where a fresh one is to be asked for."""
+    async def _by_known_link(self, item: StoreItem) -> StoreResult | None:
+        """Download by the known link; None when a fresh one is needed."""
         video = self._known(item)
         if video is None:
             return None
         try:
-            return await self._bring(item, video)
+            return await self._download(item, video)
         except (DeadLink, NotAVideo, Truncated):
             return None  # an expired link may answer 200 with a page that is no video
         except TransportError:
@@ -199,23 +200,23 @@ class Store:
             raise NoFreshLink(msg)
         return await fresh_video(self.engine, item.account, item.operation_id, item.number)
 
-    async def _bring(self, item: StoreItem, video: Video) -> Brought:
+    async def _download(self, item: StoreItem, video: Video) -> StoreResult:
         """One download, from where the last one was cut off if the vendor allows it."""
         scratch = _scratch(self.engine)
         part = await asyncio.to_thread(parts.find, scratch, item.id)
         try:
-            brought = await self._downloaded(item, video, scratch, part)
+            stored = await self._receive_and_put(item, video, scratch, part)
         except (Truncated, TransportError) as error:
             now = await asyncio.to_thread(parts.find, scratch, item.id)
-            if now and now.bytes - (part.bytes if part else 0) >= GOT_ON:
+            if now and now.bytes - (part.bytes if part else 0) >= PROGRESS_BYTES:
                 raise _Cut(str(error)) from error
             raise
         await asyncio.to_thread(parts.drop, scratch, item.id)
-        return brought
+        return stored
 
-    async def _downloaded(
+    async def _receive_and_put(
         self, item: StoreItem, video: Video, scratch: Path, part: Part | None
-    ) -> Brought:
+    ) -> StoreResult:
         async with AsyncExitStack() as stack:
             opened = await open_video(stack, self.engine, item.account, video, part)
             received = await stack.enter_async_context(
@@ -231,10 +232,10 @@ class Store:
             crash_point("store.downloaded")
             measures = await asyncio.to_thread(probe, received.path)
             key = await self._put(item, received.path, measures.content_type)
-        return Brought(id=item.id, job=item.job, key=key, received=received, probe=measures)
+        return StoreResult(id=item.id, job=item.job, key=key, received=received, probe=measures)
 
     async def _put(self, item: StoreItem, path: Path, content_type: str) -> str:
-        """Put it to its end once begun, though the row is lost meanwhile: it may be left behind."""
+        """Finish a put that has begun, even when the lease is lost: a partial one could stay."""
         work = asyncio.ensure_future(self._put_if_wanted(item, path, content_type))
         try:
             return await asyncio.shield(work)
@@ -244,16 +245,16 @@ class Store:
             finally:
                 work.cancel()
             if work.done() and not work.cancelled():
-                work.exception()  # told to nobody: whoever has the row now tries again
+                work.exception()  # dropped: the row's new lease holder retries
             raise
 
     async def _put_if_wanted(self, item: StoreItem, path: Path, content_type: str) -> str:
-        """Store the object, and take it away again if its job has ended in the meantime.
+        """Store the object, and delete it again if its job has ended in the meantime.
 
-        A job that ends after the look below leaves its row, which removes what it finds.
+        A job that ends after the check below leaves its row, which deletes the object.
 
         Raises:
-            _Unwanted: it was taken away.
+            _Unwanted: it was deleted.
         """
         key = video_key(item.job, item.id, item.created_at)
         await self.engine.storage.put_file(key, path, content_type=content_type)
@@ -274,31 +275,33 @@ class Store:
         )
         return not rows
 
-    async def _swept(self, item: StoreItem) -> Brought | None:
-        """Make sure that nothing stays of a video whose job ended before it was stored."""
+    async def _swept(self, item: StoreItem) -> StoreResult | None:
+        """Delete everything of a video whose job ended before it was stored."""
         if not await self._is_unwanted(item.id):
-            return None  # asked for since it was claimed: the row comes back when its lease ends
+            return None  # wanted again since it was claimed: the row is due when its lease ends
         key = video_key(item.job, item.id, item.created_at)
         try:
             await self.engine.storage.delete(key)
         except StorageError as error:
             log.warning("store.not_swept", output=item.id, error=str(error))
-            return Brought(id=item.id, job=item.job, wait=_wait(item.faults))
+            return StoreResult(
+                id=item.id, job=item.job, wait=BACKOFF.wait(item.faults, dice=random.random())
+            )
         await asyncio.to_thread(parts.drop, _scratch(self.engine), item.id)
-        return Brought(id=item.id, job=item.job, is_swept=True)
+        return StoreResult(id=item.id, job=item.job, is_swept=True)
 
-    async def _failed(self, item: StoreItem, error: Exception, fresh: Video | None) -> Brought:
-        """Try again later, until the link is dead for good; our own trouble costs only time."""
-        code, counts, ceiling = "result_unavailable", True, RETRY_CEILING
+    async def _failed(self, item: StoreItem, error: Exception, fresh: Video | None) -> StoreResult:
+        """Retry later, until the link is dead for good; errors of ours are not counted."""
+        code, counts, backoff = "result_unavailable", True, BACKOFF
         match error:
             case TooBig():
                 failure = Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error))
-                return Brought(id=item.id, job=item.job, failure=failure)
+                return StoreResult(id=item.id, job=item.job, failure=failure)
             case StorageFull() | Unavailable():
                 code, counts = "storage_unavailable", False
                 log.error("store.no_room", output=item.id, error=str(error))
             case NotAVideo():
-                code, ceiling = "video_not_stored", NO_VIDEO_CEILING
+                code, backoff = "video_not_stored", NO_VIDEO_BACKOFF
             case StorageError():
                 code = "video_not_stored"
             case _Cut():
@@ -306,17 +309,17 @@ class Store:
         message = str(error) or "the provider's link is dead"
         log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
         is_dead = self._has_outlived_its_link(item) and isinstance(error, NoFreshLink)
-        tries = 0 if isinstance(error, _Cut) else item.faults
-        return Brought(
+        wait = backoff.wait(0 if isinstance(error, _Cut) else item.faults, dice=random.random())
+        return StoreResult(
             id=item.id,
             job=item.job,
             failure=Failure(fault=Fault.TRANSIENT, code=code, message=message),
-            wait=None if is_dead or item.is_asked_in_vain else _wait(tries, ceiling=ceiling),
+            wait=None if is_dead or item.is_recovery_over else wait,
             counts=counts,
             fresh=await self._sealed(fresh) if fresh else None,
         )
 
-    def jobs(self, results: Sequence[Brought]) -> list[str]:
+    def jobs(self, results: Sequence[StoreResult]) -> list[str]:
         return [one.job for one in results if one.key or one.wait is None]
 
     def _has_outlived_its_link(self, item: StoreItem) -> bool:
@@ -326,7 +329,7 @@ class Store:
     async def _sealed(self, video: Video) -> bytes:
         return await asyncio.to_thread(self.engine.vault.seal_json, source_of(video))
 
-    async def write(self, connection: Connection, results: Sequence[Brought]) -> None:
+    async def write(self, connection: Connection, results: Sequence[StoreResult]) -> None:
         again = [one for one in results if not one.key and one.wait is not None]
         lost = {one.id: one.failure for one in results if one.failure and one.wait is None}
         stored = await record_stored(connection, [one for one in results if one.key])
@@ -349,10 +352,6 @@ class Store:
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Nothing: the video is paid for, and wanted until its job's deadline."""
-
-
-def _wait(faults: int, *, ceiling: float = RETRY_CEILING) -> float:
-    return backoff(tries=faults, base=RETRY_BASE, ceiling=ceiling, dice=random.random())
 
 
 def _scratch(engine: Engine) -> Path:

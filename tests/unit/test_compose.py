@@ -11,7 +11,7 @@ from providers.registry import PROVIDERS
 from settings import load
 from stack.grace import stop_grace
 from stack.roles import WORKERS
-from tasks.queue import Queue
+from tasks.queues import Queue
 from tests.unit.compose_file import REQUIRED, ROOT, MissingVariable, read
 
 COMPOSE = read(REQUIRED)

@@ -32,7 +32,7 @@ from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import finish
 from tasks.pump.running import verb_for
-from tasks.verbs.verb import Recorder, Verb
+from tasks.verbs.verb import AnyVerb, Hold, Recorder
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import (
     IN_DOUBT,
@@ -57,7 +57,7 @@ fate = st.integers(-4, 8).map(lambda n: max(n, 0))
 class Hand:
     """A claimed thing in the hands of a worker, which may be slow."""
 
-    verb: Verb
+    verb: AnyVerb
     item: Any
     lease: str
 
@@ -248,7 +248,7 @@ class Life(RuleBasedStateMachine):
         self.hands += [Hand(verb, item, lease) for item in items]
 
     def _begin(self, hand: Hand) -> None:
-        work = hand.verb.act(hand.item, lease=hand.lease, pace=Pace(8))
+        work = hand.verb.act(hand.item, Hold(hand.lease, Pace(8)))
         task = self.loop.create_task(work)
         self._follow(hand, task)
 

@@ -25,6 +25,7 @@ from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.pump.writer import Tally
 from tasks.verbs.submit import Submit
+from tasks.verbs.verb import Hold
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.test_pump import away
 from tests.unit.transport.raw_server import Behaviour, RawServer
@@ -407,7 +408,7 @@ async def test_a_worker_without_credentials_that_wakes_late_disturbs_nobody(
 
     # When it wakes while another worker's POST is under way
     async with post_under_way(engine, upstream):
-        await sleeper.act(item, lease=lease, pace=Pace(1))
+        await sleeper.act(item, Hold(lease, Pace(1)))
 
         # Then the attempt is still sent, and nobody sends it again
         (attempt,) = await attempts_of(engine, job)

@@ -13,14 +13,14 @@ from models.request import VideoRequest
 from models.state import JobState, What
 from models.vault import VaultError
 from scheduler.claim import lanes_due
-from scheduler.pace import Pace
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.upkeep.reconcile import doubtful
-from tasks.verbs.verb import Verb
+from tasks.verbs.verb import AnyVerb as Verb
+from tasks.verbs.verb import Hold
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said
@@ -180,7 +180,7 @@ async def test_work_that_raises_is_handed_back_at_once_and_not_when_its_lease_en
         async def load(self, claimed: Sequence[Any]) -> Sequence[Any]:
             return await self.verb.load(claimed)
 
-        async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
+        async def act(self, item: Any, hold: Hold) -> Any:
             raise ZeroDivisionError
 
     await pump(engine, What.SUBMIT, wrapped=Raising)

@@ -27,6 +27,7 @@ from tasks.pump import running as lifecycle
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.upkeep.retention import prune_once
+from tasks.verbs.verb import Hold
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import ENVIRONMENT, MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said, video
@@ -335,7 +336,7 @@ async def test_cancelling_after_a_worker_died_over_a_stored_video_leaves_none(
     verb = verb_for(What.STORE, engine)
     claimed = cast("Any", [type("Row", (), row)() for row in rows])
     (item,) = await verb.load(claimed)
-    await verb.act(item, lease="", pace=Pace(1))
+    await verb.act(item, Hold("", Pace(1)))
     assert len(videos(engine)) == 1
 
     # When its job is cancelled, and time passes

@@ -17,11 +17,11 @@ from models import due
 from models.database import Connection, Database, DatabaseAway
 from models.state import What
 from scheduler.claim import Claimed
-from scheduler.pace import Pace
 from stack.servers.postgres import EmbeddedPostgres
 from tasks.pump.in_flight import PROBES
 from tasks.pump.parking import PARKED
 from tasks.pump.pump import Pump
+from tasks.verbs.verb import Hold
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ class Work:
     async def load(self, claimed: Sequence[Claimed]) -> list[Thing]:
         return [Thing(row.id, row.tenant) for row in claimed]
 
-    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
+    async def act(self, item: Any, hold: Hold) -> Any:
         self.started.append(item)
         try:
             async with self._changed:

@@ -24,6 +24,7 @@ from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.upkeep.recover import Retried, retry_store
 from tasks.upkeep.retention import prune_once
+from tasks.verbs.verb import Hold
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said, video
@@ -250,7 +251,7 @@ async def test_a_video_asked_for_while_its_traces_are_removed_comes_afterwards(
         )  # fmt: skip
 
     (item,) = await verb.load((await engine.database.run(take)).rows)
-    done = await verb.act(item, lease=LEASE, pace=Pace(1))
+    done = await verb.act(item, Hold(LEASE, Pace(1)))
     # When an operator asks for it just then
     await retry(engine, job)
     await engine.database.run(lambda connection: verb.write(connection, [done]))

@@ -141,7 +141,7 @@ async def test_the_rest_is_asked_for_with_proof_that_it_is_the_rest_of_that(
 async def test_a_download_that_gets_on_is_no_fault_of_the_video(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "GOT_ON", HALF)
+    monkeypatch.setattr(store, "PROGRESS_BYTES", HALF)
     await pump(engine, What.STORE)
 
     assert await state(engine) == ("storing", 0)

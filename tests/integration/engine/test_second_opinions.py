@@ -1,7 +1,8 @@
 """What ends an attempt must be true of it now: not of what was claimed, read or denied before."""
 
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,10 +13,10 @@ from models.state import What
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.denied import is_lost
+from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.pump.running import verb_for
 from tasks.upkeep.reconcile import look_up_again
 from tasks.verbs.poll import _DENIED, Seen
-from tasks.verbs.submit import record_refused, record_unsendable
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing
 from tests.integration.engine.test_proof_evidence import (
@@ -121,15 +122,9 @@ async def test_a_lost_operation_locks_its_job_before_its_row(engine: Engine) -> 
     await run(engine, What.SUBMIT)
     (attempt,) = await attempts(engine)
     verb = verb_for(What.POLL, engine)
-    seen = Seen(
-        id=attempt["id"],
-        job=attempt["job"],
-        tenant="default",
-        account=attempt["account"],
-        wait=600,
-        fault=_DENIED,
-        faults=9,
-    )
+    rows = await engine.database.fetch("SELECT id FROM due WHERE what = 'poll'")
+    (item,) = await verb.load(cast("Any", [SimpleNamespace(**row) for row in rows]))
+    seen = Seen(item=item, wait=600, fault=_DENIED, faults=9)
     assert verb.jobs([seen]) == []
     for name in ("is_lost", "is_stray", "is_abandoned"):
         ends = Seen(**{**{field: getattr(seen, field) for field in Seen.__slots__}, name: True})

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from models.database import Connection, Database
 from scheduler.claim import SUSPECT, Claimed
-from scheduler.pace import Pace
 from tasks.pump.parking import FIRST_WAIT, PARKED
 from tasks.pump.pump import POISON_TRIES
+from tasks.verbs.verb import Hold
 from tests.integration.engine.test_pump import Thing, Work, end_leases, put, written
 from tests.integration.engine.waiting import until
 
@@ -60,10 +60,10 @@ class Trouble(Work):
             raise ValueError
         return await Work.load(self, claimed)
 
-    async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
+    async def act(self, item: Any, hold: Hold) -> Any:
         if item.id in self.raising:
             raise ZeroDivisionError
-        return await Work.act(self, item, lease=lease, pace=pace)
+        return await Work.act(self, item, hold)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         if self.stuck & set(ids):
@@ -179,9 +179,9 @@ async def test_a_lane_that_was_told_to_pause_leaves_its_suspects_to_a_later_pump
     await database.fetch("UPDATE due SET tries = 3 WHERE id = %s", (suspect,))
 
     class Limited(Work):
-        async def act(self, item: Any, *, lease: str, pace: Pace) -> Any:
-            pace.was_limited(30.0)
-            return await super().act(item, lease=lease, pace=pace)
+        async def act(self, item: Any, hold: Hold) -> Any:
+            hold.pace.was_limited(30.0)
+            return await super().act(item, hold)
 
     work = Limited(database)
     async with asyncio.timeout(10):

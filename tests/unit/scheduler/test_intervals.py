@@ -6,7 +6,7 @@ from hypothesis import given
 
 from scheduler.intervals import (
     LOST_AFTER,
-    backoff,
+    Backoff,
     estimated_progress,
     estimated_remaining,
     first_poll,
@@ -56,15 +56,15 @@ def test_polls_are_dense_where_the_end_is_likely_and_sparse_where_it_is_not() ->
 def test_a_back_off_is_jittered_over_its_upper_half_and_ends_at_its_ceiling(
     tries: int, base: float, ceiling: float, dice: float
 ) -> None:
-    wait = backoff(tries=tries, base=base, ceiling=ceiling, dice=dice)
+    wait = Backoff(base, ceiling).wait(tries, dice=dice)
     full = min(ceiling, base * 2.0 ** min(tries, 32))
     assert full / 2 <= wait <= full
 
 
 @given(tries=st.integers(0, 100), dice=dice)
 def test_a_later_try_never_waits_less(tries: int, dice: float) -> None:
-    earlier = backoff(tries=tries, base=1, ceiling=300, dice=dice)
-    assert backoff(tries=tries + 1, base=1, ceiling=300, dice=dice) >= earlier
+    backoff = Backoff(base=1, ceiling=300)
+    assert backoff.wait(tries + 1, dice=dice) >= backoff.wait(tries, dice=dice)
 
 
 @given(elapsed=st.floats(-1e3, 1e9), later=seconds, typical=st.floats(0, 1e6))

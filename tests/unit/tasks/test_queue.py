@@ -4,7 +4,8 @@ import pytest
 from celery import Celery
 
 from settings import load
-from tasks.queue import Queue, _configuration
+from tasks.queue import _configuration
+from tasks.queues import Queue
 
 
 def app_on(broker: str) -> Celery:

@@ -1,0 +1,49 @@
+"""Attempts that end without an operation: refused by the provider, or impossible to send."""
+
+from models import due
+from models.advance import advance_attempts, fail_outputs
+from models.database import Connection
+from models.failure import Failure
+from models.locks import lock_whole_of
+from models.state import AttemptState, What
+from tasks.engine import Engine
+from tasks.outcomes.finish import settle
+
+
+async def record_unsendable(engine: Engine, attempt: str, failure: Failure, *, lease: str) -> None:
+    """End a planned attempt that can never be sent, and settle its job.
+
+    Writes only while the caller holds its due row: another worker may have sent it since.
+    """
+
+    async def work(connection: Connection) -> None:
+        await lock_whole_of(connection, [attempt])
+        if not await due.hold(connection, What.SUBMIT, [attempt], lease=lease):
+            return
+        moved = await advance_attempts(
+            connection, AttemptState.FAILED, [attempt], failures={attempt: failure}
+        )
+        if not moved:
+            return
+        await due.drop(connection, What.SUBMIT, [attempt])
+        await fail_outputs(connection, {attempt: failure}, of="attempt")
+        await settle(engine, connection, [row["job"] for row in moved])
+
+    await engine.database.run(work)
+
+
+async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:
+    """End an attempt that the provider provably refused, and settle its job."""
+
+    async def work(connection: Connection) -> None:
+        await lock_whole_of(connection, [attempt])
+        moved = await advance_attempts(
+            connection, AttemptState.REFUSED, [attempt], failures={attempt: failure}
+        )
+        # An attempt that a restore has set back does not move, and keeps its due row.
+        await due.drop(connection, What.SUBMIT, [row["id"] for row in moved])
+        await due.drop(connection, What.LOOK_UP, [row["id"] for row in moved])
+        await fail_outputs(connection, {row["id"]: failure for row in moved}, of="attempt")
+        await settle(engine, connection, [row["job"] for row in moved])
+
+    await engine.database.run(work)

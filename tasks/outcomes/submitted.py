@@ -1,0 +1,89 @@
+"""The outcomes of a submit, as values, and the one `match` that records them."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from models.failure import Failure
+from providers.base import Accepted
+from tasks.engine import Engine
+from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.refused import record_refused, record_unsendable
+from tasks.outcomes.unknown import mark_unknown
+from tasks.outcomes.unsent import compare_again, postpone, put_off
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider provably refused the POST, and would refuse it again."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Unsendable:
+    """The request can never be made, so nothing was sent."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The POST was sent and may have been accepted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """The POST provably reached nobody: the attempt is planned again, due in `wait` seconds."""
+
+    reason: str
+    wait: float
+    #: Names the try, which may have marked the attempt as sent.
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The attempt can't be worked on yet: it stays as it is, due again in `wait` seconds."""
+
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Uncleared:
+    """The database is not the one that was compared with the mark, so nothing was sent."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """The attempt is no longer there to be sent: it has moved on, or its job has ended."""
+
+
+Outcome: TypeAlias = (
+    Accepted | Refused | Unsendable | Unknown | PutOff | Postponed | Uncleared | NotOurs
+)
+
+
+async def record(engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: str) -> None:
+    """Commit the outcome of one attempt's submit; `lease` is the claim on its due row."""
+    match outcome:
+        case Accepted():
+            await record_accepted(engine, item.id, outcome)
+        case Refused(failure):
+            await record_refused(engine, item.id, failure)
+        case Unsendable(failure):
+            await record_unsendable(engine, item.id, failure, lease=lease)
+        case Unknown(reason):
+            await mark_unknown(engine, item.id, reason)
+        case PutOff(reason, wait, token):
+            await put_off(engine, item, reason, wait=wait, token=token, lease=lease)
+        case Postponed(wait):
+            await postpone(engine, item.id, wait=wait, lease=lease)
+        case Uncleared(token):
+            await compare_again(engine, item.id, token=token, lease=lease)
+        case NotOurs():
+            return  # its job's end, or another worker, has written it

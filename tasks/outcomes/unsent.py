@@ -1,0 +1,81 @@
+"""Attempts whose POST provably reached nobody: planned again and due later, or released."""
+
+import structlog
+
+from models import due
+from models.database import Connection
+from models.state import What
+from tasks.engine import Engine
+from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.insist import insist
+from tasks.outcomes.sent import take_back
+
+log = structlog.get_logger()
+
+#: Seconds for which putting an attempt off is retried while PostgreSQL is unavailable.
+HOLD_OFF = 60.0
+#: Seconds until an attempt is tried again whose database must be compared with the mark first.
+COMPARED_AGAIN_AFTER = 0.5
+
+
+async def postpone(engine: Engine, attempt: str, *, wait: float, lease: str) -> None:
+    """Leave an attempt as it is, due again in `wait` seconds."""
+
+    async def work(connection: Connection) -> None:
+        ours = await due.hold(connection, What.SUBMIT, [attempt], lease=lease)
+        await due.put_back(connection, What.SUBMIT, sorted(ours), after=[wait] * len(ours))
+
+    await engine.database.run(work)
+
+
+async def put_off(
+    engine: Engine, item: AttemptRef, reason: str, *, wait: float, token: str, lease: str
+) -> None:
+    """Plan an attempt again, due in `wait` seconds; its job's deadline ends this.
+
+    `token` names the try that may have marked it as sent.
+    """
+    engine.clearance.take_back(item.id)
+
+    async def work(connection: Connection) -> None:
+        is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
+        # Otherwise another worker may be sending it by now: planned again, it would be twice.
+        if await take_back(connection, item.id, token=token, is_held=is_held):
+            await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
+            await release_if_unwanted(connection, item.id)
+
+    await insist(engine, work, item.id, seconds=HOLD_OFF)
+    log.info("submit.put_off", attempt=item.id, job=item.job, reason=reason, wait=round(wait, 1))
+
+
+async def compare_again(engine: Engine, attempt: str, *, token: str, lease: str) -> None:
+    """Put off an attempt of a database that was not compared with the mark: nothing was sent.
+
+    A commit of `sent` that this try repeated after a lost answer may stand, and is taken back.
+    """
+    engine.clearance.withdraw()
+
+    async def work(connection: Connection) -> None:
+        is_held = bool(await due.hold(connection, What.SUBMIT, [attempt], lease=lease))
+        is_undone = await take_back(connection, attempt, token=token, is_held=False)
+        if is_held or is_undone:
+            await due.put_back(connection, What.SUBMIT, [attempt], after=[COMPARED_AGAIN_AFTER])
+
+    await engine.database.run(work)
+
+
+async def release_if_unwanted(connection: Connection, attempt: str) -> None:
+    """Release a planned attempt whose job has ended meanwhile, or that is to make no video."""
+    cursor = await connection.execute(
+        """
+        UPDATE attempt SET state = 'cancelled', finished_at = now() FROM job
+        WHERE attempt.id = %s AND job.id = attempt.job AND attempt.state = 'planned'
+          AND (job.state IN ('complete', 'failed', 'cancelled') OR NOT EXISTS (
+              SELECT 1 FROM output
+              WHERE output.attempt = attempt.id AND output.state = 'expected'))
+        RETURNING attempt.id
+        """,
+        (attempt,),
+    )
+    if await cursor.fetchone():
+        await due.drop(connection, What.SUBMIT, [attempt])
