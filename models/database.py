@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -12,7 +12,10 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 T = TypeVar("T")
+R = TypeVar("R")
 Connection = AsyncConnection[DictRow]
+#: Values of a statement's placeholders, by position or by name.
+Parameters = Sequence[Any] | Mapping[str, Any]
 
 #: Times a transaction is tried when the server says that trying again may help.
 TRANSACTION_TRIES = 5
@@ -88,16 +91,48 @@ class Database:
         """As `run`, for `work` of one statement: a transaction by itself, two round trips less."""
         return await _again(self._connection, work)
 
+    @overload
+    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[DictRow]: ...
+
+    @overload
     async def fetch(
-        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
-    ) -> list[DictRow]:
-        """All rows of one statement in a transaction of its own."""
+        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R]
+    ) -> list[R]: ...
+
+    async def fetch(
+        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R] | None = None
+    ) -> list[DictRow] | list[R]:
+        """All rows of one statement in a transaction of its own, each made by `row` if given."""
 
         async def work(connection: Connection) -> list[DictRow]:
             cursor = await connection.execute(sql, parameters)
             return await cursor.fetchall() if cursor.description else []
 
-        return await self.run_statement(work)
+        found = await self.run_statement(work)
+        return found if row is None else [row(**values) for values in found]
+
+
+async def fetch_rows(
+    connection: Connection, row: Callable[..., R], sql: str, parameters: Parameters = ()
+) -> list[R]:
+    """All rows of a statement; `row` is called with the columns of each as keywords."""
+    cursor = await connection.execute(sql, parameters)
+    return [row(**values) for values in await cursor.fetchall()]
+
+
+async def fetch_row(
+    connection: Connection, row: Callable[..., R], sql: str, parameters: Parameters = ()
+) -> R | None:
+    """The first row of a statement, or None; `row` is called with its columns as keywords."""
+    cursor = await connection.execute(sql, parameters)
+    values = await cursor.fetchone()
+    return row(**values) if values else None
+
+
+async def fetch_ids(connection: Connection, sql: str, parameters: Parameters = ()) -> list[str]:
+    """The only column of a statement's rows: ids, or other text."""
+    cursor = await connection.execute(sql, parameters)
+    return [value for (value,) in map(dict.values, await cursor.fetchall())]
 
 
 async def _again(

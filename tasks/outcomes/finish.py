@@ -22,7 +22,7 @@ from models.state import (
 from models.vault import Vault, VaultError
 from providers.registry import capabilities_of
 from tasks.engine import Engine
-from tasks.view import WEBHOOK_LINK_LIVES, job_view, read_jobs
+from tasks.view import WEBHOOK_LINK_LIVES, ShownJob, job_view, read_jobs
 from webhooks.events import EventType, render
 
 log = structlog.get_logger()
@@ -177,7 +177,7 @@ async def _announce(
     engine: Engine, connection: Connection, to: JobState, jobs: Sequence[str]
 ) -> None:
     """Render the event of each job that has a webhook, once, and make its delivery due."""
-    rows = [row for row in await read_jobs(connection, jobs) if row["webhook"]]
+    rows = [row for row in await read_jobs(connection, jobs) if row.webhook]
     if not rows:
         return
     deliveries = [made for row in rows if (made := await _rendered(engine, connection, to, row))]
@@ -198,7 +198,7 @@ async def _announce(
 
 
 async def _rendered(
-    engine: Engine, connection: Connection, to: JobState, row: Mapping[str, Any]
+    engine: Engine, connection: Connection, to: JobState, row: ShownJob
 ) -> dict[str, Any] | None:
     """The delivery of a job's event; None when none can be made: the job ends all the same.
 
@@ -208,25 +208,28 @@ async def _rendered(
         return _delivery(engine, to, row)
     except Exception as error:
         code = "secret_unreadable" if isinstance(error, VaultError) else "event_not_rendered"
-        log.exception("webhook.unannounced", job=row["id"], code=code)
-        await tell(connection, UNANNOUNCED, [(row["id"], {"code": code})])
+        log.exception("webhook.unannounced", job=row.id, code=code)
+        await tell(connection, UNANNOUNCED, [(row.id, {"code": code})])
         return None
 
 
-def _delivery(engine: Engine, to: JobState, row: Mapping[str, Any]) -> dict[str, Any]:
+def _delivery(engine: Engine, to: JobState, row: ShownJob) -> dict[str, Any]:
+    if row.webhook is None or row.finished_at is None:
+        msg = "only a final job with a webhook has an event"
+        raise ValueError(msg)
     vault: Vault = engine.vault
     view = job_view(
         row, api_url=engine.settings.api_url, vault=vault, link_lives=WEBHOOK_LINK_LIVES
     )
-    body = render(EVENT_TYPES[to], row["finished_at"], view)
+    body = render(EVENT_TYPES[to], row.finished_at, view)
     return {
         "id": new_id("evt"),
-        "job": row["id"],
-        "tenant": row["tenant"],
+        "job": row.id,
+        "tenant": row.tenant,
         "type": EVENT_TYPES[to],
-        "host": host_of(vault.open_json(row["webhook"])["url"]),
+        "host": host_of(vault.open_json(row.webhook)["url"]),
         "state": DeliveryState.PENDING,
-        "target": row["webhook"],
+        "target": row.webhook,
         "body": vault.seal(body),
     }
 

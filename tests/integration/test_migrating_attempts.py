@@ -14,10 +14,9 @@ from alembic.runtime.migration import MigrationContext
 from psycopg.rows import dict_row
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-from sqlmodel import SQLModel
 
-import models.rows  # noqa: F401 - fills the metadata
 from models.migrate import driver_url
+from models.schema import METADATA
 from stack.servers.postgres import EmbeddedPostgres
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -99,7 +98,7 @@ def test_the_rows_are_what_the_migrations_make(old_database: str) -> None:
     engine = create_engine(driver_url(old_database), poolclass=NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, SQLModel.metadata) == []
+        assert compare_metadata(context, METADATA) == []
     engine.dispose()
 
 

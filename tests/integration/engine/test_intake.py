@@ -202,7 +202,7 @@ async def test_nothing_is_sent_before_its_time(engine: Engine, far_side: FarSide
 
     assert await started(engine, far_side) == ["2"]
     (row,) = await engine.database.run(lambda c: read_jobs(c, [accepted.job_id]))
-    assert row["deadline_at"] >= later + timedelta(hours=23)
+    assert row.deadline_at >= later + timedelta(hours=23)
 
 
 # -- what is kept ---------------------------------------------------------------------------------
