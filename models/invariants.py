@@ -326,11 +326,11 @@ INVARIANTS = (
     ),
     _Invariant(
         "delivery_untrue",
-        "an event tells its job's own final state, to its job's own tenant",
+        "a video event tells the final state of a job of its own tenant",
         """
-        SELECT delivery.id FROM delivery JOIN job ON job.id = delivery.job
+        SELECT delivery.id FROM delivery LEFT JOIN job ON job.id = delivery.job
         WHERE delivery.type LIKE 'video.%%'
-          AND (delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
+          AND (job.id IS NULL OR delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
                   WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
         """,
     ),

@@ -174,7 +174,7 @@ class DeliveryTry(BaseModel):
 class Delivery(BaseModel):
     id: str = Field(description="Also the `webhook-id` of every try")
     object: Literal["webhook.delivery"]
-    job_id: str
+    job_id: str | None = Field(description="null for an event that belongs to no job")
     type: str
     status: Literal["pending", "delivered", "gone", "exhausted"]
     url: str = Field(description="The URL without its query")

@@ -33,7 +33,8 @@ class Delivery(SQLModel, table=True):
     )
     #: Also the `webhook-id`.
     id: str = Field(sa_column=id_column(primary_key=True))
-    job: str = Field(sa_column=id_column(references="job.id"))
+    #: NULL for an event that belongs to no job, such as a batch's.
+    job: str | None = Field(default=None, sa_column=id_column(references="job.id", nullable=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     type: str
     #: The lane: what a dead receiver may slow down.
@@ -75,7 +76,7 @@ class DeliveryRow:
     """A delivery as it is read, without its body."""
 
     id: str
-    job: str
+    job: str | None
     tenant: str
     type: str
     host: str

@@ -35,13 +35,15 @@ class Pruned:
     tries: int = 0
     videos: int = 0
     jobs: int = 0
+    #: Deliveries that belong to no job; a job's are deleted with it.
+    deliveries: int = 0
     keys: int = 0
     intake_failures: int = 0
 
     def __str__(self) -> str:
         return (
             f"events={self.events} tries={self.tries} videos={self.videos} jobs={self.jobs} "
-            f"keys={self.keys} intake_failures={self.intake_failures}"
+            f"deliveries={self.deliveries} keys={self.keys} intake_failures={self.intake_failures}"
         )
 
 
@@ -68,6 +70,7 @@ async def prune_once(engine: Engine) -> Pruned:
         done.videos = await _prune_videos(engine, settings.keep_videos_days, until)
     if settings.keep_jobs_days is not None:
         done.jobs = await _prune_jobs(engine, settings.keep_jobs_days, until)
+        done.deliveries = await _repeat(engine, _OLD_DELIVERIES, settings.keep_jobs_days, until)
     incoming = settings.data_dir / "incoming"
     if incoming.is_dir():
         await asyncio.to_thread(remove_abandoned, incoming, older_than=ABANDONED_AFTER)
@@ -139,6 +142,13 @@ DELETE FROM delivery_try WHERE id IN (
     SELECT delivery_try.id FROM delivery_try JOIN delivery ON delivery.id = delivery_try.delivery
     WHERE delivery_try.at < now() - %(days)s * interval '1 day' AND delivery.state <> 'pending'
     LIMIT %(batch)s FOR UPDATE OF delivery_try SKIP LOCKED)
+"""
+#: A job's deliveries are deleted with it; these belong to none.
+_OLD_DELIVERIES = """
+DELETE FROM delivery WHERE id IN (
+    SELECT id FROM delivery
+    WHERE job IS NULL AND state <> 'pending' AND finished_at < now() - %(days)s * interval '1 day'
+    ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
 """
 #: An Idempotency-Key answers again for at least a day.
 _OLD_KEYS = """

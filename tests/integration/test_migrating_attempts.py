@@ -33,6 +33,10 @@ INSERT INTO attempt (id, job, provider, account, route, state, marker, payload_h
                      sent_at)
 VALUES (%s, 'job_1', 'kling', 'kling', 'r', %s, %s, 'x', %s, %s)
 """
+DELIVERY = """
+INSERT INTO delivery (id, job, tenant, type, host, state, target, body)
+VALUES (%s, %s, 'default', 'batch.completed', 'h', 'pending', '', '')
+"""
 REPEATED = """
 INSERT INTO event (job, kind, detail)
 VALUES ('job_1', 'attempt.repeated', '{"attempt": "att_3", "after": "att_2"}')
@@ -108,3 +112,22 @@ def test_there_is_a_way_back(old_database: str) -> None:
     migrate(old_database, "0001", step=command.downgrade)
 
     assert attempts(old_database) == before
+
+
+def test_the_way_back_drops_deliveries_that_the_older_schema_has_no_place_for(
+    old_database: str,
+) -> None:
+    migrate(old_database, "head")
+    with psycopg.connect(old_database) as connection:
+        for id_, job in (("evt_1", "job_1"), ("evt_2", None)):
+            connection.execute(DELIVERY, (id_, job))
+            connection.execute(
+                "INSERT INTO due (what, id, lane, tenant) VALUES ('deliver', %s, 'h', 'default')",
+                (id_,),
+            )
+    migrate(old_database, "0007", step=command.downgrade)
+
+    with psycopg.connect(old_database) as connection:
+        for table in ("delivery", "due"):
+            kept = connection.execute(f"SELECT id FROM {table}").fetchall()  # noqa: S608
+            assert kept == [("evt_1",)], table
