@@ -4,13 +4,23 @@ A column that only a newer version knows is therefore never read, and one that i
 type is selected and inserted without another list.
 """
 
-from dataclasses import fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from psycopg.types.json import Jsonb
 
 #: A JSON object, as PostgreSQL returns it.
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Marks a column, in its row type's annotation, that views show under its own name if set."""
+
+    #: For the documentation of the view.
+    description: str
 
 
 def columns(row: type, *, of: str = "") -> str:
@@ -35,3 +45,14 @@ def values(row: Any) -> Json:
         name: Jsonb(value) if isinstance(value, dict) else value
         for name, value in as_dict(row).items()
     }
+
+
+@cache
+def shown_columns(row: type) -> Mapping[str, tuple[Any, Shown]]:
+    """The type and the mark of each column of a row type that is marked with `Shown`."""
+    found = {}
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            type_, mark = get_args(hint)
+            found[name] = (type_, mark)
+    return found

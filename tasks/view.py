@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from models.database import Connection, fetch_rows
 from models.failure import Failure
-from models.records import Json, columns
+from models.records import Json, columns, shown_columns
 from models.rows.jobs import JobRow
 from models.rows.outputs import OutputRow
 from models.scene import KNOBS
@@ -110,8 +110,7 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
     }
     if job.state in {JobState.SUBMITTING, JobState.PROCESSING}:
         view["estimated_remaining_seconds"] = _remaining(job)
-    if job.app_id:
-        view["app_id"] = job.app_id
+    view |= _shown(job)
     if plan.get("ignored"):
         view["ignored"] = plan["ignored"]
     if job.state in FINAL_JOB_STATES:
@@ -123,6 +122,16 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
     for name in ("created_at", "accepted_at", "finished_at", "deadline_at"):
         view[name] = iso(getattr(job, name))
     return view
+
+
+def _shown(job: ShownJob) -> Json:
+    """The columns that their row type marks as shown, if they are set."""
+    values = {name: getattr(job, name) for name in shown_columns(ShownJob)}
+    return {
+        name: iso(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _results(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int) -> Json:

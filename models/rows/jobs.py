@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from models.records import Json
+from models.records import Json, Shown
 from models.rows.columns import Id, Time, id_column, now_column, one_of
 from models.state import JobState
 
@@ -75,7 +75,7 @@ class _KnownAtIntake:
 
     id: str
     tenant: str
-    app_id: str | None
+    app_id: Annotated[str | None, Shown("The X-App-ID that it was submitted under")]
     request_id: str
     #: A JobState, or a state that only a newer version knows.
     state: str

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from sqlmodel import SQLModel
 
-from models.records import Json, columns, placeholders, values
+from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
 from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, TryRow
 from models.rows.jobs import Job, JobRow, NewJob
@@ -93,3 +93,10 @@ def test_json_objects_are_sent_as_json_and_other_values_as_they_are() -> None:
     sent = values(row)
     assert (sent["id"], sent["webhook"]) == ("job_vid_1", None)
     assert sent["plan"].obj == {"model": "m"}
+
+
+def test_a_marked_column_is_documented_and_may_be_unset() -> None:
+    for name, (type_, mark) in shown_columns(JobRow).items():
+        assert mark.description, name
+        assert NoneType in get_args(type_), f"{name} is shown only if it is set"
+    assert "app_id" in shown_columns(JobRow)
