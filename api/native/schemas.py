@@ -61,7 +61,7 @@ class Perf(BaseModel):
 def _document_shown(schema: Json) -> None:
     """Add the job's columns that the view shows because their row type marks them so."""
     for name, (type_, mark) in shown_columns(ShownJob).items():
-        described = {"default": None, "description": mark.description}
+        described = {"description": mark.description}
         schema["properties"][name] = TypeAdapter(type_).json_schema() | described
 
 
