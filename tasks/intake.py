@@ -1,4 +1,4 @@
-"""Intake: the one door through which a job comes into being, whole or not at all."""
+"""Intake: the only place where jobs are created, with all their rows in one transaction."""
 
 import hashlib
 import json
@@ -28,17 +28,17 @@ from tasks.pictures import check_references
 from tasks.view import ShownJob, job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
 
-#: By how much a priority moves a job forward in its tenant's turn, in seconds: it overtakes what
-#: came up to so much earlier, and is overtaken by nothing for ever.
+#: Head start of a priority in its tenant's queue, in seconds: a job overtakes only jobs submitted
+#: up to so much earlier, so none starves.
 HEAD_START = {"low": 0.0, "normal": 600.0, "high": 4200.0}
 
-#: Left out of the stored request: kept sealed, since an address may be a signed link.
+#: Fields left out of the stored request and kept sealed, because a URL may be a signed link.
 _SEALED = {"webhook_url", "webhook_secret", *PICTURES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What the HTTP edge knows beside the request's body."""
+    """The request's headers that intake uses."""
 
     app_id: str | None = None
     idempotency_key: str | None = None
@@ -48,17 +48,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A job that is durable, or the one that an Idempotency-Key names already."""
+    """A durable job: a new one, or the one that this id or Idempotency-Key already has."""
 
     job_id: str
     lane: str
-    #: The public view as it was first answered.
+    #: The public view in the first response.
     view: Json = field(repr=False)
     is_repeat: bool = False
 
 
 def canonical_hash(body: object) -> bytes:
-    """SHA-256 of a JSON value, whatever the order of its keys and its white space."""
+    """SHA-256 of a JSON value, independent of key order and white space."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
@@ -71,16 +71,16 @@ async def accept(
     job_id: str | None = None,
     caller: Caller | None = None,
 ) -> Accepted:
-    """Check a request against its route and make its rows, in one transaction.
+    """Check a request against its route and insert its rows, in one transaction.
 
-    A `job_id` or Idempotency-Key that exists already gives the first job back.
+    For a `job_id` or Idempotency-Key that exists already, return the first job.
 
     Raises:
-        RequestRefused: the request can't be carried out; no row was written.
+        RequestRefused: the request is invalid or its model unavailable; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     caller, started = caller or Caller(), time.monotonic()
-    if caller.idempotency_key:  # a repeat is answered even if the model has gone since
+    if caller.idempotency_key:  # a repeat is answered even if the model was removed since
         first = await engine.database.run(
             lambda connection: _first_answer(engine, connection, tenant, caller)
         )
@@ -108,12 +108,12 @@ async def accept(
     try:
         return await engine.database.run(work)
     except ForeignKeyViolation:
-        msg = f"tenant {tenant!r} is not known; `longtake keys create --tenant` makes one"
+        msg = f"tenant {tenant!r} is unknown; `longtake keys create --tenant` creates one"
         raise RequestRefused(msg, param="tenant") from None
 
 
 def check_webhook(engine: Engine, request: VideoRequest) -> None:
-    """Refuse at once what could never be delivered."""
+    """Refuse a webhook that could never be delivered."""
     if request.webhook_secret is not None:
         if request.webhook_url is None:
             msg = "webhook_secret needs webhook_url"
@@ -294,7 +294,7 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
 
 
 def route_of(plan: Plan) -> str:
-    """What durations are learned for: the upstream model and the length of its videos."""
+    """The route of learned durations: the upstream model and the length of its videos."""
     return f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s"
 
 
@@ -310,7 +310,7 @@ class _Answered:
 async def _first_answer(
     engine: Engine, connection: Connection, tenant: str, caller: Caller
 ) -> Accepted | None:
-    """What this Idempotency-Key was first answered; a racing duplicate waits here for the first."""
+    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{tenant}\n{caller.idempotency_key}",),
@@ -346,7 +346,7 @@ async def _remember(
 
 
 async def _existing(engine: Engine, connection: Connection, new: _New, tenant: str) -> Accepted:
-    """The job that has this id already, if it is this tenant's."""
+    """The existing job with this id, if it is this tenant's."""
     jobs = await read_jobs(connection, [new.job.id])
     if not jobs or jobs[0].tenant != tenant:
         msg = f"job_id {new.job.id!r} is taken"

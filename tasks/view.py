@@ -1,4 +1,4 @@
-"""A job as the outside sees it: one shape for the API's answers and for webhooks."""
+"""The public view of a job: the same JSON for API responses and webhooks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ async def list_jobs(
 
 
 def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES) -> Json:
-    """The public JSON of a job: the Perf seed's fields, and more; never the webhook's secret."""
+    """The public JSON of a job: the Perf seed's fields and more, without any secret."""
     plan = job.plan
     view: Json = {
         "id": job.id,

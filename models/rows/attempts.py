@@ -36,65 +36,65 @@ class Attempt(SQLModel, table=True):
     provider: str
     #: Pins the attempt to the credentials that it was planned for; also its lane.
     account: str
-    #: Upstream model and length: what durations are learned for.
+    #: Upstream model and length: durations are learned per route.
     route: str
     state: AttemptState = Field(sa_column=Column(Text, nullable=False))
-    #: External id and callback token: what proves that an operation is this attempt's.
+    #: External id and callback token; proves that an operation belongs to this attempt.
     marker: str = Field(sa_column=Column(Id, nullable=False, unique=True))
-    #: Videos that it is to make.
+    #: Number of videos to make.
     count: int = Field(
         default=1, sa_column=Column(SmallInteger, nullable=False, server_default="1")
     )
     #: SHA-256 of method, path and body, committed just before the POST.
     payload_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
-    #: The newest answer that its POST may get, by the sender's own time-outs; NULL before `sent`.
+    #: Time after which no response can arrive, by the sender's timeouts; NULL before `sent`.
     answer_by: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: A look-up that begins later and finds nothing may prove that there is nothing.
+    #: Only a look-up that begins later can prove absence.
     absent_after: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: The public root of the callback address that went out with the POST; NULL when none did.
+    #: The public base of the callback URL in the POST; NULL if it contained none.
     callback_base: str | None = None
-    #: SHA-256 of provider, base address and credentials: with others, finding nothing is no proof.
+    #: SHA-256 of provider, base URL and credentials; a look-up with others proves no absence.
     sent_as: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
-    #: Names the one try of one worker that marked it as sent, and that alone may take it back.
+    #: Token of the try that committed it as sent; only that try may take it back.
     sent_by: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
-    #: Whole look-ups in a row that found nothing when that counted, and when the latest ended.
+    #: Consecutive complete look-ups that found nothing after `absent_after`, and the latest's end.
     negative_looks: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
     negative_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: The attempt whose videos it took over.
+    #: The attempt that it replaces.
     replaces: str | None = Field(default=None, sa_column=Column(Id))
-    #: POSTs that provably reached nobody or were refused for the moment.
+    #: POSTs that provably did not connect, or were refused temporarily.
     rejections: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
     operation_id: str | None = Field(default=None, sa_column=Column(Id))
-    #: 0..1 as the provider reports it.
+    #: Progress as reported by the provider, 0..1.
     progress: float | None = None
     polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
-    #: When a look last brought an update.
+    #: Time of the latest poll that returned an update.
     seen_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: Since when its provider has denied the operation, with no update in between.
+    #: Start of the provider's denials of the operation, without an update since.
     denied_since: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: Polls in a row that brought no readable answer.
+    #: Consecutive polls without a readable response.
     poll_faults: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
-    #: Look-ups that did not settle it.
+    #: Number of inconclusive look-ups.
     look_ups: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
-    #: Cancels that failed.
+    #: Number of failed cancels.
     cancel_faults: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
-    #: Since when it is kept from being sent, because it may have been sent already: the database
-    #: was restored to a time before. Stays when its operation is adopted; None once it is released.
+    #: When a restore parked it, because it may have been sent since the backup. Kept when its
+    #: operation is adopted; NULL again after its release.
     parked_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: Look-ups of a parked attempt that proved that the provider has nothing of it.
+    #: Look-ups of the parked attempt that proved its absence.
     parked_looks: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
-    #: What the provider charges us, as far as is known.
+    #: The provider's charge, if known.
     cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
     created_at: datetime | None = Field(default=None, sa_column=now_column())
     sent_at: datetime | None = Field(default=None, sa_column=Column(Time))

@@ -23,7 +23,7 @@ from models.state import DeliveryState
 
 
 class Delivery(SQLModel, table=True):
-    """One webhook event: rendered once, sent byte for byte at every try."""
+    """One webhook event and its delivery: rendered once, with the same bytes at every try."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -37,11 +37,11 @@ class Delivery(SQLModel, table=True):
     job: str | None = Field(default=None, sa_column=id_column(references="job.id", nullable=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     type: str
-    #: The lane: what a dead receiver may slow down.
+    #: The receiver's host: the lane, so that a dead receiver slows down only its own deliveries.
     host: str
     state: DeliveryState = Field(sa_column=Column(Text, nullable=False))
     tries: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
-    #: Whether a replay was asked for while a try was under way: one more follows that one.
+    #: Whether a replay was requested while a try was under way: one more try follows it.
     replay_wanted: bool = Field(
         default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
     )
@@ -53,7 +53,7 @@ class Delivery(SQLModel, table=True):
 
 
 class DeliveryTry(SQLModel, table=True):
-    """One POST of a delivery and what came of it."""
+    """One POST of a delivery and its result."""
 
     __tablename__ = "delivery_try"
     __table_args__ = (
@@ -67,7 +67,7 @@ class DeliveryTry(SQLModel, table=True):
     status: int | None = None
     error: str | None = None
     milliseconds: int
-    #: Made with the POST: one whose commit is repeated is recorded once.
+    #: Unique per POST, so that a repeated commit records it once.
     token: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
 
 

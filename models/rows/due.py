@@ -11,16 +11,16 @@ from models.state import What
 
 
 class Due(SQLModel, table=True):
-    """Everything unfinished: exactly one row for each thing that somebody must do."""
+    """One unfinished thing: everything unfinished has exactly one due row."""
 
     __tablename__ = "due"
     __table_args__ = (
         one_of("what", What),
         Index("due_by_lane", "what", "lane", "at"),
         Index("due_by_tenant", "what", "lane", "tenant", "at"),
-        # Rows that are claimed alone; as many tries as `scheduler.claim.SUSPECT`.
+        # Suspects, which are claimed alone; the literal equals `scheduler.claim.SUSPECT`.
         Index("due_suspects", "what", "lane", "at", postgresql_where=text("tries >= 3")),
-        # Rows that the doctor tells of; as many faults as `models.due.PARKED_FAULTS`.
+        # Parked rows, which `doctor` lists; the literal equals `models.due.PARKED_FAULTS`.
         Index("due_parked", "what", "id", postgresql_where=text("faults >= 5")),
         {
             "postgresql_with": {
@@ -34,18 +34,18 @@ class Due(SQLModel, table=True):
     )
     what: What = Field(sa_column=Column(Id, primary_key=True))
     id: str = Field(sa_column=Column(Id, primary_key=True))
-    #: What limits and fairness apply to: an account, a destination's host, or "-".
+    #: The unit of limits and fairness: an account, a receiver's host, or "-".
     lane: str = Field(sa_column=Column(Id, nullable=False))
     tenant: str = Field(sa_column=Column(Id, nullable=False))
-    #: When it is due, or when its lease ends: one index serves both.
+    #: When it is due or, while leased, when its lease ends: one index serves both.
     at: datetime = Field(sa_column=Column(Time, nullable=False, server_default=text("now()")))
-    #: The fencing token of the pump that holds it.
+    #: The lease holder's fencing token.
     lease: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
-    #: Claims since it was last written back: after a few it is a suspect, and claimed alone.
+    #: Claims since the last write-back; from three on it is a suspect, and claimed alone.
     tries: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
-    #: Times in a row that our own work on it failed: each makes the next wait longer.
+    #: Consecutive failures of our own work on it; each lengthens the next wait.
     faults: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )

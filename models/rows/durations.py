@@ -8,7 +8,7 @@ from models.rows.columns import id_column, now_column
 
 
 class Duration(SQLModel, table=True):
-    """How long a route's operations usually take, learned from those that succeeded."""
+    """The duration of a route's operations, learned from succeeded attempts."""
 
     __tablename__ = "duration"
     route: str = Field(sa_column=id_column(primary_key=True))

@@ -11,7 +11,7 @@ from models.rows.columns import Time, now_column
 
 
 class HighWater(SQLModel, table=True):
-    """How far this database has come, in one row: compared with the mark kept outside of it."""
+    """The database's generation, in one row; a mark in storage that is ahead shows a restore."""
 
     __tablename__ = "high_water"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -21,16 +21,16 @@ class HighWater(SQLModel, table=True):
             SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
         ),
     )
-    #: Names this database and every copy and backup of it: where its marks are kept.
+    #: Identifies this database and all its copies and backups; part of the marks' keys.
     installation: str = Field(sa_column=Column(Text, nullable=False))
-    #: Increased with every mark, before the mark is stored.
+    #: Incremented for each mark, before the mark is stored.
     generation: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
-    #: Random for each generation: tells two databases apart that went on from one copy.
+    #: Random per generation; distinguishes two databases that diverged from one copy.
     nonce: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
-    #: The newest generation whose mark is known to be stored.
+    #: The newest generation whose mark is confirmed as stored.
     stored: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
     marked_at: datetime | None = Field(default=None, sa_column=now_column())
-    #: When it was noticed that this database had been restored; None when all is well.
+    #: When a restore was detected; NULL if none is being handled.
     restored_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: The mark that was ahead of this database then.
+    #: The mark that was ahead of the database then.
     ahead: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))

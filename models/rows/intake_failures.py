@@ -9,7 +9,7 @@ from models.rows.columns import Id, id_column, now_column
 
 
 class IntakeFailure(SQLModel, table=True):
-    """A dead letter: a request that came over the broker and could not be accepted, with why."""
+    """A dead letter: a request over the broker that was refused, and the reason."""
 
     __tablename__ = "intake_failure"
     __table_args__ = (
@@ -18,15 +18,15 @@ class IntakeFailure(SQLModel, table=True):
         Index("intake_failure_by_time", "at"),
     )
     id: str = Field(sa_column=id_column(primary_key=True))
-    #: Of the Celery message: a redelivered one is told once.
+    #: The Celery message's id, so that a redelivered message is recorded once.
     task_id: str = Field(sa_column=Column(Id, nullable=False))
-    #: As the message names it, known to us or not; null where it can't be told.
+    #: As named in the message, whether it exists or not; NULL if unreadable.
     tenant: str | None = Field(default=None, sa_column=Column(Id))
     code: str = Field(sa_column=Column(Text, nullable=False))
-    #: In words, without any value of the request that may be private.
+    #: The reason, without private values of the request.
     message: str = Field(sa_column=Column(Text, nullable=False))
-    #: The field that is wrong.
+    #: The invalid field.
     param: str | None = Field(default=None, sa_column=Column(Text))
-    #: Encrypted {"args", "kwargs"}, or {"raw"} in base64; null where it is too large to keep.
+    #: Encrypted {"args", "kwargs"}, or {"raw"} in base64; NULL if too large to keep.
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     at: datetime | None = Field(default=None, sa_column=now_column())

@@ -23,7 +23,7 @@ from models.state import JobState
 
 
 class Job(SQLModel, table=True):
-    """What a user asked for: one request, one or more videos, one final state."""
+    """One request for one or more videos, with one final state."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -35,34 +35,34 @@ class Job(SQLModel, table=True):
     id: str = Field(sa_column=id_column(primary_key=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     app_id: str | None = None
-    #: Given back at creation and in every later view.
+    #: Shown in every view.
     request_id: str
     state: JobState = Field(sa_column=Column(Text, nullable=False))
-    #: The model as the caller named it, and the request without what is sealed elsewhere.
+    #: The model as named by the caller, and the request without its sealed fields.
     model: str
     prompt: str = Field(sa_column=Column(Text, nullable=False))
     request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    #: The resolved route, and, encrypted, the scene: its pictures may be signed links.
+    #: The resolved route, and the encrypted scene, whose pictures may be signed links.
     plan: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     scene: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     progress_percent: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
-    #: Whether the provider reports progress or we estimate it.
+    #: `reported` by the provider or `estimated` by us.
     progress_source: str = "estimated"
-    #: Seconds that such a video usually takes.
+    #: Typical duration of such a video's operation, in seconds.
     typical_seconds: float
-    #: A Failure as JSON once the job failed.
+    #: A Failure as JSON, if the job failed or was cancelled.
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     estimated_cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
-    #: What the caller is charged; set with the final state.
+    #: The caller's charge; set with the final state.
     cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
     unknown_policy: str
     #: Encrypted {"url", "secret"} of the webhook.
     webhook: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     run_at: datetime | None = Field(default=None, sa_column=Column(Time))
     deadline_at: datetime = Field(sa_column=Column(Time, nullable=False))
-    #: When a provider must have accepted it, at the latest.
+    #: Latest time for a provider to accept it.
     start_by: datetime | None = Field(default=None, sa_column=Column(Time))
     created_at: datetime | None = Field(default=None, sa_column=now_column())
     accepted_at: datetime | None = Field(default=None, sa_column=Column(Time))
@@ -113,14 +113,14 @@ class JobRow(_KnownAtIntake):
 
 
 class Event(SQLModel, table=True):
-    """One thing that happened to a job; transitions are told by `state`."""
+    """One event in a job's history: a transition or another occurrence."""
 
     __tablename__ = "event"
     __table_args__ = (Index("event_by_job", "job", "id"),)
     id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
     job: str = Field(sa_column=id_column(references="job.id"))
     at: datetime | None = Field(default=None, sa_column=now_column())
-    #: The job's new state, or what else happened: `attempt.unknown`, `status.undocumented`, …
+    #: The new state, or the occurrence: `attempt.unknown`, `status.undocumented`, …
     kind: str
     detail: dict[str, Any] = Field(
         default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default="{}")
@@ -128,7 +128,7 @@ class Event(SQLModel, table=True):
 
 
 class Idempotency(SQLModel, table=True):
-    """A caller's Idempotency-Key and the first answer that it got."""
+    """A caller's Idempotency-Key and the first response to it."""
 
     __tablename__ = "idempotency"
     tenant: str = Field(
@@ -138,6 +138,6 @@ class Idempotency(SQLModel, table=True):
     #: SHA-256 of the body as canonical JSON.
     body_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     job: str = Field(sa_column=id_column(references="job.id"))
-    #: The first 202, encrypted, answered again word for word.
+    #: The first 202 response, encrypted; repeats get the same.
     response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime | None = Field(default=None, sa_column=now_column())

@@ -24,7 +24,7 @@ from models.state import OutputState
 
 
 class Output(SQLModel, table=True):
-    """One video that was asked for, from expectation to our storage."""
+    """One requested video."""
 
     __tablename__ = "output"
     __table_args__ = (
@@ -40,14 +40,14 @@ class Output(SQLModel, table=True):
     id: str = Field(sa_column=id_column(primary_key=True))
     job: str = Field(sa_column=id_column(references="job.id"))
     attempt: str = Field(sa_column=id_column(references="attempt.id"))
-    #: 0, 1, … within the job.
+    #: Index within the job, from 0.
     position: int = Field(sa_column=Column(SmallInteger, nullable=False))
     state: OutputState = Field(sa_column=Column(Text, nullable=False))
-    #: The provider's link, encrypted: it is a bearer capability.
+    #: The provider's link, encrypted, because it grants access to the video.
     source: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
-    #: When the provider last told the link: its life is counted from here.
+    #: When the provider last returned the link, which is the start of its lifetime.
     source_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: Downloads that failed.
+    #: Number of failed downloads.
     faults: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     key: str | None = None
     sha256: str | None = None
@@ -59,11 +59,11 @@ class Output(SQLModel, table=True):
     fps: float | None = None
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     stored_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: When an operator asked for it although its job had ended; unset again when that is settled.
+    #: When an operator requested it after its job's end; NULL again once that is done.
     recovery_asked_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: When it was brought in so: after its job's end, and at no charge.
+    #: When it was stored on such a request, at no charge.
     recovered_at: datetime | None = Field(default=None, sa_column=Column(Time))
-    #: When the stored object was deleted, being older than it was to be kept.
+    #: When retention deleted the stored object.
     deleted_at: datetime | None = Field(default=None, sa_column=Column(Time))
 
 

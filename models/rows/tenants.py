@@ -9,7 +9,7 @@ from models.rows.columns import Time, id_column, now_column
 
 
 class Tenant(SQLModel, table=True):
-    """Who owns jobs: keys belong to tenants and rotate, jobs stay."""
+    """An owner of jobs and API keys."""
 
     __tablename__ = "tenant"
     id: str = Field(sa_column=id_column(primary_key=True))
@@ -24,7 +24,7 @@ class ApiKey(SQLModel, table=True):
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     #: SHA-256 of the whole key: keys have 160 random bits, so no slow hash is needed.
     hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
-    #: The first characters, to recognise it in a list.
+    #: The key's first characters, shown in lists.
     prefix: str
     is_admin: bool = False
     created_at: datetime | None = Field(default=None, sa_column=now_column())
