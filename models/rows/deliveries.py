@@ -1,4 +1,4 @@
-"""Webhook deliveries and their tries: the tables, and the rows that are read."""
+"""Webhook deliveries and their tries: the tables, and the rows that are read and inserted."""
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -69,6 +69,20 @@ class DeliveryTry(SQLModel, table=True):
     milliseconds: int
     #: Unique per POST, so that a repeated commit records it once.
     token: str | None = Field(default=None, sa_column=Column(UUID(as_uuid=True)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A delivery as it is inserted."""
+
+    id: str
+    job: str | None
+    tenant: str
+    type: str
+    host: str
+    state: DeliveryState
+    target: bytes = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from sqlmodel import SQLModel
 
 from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
-from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, TryRow
+from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
 from models.rows.jobs import Job, JobRow, NewJob
 from models.rows.outputs import NewOutput, Output, OutputRow
 from models.schema import METADATA, TABLES
@@ -23,11 +23,17 @@ ROWS: dict[type, type[SQLModel]] = {
     NewAttempt: Attempt,
     NewOutput: Output,
     OutputRow: Output,
+    NewDelivery: Delivery,
     DeliveryRow: Delivery,
     TryRow: DeliveryTry,
 }
 #: Columns that the insert computes, beside those of the row type.
-COMPUTED = {NewJob: {"progress_source", "deadline_at"}, NewAttempt: set(), NewOutput: set()}
+COMPUTED: dict[type, set[str]] = {
+    NewJob: {"progress_source", "deadline_at"},
+    NewAttempt: set(),
+    NewOutput: set(),
+    NewDelivery: set(),
+}
 EACH_FIELD = pytest.mark.parametrize(
     ("row", "name"), [(row, each.name) for row in ROWS for each in fields(row)]
 )
