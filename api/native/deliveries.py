@@ -1,6 +1,5 @@
 """Webhook deliveries: list them with their tries, and replay one."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -13,6 +12,7 @@ from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
 from api.native.schemas import Delivery, DeliveryList
 from api.openapi import PAGE_PARAMETERS, parameter, responses
+from models.records import Json
 from models.vault import Vault, VaultError
 from tasks import deliveries
 from tasks.deliveries import ListedDelivery
@@ -65,7 +65,7 @@ async def replay(request: Request, delivery_id: str) -> Response:
     return answer(_view(delivery, front.engine.vault), status=202)
 
 
-def _view(delivery: ListedDelivery, vault: Vault) -> dict[str, Any]:
+def _view(delivery: ListedDelivery, vault: Vault) -> Json:
     return {
         "id": delivery.id,
         "object": "webhook.delivery",

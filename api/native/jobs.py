@@ -15,6 +15,7 @@ from api.native.listing import checked_text, read_page
 from api.native.schemas import Job, JobList
 from api.openapi import PAGE_PARAMETERS, SUBMIT, parameter, responses
 from models.failure import RequestRefused
+from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.intake import Caller, canonical_hash
@@ -131,6 +132,6 @@ async def cancel(request: Request, job_id: str) -> Response:
     return answer(_view(front, job))
 
 
-def _view(front: Front, job: ShownJob) -> dict[str, Any]:
+def _view(front: Front, job: ShownJob) -> Json:
     engine = front.engine
     return job_view(job, api_url=engine.settings.api_url, vault=engine.vault)

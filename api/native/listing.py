@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from starlette.requests import Request
 
 from models.failure import RequestRefused
+from models.records import Json
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
@@ -37,7 +38,7 @@ class Page:
         """Rows to read: one more than shown, to know whether there are more."""
         return self.limit + 1
 
-    def answer(self, rows: Sequence[T], render: Callable[[T], Any]) -> dict[str, Any]:
+    def answer(self, rows: Sequence[T], render: Callable[[T], Any]) -> Json:
         """`{"data","has_more","next"}` from up to `reach` rows."""
         shown = rows[: self.limit]
         has_more = len(rows) > len(shown)
