@@ -1,4 +1,4 @@
-"""The only writers of states: each is one guarded UPDATE; a job's move writes its event too."""
+"""The only writers of states: each is one guarded UPDATE; a job's move also writes its event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import Failure
 from models.state import (
     AttemptState,
@@ -20,7 +20,7 @@ from models.state import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A job that did move: what else is written derives from this alone."""
+    """A job that moved; all further writes of the transaction derive from these."""
 
     id: str
     tenant: str
@@ -33,14 +33,16 @@ async def advance_jobs(
     *,
     failures: Mapping[str, Failure] | None = None,
 ) -> list[Moved]:
-    """Move jobs to `to` from any state that may precede it; the others stay as they are.
+    """Move jobs to `to` from any state that may precede it; other jobs are unchanged.
 
-    `failures` says, by job id, why it failed or was cancelled.
+    `failures` holds, by job id, why a job failed or was cancelled.
     """
     if not ids:
         return []
     errors = failures or {}
-    cursor = await connection.execute(
+    return await fetch_rows(
+        connection,
+        Moved,
         """
         WITH target AS (
             SELECT job.id, job.state, wanted.error
@@ -75,7 +77,6 @@ async def advance_jobs(
             "completes": to is JobState.COMPLETE,
         },
     )
-    return [Moved(id=row["id"], tenant=row["tenant"]) for row in await cursor.fetchall()]
 
 
 async def advance_attempts(
@@ -122,14 +123,15 @@ async def fail_outputs(
     *,
     of: str,
 ) -> list[str]:
-    """Give up unfinished outputs, by the id that `of` names (id, attempt, job); returns theirs.
+    """Fail unfinished outputs, by output, attempt or job id as `of` says; returns the outputs' ids.
 
-    A link that was told is kept: an operator may have the video brought in after all.
+    Links are kept, so that an operator may still have the videos stored.
     """
     if not failures:
         return []
     column = {"id": "id", "attempt": "attempt", "job": "job"}[of]
-    cursor = await connection.execute(
+    return await fetch_ids(
+        connection,
         f"""
         UPDATE output SET state = 'failed', error = wanted.error
         FROM unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
@@ -142,13 +144,12 @@ async def fail_outputs(
             "sources": list(output_sources(OutputState.FAILED)),
         },
     )
-    return [row["id"] for row in await cursor.fetchall()]
 
 
 async def tell(
     connection: Connection, kind: str, details: Sequence[tuple[str, dict[str, Any]]]
 ) -> None:
-    """Record what happened to jobs beside their transitions: (job id, detail) each."""
+    """Write an event of a job beside its transitions, for each (job id, detail)."""
     if details:
         await connection.execute(
             """

@@ -1,10 +1,10 @@
-"""The way to PostgreSQL: one pool per process and loop, short transactions, bounded retries."""
+"""Access to PostgreSQL: a pool per process and event loop, short transactions, bounded retries."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -12,12 +12,15 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 T = TypeVar("T")
+R = TypeVar("R")
 Connection = AsyncConnection[DictRow]
+#: Values of a statement's placeholders, by position or by name.
+Parameters = Sequence[Any] | Mapping[str, Any]
 
-#: Times a transaction is tried when the server says that trying again may help.
+#: Maximum tries of a transaction that fails with a transient error.
 TRANSACTION_TRIES = 5
-#: Failures after which the same transaction may pass: all our writes are guarded, so a commit
-#: whose answer was lost does no harm when it is repeated.
+#: Transient errors: the transaction is retried. Repeating one whose commit was applied, but not
+#: confirmed, is harmless, because all our writes are guarded.
 _PASSING = (
     errors.DeadlockDetected,
     errors.SerializationFailure,
@@ -28,11 +31,11 @@ _PASSING = (
 
 
 class DatabaseAway(Exception):
-    """PostgreSQL can't be reached, or did not answer in time."""
+    """PostgreSQL is unreachable, or did not respond in time."""
 
 
 class Database:
-    """A lazily opened pool: build it anywhere, use it in one event loop."""
+    """A pool that opens on first use: create it anywhere, use it in one event loop."""
 
     def __init__(self, url: str, *, connections: int = 8, timeout: float = 10.0) -> None:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -44,11 +47,11 @@ class Database:
             reconnect_timeout=30,
             kwargs={
                 "row_factory": dict_row,
-                "autocommit": True,  # transactions are begun in words, below
+                "autocommit": True,  # transactions are explicit: see `transaction`
                 "connect_timeout": 5,
                 "application_name": "longtake",
-                # Ours last milliseconds: a process that is stopped in the middle of one must not
-                # keep its locks for longer than its lease.
+                # Our statements take milliseconds: a process suspended inside a transaction must
+                # not hold its locks for longer than its lease.
                 "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s "
                 "-c lock_timeout=10s -c timezone=UTC",
             },
@@ -62,7 +65,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end, rolled back on any error."""
+        """A transaction, committed at the end of the block and rolled back on any error."""
         async with self._connection() as connection, connection.transaction():
             yield connection
 
@@ -77,27 +80,59 @@ class Database:
             yield connection
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """`work` in a transaction, again when the server asks for it; `work` must be repeatable.
+        """Run `work` in a transaction, and again on a transient error; `work` must be repeatable.
 
         Raises:
-            DatabaseAway: the server stayed out of reach for all tries.
+            DatabaseAway: every try failed with a transient error.
         """
         return await _again(self.transaction, work)
 
     async def run_statement(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """As `run`, for `work` of one statement: a transaction by itself, two round trips less."""
+        """Like `run`, for a single statement in autocommit: saves two round trips."""
         return await _again(self._connection, work)
 
+    @overload
+    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[DictRow]: ...
+
+    @overload
     async def fetch(
-        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
-    ) -> list[DictRow]:
-        """All rows of one statement in a transaction of its own."""
+        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R]
+    ) -> list[R]: ...
+
+    async def fetch(
+        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R] | None = None
+    ) -> list[DictRow] | list[R]:
+        """All rows of one statement in a transaction of its own, each made by `row` if given."""
 
         async def work(connection: Connection) -> list[DictRow]:
             cursor = await connection.execute(sql, parameters)
             return await cursor.fetchall() if cursor.description else []
 
-        return await self.run_statement(work)
+        found = await self.run_statement(work)
+        return found if row is None else [row(**values) for values in found]
+
+
+async def fetch_rows(
+    connection: Connection, row: Callable[..., R], sql: str, parameters: Parameters = ()
+) -> list[R]:
+    """All rows of a statement; `row` is called with the columns of each as keywords."""
+    cursor = await connection.execute(sql, parameters)
+    return [row(**values) for values in await cursor.fetchall()]
+
+
+async def fetch_row(
+    connection: Connection, row: Callable[..., R], sql: str, parameters: Parameters = ()
+) -> R | None:
+    """The first row of a statement, or None; `row` is called with its columns as keywords."""
+    cursor = await connection.execute(sql, parameters)
+    values = await cursor.fetchone()
+    return row(**values) if values else None
+
+
+async def fetch_ids(connection: Connection, sql: str, parameters: Parameters = ()) -> list[str]:
+    """The only column of a statement's rows: ids, or other text."""
+    cursor = await connection.execute(sql, parameters)
+    return [value for (value,) in map(dict.values, await cursor.fetchall())]
 
 
 async def _again(
@@ -110,11 +145,11 @@ async def _again(
                 return await work(connection)
         except _PASSING as error:
             if number == TRANSACTION_TRIES:
-                raise DatabaseAway(_in_words(error)) from error
+                raise DatabaseAway(_first_line(error)) from error
             await asyncio.sleep(random.uniform(0, 0.05 * 2**number))
     raise AssertionError  # the loop returns or raises
 
 
-def _in_words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     first = str(error).strip().splitlines()
     return first[0][:200] if first else type(error).__name__

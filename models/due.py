@@ -1,25 +1,25 @@
-"""The due table's writers: each state change puts the next row, or drops the last, with itself.
+"""The due table's writers: each state change also puts the next due row, or drops the last one.
 
-Lists of the hot paths are sent in binary (`%b`): psycopg writes their text five times as slowly.
+Hot paths send lists in binary (`%b`): psycopg takes five times as long to format them as text.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_rows
 from models.locks import DUE_OF_JOBS, lock_jobs
 from models.state import What
 
-#: The lane of what needs no outside party.
+#: The lane of work that calls no provider and no receiver.
 NO_LANE = "-"
-#: Faults of our own in a row from which a thing is parked: told as an event, and by the doctor.
+#: Consecutive faults of our own from which a row is parked, and shown by an event and by `doctor`.
 PARKED_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One unfinished thing: due `after` seconds from now, or at a given time."""
+    """One unfinished thing, due `after` seconds from now or, if set, at `at`."""
 
     id: str
     lane: str
@@ -29,7 +29,7 @@ class Row:
 
 
 async def put(connection: Connection, what: What, rows: Sequence[Row]) -> None:
-    """Make things due; a row that exists already is moved and loses its lease."""
+    """Insert due rows; an existing row is rescheduled and loses its lease."""
     if not rows:
         return
     await connection.execute(
@@ -55,7 +55,7 @@ async def put(connection: Connection, what: What, rows: Sequence[Row]) -> None:
 
 
 async def drop(connection: Connection, what: What, ids: Sequence[str]) -> None:
-    """These things are finished, whoever holds their lease; the caller has locked the rows."""
+    """Delete due rows, also leased ones; the caller has locked them."""
     if ids:
         await connection.execute(
             "DELETE FROM due WHERE what = %s AND id = ANY(%s)", (what, list(ids))
@@ -70,30 +70,27 @@ async def hold(
     lease: str,
     jobs: Collection[str] = (),
 ) -> frozenset[str]:
-    """Lock those of our rows that are still ours, in id order: all that is written is guarded so.
+    """Lock the rows that this lease still holds, in id order; returns their ids.
 
-    Every write-back begins here, so two of them never hold each other's rows crosswise, and a
-    worker that was paused past its lease writes nothing. `jobs` are those of which the write may
-    end something: they are locked first, and every due row of their things together with ours.
+    Every write-back begins here, so that two of them never deadlock, and a worker that was
+    suspended past its lease writes nothing. `jobs` are the jobs that the write may end something
+    of: they are locked first, and all their due rows together with ours.
     """
     if jobs:
         await lock_jobs(connection, jobs)
         return await _hold_with_those_of(connection, what, ids, lease=lease, jobs=jobs)
-    cursor = await connection.execute(
-        """
-        SELECT id FROM due
-        WHERE what = %s AND id = ANY(%b) AND lease = %s::uuid
-        ORDER BY id FOR UPDATE
-        """,
-        (what, list(ids), lease),
-    )
-    return frozenset(row["id"] for row in await cursor.fetchall())
+    sql = """
+    SELECT id FROM due
+    WHERE what = %s AND id = ANY(%b) AND lease = %s::uuid
+    ORDER BY id FOR UPDATE
+    """
+    return frozenset(await fetch_ids(connection, sql, (what, list(ids), lease)))
 
 
 async def _hold_with_those_of(
     connection: Connection, what: What, ids: Sequence[str], *, lease: str, jobs: Collection[str]
 ) -> frozenset[str]:
-    # In one statement: rows of the jobs may lie between ours, and our own lease's renewal waits.
+    # In one statement: rows of the jobs may lie between ours, and the renewal of our lease waits.
     cursor = await connection.execute(
         f"""
         SELECT due.id, due.what = %(what)s AND due.lease = %(lease)s::uuid AS is_ours
@@ -113,7 +110,7 @@ async def _hold_with_those_of(
 
 
 async def put_unless_held(connection: Connection, what: What, row: Row) -> bool:
-    """As `put` of one row, unless somebody works on it: False then, and it stays as it is."""
+    """Like `put` for one row; if a worker holds it, leave it unchanged and return False."""
     cursor = await connection.execute(
         """
         INSERT INTO due (what, id, lane, tenant, at)
@@ -131,7 +128,7 @@ async def put_unless_held(connection: Connection, what: What, row: Row) -> bool:
 async def put_back(
     connection: Connection, what: What, ids: Sequence[str], *, after: Sequence[float]
 ) -> None:
-    """Give held rows back: due again `after` seconds from now, with a clean slate."""
+    """Reschedule held rows `after` seconds from now; resets their lease, tries and faults."""
     if ids:
         await connection.execute(
             """
@@ -147,9 +144,9 @@ async def put_back(
 async def postpone(
     connection: Connection, what: What, ids: Sequence[str], *, seconds: float
 ) -> None:
-    """Take rows from whoever holds them: due anew `seconds` after now and after their leases' end.
+    """Take rows from their lease holders: due `seconds` after both now and their leases' end.
 
-    By then nobody can still be at work on them who does not know that they are no longer his.
+    By then every former lease holder has noticed that its lease has ended.
     """
     if ids:
         await connection.execute(
@@ -163,7 +160,7 @@ async def postpone(
 
 
 async def faults_of(connection: Connection, what: What, id_: str, *, lease: str) -> int | None:
-    """Lock one of our rows; its faults in a row, or None when it is no longer ours."""
+    """Lock a held row; returns its consecutive faults, or None if this lease has lost it."""
     cursor = await connection.execute(
         "SELECT faults FROM due WHERE what = %s AND id = %s AND lease = %s::uuid FOR UPDATE",
         (what, id_, lease),
@@ -175,7 +172,7 @@ async def faults_of(connection: Connection, what: What, id_: str, *, lease: str)
 async def set_aside(
     connection: Connection, what: What, id_: str, *, after: float, tries: int, faults: int
 ) -> None:
-    """Our own work on a held row failed: due again `after` seconds from now, and counted."""
+    """Reschedule a held row that our own work failed on, and record its tries and faults."""
     await connection.execute(
         """
         UPDATE due SET at = now() + %s * interval '1 second', lease = NULL, tries = %s, faults = %s
@@ -187,22 +184,23 @@ async def set_aside(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """A thing on which our own work fails again and again; it is still tried, ever more rarely."""
+    """A due row that our own work fails on repeatedly; it is still retried, ever more rarely."""
 
     what: str
     id: str
     faults: int
-    #: Seconds until it is tried again; negative when it is due.
+    #: Seconds until its next try; negative if it is due.
     wait: float
 
 
 async def parked(connection: Connection, *, most: int = 100) -> list[Parked]:
-    """Up to `most` parked things, in no order of importance."""
-    cursor = await connection.execute(
+    """Up to `most` parked rows, ordered by kind and id."""
+    return await fetch_rows(
+        connection,
+        Parked,
         f"""
         SELECT what, id, faults, extract(epoch FROM at - now())::float8 AS wait FROM due
         WHERE faults >= {PARKED_FAULTS} ORDER BY what, id LIMIT %s
-        """,  # noqa: S608 - a constant, in words for the index that is of these rows alone
+        """,  # noqa: S608 - a constant: its partial index needs a literal
         (most,),
     )
-    return [Parked(**row) for row in await cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""What can go wrong, as values: why an attempt or a job failed, and why a request is refused."""
+"""Failures as values: why an attempt or a job failed, and why a request was refused."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,23 +7,23 @@ from typing import Any
 
 
 class Fault(StrEnum):
-    """The one tree into which every vendor's errors are mapped."""
+    """The kinds of failure to which every provider's errors are mapped."""
 
-    #: The request is wrong; the same input will fail again.
+    #: The request is invalid: the same input will fail again.
     REFUSED = "refused"
     #: A safety system rejected the input or the output.
     MODERATED = "moderated"
-    #: The account has no money, plan or daily quota left; an operator must act.
+    #: The account is out of balance, plan or daily quota; an operator must act.
     QUOTA = "quota"
-    #: Too many requests or parallel jobs for the moment; later is fine.
+    #: Too many requests or parallel jobs; a retry may succeed.
     RATE = "rate"
-    #: The provider has trouble; later is fine.
+    #: The provider is unavailable or failing; a retry may succeed.
     TRANSIENT = "transient"
-    #: Credentials are wrong or lack a right; an operator must act.
+    #: Credentials are invalid or lack a permission; an operator must act.
     AUTH = "auth"
-    #: The thing asked for is not there (any more).
+    #: The requested thing does not exist, or no longer does.
     GONE = "gone"
-    #: The answer can't be read, or says something nobody documented.
+    #: The response is unreadable or undocumented.
     UNKNOWN = "unknown"
 
     @property
@@ -33,13 +33,13 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One failure in words for a caller: no secret, no signed URL, no full prompt."""
+    """One failure, described for callers: without secrets, signed URLs and full prompts."""
 
     fault: Fault
     #: Stable and machine-readable: `content_policy`, `submit_unknown`, `deadline_exceeded`, …
     code: str
     message: str
-    #: Seconds the provider asked us to wait, if it did.
+    #: The provider's Retry-After in seconds, if it sent one.
     retry_after: float | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Failure":
-        """The failure again; a newer version's fields are passed over, and its faults unknown."""
+        """The inverse of `as_json`; ignores unknown fields and maps unknown faults to UNKNOWN."""
         fault = values.get("fault")
         return cls(
             fault=Fault(fault) if fault in list(Fault) else Fault.UNKNOWN,
@@ -58,11 +58,11 @@ class Failure:
 
 
 class RequestRefused(Exception):
-    """A caller's request can't be accepted, and no row was written.
+    """A request was refused, and nothing was written.
 
     `type` is one of the public error types (`invalid_request`, `authentication_error`,
     `insufficient_balance`, `not_found`, `conflict`, `payload_too_large`, `idempotency_mismatch`,
-    `rate_limited`, `model_unavailable`); the HTTP edge maps it to a status.
+    `rate_limited`, `model_unavailable`); the API maps it to an HTTP status.
     """
 
     def __init__(
@@ -83,5 +83,5 @@ class RequestRefused(Exception):
 
 
 def not_found(what: str = "Video generation job") -> RequestRefused:
-    """Not found, or another tenant's: callers cannot distinguish them."""
+    """The refusal for an unknown id, and for another tenant's: callers can't tell them apart."""
     return RequestRefused(f"{what} not found", type="not_found")

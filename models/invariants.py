@@ -1,7 +1,7 @@
-"""What must hold between the rows at every commit, as named SQL: what `longtake doctor` asks.
+"""Invariants that hold after every commit, as named SQL: what `longtake doctor` checks.
 
-Each query gives the ids of what breaks its sentence. All of them run as one statement, so they
-judge one snapshot and may be asked while workers run.
+Each query selects the ids of the rows that violate its sentence. All of them run as one statement,
+so they see one snapshot and can run beside workers.
 """
 
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from models.database import Connection
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
 
-#: Violations of one kind that are told; more say nothing new.
+#: Maximum violations reported per invariant.
 MOST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A row that contradicts another, or itself."""
+    """A row that violates an invariant."""
 
     kind: str
-    #: Of the job, attempt, output, delivery, or of the thing that a due row names.
+    #: The id of the job, attempt, output or delivery, or the id in the due row.
     id: str
-    #: The sentence that does not hold.
+    #: The sentence that it violates.
     words: str
 
 
@@ -28,12 +28,13 @@ class Violation:
 class _Invariant:
     kind: str
     words: str
-    #: Selects the `id` of everything that breaks it.
+    #: Selects the `id` of every row that violates it.
     sql: str
 
 
 async def violations(connection: Connection) -> list[Violation]:
-    """Everything that contradicts itself now, `MOST` of a kind; an empty list is health."""
+    """The violations now, up to `MOST` of each invariant."""
+    words = {invariant.kind: invariant.words for invariant in INVARIANTS}
     cursor = await connection.execute(
         _ALL,
         {
@@ -45,14 +46,13 @@ async def violations(connection: Connection) -> list[Violation]:
         },
         prepare=True,
     )
-    words = {invariant.kind: invariant.words for invariant in INVARIANTS}
     return [
         Violation(kind=row["kind"], id=row["id"], words=words[row["kind"]])
         for row in await cursor.fetchall()
     ]
 
 
-#: Everything unfinished, with the kinds of due rows of which it must have exactly one.
+#: Every unfinished thing, and the kinds of due rows of which it must have exactly one.
 _UNFINISHED = """
     SELECT attempt.id, ARRAY['submit'] AS kinds, attempt.account AS lane, job.tenant
     FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state IN ('planned', 'sent')
@@ -76,7 +76,7 @@ INVARIANTS = (
     # -- the due table: what is unfinished, and nothing else ------------------------------------
     _Invariant(
         "due_missing",
-        "an unfinished thing has exactly one due row, of its kind, on its lane, for its tenant",
+        "an unfinished thing has exactly one due row, with its kind, lane and tenant",
         f"""
         SELECT unfinished.id FROM ({_UNFINISHED}) AS unfinished
         LEFT JOIN due ON due.id = unfinished.id AND due.what = ANY(unfinished.kinds)
@@ -86,8 +86,8 @@ INVARIANTS = (
     ),
     _Invariant(
         "due_left_over",
-        "a due row names something unfinished that waits for what the row says, or a failed video "
-        "of which nothing may stay",
+        "a due row names an unfinished thing whose next step is of the row's kind, or a failed "
+        "output whose stored object must be removed",
         f"""
         SELECT due.id FROM due
         WHERE due.what <> 'look_up' AND NOT EXISTS (
@@ -99,7 +99,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "look_up_of_known",
-        "only an unknown attempt is looked up",
+        "a look-up is due only for an unknown attempt",
         """
         SELECT due.id FROM due LEFT JOIN attempt ON attempt.id = due.id
         WHERE due.what = 'look_up' AND attempt.state IS DISTINCT FROM 'unknown'
@@ -107,7 +107,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "unknown_forgotten",
-        "an unknown attempt whose videos are still expected is looked up",
+        "a look-up is due for every unknown attempt whose videos are still expected",
         """
         SELECT attempt.id FROM attempt
         WHERE attempt.state = 'unknown'
@@ -119,7 +119,7 @@ INVARIANTS = (
     # -- jobs -----------------------------------------------------------------------------------
     _Invariant(
         "job_ending",
-        "a job has an end and a cost when it is final, and neither before",
+        "a job has finished_at and a cost if and only if it is final",
         """
         SELECT id FROM job
         WHERE (state = ANY(%(final)s)) <> (finished_at IS NOT NULL)
@@ -128,7 +128,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "job_unexplained",
-        "a failed job says why, and a complete one has no error",
+        "a failed job has an error, and a complete job has none",
         """
         SELECT id FROM job
         WHERE (state = 'failed' AND error IS NULL) OR (state = 'complete' AND error IS NOT NULL)
@@ -136,13 +136,12 @@ INVARIANTS = (
     ),
     _Invariant(
         "job_progress",
-        "progress is 100 when the job is complete, and only then",
+        "progress is 100 if and only if the job is complete",
         "SELECT id FROM job WHERE (progress_percent = 100) <> (state = 'complete')",
     ),
     _Invariant(
         "job_charge",
-        "a caller pays the share of the price that was stored by the job's end, and nothing for a "
-        "failed job",
+        "a job costs its estimate's share that was stored by its end, and nothing if it failed",
         """
         SELECT job.id FROM job JOIN output ON output.job = job.id
         WHERE job.state = ANY(%(final)s) GROUP BY job.id
@@ -154,12 +153,12 @@ INVARIANTS = (
     ),
     _Invariant(
         "job_overcharged",
-        "no job costs its caller more than was estimated",
+        "no job costs more than its estimate",
         "SELECT id FROM job WHERE cost_micros > estimated_cost_micros OR cost_micros < 0",
     ),
     _Invariant(
         "job_ahead",
-        "a job is no further than its attempts: sent for submitting, accepted for processing",
+        "no attempt of a pending job was sent, and one was accepted from processing on",
         """
         SELECT job.id FROM job LEFT JOIN attempt ON attempt.job = job.id
         WHERE job.state IN ('processing', 'storing', 'complete') GROUP BY job.id
@@ -172,7 +171,7 @@ INVARIANTS = (
     # -- events ---------------------------------------------------------------------------------
     _Invariant(
         "events_illegal",
-        "a job's events begin with pending and each may follow the one before",
+        "a job's events begin with pending, and each is a legal transition",
         """
         SELECT step.job AS id FROM (
             SELECT job, kind, lag(kind) OVER (PARTITION BY job ORDER BY id) AS before
@@ -184,7 +183,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "events_end_elsewhere",
-        "a job's last event is its state",
+        "a job's last transition event is its state",
         """
         SELECT job.id FROM job LEFT JOIN LATERAL (
             SELECT kind FROM event WHERE event.job = job.id AND kind = ANY(%(states)s)
@@ -195,8 +194,8 @@ INVARIANTS = (
     # -- attempts -------------------------------------------------------------------------------
     _Invariant(
         "attempt_evidence",
-        "an attempt has sent_at and a payload hash from the moment it is sent, and not before; "
-        "of one that only evidence tells of nobody knows the payload",
+        "an attempt has sent_at and a payload hash once it was sent, and not before; one that is "
+        "known from evidence alone has no payload hash",
         """
         SELECT id FROM attempt
         WHERE (state IN ('sent', 'unknown', 'accepted', 'refused', 'succeeded')
@@ -207,7 +206,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "attempt_operation",
-        "an attempt that was accepted has its operation's id, and no other has one",
+        "an attempt has an operation id if and only if it was accepted",
         """
         SELECT id FROM attempt
         WHERE (accepted_at IS NULL) <> (operation_id IS NULL)
@@ -217,7 +216,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "attempt_ending",
-        "an attempt has an end when it is final, and not before",
+        "an attempt has finished_at if and only if it is final",
         """
         SELECT id FROM attempt
         WHERE (state IN ('refused', 'succeeded', 'failed', 'cancelled'))
@@ -226,7 +225,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "attempt_unwanted",
-        "nothing is planned for a job that has ended",
+        "a final job has no planned attempt",
         """
         SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
         WHERE attempt.state = 'planned' AND job.state = ANY(%(final)s)
@@ -234,7 +233,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "planned_for_nobody",
-        "a planned attempt is for as many expected videos as it is to make",
+        "a planned attempt has as many expected outputs as it is to make",
         """
         SELECT attempt.id FROM attempt WHERE attempt.state = 'planned' AND attempt.count <> (
             SELECT count(*) FROM output
@@ -243,7 +242,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "parked_and_sent",
-        "what a restore parked is not sent before it is released",
+        "an attempt that a restore parked is not sent before it is released",
         """
         SELECT id FROM attempt
         WHERE parked_at IS NOT NULL AND state IN ('sent', 'unknown', 'refused')
@@ -251,8 +250,8 @@ INVARIANTS = (
     ),
     _Invariant(
         "paid_twice",
-        "attempts that may be paid for make no more videos than were asked, "
-        "unless the job's policy is at_least_once",
+        "attempts that may be charged make no more videos than the job asks for, "
+        "unless its policy is at_least_once",
         """
         SELECT job.id FROM job JOIN attempt ON attempt.job = job.id
         WHERE job.unknown_policy <> 'at_least_once'
@@ -264,8 +263,8 @@ INVARIANTS = (
     # -- outputs --------------------------------------------------------------------------------
     _Invariant(
         "output_unfit",
-        "outputs fit their job: numbered from 0, all ended when it is final, one stored by its end "
-        "exactly when it is complete or was cancelled late, and recovered only afterwards",
+        "outputs fit their job: numbered from 0, all final when it is final, one stored by its end "
+        "if it is complete and none if it failed, and recovered only afterwards",
         """
         SELECT job.id FROM job LEFT JOIN output ON output.job = job.id GROUP BY job.id
         HAVING count(output.id) = 0 OR max(output.position) <> count(*) - 1
@@ -282,7 +281,7 @@ INVARIANTS = (
     ),
     _Invariant(
         "output_orphaned",
-        "an expected video has an attempt that can still make it; a ready one has its maker",
+        "an expected output has an attempt that can still make it, a ready one the one that did",
         """
         SELECT output.id FROM output JOIN attempt ON attempt.id = output.attempt
         WHERE attempt.job <> output.job
@@ -293,9 +292,9 @@ INVARIANTS = (
     ),
     _Invariant(
         "output_without_video",
-        "a stored video has hash, size and time, and a key until it is deleted; a ready one has a "
+        "a stored output has hash, size and time, and a key until it is deleted; a ready one has a "
         "link, which a failed one may keep unless its job was cancelled; only a stored one was "
-        "recovered, and only a failed one is asked for",
+        "recovered, and only a failed one has a requested recovery",
         """
         SELECT output.id FROM output JOIN job ON job.id = output.job
         WHERE (output.state = 'stored' AND (
@@ -312,8 +311,8 @@ INVARIANTS = (
     # -- deliveries -----------------------------------------------------------------------------
     _Invariant(
         "delivery_count",
-        "a job with a webhook has one event when it is final, or says that none could be made; "
-        "no other job has any",
+        "a final job with a webhook has one video event, or records that it could not be made; no "
+        "other job has any",
         """
         SELECT job.id FROM job LEFT JOIN delivery
              ON delivery.job = job.id AND delivery.type LIKE 'video.%%'
@@ -326,11 +325,11 @@ INVARIANTS = (
     ),
     _Invariant(
         "delivery_untrue",
-        "an event tells its job's own final state, to its job's own tenant",
+        "a video event tells the final state of a job of its own tenant",
         """
-        SELECT delivery.id FROM delivery JOIN job ON job.id = delivery.job
+        SELECT delivery.id FROM delivery LEFT JOIN job ON job.id = delivery.job
         WHERE delivery.type LIKE 'video.%%'
-          AND (delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
+          AND (job.id IS NULL OR delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
                   WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
         """,
     ),
@@ -346,13 +345,13 @@ INVARIANTS = (
     ),
     _Invariant(
         "delivery_ending",
-        "a delivery has an end when nobody tries it any more, and not before",
+        "a delivery has finished_at if and only if it is not pending",
         "SELECT id FROM delivery WHERE (state = 'pending') <> (finished_at IS NULL)",
     ),
     # -- tenants --------------------------------------------------------------------------------
     _Invariant(
         "key_of_another",
-        "an Idempotency-Key names a job of its own tenant",
+        "an Idempotency-Key belongs to the tenant of its job",
         """
         SELECT job.id FROM idempotency JOIN job ON job.id = idempotency.job
         WHERE job.tenant <> idempotency.tenant

@@ -1,25 +1,25 @@
-"""The state machines, as data: which states there are and which may follow which."""
+"""The state machines as data: the states and the transitions between them."""
 
 from enum import StrEnum
 from typing import Literal
 
 
 class JobState(StrEnum):
-    """Where a job is; it only ever moves forward, and a final state never changes."""
+    """A job's state; it only moves forward, and a final state never changes."""
 
-    #: Accepted and durable; nothing was sent to a provider.
+    #: Accepted and durable; not sent to a provider yet.
     PENDING = "pending"
-    #: An attempt was committed as sent; the provider may or may not have heard us.
+    #: An attempt was committed as sent; the provider may have received it.
     SUBMITTING = "submitting"
-    #: A provider accepted an attempt and works on it.
+    #: A provider accepted an attempt and is working on it.
     PROCESSING = "processing"
-    #: A provider has finished; the video is being brought into our storage.
+    #: A provider has made a video, which is being downloaded into our storage.
     STORING = "storing"
-    #: At least one video is stored. Final.
+    #: At least one video was stored. Final.
     COMPLETE = "complete"
-    #: No video will come. Final.
+    #: The job ended without a video. Final.
     FAILED = "failed"
-    #: Its owner no longer wants it. Final.
+    #: Its owner cancelled it. Final.
     CANCELLED = "cancelled"
 
     @property
@@ -28,27 +28,27 @@ class JobState(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """One paid POST: its states outlive the job's final state.
+    """The state of one paid POST; it may still change after its job's final state.
 
-    A final state is one that nobody works on. Evidence of an operation, which may come late, still
-    makes an attempt accepted that had none.
+    No worker acts on an attempt in a final state. Late evidence of an operation still moves an
+    attempt without an operation id to `accepted`.
     """
 
-    #: Nothing was sent.
+    #: Not sent.
     PLANNED = "planned"
-    #: Committed as sent just before the POST: from here on money may have been spent.
+    #: Committed as sent just before the POST: from here on it may have been charged.
     SENT = "sent"
-    #: The POST's answer is not known; only a look-up may settle it.
+    #: The POST's response is unknown; only evidence or proof of absence settles it.
     UNKNOWN = "unknown"
-    #: The provider gave an operation id.
+    #: The provider returned an operation id.
     ACCEPTED = "accepted"
-    #: The provider took no job, as its answer or two look-ups said. Final.
+    #: The provider did not accept it, according to its response or two look-ups. Final.
     REFUSED = "refused"
     #: The operation made its videos. Final.
     SUCCEEDED = "succeeded"
     #: The operation failed. Final.
     FAILED = "failed"
-    #: Released before it was sent, or cancelled upstream. Final.
+    #: Released before it was sent, or cancelled at the provider. Final.
     CANCELLED = "cancelled"
 
     @property
@@ -57,15 +57,15 @@ class AttemptState(StrEnum):
 
 
 class OutputState(StrEnum):
-    """One video that was asked for."""
+    """The state of one requested video."""
 
-    #: No provider has made it yet.
+    #: Not made yet.
     EXPECTED = "expected"
-    #: The provider has a link to it.
+    #: Made; the provider has returned a link to it.
     READY = "ready"
-    #: It is ours. Final.
+    #: In our storage. Final.
     STORED = "stored"
-    #: It will not come, unless an operator has it brought in after its job's end.
+    #: Not stored by its job's end. An operator may still have it stored: see `retry-store`.
     FAILED = "failed"
 
     @property
@@ -74,31 +74,32 @@ class OutputState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """One webhook event on its way to one address."""
+    """The state of one webhook event's delivery to one URL."""
 
+    #: A try is due or under way.
     PENDING = "pending"
-    #: A try was answered with 2xx. Final until replayed.
+    #: The receiver answered 2xx. Final until replayed.
     DELIVERED = "delivered"
     #: The receiver answered 410. Final until replayed.
     GONE = "gone"
-    #: The schedule's last try failed. Final until replayed.
+    #: Every try in the schedule failed. Final until replayed.
     EXHAUSTED = "exhausted"
 
 
 class What(StrEnum):
-    """What an unfinished thing waits for: the kinds of rows in the `due` table."""
+    """The kinds of rows in the `due` table: the next step of each unfinished thing."""
 
-    #: id: an attempt that is planned, or sent without an answer. Lane: its account.
+    #: id: an attempt that is planned, or sent without a response. Lane: its account.
     SUBMIT = "submit"
-    #: id: an attempt that was accepted. Lane: its account.
+    #: id: an accepted attempt. Lane: its account.
     POLL = "poll"
-    #: id: an attempt whose POST has no known answer. Lane: its account.
+    #: id: an unknown attempt. Lane: its account.
     LOOK_UP = "look_up"
-    #: id: an accepted attempt that nobody wants any more. Lane: its account.
+    #: id: an accepted attempt whose videos are not wanted any more. Lane: its account.
     CANCEL = "cancel"
-    #: id: an output whose link is known, or one of which nothing may stay. Lane: its account.
+    #: id: an output to download, or one whose stored object must be removed. Lane: its account.
     STORE = "store"
-    #: id: a webhook delivery. Lane: the destination's host.
+    #: id: a webhook delivery. Lane: the receiver's host.
     DELIVER = "deliver"
     #: id: a job, due at its deadline. Lane: "-".
     EXPIRE = "expire"
@@ -117,7 +118,7 @@ class What(StrEnum):
                 return "attempt"
 
 
-#: Work of a kind is due on a lane; None is any lane. Workers may be told, and need not be.
+#: A hint that work of a kind is due on a lane (None: on any lane). Losing one is harmless.
 Hint = tuple[What, str | None]
 
 
@@ -135,14 +136,14 @@ JOB_NEXT: dict[JobState, frozenset[JobState]] = {
     _J.CANCELLED: frozenset(),
 }
 
-#: What may follow which. To `accepted` it takes an operation id, and only an attempt that has none
-#: yet moves there: from planned, refused, failed and cancelled by evidence that came late.
+#: Transitions. Only an attempt without an operation id moves to `accepted`, and it needs one: from
+#: planned, refused, failed and cancelled on late evidence.
 ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
-    # A planned attempt fails when its payload cannot even be built.
+    # A planned attempt fails if its payload cannot be built.
     _A.PLANNED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED, _A.ACCEPTED}),
-    # Back to planned only on proof that nothing was accepted: not connected, or a listed refusal.
+    # Back to planned only on proof that it was not accepted: no connection, or a listed refusal.
     _A.SENT: frozenset({_A.PLANNED, _A.ACCEPTED, _A.REFUSED, _A.UNKNOWN}),
-    # Adopted by a look-up or a callback; refused when its absence is proven.
+    # Accepted on evidence from a look-up or a callback; refused on proof of absence.
     _A.UNKNOWN: frozenset({_A.ACCEPTED, _A.REFUSED}),
     _A.ACCEPTED: frozenset({_A.SUCCEEDED, _A.FAILED, _A.CANCELLED}),
     _A.REFUSED: frozenset({_A.ACCEPTED}),
@@ -151,18 +152,18 @@ ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     _A.CANCELLED: frozenset({_A.ACCEPTED}),
 }
 
-#: Attempts that have ended, as far as anybody knows.
+#: States of attempts that no worker acts on.
 FINAL_ATTEMPT_STATES = frozenset({_A.REFUSED, _A.SUCCEEDED, _A.FAILED, _A.CANCELLED})
 
 OUTPUT_NEXT: dict[OutputState, frozenset[OutputState]] = {
     _O.EXPECTED: frozenset({_O.READY, _O.FAILED}),
     _O.READY: frozenset({_O.STORED, _O.FAILED}),
     _O.STORED: frozenset(),
-    # By an operator's word alone, and marked so: neither the job's end nor its price changes.
+    # Only on an operator's request (`recovered_at`): the job's state and price do not change.
     _O.FAILED: frozenset({_O.STORED}),
 }
 
-#: What a caller sees of each state.
+#: The public status of each state.
 PUBLIC_STATUS: dict[JobState, str] = {
     _J.PENDING: "pending",
     _J.SUBMITTING: "processing",
@@ -175,7 +176,7 @@ PUBLIC_STATUS: dict[JobState, str] = {
 
 
 def public_status(state: str) -> str:
-    """What a caller sees of a state; of one that a newer version wrote, that it is at work."""
+    """The public status of a state; `processing` for a state that only a newer version knows."""
     return PUBLIC_STATUS[_J(state)] if state in set(_J) else "processing"
 
 

@@ -1,27 +1,27 @@
-"""The beat schedule, as data: tasks are named by strings, so nothing here imports Celery.
+"""The beat schedule as data; tasks are named by strings, so that this module imports no Celery.
 
-Any number of beats may run: each entry is harmless when it is sent twice. None expires: that would
-be judged by a worker's clock against the beat's, and a beat a few seconds behind would get nothing
-done. What piles up while no worker runs is skipped by the tasks themselves (`tasks.spacing`).
+Several beats may run: each task is idempotent. No message expires, because a worker would compare
+the beat's clock with its own, and discard every message of a beat that is a few seconds slow. Tasks
+skip the backlog that builds up while no worker runs (`tasks.spacing`).
 """
 
 from typing import Any
 
 SCHEDULE: dict[str, dict[str, Any]] = {
-    # Finds what is due and sends one hint for each kind and lane.
+    # Sends one hint for each kind and lane with due rows.
     "tick": {
         "task": "video.tick",
         "schedule": 1.0,
         "kwargs": {"within": 20.0},
     },
-    # The same with polls that have been due for longer, which only an outage leaves behind.
+    # Includes polls that have been due for longer, which only an outage leaves behind.
     "tick-all": {"task": "video.tick", "schedule": 5.0},
-    # Deletes what is older than it is to be kept, a small batch at a time.
+    # Deletes rows and videos past their retention, in small batches.
     "prune": {"task": "video.prune", "schedule": 600.0},
-    # Warns of transactions that keep what is dead from being removed.
+    # Warns of old snapshots, which keep PostgreSQL from removing dead rows.
     "look-around": {"task": "video.look_around", "schedule": 60.0},
-    # Keeps the mark outside of PostgreSQL that tells whether the database was restored.
+    # Writes the high-water mark to storage, which shows whether the database was restored.
     "mark": {"task": "video.mark", "schedule": 5.0},
-    # Learns how long operations take.
+    # Updates the learned durations.
     "learn": {"task": "video.learn", "schedule": 30.0},
 }

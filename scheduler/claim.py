@@ -1,9 +1,9 @@
-"""Claiming what is due: fair over lanes and tenants, leased, fenced by a token.
+"""Claims due rows: fair among lanes and tenants, with a lease and a fencing token.
 
-A claimed row's `at` moves to the end of its lease, so one index serves what is due and what a dead
-worker abandoned. Both scans below walk the index by its distinct prefixes (a loose index scan):
-their cost follows the number of lanes and tenants, not of rows. Measured: 2 ms for 500 rows out of
-200,000 of one tenant and 50 others, where a window function took 139 ms.
+A claimed row's `at` moves to the end of its lease, so that one index finds due rows and those that
+a dead worker abandoned. Both scans below visit the distinct prefixes of the index (a loose index
+scan), so their cost grows with the number of lanes and tenants, not of rows: 2 ms for 500 of
+200,000 rows of one tenant and 50 others, where a window function took 139 ms.
 """
 
 from collections import Counter
@@ -13,34 +13,34 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 from models.state import What
 
 log = structlog.get_logger()
 
-#: Tenants (or lanes and tenants) that share one claim; the next claim goes on after the last one.
+#: Maximum tenants (or pairs of lane and tenant) in one claim; the next claim continues after them.
 _TURNS = 1000
-#: A row that was claimed so often without a write-back is a suspect: it may be what kills its
-#: workers, so it is claimed alone.
+#: Claims without a write-back that make a row a suspect: it may be killing its workers, so it is
+#: claimed alone.
 SUSPECT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A row that is ours until its lease ends."""
+    """A row that this worker holds until its lease ends."""
 
     id: str
     lane: str
     tenant: str
     #: Claims since it was last written back, this one included.
     tries: int
-    #: When it came up.
+    #: When it became due.
     since: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Where the next claim begins, so that every tenant comes first at some time."""
+    """The position at which a claim starts, so that each tenant comes first in turn."""
 
     lane: str = ""
     tenant: str = ""
@@ -48,22 +48,22 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a claim found."""
+    """The result of a claim."""
 
     rows: list[Claimed]
-    #: Where the next claim begins.
+    #: The next claim's start.
     turn: Turn
-    #: No row of the lane came up before; None when this claim cannot tell.
+    #: No row of the lane became due earlier; None if this claim does not show it.
     floor: datetime | None = None
 
 
-#: Before every time that a row may have.
+#: Earlier than any row's time.
 _NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
-#: Rows whose transactions began this long before a claim may become visible after it.
+#: A row may become visible this long after the start of its transaction.
 _LATE_COMMITS = timedelta(seconds=1)
 
-# Who has rows is found from the end of the index, where the living are: what was claimed and put
-# back leaves dead entries in front, and while somebody holds an old snapshot none is removed.
+# Tenants are found from the end of the index, where live rows are: claims and write-backs leave
+# dead entries in front, which PostgreSQL keeps while a transaction holds an old snapshot.
 _CLAIM = """
 WITH RECURSIVE turn AS (
     (SELECT lane, tenant FROM due
@@ -74,7 +74,7 @@ WITH RECURSIVE turn AS (
         SELECT lane, tenant FROM due
         WHERE what = %(what)s AND {following}
         ORDER BY due.lane DESC, due.tenant DESC, due.at DESC LIMIT 1) AS next
-), turns AS MATERIALIZED (  -- each with its earliest row: whose is not due has no share
+), turns AS MATERIALIZED (  -- each with its earliest row; a tenant without due rows has no turn
     SELECT turn.lane, turn.tenant, earliest.at FROM turn, LATERAL (
         SELECT at FROM due
         WHERE what = %(what)s AND lane = turn.lane AND tenant = turn.tenant
@@ -97,8 +97,8 @@ FROM picked WHERE due.what = picked.what AND due.id = picked.id
 RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
           (SELECT count(*) FROM turns) AS turns, (SELECT min(at) FROM turns) AS earliest
 """
-# Of one lane the tenants alone are compared: beside `lane =`, PostgreSQL 18 begins a comparison of
-# pairs at the lane's first row, and each step would read all that is before it.
+# With one lane, compare tenants only: beside `lane =`, PostgreSQL 18 starts a comparison of pairs
+# at the lane's first row, so that each step would read all rows before its own.
 _ONE_LANE = {
     is_new_round: _CLAIM.format(
         first="lane = %(lane)s" + ("" if is_new_round else " AND tenant < %(after_tenant)s"),
@@ -108,7 +108,7 @@ _ONE_LANE = {
     )
     for is_new_round in (True, False)
 }
-# Closed lanes are walked over in one step each; left out of the walk, they would be row by row.
+# The scan visits closed lanes too, in one step each; excluding them would scan them row by row.
 _OPEN_LANES = {
     is_new_round: _CLAIM.format(
         first="true" if is_new_round else "(lane, tenant) < (%(after_lane)s, %(after_tenant)s)",
@@ -118,7 +118,7 @@ _OPEN_LANES = {
     )
     for is_new_round in (True, False)
 }
-# The bound stands in the statement for the sake of the index that is of suspects alone.
+# A literal bound, because the partial index of suspects needs one.
 _CLAIM_SUSPECT = f"""
 WITH picked AS (
     SELECT what, id, at FROM due
@@ -146,14 +146,14 @@ async def claim(
     lease: str,
     seconds: float,
 ) -> Found:
-    """Claim up to `most` due rows, at most `each` of a lane's tenant; also says whose turn is next.
+    """Claim up to `most` due rows, at most `each` per tenant and lane; also returns the next turn.
 
-    Of one `lane`, or of all lanes but the `closed` ones, in the order in which they should start:
-    tenants take turns, each with what came up first. The caller starts over from `Turn()` when a
-    round has come to its end. Suspects are left to `claim_suspect`.
+    Rows are of one `lane`, or of all lanes except the `closed` ones, in starting order: tenants
+    take turns, each with its earliest row. A round ends with `Turn()`, where the next one starts.
+    Suspects are left to `claim_suspect`.
 
-    A `floor` that an earlier claim on the lane gave leaves out what came up before it: dead entries
-    and, rarely, a row that was put back there since, so the caller forgets it now and then.
+    A `floor` from an earlier claim on the lane skips rows that became due before it: dead entries
+    and, rarely, a row that was rescheduled there since, so the caller drops the floor periodically.
     """
     is_new_round = turn == Turn()
     cursor = await connection.execute(
@@ -176,7 +176,7 @@ async def claim(
     turns = max((row.pop("turns") for row in found), default=0)
     earliest = [row.pop("earliest") for row in found]
     rows = _in_turns([Claimed(**row) for row in found])
-    if turns <= min(most, _TURNS - 1):  # everybody has had a turn, so the next one begins anew
+    if turns <= min(most, _TURNS - 1):  # every tenant had a turn: the round is over
         if is_new_round and lane is not None and earliest:
             floor = min(earliest) - _LATE_COMMITS
         return Found(rows, Turn(), floor)
@@ -187,19 +187,16 @@ async def claim(
 async def claim_suspect(
     connection: Connection, what: What, *, lane: str | None, lease: str, seconds: float
 ) -> Claimed | None:
-    """Claim the suspect that came up first, of one `lane` or of all, for a caller that holds none.
+    """Claim the earliest suspect, of one `lane` or of all, for a caller that holds no other row.
 
-    What dies with its worker then dies alone: nothing else is blamed for it.
+    If its worker dies, no other row counts a claim without a write-back.
     """
-    cursor = await connection.execute(
-        _CLAIM_SUSPECT, {"what": what, "lane": lane, "lease": lease, "seconds": seconds}
-    )
-    row = await cursor.fetchone()
-    return Claimed(**row) if row else None
+    wanted = {"what": what, "lane": lane, "lease": lease, "seconds": seconds}
+    return await fetch_row(connection, Claimed, _CLAIM_SUSPECT, wanted)
 
 
 def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
-    """The first row of every tenant, then the second: PostgreSQL returns rows in no order."""
+    """The first row of each tenant, then the second ones: PostgreSQL returns them unordered."""
     seen: Counter[tuple[str, str]] = Counter()
     ranked: list[tuple[int, Claimed]] = []
     for row in sorted(rows, key=lambda row: (row.since, row.id)):
@@ -211,8 +208,9 @@ def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
 async def renew(
     connection: Connection, what: What, ids: Sequence[str], *, lease: str, seconds: float
 ) -> frozenset[str]:
-    """Prolong our leases; returns the ids that are still ours."""
-    cursor = await connection.execute(
+    """Extend our leases; returns the ids that this lease still holds."""
+    held = await fetch_ids(
+        connection,
         """
         UPDATE due SET at = now() + %s * interval '1 second'
         FROM (SELECT what, id FROM due
@@ -223,16 +221,16 @@ async def renew(
         """,
         (seconds, what, list(ids), lease),
     )
-    return frozenset(row["id"] for row in await cursor.fetchall())
+    return frozenset(held)
 
 
 async def release(
     connection: Connection, what: What, rows: Mapping[str, datetime], *, lease: str
 ) -> None:
-    """Hand unstarted rows back at once, as if they had never been claimed.
+    """Give unstarted rows back, as if they had not been claimed.
 
-    Each is due again when it came up, which `rows` says by id: its place in the line, and so its
-    priority, is that time.
+    `rows` holds by id the time at which each became due, and is due again: its place in the queue,
+    and therefore its priority.
     """
     await connection.execute(
         """
@@ -247,20 +245,29 @@ async def release(
     )
 
 
-#: Kinds whose lanes users choose: one hint serves them all.
+#: Kinds whose lanes are chosen by users: one hint serves all lanes.
 SHARED_LANES = (What.DELIVER,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """A kind and lane with due rows; the lane is None for kinds with shared lanes."""
+
+    what: str
+    lane: str | None
 
 
 async def lanes_due(
     connection: Connection, *, within: float | None = None
 ) -> list[tuple[What, str | None]]:
-    """Which kinds and lanes have something due now: what the beat tick sends hints for.
+    """The kinds and lanes with due rows, for which the tick sends hints.
 
-    With `within`, of polls only what came up in the last so many seconds: those that were due
-    before are found by the looks without it, and dead entries, which an old snapshot keeps, cost
-    nothing.
+    `within` limits polls to those that became due in that many seconds, which avoids reading dead
+    entries that an old snapshot keeps; a call without it finds the others.
     """
-    cursor = await connection.execute(
+    found = await fetch_rows(
+        connection,
+        _Due,
         """
         WITH RECURSIVE lanes AS (
             (SELECT what, lane FROM due ORDER BY what DESC, lane DESC, at DESC LIMIT 1)
@@ -278,18 +285,17 @@ async def lanes_due(
         """,
         (list(SHARED_LANES), What.POLL, within, within),
     )
-    rows = await cursor.fetchall()
-    _tell_of_newer(row["what"] for row in rows if row["what"] not in set(What))
-    return [(What(row["what"]), row["lane"]) for row in rows if row["what"] in set(What)]
+    _warn_of_newer(each.what for each in found if each.what not in set(What))
+    return [(What(each.what), each.lane) for each in found if each.what in set(What)]
 
 
-def _tell_of_newer(kinds: Iterable[str]) -> None:
-    """During an upgrade a newer version's kinds are due already: its own workers do them."""
+def _warn_of_newer(kinds: Iterable[str]) -> None:
+    """Log kinds that only a newer version knows: during an upgrade, its workers claim them."""
     for kind in kinds:
         if kind not in _told:
             _told.add(kind)
             log.warning("tick.unknown_kind", what=kind)
 
 
-#: Kinds of newer versions that this process has told of.
+#: Unknown kinds that this process has logged.
 _told: set[str] = set()

@@ -1,20 +1,31 @@
-"""How long operations take: learned from those that succeeded, used for polls and estimates."""
+"""Durations of operations: learned from succeeded ones, used for poll intervals and estimates."""
 
-from models.database import Connection
+from dataclasses import dataclass
 
-#: Successes that a route's quantiles are learned from, the newest first, and their greatest age.
+from models.database import Connection, fetch_row
+
+#: Maximum number and age of the succeeded attempts that a route's quantiles are learned from.
 SAMPLES = 200
 WINDOW_DAYS = 7
 
 
-async def expect(connection: Connection, job: str, *, route: str, reported: bool) -> float | None:
-    """Tell a job that is about to be accepted what to expect; returns the learned 10th percentile.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Learned:
+    """A route's learned 10th percentile, in seconds."""
 
-    Until a route was learned the job keeps the catalogue's typical time, and polls begin early.
-    A job that was accepted before, by another attempt, keeps what it was told: its progress is
-    estimated from that, and what was once shown must not become less.
+    p10: float
+
+
+async def expect(connection: Connection, job: str, *, route: str, reported: bool) -> float | None:
+    """Set the expected duration of a job about to be accepted; returns the route's learned p10.
+
+    Without learned quantiles the job keeps the catalogue's typical duration, and polls start early.
+    A job whose earlier attempt was accepted is unchanged: estimated progress, once shown, must not
+    decrease.
     """
-    cursor = await connection.execute(
+    found = await fetch_row(
+        connection,
+        _Learned,
         """
         WITH learned AS (SELECT p10, p50 FROM duration WHERE route = %(route)s),
         told AS (
@@ -25,12 +36,11 @@ async def expect(connection: Connection, job: str, *, route: str, reported: bool
         """,
         {"source": "reported" if reported else "estimated", "route": route, "job": job},
     )
-    row = await cursor.fetchone()
-    return row["p10"] if row else None
+    return found.p10 if found else None
 
 
 async def learn(connection: Connection) -> int:
-    """Learn every route's quantiles anew from its latest successes; the number of routes."""
+    """Update every route's quantiles from its latest successes; returns the number of routes."""
     cursor = await connection.execute(
         """
         INSERT INTO duration (route, p10, p50, p90, samples)

@@ -1,20 +1,20 @@
-"""When to look or try again: pure rules, with the clock and the dice as arguments."""
+"""Intervals between polls and retries: pure functions; time and randomness are arguments."""
 
 import math
 from dataclasses import dataclass
 
 #: Seconds to postpone a row this worker has no credentials for, so another worker can claim it.
 NO_CREDENTIALS_WAIT = 30.0
-#: Seconds of denials, at least, after which an operation counts as lost.
+#: Minimum time for which a provider denies an operation before it counts as lost, in seconds.
 LOST_AFTER = 600.0
-#: First and longest wait between looks at a denied operation that nobody waits for, in seconds.
+#: Minimum and maximum interval between polls of a denied, unwanted operation, in seconds.
 DENIED_BASE, DENIED_CEILING = 600.0, 3600.0
 
 
 def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
-    """Seconds from acceptance to the first poll: the learned p10, never below the floor.
+    """Seconds from acceptance to the first poll: the learned p10, but at least the floor.
 
-    `dice` is uniform in 0..1: up to 20 % later, so that a batch does not poll in step.
+    `dice`, uniform in 0..1, adds up to 20 % of jitter, so that a batch is not polled in step.
     """
     return max(floor, p10 or 0.0) * (1 + 0.2 * dice)
 
@@ -30,8 +30,8 @@ def next_poll(
 ) -> float:
     """Seconds to the next poll of an operation that has run for `elapsed` seconds.
 
-    Until the usual time the wait is a tenth of what is left, past it a tenth of what has gone by:
-    dense where the end is likely, sparse where it is not. A wait that the vendor asked for is kept.
+    A tenth of the time between now and the p50: polls are dense where the end is likely. A wait
+    that the provider asked for is the minimum.
     """
     remaining = abs(p50 - elapsed)
     wait = min(max(remaining / 10, floor), ceiling)
@@ -52,26 +52,26 @@ class Backoff:
 
 
 def lost_after(*, typical: float, cost_micros: int) -> float:
-    """Seconds of nothing but denials after which an operation counts as lost.
+    """Seconds of uninterrupted denials after which an operation counts as lost.
 
-    As long as it usually takes, ten minutes at least, and ten more for each dollar of its job: an
-    edge that has lost its way must not cost what is being made.
+    Its typical duration, but at least ten minutes, plus ten minutes for each dollar of its job: an
+    erring gateway in front of the provider must not make us give up a paid operation.
     """
     return max(LOST_AFTER, typical) + LOST_AFTER * cost_micros / 1_000_000
 
 
 def next_denied_look(*, denied_for: float, dice: float) -> float:
-    """Seconds to the next look at a denied operation that nobody waits for: ever more rarely."""
+    """Seconds to the next poll of a denied, unwanted operation: as long as it has been denied."""
     return min(max(denied_for, DENIED_BASE), DENIED_CEILING) * (1 + 0.2 * dice)
 
 
 def estimated_progress(*, elapsed: float, typical: float) -> int:
-    """Percent, from time alone: 63 % at the typical duration, rising for ever, 99 at most."""
+    """Percent from the elapsed time: 63 at the typical duration, never decreasing, at most 99."""
     return min(99, int(100 * (1 - math.exp(-max(0.0, elapsed) / max(typical, 0.001)))))
 
 
 def estimated_remaining(*, elapsed: float, typical: float, progress: float | None) -> float:
-    """Seconds left: from the reported progress (0..1) where there is some, else by the usual."""
+    """Seconds left, from the reported progress (0..1) if there is any, else from `typical`."""
     if progress is not None and progress > 0.05:  # noqa: PLR2004 - below, the ratio is mostly noise
         return max(1.0, elapsed * (1 - progress) / progress)
     return max(1.0, typical - elapsed) if elapsed < typical else max(1.0, elapsed * 0.1)

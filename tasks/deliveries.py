@@ -1,23 +1,24 @@
-"""Use cases of webhook deliveries: list and replay; each returns rows and the hints to send."""
+"""Use cases of webhook deliveries: list and replay; each returns typed rows, and hints to send."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
 
 from models import due
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_row
 from models.failure import not_found
+from models.records import Json, columns
+from models.rows.deliveries import DeliveryRow, TryRow
 from models.state import Hint, What
 from tasks.engine import Engine
 
-Row = Mapping[str, Any]
-
-_SELECT = """
-SELECT delivery.id, delivery.job, delivery.type, delivery.host, delivery.state, delivery.target,
-       delivery.created_at, delivery.finished_at, delivery.replay_wanted,
+_SELECT = f"""
+SELECT {columns(DeliveryRow, of="delivery")},
        CASE WHEN due.lease IS NULL OR due.at <= now() THEN due.at END AS next_try_at,
        coalesce(due.lease IS NOT NULL AND due.at > now(), false) AS is_under_way,
        coalesce(array_agg(to_jsonb(try) ORDER BY try.number) FILTER (WHERE try.id IS NOT NULL),
-                '{}') AS tries
+                '{{}}') AS tries
 FROM delivery
 LEFT JOIN delivery_try AS try ON try.delivery = delivery.id
 LEFT JOIN due ON due.what = 'deliver' AND due.id = delivery.id
@@ -28,8 +29,24 @@ WHERE delivery.tenant = %(tenant)s
 GROUP BY delivery.id, due.at, due.lease
 ORDER BY delivery.id DESC
 LIMIT %(limit)s
-"""
+"""  # noqa: S608 - columns of our own
 _ANY = {"id": None, "job_id": None, "after": None, "limit": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedDelivery(DeliveryRow):
+    """A delivery with its tries and what is due of it."""
+
+    tries: tuple[TryRow, ...]
+    #: None while a try is under way, and if no try follows.
+    next_try_at: datetime | None
+    #: Whether a worker holds it.
+    is_under_way: bool
+
+    @classmethod
+    def read(cls, *, tries: Sequence[Json], **values: Any) -> Self:
+        """The delivery from a row of the statement above."""
+        return cls(tries=tuple(map(TryRow.from_json, tries)), **values)
 
 
 async def list_newest(
@@ -39,43 +56,45 @@ async def list_newest(
     limit: int,
     after: str | None = None,
     job_id: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ListedDelivery]:
     """Up to `limit` of the tenant's deliveries with their tries, newest first."""
     wanted = _ANY | {"tenant": tenant, "job_id": job_id, "after": after, "limit": limit}
-    return await engine.database.fetch(_SELECT, wanted)
+    return await engine.database.fetch(_SELECT, wanted, row=ListedDelivery.read)
 
 
-async def replay(engine: Engine, delivery_id: str, *, tenant: str) -> tuple[Row, tuple[Hint, ...]]:
+async def replay(
+    engine: Engine, delivery_id: str, *, tenant: str
+) -> tuple[ListedDelivery, tuple[Hint, ...]]:
     """Make the tenant's delivery due now, or once more after the try under way.
 
     Raises:
         RequestRefused: `not_found`.
     """
 
-    async def work(connection: Connection) -> Row:
+    async def work(connection: Connection) -> ListedDelivery | None:
         await _make_due(connection, delivery_id, tenant=tenant)
-        cursor = await connection.execute(_SELECT, _ANY | {"tenant": tenant, "id": delivery_id})
-        (row,) = await cursor.fetchall()
-        return row
+        wanted = _ANY | {"tenant": tenant, "id": delivery_id}
+        return await fetch_row(connection, ListedDelivery.read, _SELECT, wanted)
 
-    return await engine.database.run(work), ((What.DELIVER, None),)
+    delivery = await engine.database.run(work)
+    if delivery is None:
+        raise not_found("Webhook delivery")
+    return delivery, ((What.DELIVER, None),)
 
 
 async def _make_due(connection: Connection, delivery_id: str, *, tenant: str) -> None:
     if not delivery_id.isprintable():
         raise not_found("Webhook delivery")
-    cursor = await connection.execute(
-        "SELECT id, host FROM delivery WHERE id = %s AND tenant = %s", (delivery_id, tenant)
-    )
-    row = await cursor.fetchone()
-    if row is None:
+    sql = "SELECT host FROM delivery WHERE id = %s AND tenant = %s"
+    hosts = await fetch_ids(connection, sql, (delivery_id, tenant))
+    if not hosts:
         raise not_found("Webhook delivery")
     is_due = await due.put_unless_held(
-        connection, What.DELIVER, due.Row(id=row["id"], lane=row["host"], tenant=tenant)
+        connection, What.DELIVER, due.Row(id=delivery_id, lane=hosts[0], tenant=tenant)
     )
     await connection.execute(
         """
         UPDATE delivery SET state = 'pending', finished_at = NULL, replay_wanted = %s WHERE id = %s
         """,
-        (not is_due, row["id"]),
+        (not is_due, delivery_id),
     )

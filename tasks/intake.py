@@ -1,9 +1,10 @@
-"""Intake: the one door through which a job comes into being, whole or not at all."""
+"""Intake: the only place where jobs are created, with all their rows in one transaction."""
 
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from psycopg.errors import ForeignKeyViolation
@@ -12,28 +13,32 @@ from psycopg.types.json import Jsonb
 from catalog.plan import Plan
 from catalog.resolve import resolve
 from models import due
-from models.database import Connection
+from models.database import Connection, fetch_row
 from models.failure import RequestRefused
 from models.ids import new_id, new_marker
+from models.records import Json, as_dict, columns, placeholders, values
 from models.request import VideoRequest
+from models.rows.attempts import NewAttempt
+from models.rows.jobs import NewJob
+from models.rows.outputs import NewOutput
 from models.scene import PICTURES
-from models.state import JobState
+from models.state import AttemptState, JobState, OutputState
 from tasks.engine import Engine
 from tasks.pictures import check_references
-from tasks.view import job_view, read_jobs
+from tasks.view import ShownJob, job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
 
-#: By how much a priority moves a job forward in its tenant's turn, in seconds: it overtakes what
-#: came up to so much earlier, and is overtaken by nothing for ever.
+#: Head start of a priority in its tenant's queue, in seconds: a job overtakes only jobs submitted
+#: up to so much earlier, so none starves.
 HEAD_START = {"low": 0.0, "normal": 600.0, "high": 4200.0}
 
-#: Left out of the stored request: kept sealed, since an address may be a signed link.
+#: Fields left out of the stored request and kept sealed, because a URL may be a signed link.
 _SEALED = {"webhook_url", "webhook_secret", *PICTURES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What the HTTP edge knows beside the request's body."""
+    """The request's headers that intake uses."""
 
     app_id: str | None = None
     idempotency_key: str | None = None
@@ -43,17 +48,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A job that is durable, or the one that an Idempotency-Key names already."""
+    """A durable job: a new one, or the one that this id or Idempotency-Key already has."""
 
     job_id: str
     lane: str
-    #: The public view as it was first answered.
-    view: dict[str, Any] = field(repr=False)
+    #: The public view in the first response.
+    view: Json = field(repr=False)
     is_repeat: bool = False
 
 
 def canonical_hash(body: object) -> bytes:
-    """SHA-256 of a JSON value, whatever the order of its keys and its white space."""
+    """SHA-256 of a JSON value, independent of key order and white space."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
@@ -66,16 +71,16 @@ async def accept(
     job_id: str | None = None,
     caller: Caller | None = None,
 ) -> Accepted:
-    """Check a request against its route and make its rows, in one transaction.
+    """Check a request against its route and insert its rows, in one transaction.
 
-    A `job_id` or Idempotency-Key that exists already gives the first job back.
+    For a `job_id` or Idempotency-Key that exists already, return the first job.
 
     Raises:
-        RequestRefused: the request can't be carried out; no row was written.
+        RequestRefused: the request is invalid or its model unavailable; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     caller, started = caller or Caller(), time.monotonic()
-    if caller.idempotency_key:  # a repeat is answered even if the model has gone since
+    if caller.idempotency_key:  # a repeat is answered even if the model was removed since
         first = await engine.database.run(
             lambda connection: _first_answer(engine, connection, tenant, caller)
         )
@@ -83,7 +88,7 @@ async def accept(
             return first
     check_webhook(engine, request)
     plan = resolve(request, engine.catalog, engine.accounts)
-    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id or new_id("job_vid"))
+    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id, app_id=caller.app_id)
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
@@ -91,24 +96,24 @@ async def accept(
         ):
             return first
         await check_references(connection, plan, tenant=tenant)
-        times = await _insert(connection, new, caller)
+        times = await _insert(connection, new)
         if times is None:
             return await _existing(engine, connection, new, tenant)
-        view = _first_view(engine, new, caller, times)
+        view = _first_view(engine, new.job, times)
         view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
             await _remember(engine, connection, tenant, caller, view)
-        return Accepted(job_id=new.job["id"], lane=plan.account, view=view)
+        return Accepted(job_id=new.job.id, lane=plan.account, view=view)
 
     try:
         return await engine.database.run(work)
     except ForeignKeyViolation:
-        msg = f"tenant {tenant!r} is not known; `longtake keys create --tenant` makes one"
+        msg = f"tenant {tenant!r} is unknown; `longtake keys create --tenant` creates one"
         raise RequestRefused(msg, param="tenant") from None
 
 
 def check_webhook(engine: Engine, request: VideoRequest) -> None:
-    """Refuse at once what could never be delivered."""
+    """Refuse a webhook that could never be delivered."""
     if request.webhook_secret is not None:
         if request.webhook_url is None:
             msg = "webhook_secret needs webhook_url"
@@ -125,181 +130,208 @@ def check_webhook(engine: Engine, request: VideoRequest) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _New:
-    job: dict[str, Any]
-    attempts: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
-    #: What the first view is made of: the rows as they will be.
-    plan: Plan
-    stored_request: dict[str, Any]
+    """The rows of a new job, and what the statement computes its times from, in seconds."""
+
+    job: NewJob
+    attempts: list[NewAttempt]
+    outputs: list[NewOutput]
+    deadline_seconds: int
+    start_within: int | None
+    head_start: float
 
 
-def _rows(engine: Engine, request: VideoRequest, plan: Plan, *, tenant: str, job_id: str) -> _New:
-    stored = request.model_dump(mode="json", exclude_none=True, exclude=_SEALED)
-    webhook = None
-    if request.webhook_url is not None:
-        webhook = engine.vault.seal_json(
-            {"url": request.webhook_url, "secret": request.webhook_secret}
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Times:
+    """What the database's clock gave the inserted job."""
+
+    created_at: datetime
+    deadline_at: datetime
+    start_by: datetime | None
+
+
+def _rows(
+    engine: Engine,
+    request: VideoRequest,
+    plan: Plan,
+    *,
+    tenant: str,
+    job_id: str | None,
+    app_id: str | None,
+) -> _New:
     route = plan.to_json()
     scene = engine.vault.seal_json(route.pop("scene"))
-    job = {
-        "id": job_id,
-        "tenant": tenant,
-        "app_id": None,
-        "request_id": new_id("req_vid"),
-        "state": JobState.PENDING,
-        "model": request.model,
-        "prompt": request.prompt,
-        "request": Jsonb(stored),
-        "plan": Jsonb(route),
-        "scene": scene,
-        "typical_seconds": plan.typical_seconds[1],
-        "estimated_cost_micros": plan.estimated_cost_micros,
-        "unknown_policy": request.unknown_policy or engine.settings.unknown_policy,
-        "webhook": webhook,
-        "run_at": request.run_at,
-        "deadline_seconds": request.deadline_seconds or engine.settings.deadline_seconds,
-        "start_within": request.start_within_seconds,
-        "head_start": HEAD_START[request.priority],
-    }
-    attempts, outputs = _attempts_and_outputs(plan, job_id)
-    return _New(job=job, attempts=attempts, outputs=outputs, plan=plan, stored_request=stored)
+    own = {"unknown_policy": request.unknown_policy or engine.settings.unknown_policy}
+    job = NewJob(
+        id=job_id or new_id("job_vid"),
+        tenant=tenant,
+        app_id=app_id,
+        request_id=new_id("req_vid"),
+        state=JobState.PENDING,
+        request=request.model_dump(mode="json", exclude_none=True, exclude=_SEALED),
+        plan=route,
+        scene=scene,
+        typical_seconds=plan.typical_seconds[1],
+        estimated_cost_micros=plan.estimated_cost_micros,
+        webhook=_sealed_webhook(engine, request),
+        **_named_alike(request) | own,
+    )
+    attempts, outputs = _attempts_and_outputs(plan, job.id)
+    return _New(
+        job=job,
+        attempts=attempts,
+        outputs=outputs,
+        deadline_seconds=request.deadline_seconds or engine.settings.deadline_seconds,
+        start_within=request.start_within_seconds,
+        head_start=HEAD_START[request.priority],
+    )
 
 
-def _attempts_and_outputs(
-    plan: Plan, job_id: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    attempts: list[dict[str, Any]] = []
-    outputs: list[dict[str, Any]] = []
+def _named_alike(request: VideoRequest) -> dict[str, Any]:
+    """The job's columns that hold the request field of the same name."""
+    names = {column.name for column in fields(NewJob)} & set(VideoRequest.model_fields)
+    return {name: getattr(request, name) for name in names}
+
+
+def _sealed_webhook(engine: Engine, request: VideoRequest) -> bytes | None:
+    if request.webhook_url is None:
+        return None
+    return engine.vault.seal_json({"url": request.webhook_url, "secret": request.webhook_secret})
+
+
+def _attempts_and_outputs(plan: Plan, job_id: str) -> tuple[list[NewAttempt], list[NewOutput]]:
+    attempts: list[NewAttempt] = []
+    outputs: list[NewOutput] = []
     for count in plan.attempt_counts:
-        attempt = {
-            "id": new_id("att"),
-            "marker": new_marker(),
-            "count": count,
-        }
+        attempt = NewAttempt(
+            id=new_id("att"),
+            job=job_id,
+            provider=plan.provider,
+            account=plan.account,
+            route=route_of(plan),
+            state=AttemptState.PLANNED,
+            marker=new_marker(),
+            count=count,
+        )
         attempts.append(attempt)
         first = len(outputs)
         outputs.extend(
-            {
-                "id": new_id("out"),
-                "job": job_id,
-                "attempt": attempt["id"],
-                "position": first + number,
-            }
+            NewOutput(
+                id=new_id("out"),
+                job=job_id,
+                attempt=attempt.id,
+                position=first + number,
+                state=OutputState.EXPECTED,
+            )
             for number in range(count)
         )
     return attempts, outputs
 
 
-async def _insert(connection: Connection, new: _New, caller: Caller) -> dict[str, Any] | None:
-    """All rows of a job in one statement; returns its times, or None when its id is taken."""
-    cursor = await connection.execute(
-        """
-        WITH made AS (
-            INSERT INTO job (id, tenant, app_id, request_id, state, model, prompt, request, plan,
-                             scene, typical_seconds, estimated_cost_micros, unknown_policy, webhook,
-                             run_at, progress_source, deadline_at, start_by)
-            VALUES (%(id)s, %(tenant)s, %(app_id)s, %(request_id)s, %(state)s, %(model)s,
-                    %(prompt)s, %(request)s, %(plan)s, %(scene)s, %(typical_seconds)s,
-                    %(estimated_cost_micros)s, %(unknown_policy)s, %(webhook)s, %(run_at)s,
-                    'estimated',
-                    greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second',
-                    greatest(now(), %(run_at)s) + %(start_within)s * interval '1 second')
-            ON CONFLICT (id) DO NOTHING
-            RETURNING id, tenant, created_at, deadline_at, start_by,
-                      CASE WHEN run_at > now() THEN run_at
-                           ELSE now() - %(head_start)s * interval '1 second' END AS submit_at
-        ), attempts AS (
-            INSERT INTO attempt (id, job, provider, account, route, state, marker, count)
-            SELECT new.id, made.id, %(provider)s, %(account)s, %(route)s, 'planned', new.marker,
-                   new.count
-            FROM made, unnest(%(attempts)s::text[], %(markers)s::text[], %(counts)s::int[])
-                       AS new(id, marker, count)
-            RETURNING id, account
-        ), outputs AS (
-            INSERT INTO output (id, job, attempt, position, state)
-            SELECT new.id, made.id, new.attempt, new.position, 'expected'
-            FROM made, unnest(%(outputs)s::text[], %(owners)s::text[], %(positions)s::int[])
-                       AS new(id, attempt, position)
-        ), told AS (
-            INSERT INTO event (job, kind) SELECT id, 'pending' FROM made
-        ), submits AS (
-            INSERT INTO due (what, id, lane, tenant, at)
-            SELECT 'submit', attempts.id, attempts.account, made.tenant, made.submit_at
-            FROM attempts, made
-        ), expiry AS (
-            INSERT INTO due (what, id, lane, tenant, at)
-            SELECT 'expire', id, %(no_lane)s, tenant, least(start_by, deadline_at) FROM made
-        )
-        SELECT created_at, deadline_at FROM made
-        """,
-        new.job
-        | {
-            "app_id": caller.app_id,
-            "provider": new.plan.provider,
-            "account": new.plan.account,
-            "route": route_of(new.plan),
-            "attempts": [attempt["id"] for attempt in new.attempts],
-            "markers": [attempt["marker"] for attempt in new.attempts],
-            "counts": [attempt["count"] for attempt in new.attempts],
-            "outputs": [output["id"] for output in new.outputs],
-            "owners": [output["attempt"] for output in new.outputs],
-            "positions": [output["position"] for output in new.outputs],
-            "no_lane": due.NO_LANE,
-        },
-    )
-    return await cursor.fetchone()
+_INSERT = f"""
+WITH made AS (
+    INSERT INTO job ({columns(NewJob)}, progress_source, deadline_at, start_by)
+    VALUES ({placeholders(NewJob)}, 'estimated',
+            greatest(now(), %(run_at)s) + %(deadline_seconds)s * interval '1 second',
+            greatest(now(), %(run_at)s) + %(start_within)s * interval '1 second')
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant, created_at, deadline_at, start_by,
+              CASE WHEN run_at > now() THEN run_at
+                   ELSE now() - %(head_start)s * interval '1 second' END AS submit_at
+), attempts AS (
+    INSERT INTO attempt ({columns(NewAttempt)})
+    SELECT {columns(NewAttempt, of="new")}
+    FROM made, jsonb_populate_recordset(NULL::attempt, %(attempts)s) AS new
+    RETURNING id, account
+), outputs AS (
+    INSERT INTO output ({columns(NewOutput)})
+    SELECT {columns(NewOutput, of="new")}
+    FROM made, jsonb_populate_recordset(NULL::output, %(outputs)s) AS new
+), told AS (
+    INSERT INTO event (job, kind) SELECT id, 'pending' FROM made
+), submits AS (
+    INSERT INTO due (what, id, lane, tenant, at)
+    SELECT 'submit', attempts.id, attempts.account, made.tenant, made.submit_at
+    FROM attempts, made
+), expiry AS (
+    INSERT INTO due (what, id, lane, tenant, at)
+    SELECT 'expire', id, %(no_lane)s, tenant, least(start_by, deadline_at) FROM made
+)
+SELECT created_at, deadline_at, start_by FROM made
+"""  # noqa: S608 - columns of our own
 
 
-def _first_view(engine: Engine, new: _New, caller: Caller, times: dict[str, Any]) -> dict[str, Any]:
-    """The view of a job that was just made, without reading it back."""
-    row = {
-        **new.job,
-        "app_id": caller.app_id,
-        "request": new.stored_request,
-        "plan": new.plan.to_json(),
-        "progress_percent": 0,
-        "progress_source": "estimated",
-        "error": None,
-        "cost_micros": None,
-        "accepted_at": None,
-        "finished_at": None,
-        "now": times["created_at"],
-        "outputs": [],
-        **times,
+async def _insert(connection: Connection, new: _New) -> _Times | None:
+    """Insert all rows of a job in one statement; returns None if its id is taken."""
+    parameters = values(new.job) | {
+        "deadline_seconds": new.deadline_seconds,
+        "start_within": new.start_within,
+        "head_start": new.head_start,
+        "attempts": Jsonb([as_dict(attempt) for attempt in new.attempts]),
+        "outputs": Jsonb([as_dict(output) for output in new.outputs]),
+        "no_lane": due.NO_LANE,
     }
-    return job_view(row, api_url=engine.settings.api_url, vault=engine.vault)
+    return await fetch_row(connection, _Times, _INSERT, parameters)
+
+
+def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
+    """The view of a job that was just inserted, without reading it back."""
+    inserted = as_dict(job)
+    del inserted["scene"]
+    shown = ShownJob(
+        **inserted,
+        **as_dict(times),
+        progress_percent=0,
+        progress_source="estimated",
+        error=None,
+        cost_micros=None,
+        accepted_at=None,
+        finished_at=None,
+        outputs=(),
+        progress=None,
+        now=times.created_at,
+    )
+    return job_view(shown, api_url=engine.settings.api_url, vault=engine.vault)
 
 
 def route_of(plan: Plan) -> str:
-    """What durations are learned for: the upstream model and the length of its videos."""
+    """The route of learned durations: the upstream model and the length of its videos."""
     return f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """A request that came with an Idempotency-Key, and its sealed first answer."""
+
+    job: str
+    body_hash: bytes
+    response: bytes = field(repr=False)
 
 
 async def _first_answer(
     engine: Engine, connection: Connection, tenant: str, caller: Caller
 ) -> Accepted | None:
-    """What this Idempotency-Key was first answered; a racing duplicate waits here for the first."""
+    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first."""
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{tenant}\n{caller.idempotency_key}",),
     )
-    cursor = await connection.execute(
+    first = await fetch_row(
+        connection,
+        _Answered,
         "SELECT job, body_hash, response FROM idempotency WHERE tenant = %s AND key = %s",
         (tenant, caller.idempotency_key),
     )
-    row = await cursor.fetchone()
-    if row is None:
+    if first is None:
         return None
-    if row["body_hash"] != caller.body_hash:
+    if first.body_hash != caller.body_hash:
         msg = "this Idempotency-Key was used with another request body"
         raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
-    view = engine.vault.open_json(row["response"])
-    return Accepted(job_id=row["job"], lane=due.NO_LANE, view=view, is_repeat=True)
+    view = engine.vault.open_json(first.response)
+    return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
 
 
 async def _remember(
-    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: dict[str, Any]
+    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: Json
 ) -> None:
     await connection.execute(
         """
@@ -314,10 +346,10 @@ async def _remember(
 
 
 async def _existing(engine: Engine, connection: Connection, new: _New, tenant: str) -> Accepted:
-    """The job that has this id already, if it is this tenant's."""
-    rows = await read_jobs(connection, [new.job["id"]])
-    if not rows or rows[0]["tenant"] != tenant:
-        msg = f"job_id {new.job['id']!r} is taken"
+    """The existing job with this id, if it is this tenant's."""
+    jobs = await read_jobs(connection, [new.job.id])
+    if not jobs or jobs[0].tenant != tenant:
+        msg = f"job_id {new.job.id!r} is taken"
         raise RequestRefused(msg, param="job_id")
-    view = job_view(rows[0], api_url=engine.settings.api_url, vault=engine.vault)
-    return Accepted(job_id=new.job["id"], lane=due.NO_LANE, view=view, is_repeat=True)
+    view = job_view(jobs[0], api_url=engine.settings.api_url, vault=engine.vault)
+    return Accepted(job_id=new.job.id, lane=due.NO_LANE, view=view, is_repeat=True)

@@ -1,25 +1,53 @@
-"""Use cases of jobs: submit, read, list and cancel; each returns rows and the hints to send."""
+"""Use cases of jobs: submit, read, list and cancel; each returns typed rows, and hints to send."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_row
 from models.failure import RequestRefused, not_found
 from models.request import VideoRequest
 from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
 from tasks.engine import Engine
 from tasks.intake import Accepted, Caller, accept
 from tasks.outcomes.finish import CANCELLED, finish
-from tasks.view import list_jobs, read_jobs
-
-Row = Mapping[str, Any]
+from tasks.view import ShownJob, list_jobs, read_jobs
 
 #: The states that each public status covers.
 STATES: Final[Mapping[str, tuple[JobState, ...]]] = {
     status: tuple(state for state in JobState if PUBLIC_STATUS[state] == status)
     for status in dict.fromkeys(PUBLIC_STATUS.values())
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVideo:
+    """A stored video and how to serve it."""
+
+    job: str
+    position: int
+    #: Its name in storage.
+    key: str
+    sha256: str
+    bytes: int
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A job and the video of it that was asked for, if that is stored."""
+
+    tenant: str
+    state: str
+    deleted_at: datetime | None
+    video: StoredVideo | None
+
+    @classmethod
+    def read(cls, *, tenant: str, state: str, deleted_at: datetime | None, **video: Any) -> Self:
+        """The row of a job beside an output, whose columns are NULL if there is none."""
+        stored = StoredVideo(**video) if video["key"] is not None else None
+        return cls(tenant=tenant, state=state, deleted_at=deleted_at, video=stored)
 
 
 async def submit(
@@ -38,7 +66,7 @@ async def submit(
     return accepted, ((What.SUBMIT, accepted.lane),)
 
 
-async def read(engine: Engine, job_id: str, *, tenant: str) -> Row:
+async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
     """The tenant's job; raises RequestRefused (`not_found`)."""
     return await engine.database.run(lambda connection: _own_job(connection, job_id, tenant=tenant))
 
@@ -52,7 +80,7 @@ async def list_newest(
     status: str | None = None,
     model: str | None = None,
     app_id: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ShownJob]:
     """Up to `limit` of the tenant's jobs, newest first, older than the job `after`.
 
     Raises:
@@ -74,26 +102,26 @@ async def list_newest(
     )
 
 
-async def cancel(engine: Engine, job_id: str, *, tenant: str) -> tuple[Row, tuple[Hint, ...]]:
+async def cancel(engine: Engine, job_id: str, *, tenant: str) -> tuple[ShownJob, tuple[Hint, ...]]:
     """Cancel the tenant's job; a final one is unchanged. Raises RequestRefused (`not_found`)."""
 
-    async def work(connection: Connection) -> tuple[Row, list[str]]:
+    async def work(connection: Connection) -> tuple[ShownJob, list[str]]:
         await _own_job(connection, job_id, tenant=tenant)
         failures = {job_id: CANCELLED}
         await finish(engine, connection, JobState.CANCELLED, [job_id], failures=failures)
-        (row,) = await read_jobs(connection, [job_id])
-        return row, await _cancel_lanes(connection, job_id)
+        (job,) = await read_jobs(connection, [job_id])
+        return job, await _cancel_lanes(connection, job_id)
 
-    row, lanes = await engine.database.run(work)
+    job, lanes = await engine.database.run(work)
     hints: list[Hint] = [(What.CANCEL, lane) for lane in lanes]
-    if row["webhook"]:
+    if job.webhook:
         hints.append((What.DELIVER, None))
-    return row, tuple(hints)
+    return job, tuple(hints)
 
 
 async def stored_output(
     engine: Engine, job_id: str, *, tenant: str | None, position: int | None
-) -> Row:
+) -> StoredVideo:
     """A job's stored video: the one at `position`, or the first for None.
 
     A `tenant` of None may read any job's: the caller has checked a signed link.
@@ -101,50 +129,46 @@ async def stored_output(
     Raises:
         RequestRefused: `not_found`; its code says whether the video was deleted or never stored.
     """
-    row = await engine.database.run(
-        lambda connection: _output(connection, job_id, position=position)
+    found = await engine.database.run(
+        lambda connection: _find_video(connection, job_id, position=position)
     )
-    if row is None or tenant not in {None, row["tenant"]}:
+    if found is None or tenant not in {None, found.tenant}:
         raise not_found()
-    if row["deleted_at"] is not None:
-        msg = f"the video was deleted on {row['deleted_at']:%Y-%m-%d}: it is not kept any longer"
+    if found.deleted_at is not None:
+        msg = f"the video was deleted on {found.deleted_at:%Y-%m-%d}: it is not kept any longer"
         raise RequestRefused(msg, type="not_found", code="video_deleted")
-    if row["key"] is None:
-        msg = f"no such video is stored; the job's status is {public_status(row['state'])}"
+    if found.video is None:
+        msg = f"no such video is stored; the job's status is {public_status(found.state)}"
         raise RequestRefused(msg, type="not_found", code="video_not_stored")
-    return row
+    return found.video
 
 
-async def _own_job(connection: Connection, job_id: str, *, tenant: str) -> Row:
-    rows = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
-    if not rows or rows[0]["tenant"] != tenant:
+async def _own_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
+    jobs = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
+    if not jobs or jobs[0].tenant != tenant:
         raise not_found()
-    return rows[0]
+    return jobs[0]
 
 
 async def _cancel_lanes(connection: Connection, job_id: str) -> list[str]:
-    cursor = await connection.execute(
-        """
-        SELECT DISTINCT due.lane FROM attempt JOIN due ON due.id = attempt.id
-        WHERE attempt.job = %s AND due.what = 'cancel'
-        """,
-        (job_id,),
-    )
-    return [row["lane"] for row in await cursor.fetchall()]
+    sql = """
+    SELECT DISTINCT due.lane FROM attempt JOIN due ON due.id = attempt.id
+    WHERE attempt.job = %s AND due.what = 'cancel'
+    """
+    return await fetch_ids(connection, sql, (job_id,))
 
 
-async def _output(connection: Connection, job_id: str, *, position: int | None) -> Row | None:
+async def _find_video(
+    connection: Connection, job_id: str, *, position: int | None
+) -> _Found | None:
     if not job_id.isprintable():
         raise not_found()
-    cursor = await connection.execute(
-        """
-        SELECT job.id AS job, job.tenant, job.state, output.key, output.sha256, output.bytes,
-               output.content_type, output.position, output.deleted_at
-        FROM job LEFT JOIN output ON output.job = job.id AND output.state = 'stored'
-             AND (%(position)s::int IS NULL OR output.position = %(position)s)
-        WHERE job.id = %(job)s
-        ORDER BY output.key IS NULL, output.position LIMIT 1
-        """,
-        {"job": job_id, "position": position},
-    )
-    return await cursor.fetchone()
+    sql = """
+    SELECT job.id AS job, job.tenant, job.state, output.key, output.sha256, output.bytes,
+           output.content_type, output.position, output.deleted_at
+    FROM job LEFT JOIN output ON output.job = job.id AND output.state = 'stored'
+         AND (%(position)s::int IS NULL OR output.position = %(position)s)
+    WHERE job.id = %(job)s
+    ORDER BY output.key IS NULL, output.position LIMIT 1
+    """
+    return await fetch_row(connection, _Found.read, sql, {"job": job_id, "position": position})

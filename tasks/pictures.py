@@ -1,14 +1,14 @@
-"""Pictures of a request as its provider wants them: an earlier job's frame, a link's bytes."""
+"""Pictures of a request in the form its provider takes: earlier jobs' frames, links' bytes."""
 
 import asyncio
 import tempfile
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalog.plan import Plan
-from models.database import Connection
+from models.database import Connection, fetch_rows
 from models.failure import Failure, Fault, RequestRefused
 from models.scene import JobReference
 from providers.base import Ask
@@ -17,25 +17,33 @@ from storage.frames import last_frame
 from tasks.engine import Engine
 from transport.base import Blocked, Request, TransportError
 
-#: A picture behind a link may have so many bytes, and must come within so many seconds.
+#: Maximum size of a picture behind a link, and the timeout for its download, in seconds.
 MOST_BYTES = 20 * 2**20
 SECONDS = 30.0
 
 
 class PictureTrouble(Exception):
-    """A picture can't be had now; nothing was sent, and later may be better."""
+    """A picture is unavailable now; nothing was sent, and a retry may succeed."""
 
 
 class BadPicture(Exception):
-    """A picture can never be had; `failure` says why."""
+    """A picture is permanently unavailable; `failure` says why."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.failure = Failure(fault=Fault.REFUSED, code="picture_unavailable", message=message)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A job's first stored video."""
+
+    job: str
+    key: str
+
+
 async def check_references(connection: Connection, plan: Plan, *, tenant: str) -> None:
-    """Refuse a request with a picture of a job that is not the tenant's, or has no stored video.
+    """Refuse a picture that refers to another tenant's job, or to a job without a stored video.
 
     Raises:
         RequestRefused: `param` is the first such picture: `image`, `last_image` or
@@ -44,10 +52,10 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
     wanted = _references(plan)
     if not wanted:
         return
-    cursor = await connection.execute(_STORED, (sorted(set(wanted.values())), tenant))
-    found = {row["job"] for row in await cursor.fetchall()}
+    parameters = (sorted(set(wanted.values())), tenant)
+    stored = {video.job for video in await fetch_rows(connection, _Stored, _STORED, parameters)}
     for param, job in wanted.items():
-        if job not in found:
+        if job not in stored:
             msg = f"{param} refers to the job {job!r}, of which you have no stored video"
             raise RequestRefused(msg, param=param)
 
@@ -65,19 +73,19 @@ async def frames_for(engine: Engine, plan: Plan, *, tenant: str) -> dict[str, st
     """The last frame of each job that the plan refers to, as data URIs by job id.
 
     Raises:
-        BadPicture: the video is gone. PictureTrouble: it can't be read now.
+        BadPicture: the video was deleted. PictureTrouble: storage can't be read now.
     """
     wanted = sorted(set(plan.job_references))
     if not wanted:
         return {}
-    rows = await engine.database.fetch(_STORED, (wanted, tenant))
-    keys = {row["job"]: row["key"] for row in rows}
+    stored = await engine.database.fetch(_STORED, (wanted, tenant), row=_Stored)
+    keys = {video.job: video.key for video in stored}
     return {job: await _frame(engine, job, keys.get(job)) for job in wanted}
 
 
 async def _frame(engine: Engine, job: str, key: str | None) -> str:
     if key is None:
-        raise BadPicture(f"the video of job {job} is gone")
+        raise BadPicture(f"job {job} has no stored video, so its last frame can't be used")
     with tempfile.TemporaryDirectory(prefix="longtake-frame-") as folder:
         path = Path(folder) / "video.mp4"
         try:
@@ -91,10 +99,10 @@ async def _frame(engine: Engine, job: str, key: str | None) -> str:
 
 
 async def inline(engine: Engine, ask: Ask) -> Ask:
-    """The ask with every link replaced by what it points to, for providers that take no links.
+    """The ask with every link replaced by the picture's bytes, for providers that take no links.
 
     Raises:
-        BadPicture: a link gives no picture. PictureTrouble: it does not answer now.
+        BadPicture: a link's response is not a picture. PictureTrouble: there is no response now.
     """
     content = {link: await _fetched(engine, link) for _, link in ask.scene.pictures()}
     return replace(ask, scene=ask.scene.with_pictures(content.__getitem__))
@@ -116,12 +124,12 @@ async def _fetched(engine: Engine, picture: str) -> str:
         raise BadPicture("a picture's address is not public") from None
     except TransportError as error:
         raise PictureTrouble(
-            f"a picture's address does not answer: {type(error).__name__}"
+            f"a picture's address is unavailable: {type(error).__name__}"
         ) from error
     kind = _media_type(answer.headers)
     if not answer.is_success or not kind.startswith("image/"):
         raise BadPicture(
-            f"a picture's address gives no picture (HTTP {answer.status}, {kind or 'no type'})"
+            f"a picture's address returned no picture (HTTP {answer.status}, {kind or 'no type'})"
         )
     return _data_uri(answer.content, kind)
 

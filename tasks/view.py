@@ -1,45 +1,64 @@
-"""A job as the outside sees it: one shape for the API's answers and for webhooks."""
+"""The public view of a job: the same JSON for API responses and webhooks."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
 
-from models.database import Connection
+from models.database import Connection, fetch_rows
 from models.failure import Failure
+from models.records import Json, columns, shown_columns
+from models.rows.jobs import JobRow
+from models.rows.outputs import OutputRow
 from models.scene import KNOBS
 from models.state import FINAL_JOB_STATES, JobState, OutputState, public_status
 from models.vault import Vault
 from scheduler.intervals import estimated_progress, estimated_remaining
 from storage.links import sign_link
 
-#: How long a link that a GET hands out lives, and one in a webhook, in seconds.
+#: Lifetime of a signed link in a response, and of one in a webhook, in seconds.
 LINK_LIVES = 3600
 WEBHOOK_LINK_LIVES = 7 * 86_400
 
-#: Echoed back as they were asked; everything else in the request is left out of views.
+#: Request fields that the view repeats; it leaves out all others.
 _ECHOED = (*KNOBS, "fps", "count", "metadata", "priority", "run_at")
 
-_SELECT = """
-SELECT job.*, now() AS now, latest.progress, latest.operation_id IS NOT NULL AS has_operation,
+_SELECT = f"""
+SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress,
        coalesce(array_agg(to_jsonb(output) - 'source' ORDER BY output.position)
-                FILTER (WHERE output.id IS NOT NULL), '{{}}') AS outputs
+                FILTER (WHERE output.id IS NOT NULL), '{{{{}}}}') AS outputs
 FROM job
 LEFT JOIN output ON output.job = job.id
-LEFT JOIN LATERAL (SELECT progress, operation_id FROM attempt WHERE attempt.job = job.id
+LEFT JOIN LATERAL (SELECT progress FROM attempt WHERE attempt.job = job.id
                    AND EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id)
                    ORDER BY id DESC LIMIT 1) AS latest ON true
-WHERE {where}
-GROUP BY job.id, latest.progress, latest.operation_id
+WHERE {{where}}
+GROUP BY job.id, latest.progress
 ORDER BY job.id DESC
 LIMIT %(limit)s
-"""
+"""  # noqa: S608 - columns of our own
 
 
-async def read_jobs(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of jobs with their outputs, ready for `job_view`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownJob(JobRow):
+    """A job with what its view needs beside its own columns."""
+
+    outputs: tuple[OutputRow, ...]
+    #: As the newest attempt's provider reports it, 0..1.
+    progress: float | None
+    #: The database's clock, which estimates are computed with.
+    now: datetime
+
+    @classmethod
+    def read(cls, *, outputs: Sequence[Json], **values: Any) -> Self:
+        """The job from a row of the statement above."""
+        return cls(outputs=tuple(map(OutputRow.from_json, outputs)), **values)
+
+
+async def read_jobs(connection: Connection, ids: Sequence[str]) -> list[ShownJob]:
+    """Jobs with their outputs, newest first; ids without a job are left out."""
     sql = _SELECT.format(where="job.id = ANY(%(ids)s)")
-    cursor = await connection.execute(sql, {"ids": list(ids), "limit": len(ids)})
-    return await cursor.fetchall()
+    return await fetch_rows(connection, ShownJob.read, sql, {"ids": list(ids), "limit": len(ids)})
 
 
 async def list_jobs(
@@ -51,7 +70,7 @@ async def list_jobs(
     app_id: str | None,
     after: str | None,
     limit: int,
-) -> list[dict[str, Any]]:
+) -> list[ShownJob]:
     """A tenant's jobs, newest first, older than `after`."""
     sql = _SELECT.format(
         where="""job.tenant = %(tenant)s
@@ -60,63 +79,70 @@ async def list_jobs(
         AND (%(app_id)s::text IS NULL OR job.app_id = %(app_id)s)
         AND (%(after)s::text IS NULL OR job.id < %(after)s)"""
     )
-    cursor = await connection.execute(
-        sql,
-        {
-            "tenant": tenant,
-            "states": list(states) if states is not None else None,
-            "model": model,
-            "app_id": app_id,
-            "after": after,
-            "limit": limit,
-        },
-    )
-    return await cursor.fetchall()
+    parameters = {
+        "tenant": tenant,
+        "states": list(states) if states is not None else None,
+        "model": model,
+        "app_id": app_id,
+        "after": after,
+        "limit": limit,
+    }
+    return await fetch_rows(connection, ShownJob.read, sql, parameters)
 
 
-def job_view(
-    row: Mapping[str, Any], *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES
-) -> dict[str, Any]:
-    """The public JSON of a job: the Perf seed's fields, and more; never the webhook's secret."""
-    state: str = row["state"]  # perhaps one that only a newer version knows
-    plan, request = row["plan"], row["request"]
-    view: dict[str, Any] = {
-        "id": row["id"],
+def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES) -> Json:
+    """The public JSON of a job: the Perf seed's fields and more, without any secret."""
+    plan = job.plan
+    view: Json = {
+        "id": job.id,
         "object": "video.generation",
-        "status": public_status(state),
-        "model": row["model"],
-        "prompt": row["prompt"],
+        "status": public_status(job.state),
+        "model": job.model,
+        "prompt": job.prompt,
         "duration_seconds": plan["duration_seconds"],
         "resolution": plan["resolution"],
         "aspect_ratio": plan["aspect_ratio"],
         "size": f"{plan['width']}x{plan['height']}",
-        **{name: request[name] for name in _ECHOED if request.get(name) is not None},
-        "estimated_cost_usd": usd(row["estimated_cost_micros"]),
-        "progress_percent": progress_percent(row),
-        "progress_source": row["progress_source"],
+        **{name: job.request[name] for name in _ECHOED if job.request.get(name) is not None},
+        "estimated_cost_usd": usd(job.estimated_cost_micros),
+        "progress_percent": progress_percent(job),
+        "progress_source": job.progress_source,
     }
-    if state in {JobState.SUBMITTING, JobState.PROCESSING}:
-        view["estimated_remaining_seconds"] = _remaining(row)
-    if row["app_id"]:
-        view["app_id"] = row["app_id"]
+    if job.state in {JobState.SUBMITTING, JobState.PROCESSING}:
+        view["estimated_remaining_seconds"] = _remaining(job)
+    view |= _shown(job)
     if plan.get("ignored"):
         view["ignored"] = plan["ignored"]
-    if state in FINAL_JOB_STATES:
-        view["outputs"] = [
-            _output_view(output, row, api_url=api_url, vault=vault, link_lives=link_lives)
-            for output in row["outputs"]
-        ]
-        links = [output["url"] for output in view["outputs"] if "url" in output]
-        if links:
-            view["video_url"] = links[0]
-        view["cost_usd"] = usd(row["cost_micros"] or 0)
-    if row["error"]:
-        view["error"] = _error_view(row["error"])
+    if job.state in FINAL_JOB_STATES:
+        view |= _results(job, api_url=api_url, vault=vault, link_lives=link_lives)
+    if job.error:
+        view["error"] = _error_view(job.error)
         view["error_message"] = view["error"]["message"]
-    view["perf"] = _perf(row, state)
+    view["perf"] = _perf(job)
     for name in ("created_at", "accepted_at", "finished_at", "deadline_at"):
-        view[name] = _iso(row[name])
+        view[name] = iso(getattr(job, name))
     return view
+
+
+def _shown(job: ShownJob) -> Json:
+    """The columns that their row type marks as shown, if they are set."""
+    values = {name: getattr(job, name) for name in shown_columns(ShownJob)}
+    return {
+        name: iso(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _results(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int) -> Json:
+    """What a final job shows beyond a running one: its outputs under fresh links, and its cost."""
+    outputs = [
+        _output_view(output, job, api_url=api_url, vault=vault, link_lives=link_lives)
+        for output in job.outputs
+    ]
+    links = [output["url"] for output in outputs if "url" in output]
+    first = {"video_url": links[0]} if links else {}
+    return {"outputs": outputs, **first, "cost_usd": usd(job.cost_micros or 0)}
 
 
 def usd(micros: int) -> float:
@@ -124,13 +150,13 @@ def usd(micros: int) -> float:
     return round(micros / 1_000_000, 6)
 
 
-def progress_percent(row: Mapping[str, Any]) -> int:
-    """What was last written, or the estimate for now when that is further along."""
-    written: int = row["progress_percent"]
-    if row["progress_source"] == "reported" or written == 100:  # noqa: PLR2004 - complete
+def progress_percent(job: ShownJob) -> int:
+    """The written progress, or the estimate for now if that is further along."""
+    written = job.progress_percent
+    if job.progress_source == "reported" or written == 100:  # noqa: PLR2004 - complete
         return written
-    # On after the last poll, and up to the end of a failed job: what was once shown is never less.
-    estimate = estimated_progress(elapsed=_elapsed(row), typical=row["typical_seconds"])
+    # After the last poll, and up to the end of a failed job: progress once shown never decreases.
+    estimate = estimated_progress(elapsed=_elapsed(job), typical=job.typical_seconds)
     return max(written, estimate)
 
 
@@ -138,78 +164,73 @@ def content_path(job_id: str) -> str:
     return f"/v1/video/generations/{job_id}/content"
 
 
-def _elapsed(row: Mapping[str, Any]) -> float:
-    accepted: datetime | None = row["accepted_at"]
-    return ((row["finished_at"] or row["now"]) - accepted).total_seconds() if accepted else 0.0
+def _elapsed(job: ShownJob) -> float:
+    if job.accepted_at is None:
+        return 0.0
+    return ((job.finished_at or job.now) - job.accepted_at).total_seconds()
 
 
-def _remaining(row: Mapping[str, Any]) -> int:
-    progress = row["progress"] if row["progress_source"] == "reported" else None
+def _remaining(job: ShownJob) -> int:
+    progress = job.progress if job.progress_source == "reported" else None
     return round(
-        estimated_remaining(
-            elapsed=_elapsed(row), typical=row["typical_seconds"], progress=progress
-        )
+        estimated_remaining(elapsed=_elapsed(job), typical=job.typical_seconds, progress=progress)
     )
 
 
 def _output_view(
-    output: Mapping[str, Any],
-    row: Mapping[str, Any],
-    *,
-    api_url: str,
-    vault: Vault,
-    link_lives: int,
-) -> dict[str, Any]:
-    view: dict[str, Any] = {"index": output["position"], "status": _output_status(output)}
-    if output["state"] == OutputState.STORED and not _is_deleted(output):
-        path = f"{content_path(row['id'])}/{output['position']}"
-        expires = int(row["now"].timestamp()) + link_lives
+    output: OutputRow, job: ShownJob, *, api_url: str, vault: Vault, link_lives: int
+) -> Json:
+    view: Json = {"index": output.position, "status": _output_status(output)}
+    if output.is_deleted:
+        view["deleted_at"] = iso(output.deleted_at)
+    elif output.state == OutputState.STORED:
+        path = f"{content_path(job.id)}/{output.position}"
+        expires = int(job.now.timestamp()) + link_lives
         view["url"] = f"{api_url}{path}?{sign_link(vault.link_keys, path, expires=expires)}"
-        for name in (
-            *("sha256", "bytes", "content_type", "duration_seconds"),
-            *("width", "height", "fps"),
-        ):
-            view[name] = output[name]
-        if output.get("recovered_at"):
-            view["recovered_at"] = _iso(_moment(output["recovered_at"]))
-    elif _is_deleted(output):
-        view["deleted_at"] = _iso(_moment(output["deleted_at"]))
-    elif output["error"]:
-        view["error"] = _error_view(output["error"])
+        view |= _file_view(output)
+    elif output.error:
+        view["error"] = _error_view(output.error)
     return view
 
 
-def _is_deleted(output: Mapping[str, Any]) -> bool:
-    """Whether it was stored, and is older than it was to be kept."""
-    return output.get("deleted_at") is not None
+def _file_view(output: OutputRow) -> Json:
+    recovered = {"recovered_at": iso(output.recovered_at)} if output.recovered_at else {}
+    return {
+        "sha256": output.sha256,
+        "bytes": output.bytes,
+        "content_type": output.content_type,
+        "duration_seconds": output.duration_seconds,
+        "width": output.width,
+        "height": output.height,
+        "fps": output.fps,
+        **recovered,
+    }
 
 
-def _error_view(error: Mapping[str, Any]) -> dict[str, str]:
+def _error_view(error: Json) -> dict[str, str]:
     failure = Failure.from_json(error)
     return {"code": failure.code, "message": failure.message}
 
 
-def _output_status(output: Mapping[str, Any]) -> str:
-    if _is_deleted(output):
-        return "deleted"
-    return {OutputState.STORED: "stored", OutputState.FAILED: "failed"}.get(
-        output["state"], "pending"
-    )
+def _output_status(output: OutputRow) -> str:
+    match output.state:
+        case _ if output.is_deleted:
+            return "deleted"
+        case OutputState.STORED | OutputState.FAILED:
+            return output.state
+        case _:
+            return "pending"
 
 
-def _perf(row: Mapping[str, Any], state: str) -> dict[str, Any]:
-    perf: dict[str, Any] = {"request_id": row["request_id"], "model_used": row["plan"]["model"]}
-    if state == JobState.COMPLETE:
-        lasted = row["finished_at"] - (row["accepted_at"] or row["created_at"])
-        perf["generation_time_ms"] = round(lasted.total_seconds() * 1000)
-        perf["cost_usd"] = usd(row["cost_micros"] or 0)
+def _perf(job: ShownJob) -> Json:
+    perf: Json = {"request_id": job.request_id, "model_used": job.plan["model"]}
+    if job.state == JobState.COMPLETE and job.finished_at:
+        took = job.finished_at - (job.accepted_at or job.created_at)
+        perf["generation_time_ms"] = round(took.total_seconds() * 1000)
+        perf["cost_usd"] = usd(job.cost_micros or 0)
     return perf
 
 
-def _moment(text: str) -> datetime:
-    """A time as it stands in an output's JSON, in whatever zone the connection has."""
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
+    """A time as views show it: UTC, to the millisecond."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

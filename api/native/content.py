@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from api.errors import error_answer, unavailable
 from api.front import front_of, in_time
-from api.native.listing import Row
 from api.native.ranges import Span, Unsatisfiable, names_etag, still_is, wanted_span
 from api.openapi import VIDEO, failures
 from models.failure import RequestRefused, not_found
 from storage.base import NotStored, Storage, Unavailable
 from storage.links import check_link
 from tasks import jobs
+from tasks.jobs import StoredVideo
 from tasks.view import LINK_LIVES, content_path
 
 log = structlog.get_logger()
@@ -100,10 +100,10 @@ for _path, _endpoint in (
 async def _content(request: Request, path: str, job_id: str, *, position: int | None) -> Response:
     tenant = await _tenant(request, path)
     front = front_of(request)
-    output = await in_time(
+    video = await in_time(
         jobs.stored_output(front.engine, job_id, tenant=tenant, position=position)
     )
-    return await _answer(request, output, front.engine.storage)
+    return await _answer(request, video, front.engine.storage)
 
 
 async def _tenant(request: Request, path: str) -> str | None:
@@ -122,9 +122,9 @@ async def _tenant(request: Request, path: str) -> str | None:
     return (await in_time(front.keyring.identify(authorization))).tenant
 
 
-async def _answer(request: Request, output: Row, storage: Storage) -> Response:
-    size, etag = output["bytes"], f'"{output["sha256"]}"'
-    headers = _headers(output, etag)
+async def _answer(request: Request, video: StoredVideo, storage: Storage) -> Response:
+    size, etag = video.bytes, f'"{video.sha256}"'
+    headers = _headers(video, etag)
     if names_etag(request.headers.get("if-none-match"), etag):
         return Response(None, HTTPStatus.NOT_MODIFIED, headers=headers)
     span = None
@@ -140,16 +140,16 @@ async def _answer(request: Request, output: Row, storage: Storage) -> Response:
     headers["Content-Length"] = str(span.end - span.start)
     if request.method == "HEAD":
         return Response(None, status, headers=headers)
-    pieces = await _begun(storage, output["key"], span)
+    pieces = await _begun(storage, video.key, span)
     return VideoAnswer(pieces, status=status, headers=headers)
 
 
-def _headers(output: Row, etag: str) -> dict[str, str]:
-    extension = "webm" if output["content_type"] == "video/webm" else "mp4"
-    name = f"{output['job']}-{output['position']}.{extension}"
+def _headers(video: StoredVideo, etag: str) -> dict[str, str]:
+    extension = "webm" if video.content_type == "video/webm" else "mp4"
+    name = f"{video.job}-{video.position}.{extension}"
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     return {
-        "Content-Type": output["content_type"],
+        "Content-Type": video.content_type,
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'inline; filename="{plain}"',

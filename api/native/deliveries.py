@@ -1,7 +1,5 @@
-"""Webhook deliveries: what was tried, what came of it, and trying it again."""
+"""Webhook deliveries: list them with their tries, and replay one."""
 
-from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -11,11 +9,14 @@ from starlette.responses import Response
 
 from api.answers import answer
 from api.front import TenantRoute, front_of, in_time, key_of
-from api.native.listing import Row, read_page
+from api.native.listing import read_page
 from api.native.schemas import Delivery, DeliveryList
 from api.openapi import PAGE_PARAMETERS, parameter, responses
+from models.records import Json
 from models.vault import Vault, VaultError
 from tasks import deliveries
+from tasks.deliveries import ListedDelivery
+from tasks.view import iso
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ async def list_deliveries(request: Request) -> Response:
     """The tenant's deliveries with every try that was made."""
     front = front_of(request)
     page = read_page(request, "job_id")
-    rows = await in_time(
+    found = await in_time(
         deliveries.list_newest(
             front.engine,
             tenant=key_of(request).tenant,
@@ -41,7 +42,7 @@ async def list_deliveries(request: Request) -> Response:
             **page.filters,
         )
     )
-    return answer(page.answer(rows, lambda row: _view(row, front.engine.vault)))
+    return answer(page.answer(found, lambda delivery: _view(delivery, front.engine.vault)))
 
 
 @router.post(
@@ -57,44 +58,44 @@ async def replay(request: Request, delivery_id: str) -> Response:
     `try_under_way` and `replay_wanted` say so.
     """
     front = front_of(request)
-    row, hints = await in_time(
+    delivery, hints = await in_time(
         deliveries.replay(front.engine, delivery_id, tenant=key_of(request).tenant)
     )
     front.send(hints)
-    return answer(_view(row, front.engine.vault), status=202)
+    return answer(_view(delivery, front.engine.vault), status=202)
 
 
-def _view(row: Row, vault: Vault) -> dict[str, Any]:
+def _view(delivery: ListedDelivery, vault: Vault) -> Json:
     return {
-        "id": row["id"],
+        "id": delivery.id,
         "object": "webhook.delivery",
-        "job_id": row["job"],
-        "type": row["type"],
-        "status": row["state"],
-        "url": _shown_url(row, vault),
-        "tries": [_try_view(each) for each in row["tries"]],
-        "next_try_at": _iso(row["next_try_at"]),
-        "try_under_way": row["is_under_way"],
-        "replay_wanted": row["replay_wanted"],
-        "created_at": _iso(row["created_at"]),
-        "finished_at": _iso(row["finished_at"]),
+        "job_id": delivery.job,
+        "type": delivery.type,
+        "status": delivery.state,
+        "url": _shown_url(delivery, vault),
+        "tries": [
+            {
+                "number": made.number,
+                "status": made.status,
+                "error": made.error,
+                "milliseconds": made.milliseconds,
+                "at": iso(made.at),
+            }
+            for made in delivery.tries
+        ],
+        "next_try_at": iso(delivery.next_try_at),
+        "try_under_way": delivery.is_under_way,
+        "replay_wanted": delivery.replay_wanted,
+        "created_at": iso(delivery.created_at),
+        "finished_at": iso(delivery.finished_at),
     }
 
 
-def _shown_url(row: Row, vault: Vault) -> str:
-    """The receiver's address; its query may hold a token, so it is left out."""
+def _shown_url(delivery: ListedDelivery, vault: Vault) -> str:
+    """The receiver's address without its query, which may hold a token."""
     try:
-        parts = urlsplit(vault.open_json(row["target"])["url"])
+        parts = urlsplit(vault.open_json(delivery.target)["url"])
     except VaultError as error:
-        log.error("delivery.sealed_for_ever", delivery=row["id"], reason=str(error))  # noqa: TRY400
-        return str(row["host"])
+        log.error("delivery.sealed_for_ever", delivery=delivery.id, reason=str(error))  # noqa: TRY400
+        return delivery.host
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
-def _try_view(row: Row) -> dict[str, Any]:
-    shown = ("number", "status", "error", "milliseconds")
-    return {name: row[name] for name in shown} | {"at": _iso(datetime.fromisoformat(row["at"]))}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

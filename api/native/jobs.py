@@ -11,14 +11,15 @@ from starlette.responses import Response
 from api.answers import answer
 from api.body import read_json
 from api.front import Front, TenantRoute, front_of, in_time, key_of
-from api.native.listing import Row, checked_text, read_page
+from api.native.listing import checked_text, read_page
 from api.native.schemas import Job, JobList
 from api.openapi import PAGE_PARAMETERS, SUBMIT, parameter, responses
 from models.failure import RequestRefused
+from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.intake import Caller, canonical_hash
-from tasks.view import job_view
+from tasks.view import ShownJob, job_view
 
 router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
 
@@ -94,7 +95,7 @@ async def list_generations(request: Request) -> Response:
     """The jobs of the key's tenant, newest first."""
     front = front_of(request)
     page = read_page(request, "status", "model", "app_id")
-    rows = await in_time(
+    found = await in_time(
         jobs.list_newest(
             front.engine,
             tenant=key_of(request).tenant,
@@ -103,7 +104,7 @@ async def list_generations(request: Request) -> Response:
             **page.filters,
         )
     )
-    return answer(page.answer(rows, lambda row: _view(front, row)))
+    return answer(page.answer(found, lambda job: _view(front, job)))
 
 
 @router.get(
@@ -114,8 +115,8 @@ async def list_generations(request: Request) -> Response:
 async def read(request: Request, job_id: str) -> Response:
     """The job with its status, its progress and, once final, its outputs under fresh links."""
     front = front_of(request)
-    row = await in_time(jobs.read(front.engine, job_id, tenant=key_of(request).tenant))
-    return answer(_view(front, row))
+    job = await in_time(jobs.read(front.engine, job_id, tenant=key_of(request).tenant))
+    return answer(_view(front, job))
 
 
 @router.post(
@@ -126,11 +127,11 @@ async def read(request: Request, job_id: str) -> Response:
 async def cancel(request: Request, job_id: str) -> Response:
     """End the job now: what was not sent is released, what a provider works on is stopped there."""
     front = front_of(request)
-    row, hints = await in_time(jobs.cancel(front.engine, job_id, tenant=key_of(request).tenant))
+    job, hints = await in_time(jobs.cancel(front.engine, job_id, tenant=key_of(request).tenant))
     front.send(hints)
-    return answer(_view(front, row))
+    return answer(_view(front, job))
 
 
-def _view(front: Front, row: Row) -> dict[str, Any]:
+def _view(front: Front, job: ShownJob) -> Json:
     engine = front.engine
-    return job_view(row, api_url=engine.settings.api_url, vault=engine.vault)
+    return job_view(job, api_url=engine.settings.api_url, vault=engine.vault)

@@ -2,18 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 
 from models.failure import RequestRefused
+from models.records import Json
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 #: Maximum length of a filter value, in characters.
 _LONGEST = 255
 
-Row = Mapping[str, Any]
+
+class HasId(Protocol):
+    """A row that a page may end with."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +38,14 @@ class Page:
         """Rows to read: one more than shown, to know whether there are more."""
         return self.limit + 1
 
-    def answer(self, rows: Sequence[Row], render: Callable[[Row], Any]) -> dict[str, Any]:
-        """`{"data","has_more","next"}` from up to `reach` rows with an id."""
+    def answer(self, rows: Sequence[T], render: Callable[[T], Any]) -> Json:
+        """`{"data","has_more","next"}` from up to `reach` rows."""
         shown = rows[: self.limit]
         has_more = len(rows) > len(shown)
         return {
             "data": [render(row) for row in shown],
             "has_more": has_more,
-            "next": shown[-1]["id"] if has_more else None,
+            "next": shown[-1].id if has_more else None,
         }
 
 

@@ -13,6 +13,7 @@ from api.front import TenantRoute, front_of
 from api.native.schemas import ModelList
 from api.openapi import responses
 from catalog.models import Frames, Model, Price, Route
+from models.records import Json
 from models.request import MAX_COUNT
 from providers.base import Account, Capabilities
 from providers.registry import PROVIDERS, missing_variables
@@ -36,7 +37,7 @@ async def list_models(request: Request) -> Response:
     return answer({"data": models, "has_more": False, "next": None})
 
 
-def model_view(model: Model, accounts: Mapping[str, Account]) -> dict[str, Any]:
+def model_view(model: Model, accounts: Mapping[str, Account]) -> Json:
     """One model on its active route: the first with an account, else the first."""
     providers = {account.provider for account in accounts.values()}
     routes = [route for route in model.routes.values() if not route.by_name_only]
@@ -63,7 +64,7 @@ def model_view(model: Model, accounts: Mapping[str, Account]) -> dict[str, Any]:
     }
 
 
-def _limits(route: Route) -> dict[str, Any]:
+def _limits(route: Route) -> Json:
     with_image = route.frames_for(with_image=True)
     prompt = route.prompt_limit
     return {
@@ -95,7 +96,7 @@ def _sizes(frames: Frames) -> list[str]:
     return [f"{width}x{height}" for ratios in frames.values() for width, height in ratios.values()]
 
 
-def _price(price: Price) -> dict[str, Any]:
+def _price(price: Price) -> Json:
     with_audio = price.usd_per_second_with_audio
     return {
         "currency": "USD",
@@ -110,7 +111,7 @@ def _dollars(prices: Mapping[str, Decimal]) -> dict[str, float]:
     return {resolution: float(price) for resolution, price in prices.items()}
 
 
-def _capabilities(capabilities: Capabilities) -> dict[str, Any]:
+def _capabilities(capabilities: Capabilities) -> Json:
     return {
         "progress": "reported" if capabilities.progress else "estimated",
         "cancel": capabilities.cancel,

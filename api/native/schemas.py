@@ -2,9 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from models.records import Json, shown_columns
 from models.scene import Parameters
+from tasks.view import ShownJob
 
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
 
@@ -56,6 +58,13 @@ class Perf(BaseModel):
     cost_usd: float | None = None
 
 
+def _document_shown(schema: Json) -> None:
+    """Add the job's columns that the view shows because their row type marks them so."""
+    for name, (type_, mark) in shown_columns(ShownJob).items():
+        described = {"description": mark.description}
+        schema["properties"][name] = TypeAdapter(type_).json_schema() | described
+
+
 class _Identity(BaseModel):
     id: str
     object: Literal["video.generation"]
@@ -64,6 +73,8 @@ class _Identity(BaseModel):
 
 
 class Job(Parameters, _Identity):
+    model_config = ConfigDict(json_schema_extra=_document_shown)
+
     duration_seconds: int
     resolution: str
     aspect_ratio: str
@@ -77,7 +88,6 @@ class Job(Parameters, _Identity):
     progress_percent: int = Field(ge=0, le=100)
     progress_source: Literal["reported", "estimated"]
     estimated_remaining_seconds: int | None = None
-    app_id: str | None = None
     ignored: list[str] | None = Field(
         default=None,
         description="Parameters dropped because the model lacks them (unsupported=ignore)",
@@ -174,7 +184,7 @@ class DeliveryTry(BaseModel):
 class Delivery(BaseModel):
     id: str = Field(description="Also the `webhook-id` of every try")
     object: Literal["webhook.delivery"]
-    job_id: str
+    job_id: str | None = Field(description="null for an event that belongs to no job")
     type: str
     status: Literal["pending", "delivered", "gone", "exhausted"]
     url: str = Field(description="The URL without its query")

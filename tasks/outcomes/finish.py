@@ -2,41 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
-
-import structlog
 
 from models import due
-from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs, tell
+from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.ids import new_id
 from models.locks import lock_jobs, lock_whole
 from models.state import (
     FINAL_JOB_STATES,
     AttemptState,
-    DeliveryState,
     JobState,
     What,
 )
-from models.vault import Vault, VaultError
 from providers.registry import capabilities_of
+from tasks.announce import announce_end
 from tasks.engine import Engine
 from tasks.outcomes.attempt import Operation
-from tasks.view import WEBHOOK_LINK_LIVES, job_view, read_jobs
-from webhooks.events import EventType, render
-
-log = structlog.get_logger()
 
 CANCELLED = Failure(fault=Fault.GONE, code="cancelled", message="the job was cancelled")
-#: The kind of an event that tells of a webhook that could not be made.
-UNANNOUNCED = "webhook.unannounced"
-EVENT_TYPES = {
-    JobState.COMPLETE: EventType.VIDEO_COMPLETED,
-    JobState.FAILED: EventType.VIDEO_FAILED,
-    JobState.CANCELLED: EventType.VIDEO_CANCELLED,
-}
-
 
 #: Seconds after a lost lease within which its former holder has stopped working.
 LEAVES_WITHIN = 60.0
@@ -105,7 +88,7 @@ async def finish(
     if to is JobState.CANCELLED:
         await _forget_links(connection, ids)
     await _charge(connection, ids)
-    await _announce(engine, connection, to, ids)
+    await announce_end(engine, connection, to, ids)
     return moved
 
 
@@ -172,69 +155,6 @@ async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
         """,
         (list(jobs),),
     )
-
-
-async def _announce(
-    engine: Engine, connection: Connection, to: JobState, jobs: Sequence[str]
-) -> None:
-    """Render the event of each job that has a webhook, once, and make its delivery due."""
-    rows = [row for row in await read_jobs(connection, jobs) if row["webhook"]]
-    if not rows:
-        return
-    deliveries = [made for row in rows if (made := await _rendered(engine, connection, to, row))]
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            """
-            INSERT INTO delivery (id, job, tenant, type, host, state, target, body)
-            VALUES (%(id)s, %(job)s, %(tenant)s, %(type)s, %(host)s, %(state)s,
-                    %(target)s, %(body)s)
-            """,
-            deliveries,
-        )
-    await due.put(
-        connection,
-        What.DELIVER,
-        [due.Row(id=row["id"], lane=row["host"], tenant=row["tenant"]) for row in deliveries],
-    )
-
-
-async def _rendered(
-    engine: Engine, connection: Connection, to: JobState, row: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The delivery of a job's event; None when none can be made: the job ends all the same.
-
-    Its events then say why: its secrets can't be opened, or its row can't be read.
-    """
-    try:
-        return _delivery(engine, to, row)
-    except Exception as error:
-        code = "secret_unreadable" if isinstance(error, VaultError) else "event_not_rendered"
-        log.exception("webhook.unannounced", job=row["id"], code=code)
-        await tell(connection, UNANNOUNCED, [(row["id"], {"code": code})])
-        return None
-
-
-def _delivery(engine: Engine, to: JobState, row: Mapping[str, Any]) -> dict[str, Any]:
-    vault: Vault = engine.vault
-    view = job_view(
-        row, api_url=engine.settings.api_url, vault=vault, link_lives=WEBHOOK_LINK_LIVES
-    )
-    body = render(EVENT_TYPES[to], row["finished_at"], view)
-    return {
-        "id": new_id("evt"),
-        "job": row["id"],
-        "tenant": row["tenant"],
-        "type": EVENT_TYPES[to],
-        "host": host_of(vault.open_json(row["webhook"])["url"]),
-        "state": DeliveryState.PENDING,
-        "target": row["webhook"],
-        "body": vault.seal(body),
-    }
-
-
-def host_of(url: str) -> str:
-    """Host and port: what one dead receiver may slow down."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 def _failure(error: Mapping[str, Any] | None) -> Failure:

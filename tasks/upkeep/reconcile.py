@@ -1,7 +1,7 @@
-"""Reconcile: attempts that may have cost money unknown to us, and how an operator settles them.
+"""Reconcile: lists attempts with unrecorded cost, and lets an operator settle them.
 
-Of an unknown one nobody has the operation's id; of a lost one its provider denies it, and nobody
-waits for its videos any more.
+An unknown attempt has no operation id. A lost attempt has one, which its provider denies, and no
+output of it is expected any more.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from models import due
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import RequestRefused
 from models.locks import lock_whole_of
-from models.state import What
+from models.state import AttemptState, What
 from providers.base import Accepted, can_be_asked
 from providers.registry import capabilities_of
 from tasks.engine import Engine
@@ -36,21 +36,33 @@ class Doubtful:
     route: str
     marker: str
     sent_at: datetime
-    #: From when on finding nothing counts, and how many look-ups in a row have found nothing since.
+    #: Look-ups that begin later count as proof of absence; how many of them have found nothing.
     absent_after: datetime
     negative_looks: int
     job_state: str
-    #: The estimate of what it would have cost, in millionths of a US dollar.
+    #: Its estimated cost, in millionths of a US dollar.
     at_risk_micros: int
-    #: Whether a look-up, or of a lost one a poll, is still due.
+    #: Whether a look-up (for a lost attempt: a poll) is still due.
     is_looked_up: bool
-    #: How its provider could be asked.
+    #: The provider's means of look-up.
     ways: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unknown:
+    """An unknown attempt, and what a due row of it needs."""
+
+    id: str
+    account: str
+    tenant: str
+    provider: str
 
 
 async def doubtful(connection: Connection) -> list[Doubtful]:
     """Every unknown and every lost attempt, the oldest first."""
-    cursor = await connection.execute(
+    return await fetch_rows(
+        connection,
+        _doubtful,
         f"""
         SELECT attempt.id, CASE attempt.state WHEN 'unknown' THEN 'unknown' ELSE 'lost' END AS kind,
                attempt.job, job.tenant, attempt.account, attempt.route, attempt.marker,
@@ -65,18 +77,17 @@ async def doubtful(connection: Connection) -> list[Doubtful]:
                AND NOT EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id
                                AND output.state = 'expected'))
         ORDER BY attempt.id
-        """  # noqa: S608 - a constant
+        """,  # noqa: S608 - a constant
     )
-    return [_doubtful(row) for row in await cursor.fetchall()]
 
 
-def _doubtful(row: dict[str, Any]) -> Doubtful:
-    ways = capabilities_of(row.pop("provider")).look_up
-    return Doubtful(**row, ways=tuple(str(way) for way in ways))
+def _doubtful(*, provider: str, **columns: Any) -> Doubtful:
+    ways = capabilities_of(provider).look_up
+    return Doubtful(**columns, ways=tuple(str(way) for way in ways))
 
 
 async def look_up_again(connection: Connection, attempts: list[str]) -> int:
-    """Make unknown attempts due to be looked up now, and lost ones to be polled; how many."""
+    """Make unknown attempts due for a look-up now, and lost ones for a poll; returns how many."""
     await lock_whole_of(connection, attempts)
     polled = await connection.execute(
         """
@@ -86,7 +97,9 @@ async def look_up_again(connection: Connection, attempts: list[str]) -> int:
         """,
         (attempts,),
     )
-    cursor = await connection.execute(
+    unknown = await fetch_rows(
+        connection,
+        _Unknown,
         """
         SELECT attempt.id, attempt.account, job.tenant, attempt.provider
         FROM attempt JOIN job ON job.id = attempt.job
@@ -95,36 +108,36 @@ async def look_up_again(connection: Connection, attempts: list[str]) -> int:
         (attempts,),
     )
     rows = [
-        due.Row(id=row["id"], lane=row["account"], tenant=row["tenant"])
-        for row in await cursor.fetchall()
-        if can_be_asked(capabilities_of(row["provider"]).look_up)
+        due.Row(id=attempt.id, lane=attempt.account, tenant=attempt.tenant)
+        for attempt in unknown
+        if can_be_asked(capabilities_of(attempt.provider).look_up)
     ]
     await due.put(connection, What.LOOK_UP, rows)
     return len(rows) + polled.rowcount
 
 
 async def settle_accepted(engine: Engine, attempt: str, operation_id: str) -> None:
-    """The operator found the operation at the provider: it is adopted and polled.
+    """Adopt the operation that the operator found at the provider; it is then polled.
 
-    It is evidence, so the attempt may be in any state; nobody may use one operation for two.
+    It is evidence, so the attempt may be in any state; an operation belongs to one attempt only.
 
     Raises:
-        RequestRefused: there is no such attempt, or another one has the operation.
+        RequestRefused: the attempt does not exist, or another attempt has the operation.
     """
-    rows = await engine.database.fetch("SELECT account FROM attempt WHERE id = %s", (attempt,))
-    if not rows:
+    sql = "SELECT account FROM attempt WHERE id = %s"
+    accounts = await engine.database.run_statement(lambda on: fetch_ids(on, sql, (attempt,)))
+    if not accounts:
         msg = f"there is no attempt {attempt}"
         raise RequestRefused(msg, param="attempt")
-    account = rows[0]["account"]
-    owner = await engine.database.run(lambda on: owner_of(on, account, operation_id))
+    owner = await engine.database.run(lambda on: owner_of(on, accounts[0], operation_id))
     if owner not in {None, attempt}:
-        msg = f"operation {operation_id} is attempt {owner}'s; name one that no attempt has"
+        msg = f"operation {operation_id} already belongs to attempt {owner}"
         raise RequestRefused(msg, param="operation")
     await record_accepted(engine, attempt, Accepted(operation_id=operation_id))
 
 
 async def settle_absent(engine: Engine, attempt: str) -> None:
-    """The operator found that the provider took nothing.
+    """Record the operator's finding that the provider did not accept the attempt.
 
     Raises:
         RequestRefused: the attempt is not unknown.
@@ -140,8 +153,9 @@ async def settle_absent(engine: Engine, attempt: str) -> None:
 
 
 async def _must_be_unknown(engine: Engine, attempt: str) -> None:
-    rows = await engine.database.fetch("SELECT state FROM attempt WHERE id = %s", (attempt,))
-    state = rows[0]["state"] if rows else "not there"
-    if state != "unknown":
+    sql = "SELECT state FROM attempt WHERE id = %s"
+    states = await engine.database.run_statement(lambda on: fetch_ids(on, sql, (attempt,)))
+    if states != [AttemptState.UNKNOWN]:
+        state = states[0] if states else "missing"
         msg = f"attempt {attempt} is {state}; only an unknown one can be settled"
         raise RequestRefused(msg, param="attempt")

@@ -1,37 +1,48 @@
-"""How an operator has videos brought in after all, without changing how their jobs ended."""
+"""Retry-store: stores missing videos on request; the job's final state does not change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from models.database import Connection
+from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import RequestRefused
 from models.state import JobState, OutputState, What
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """What the workers are to do now, by the position of the job's videos."""
+    """The positions of the job's videos that are due to be stored now."""
 
-    #: Ready ones, due now instead of later.
+    #: Videos that were ready, and due later.
     hurried: tuple[int, ...]
-    #: Failed ones that are brought in after all.
+    #: Videos that had failed.
     recovering: tuple[int, ...]
 
 
-async def retry_store(connection: Connection, job: str) -> Retried:
-    """Make a job's missing videos due to be stored now, failed ones too. Repeatable.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Video:
+    """One of the job's outputs, and what a due row of it needs."""
 
-    A failed one needs a link that was kept, or an operation that made it and can be asked again.
-    Its job stays as it ended, at the price that it ended with.
+    id: str
+    position: int
+    state: str
+    account: str
+    tenant: str
+    #: Whether it has a link, or an operation that can be polled for one.
+    is_to_be_had: bool
+
+
+async def retry_store(connection: Connection, job: str) -> Retried:
+    """Make a job's missing videos due to be stored now, failed ones too; idempotent.
+
+    A failed video needs a link that was kept, or a succeeded operation that can be polled again.
+    The job's final state and price don't change.
 
     Raises:
-        RequestRefused: there is no such job, its owner cancelled it, or nothing can be brought in.
+        RequestRefused: the job is unknown or was cancelled, or none of its videos can be stored.
     """
-    cursor = await connection.execute("SELECT state FROM job WHERE id = %s FOR UPDATE", (job,))
-    found = await cursor.fetchone()
-    _check_job(job, found)
-    # Whoever writes a video holds its due row first: so do we.
+    states = await fetch_ids(connection, "SELECT state FROM job WHERE id = %s FOR UPDATE", (job,))
+    _check_job(job, states)
+    # Lock the due rows before the outputs, as every writer of an output does.
     await connection.execute(
         """
         SELECT id FROM due WHERE what = %s AND id IN (SELECT id FROM output WHERE job = %s)
@@ -39,10 +50,11 @@ async def retry_store(connection: Connection, job: str) -> Retried:
         """,
         (What.STORE, job),
     )
-    cursor = await connection.execute(_OUTPUTS, (job,))
-    outputs = await cursor.fetchall()
-    ready = [row for row in outputs if row["state"] == OutputState.READY]
-    failed = [row for row in outputs if row["state"] == OutputState.FAILED and row["is_to_be_had"]]
+    outputs = await fetch_rows(connection, _Video, _OUTPUTS, (job,))
+    ready = [video for video in outputs if video.state == OutputState.READY]
+    failed = [
+        video for video in outputs if video.state == OutputState.FAILED and video.is_to_be_had
+    ]
     if not ready and not failed:
         raise RequestRefused(_nothing(job, outputs), param="job")
     await connection.execute(
@@ -50,17 +62,17 @@ async def retry_store(connection: Connection, job: str) -> Retried:
         UPDATE output SET recovery_asked_at = now(), faults = 0
         WHERE id = ANY(%s) AND state = 'failed'
         """,
-        ([row["id"] for row in failed],),
+        ([video.id for video in failed],),
     )
     await _make_due(connection, [*ready, *failed])
     return Retried(
-        hurried=tuple(row["position"] for row in ready),
-        recovering=tuple(row["position"] for row in failed),
+        hurried=tuple(video.position for video in ready),
+        recovering=tuple(video.position for video in failed),
     )
 
 
-async def _make_due(connection: Connection, outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Due now; what somebody is at work on comes after that."""
+async def _make_due(connection: Connection, outputs: Sequence[_Video]) -> None:
+    """Make the videos due now, except those that a worker holds."""
     await connection.execute(
         """
         INSERT INTO due (what, id, lane, tenant)
@@ -70,26 +82,26 @@ async def _make_due(connection: Connection, outputs: Sequence[Mapping[str, Any]]
         """,
         (
             What.STORE,
-            [row["id"] for row in outputs],
-            [row["account"] for row in outputs],
-            [row["tenant"] for row in outputs],
+            [video.id for video in outputs],
+            [video.account for video in outputs],
+            [video.tenant for video in outputs],
         ),
     )
 
 
-def _check_job(job: str, found: Mapping[str, Any] | None) -> None:
-    if found is None:
+def _check_job(job: str, states: Sequence[str]) -> None:
+    if not states:
         msg = f"there is no job {job!r}"
         raise RequestRefused(msg, type="not_found", param="job")
-    if found["state"] == JobState.CANCELLED:
+    if states == [JobState.CANCELLED]:
         msg = f"job {job} was cancelled: its owner does not want its videos"
         raise RequestRefused(msg, param="job")
 
 
-def _nothing(job: str, outputs: Sequence[Mapping[str, Any]]) -> str:
-    states = ", ".join(f"{row['position']} is {row['state']}" for row in outputs)
+def _nothing(job: str, outputs: Sequence[_Video]) -> str:
+    states = ", ".join(f"{video.position} is {video.state}" for video in outputs)
     return (
-        f"job {job} has no video that could be brought in ({states}): only a ready one, or a "
+        f"job {job} has no video that can be stored ({states}): only a ready one, or a "
         "failed one whose link was kept or whose operation succeeded"
     )
 

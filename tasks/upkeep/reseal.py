@@ -1,8 +1,10 @@
-"""Rotation of secrets at rest: what was sealed under an old key is sealed anew under the newest."""
+"""Key rotation: reseals every secret at rest with the newest key."""
+
+from dataclasses import dataclass, field
 
 from tasks.engine import Engine
 
-#: Rows that are read at once.
+#: Rows per query.
 BATCH = 200
 
 #: Every sealed column, by table and key: a test compares it with the schema.
@@ -15,13 +17,22 @@ SEALED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-async def reseal(engine: Engine) -> int:
-    """Seal every stored secret with the newest key; returns the number of values. Repeatable.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sealed:
+    """A sealed value and the key of its row."""
 
-    Afterwards the old keys may leave LONGTAKE_SECRET_KEYS; links that they signed die with them.
+    key: str
+    sealed: bytes = field(repr=False)
+
+
+async def reseal(engine: Engine) -> int:
+    """Seal every stored secret with the newest key; returns the number of values. Idempotent.
+
+    Afterwards old keys may be removed from LONGTAKE_SECRET_KEYS, which also invalidates the links
+    that they signed.
 
     Raises:
-        VaultError: a value opens with none of the keys.
+        VaultError: none of the keys opens a value.
     """
     total = 0
     for table, key, columns in SEALED:
@@ -39,15 +50,16 @@ async def _reseal_column(engine: Engine, table: str, key: str, column: str) -> i
             WHERE {key} > %s AND {column} IS NOT NULL ORDER BY {key} LIMIT %s
             """,  # noqa: S608 - names of our own tables
             (after, BATCH),
+            row=_Sealed,
         )
         for row in rows:
-            # Each alone, so that no running transaction waits for more than one of these rows; a
-            # value that changed meanwhile was sealed by whoever changed it.
+            # One row per transaction, so that no other transaction waits for more than one of them.
+            # A value that has changed since was sealed by its writer, so it is left alone.
             await engine.database.fetch(
                 f"UPDATE {table} SET {column} = %s WHERE {key} = %s AND {column} = %s",  # noqa: S608 - as above
-                (engine.vault.reseal(row["sealed"]), row["key"], row["sealed"]),
+                (engine.vault.reseal(row.sealed), row.key, row.sealed),
             )
         total += len(rows)
         if len(rows) < BATCH:
             return total
-        after = rows[-1]["key"]
+        after = rows[-1].key

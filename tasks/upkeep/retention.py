@@ -1,7 +1,7 @@
-"""Retention: events, tries, dead letters, finished jobs and videos go when they are too old.
+"""Retention: deletes events, tries, dead letters, finished jobs and videos past their age limits.
 
-Small batches in short transactions, so that nobody waits for a deletion; what is left goes next
-time. A job with an attempt that may still cost money is kept until that is settled.
+Deletions run in small batches and short transactions, so that other transactions don't wait for
+them; the next run continues. A job whose attempt may still cost money is kept until it is settled.
 """
 
 import asyncio
@@ -18,35 +18,45 @@ from tasks.engine import Engine
 
 log = structlog.get_logger()
 
-#: Rows of one deletion, and seconds that one run goes on for.
+#: Rows per deletion, and the time limit of a run in seconds, checked between deletions.
 BATCH = 500
 RUN_SECONDS = 20.0
-#: Seconds after which a run is given up.
+#: Hard timeout of a run, in seconds.
 PRUNE_BOUND = 120.0
-#: Days for which the link of a failed video is kept: no vendor's lives longer.
+#: Days for which a failed video's link is kept: no provider's link is valid for longer.
 KEEP_LINKS_DAYS = 30
 
 
 @dataclass(slots=True)
 class Pruned:
-    """What one run deleted."""
+    """The number of rows of each kind that a run deleted."""
 
     events: int = 0
     tries: int = 0
     videos: int = 0
     jobs: int = 0
+    #: Deliveries that belong to no job; a job's are deleted with it.
+    deliveries: int = 0
     keys: int = 0
     intake_failures: int = 0
 
     def __str__(self) -> str:
         return (
             f"events={self.events} tries={self.tries} videos={self.videos} jobs={self.jobs} "
-            f"keys={self.keys} intake_failures={self.intake_failures}"
+            f"deliveries={self.deliveries} keys={self.keys} intake_failures={self.intake_failures}"
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Old:
+    """A video or a job past its age limit, and the objects to delete with it."""
+
+    id: str
+    keys: Sequence[str]
+
+
 async def prune_once(engine: Engine) -> Pruned:
-    """One bounded run over everything that can be too old. Harmless to repeat and to interrupt."""
+    """Delete rows and videos past their age limits, for a bounded time; safe to interrupt."""
     settings, done = engine.settings, Pruned()
     until = time.monotonic() + RUN_SECONDS
     days = settings.keep_events_days
@@ -60,6 +70,7 @@ async def prune_once(engine: Engine) -> Pruned:
         done.videos = await _prune_videos(engine, settings.keep_videos_days, until)
     if settings.keep_jobs_days is not None:
         done.jobs = await _prune_jobs(engine, settings.keep_jobs_days, until)
+        done.deliveries = await _repeat(engine, _OLD_DELIVERIES, settings.keep_jobs_days, until)
     incoming = settings.data_dir / "incoming"
     if incoming.is_dir():
         await asyncio.to_thread(remove_abandoned, incoming, older_than=ABANDONED_AFTER)
@@ -83,11 +94,12 @@ async def _repeat(engine: Engine, sql: str, days: int, until: float) -> int:
 
 
 async def _prune_videos(engine: Engine, days: int, until: float) -> int:
-    """The object first, then its row's word for it: what dies in between is found again."""
+    """Delete each object before its row's key, so that a run cut off between them is repeated."""
     total = 0
     while time.monotonic() < until:
-        rows = await engine.database.fetch(_OLD_VIDEOS, {"days": days, "batch": BATCH})
-        gone = [row["id"] for row in rows if await _delete(engine, [row["key"]])]
+        limits = {"days": days, "batch": BATCH}
+        old = await engine.database.fetch(_OLD_VIDEOS, limits, row=_Old)
+        gone = [each.id for each in old if await _delete(engine, each.keys)]
         await engine.database.fetch(_FORGET_VIDEOS, (gone,))
         total += len(gone)
         if len(gone) < BATCH:
@@ -98,8 +110,9 @@ async def _prune_videos(engine: Engine, days: int, until: float) -> int:
 async def _prune_jobs(engine: Engine, days: int, until: float) -> int:
     total = 0
     while time.monotonic() < until:
-        rows = await engine.database.fetch(_OLD_JOBS, {"days": days, "batch": BATCH})
-        gone = [row["id"] for row in rows if await _delete(engine, row["keys"])]
+        limits = {"days": days, "batch": BATCH}
+        old = await engine.database.fetch(_OLD_JOBS, limits, row=_Old)
+        gone = [each.id for each in old if await _delete(engine, each.keys)]
         await engine.database.fetch(_FORGET_JOBS, (gone,))
         total += len(gone)
         if len(gone) < BATCH:
@@ -130,6 +143,13 @@ DELETE FROM delivery_try WHERE id IN (
     WHERE delivery_try.at < now() - %(days)s * interval '1 day' AND delivery.state <> 'pending'
     LIMIT %(batch)s FOR UPDATE OF delivery_try SKIP LOCKED)
 """
+#: A job's deliveries are deleted with it; these belong to none.
+_OLD_DELIVERIES = """
+DELETE FROM delivery WHERE id IN (
+    SELECT id FROM delivery
+    WHERE job IS NULL AND state <> 'pending' AND finished_at < now() - %(days)s * interval '1 day'
+    ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
+"""
 #: An Idempotency-Key answers again for at least a day.
 _OLD_KEYS = """
 DELETE FROM idempotency WHERE (tenant, key) IN (
@@ -137,7 +157,7 @@ DELETE FROM idempotency WHERE (tenant, key) IN (
     WHERE created_at < now() - greatest(%(days)s, 2) * interval '1 day' LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED)
 """
-#: What is behind a link, or in its place, is a video: it is kept no longer than one.
+#: A link leads to a video, so it is kept no longer than a video.
 _OLD_LINKS = """
 UPDATE output SET source = NULL, source_at = NULL WHERE id IN (
     SELECT id FROM output
@@ -150,7 +170,7 @@ DELETE FROM intake_failure WHERE id IN (
     SELECT id FROM intake_failure WHERE at < now() - %(days)s * interval '1 day' LIMIT %(batch)s)
 """
 _OLD_VIDEOS = """
-SELECT output.id, output.key FROM output
+SELECT output.id, ARRAY[output.key] AS keys FROM output
 WHERE output.state = 'stored' AND output.key IS NOT NULL
   AND output.stored_at < now() - %(days)s * interval '1 day'
 LIMIT %(batch)s

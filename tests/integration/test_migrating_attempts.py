@@ -14,10 +14,9 @@ from alembic.runtime.migration import MigrationContext
 from psycopg.rows import dict_row
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-from sqlmodel import SQLModel
 
-import models.rows  # noqa: F401 - fills the metadata
 from models.migrate import driver_url
+from models.schema import METADATA
 from stack.servers.postgres import EmbeddedPostgres
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -33,6 +32,10 @@ ATTEMPT = """
 INSERT INTO attempt (id, job, provider, account, route, state, marker, payload_hash, poll_faults,
                      sent_at)
 VALUES (%s, 'job_1', 'kling', 'kling', 'r', %s, %s, 'x', %s, %s)
+"""
+DELIVERY = """
+INSERT INTO delivery (id, job, tenant, type, host, state, target, body)
+VALUES (%s, %s, 'default', 'batch.completed', 'h', 'pending', '', '')
 """
 REPEATED = """
 INSERT INTO event (job, kind, detail)
@@ -99,7 +102,7 @@ def test_the_rows_are_what_the_migrations_make(old_database: str) -> None:
     engine = create_engine(driver_url(old_database), poolclass=NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, SQLModel.metadata) == []
+        assert compare_metadata(context, METADATA) == []
     engine.dispose()
 
 
@@ -109,3 +112,22 @@ def test_there_is_a_way_back(old_database: str) -> None:
     migrate(old_database, "0001", step=command.downgrade)
 
     assert attempts(old_database) == before
+
+
+def test_the_way_back_drops_deliveries_that_the_older_schema_has_no_place_for(
+    old_database: str,
+) -> None:
+    migrate(old_database, "head")
+    with psycopg.connect(old_database) as connection:
+        for id_, job in (("evt_1", "job_1"), ("evt_2", None)):
+            connection.execute(DELIVERY, (id_, job))
+            connection.execute(
+                "INSERT INTO due (what, id, lane, tenant) VALUES ('deliver', %s, 'h', 'default')",
+                (id_,),
+            )
+    migrate(old_database, "0007", step=command.downgrade)
+
+    with psycopg.connect(old_database) as connection:
+        for table in ("delivery", "due"):
+            kept = connection.execute(f"SELECT id FROM {table}").fetchall()  # noqa: S608
+            assert kept == [("evt_1",)], table

@@ -108,3 +108,18 @@ async def test_deliveries_come_in_pages_and_refuse_what_they_do_not_know(api: Ap
     assert (first["has_more"], rest["has_more"], rest["next"]) == (True, False, None)
     wrong = await api.http.get(f"{PATH}?job=1")
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "job")
+
+
+async def test_an_event_of_no_job_has_no_job_id(api: Api) -> None:
+    vault = api.front.engine.vault
+    await api.fetch(
+        "INSERT INTO delivery (id, tenant, type, host, state, target, body) "
+        "VALUES ('evt_1', 'acme', 'batch.completed', 'hooks.test', 'exhausted', %s, %s)",
+        *(vault.seal_json({"url": URL, "secret": None}), vault.seal(b"{}")),
+    )
+
+    (listed,) = (await api.http.get(PATH)).json()["data"]
+    replayed = await api.http.post(f"{PATH}/evt_1/replay")
+
+    assert (listed["job_id"], listed["status"]) == (None, "exhausted")
+    assert (replayed.status_code, replayed.json()["job_id"]) == (202, None)

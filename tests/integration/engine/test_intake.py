@@ -202,7 +202,7 @@ async def test_nothing_is_sent_before_its_time(engine: Engine, far_side: FarSide
 
     assert await started(engine, far_side) == ["2"]
     (row,) = await engine.database.run(lambda c: read_jobs(c, [accepted.job_id]))
-    assert row["deadline_at"] >= later + timedelta(hours=23)
+    assert row.deadline_at >= later + timedelta(hours=23)
 
 
 # -- what is kept ---------------------------------------------------------------------------------
@@ -227,3 +227,14 @@ async def test_no_secret_of_a_caller_is_in_a_plain_column(
     shown = str(job_view(job, api_url="https://video.test", vault=engine.vault))
     assert "hooks.test" not in shown
     assert "pictures.test" not in shown
+
+
+async def test_a_column_that_only_a_newer_version_knows_is_not_read(engine: Engine) -> None:
+    accepted = await ask(engine)
+    for table in ("job", "output"):
+        await engine.database.fetch(f"ALTER TABLE {table} ADD COLUMN newer text DEFAULT 'x'")
+
+    (job,) = await engine.database.run(lambda c: read_jobs(c, [accepted.job_id]))
+    view = job_view(job, api_url="https://video.test", vault=engine.vault)
+    assert (view["id"], view["status"]) == (accepted.job_id, "pending")
+    assert len(job.outputs) == 1

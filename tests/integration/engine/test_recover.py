@@ -220,7 +220,7 @@ async def test_what_cannot_be_recovered_is_refused_in_words(engine: Engine, vend
     cancelled = await failed(engine, vendor)
     stored = await made_upstream(engine)
     await pump(engine, What.STORE)
-    with pytest.raises(RequestRefused, match=r"could be brought in \(0 is stored\)"):
+    with pytest.raises(RequestRefused, match=r"can be stored \(0 is stored\)"):
         await retry(engine, stored)
 
     cancelled = await made_upstream(engine)

@@ -1,0 +1,32 @@
+"""Rejected broker messages: the table."""
+
+from datetime import datetime
+
+from sqlalchemy import Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from models.rows.columns import Id, id_column, now_column
+
+
+class IntakeFailure(SQLModel, table=True):
+    """A dead letter: a request over the broker that was refused, and the reason."""
+
+    __tablename__ = "intake_failure"
+    __table_args__ = (
+        UniqueConstraint("task_id", name="intake_failure_once_per_task"),
+        Index("intake_failure_by_tenant", "tenant", "id"),
+        Index("intake_failure_by_time", "at"),
+    )
+    id: str = Field(sa_column=id_column(primary_key=True))
+    #: The Celery message's id, so that a redelivered message is recorded once.
+    task_id: str = Field(sa_column=Column(Id, nullable=False))
+    #: As named in the message, whether it exists or not; NULL if unreadable.
+    tenant: str | None = Field(default=None, sa_column=Column(Id))
+    code: str = Field(sa_column=Column(Text, nullable=False))
+    #: The reason, without private values of the request.
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    #: The invalid field.
+    param: str | None = Field(default=None, sa_column=Column(Text))
+    #: Encrypted {"args", "kwargs"}, or {"raw"} in base64; NULL if too large to keep.
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    at: datetime | None = Field(default=None, sa_column=now_column())

@@ -1,0 +1,143 @@
+"""Jobs, their events and Idempotency-Keys: the tables, and the rows that are read and inserted."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from models.records import Json, Shown
+from models.rows.columns import Id, Time, id_column, now_column, one_of
+from models.state import JobState
+
+
+class Job(SQLModel, table=True):
+    """One request for one or more videos, with one final state."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        one_of("state", JobState),
+        CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
+        Index("job_by_tenant", "tenant", "id"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+    id: str = Field(sa_column=id_column(primary_key=True))
+    tenant: str = Field(sa_column=id_column(references="tenant.id"))
+    app_id: str | None = None
+    #: Shown in every view.
+    request_id: str
+    state: JobState = Field(sa_column=Column(Text, nullable=False))
+    #: The model as named by the caller, and the request without its sealed fields.
+    model: str
+    prompt: str = Field(sa_column=Column(Text, nullable=False))
+    request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    #: The resolved route, and the encrypted scene, whose pictures may be signed links.
+    plan: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    scene: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    progress_percent: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
+    #: `reported` by the provider or `estimated` by us.
+    progress_source: str = "estimated"
+    #: Typical duration of such a video's operation, in seconds.
+    typical_seconds: float
+    #: A Failure as JSON, if the job failed or was cancelled.
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    estimated_cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
+    #: The caller's charge; set with the final state.
+    cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
+    unknown_policy: str
+    #: Encrypted {"url", "secret"} of the webhook.
+    webhook: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    run_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    deadline_at: datetime = Field(sa_column=Column(Time, nullable=False))
+    #: Latest time for a provider to accept it.
+    start_by: datetime | None = Field(default=None, sa_column=Column(Time))
+    created_at: datetime | None = Field(default=None, sa_column=now_column())
+    accepted_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    finished_at: datetime | None = Field(default=None, sa_column=Column(Time))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KnownAtIntake:
+    """The columns of a job that intake sets and everyone may read."""
+
+    id: str
+    tenant: str
+    app_id: Annotated[str | None, Shown("The X-App-ID that it was submitted under")]
+    request_id: str
+    #: A JobState, or a state that only a newer version knows.
+    state: str
+    model: str
+    prompt: str
+    request: Json
+    plan: Json
+    typical_seconds: float
+    estimated_cost_micros: int
+    unknown_policy: str
+    webhook: bytes | None = field(repr=False)
+    run_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob(_KnownAtIntake):
+    """A job as intake inserts it; the statement computes its deadlines."""
+
+    scene: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow(_KnownAtIntake):
+    """A job as it is read; its scene, which may hold megabytes of pictures, is left out."""
+
+    progress_percent: int
+    progress_source: str
+    error: Json | None
+    cost_micros: int | None
+    deadline_at: datetime
+    start_by: datetime | None
+    created_at: datetime
+    accepted_at: datetime | None
+    finished_at: datetime | None
+
+
+class Event(SQLModel, table=True):
+    """One event in a job's history: a transition or another occurrence."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_by_job", "job", "id"),)
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True))
+    job: str = Field(sa_column=id_column(references="job.id"))
+    at: datetime | None = Field(default=None, sa_column=now_column())
+    #: The new state, or the occurrence: `attempt.unknown`, `status.undocumented`, …
+    kind: str
+    detail: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default="{}")
+    )
+
+
+class Idempotency(SQLModel, table=True):
+    """A caller's Idempotency-Key and the first response to it."""
+
+    __tablename__ = "idempotency"
+    tenant: str = Field(
+        sa_column=Column(Id, ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    )
+    key: str = Field(sa_column=Column(Id, primary_key=True))
+    #: SHA-256 of the body as canonical JSON.
+    body_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    job: str = Field(sa_column=id_column(references="job.id"))
+    #: The first 202 response, encrypted; repeats get the same.
+    response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime | None = Field(default=None, sa_column=now_column())

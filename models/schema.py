@@ -1,0 +1,22 @@
+"""The whole schema: every table, for migrations and the tests that compare them with it."""
+
+from sqlmodel import SQLModel
+
+from models.rows import (
+    attempts,
+    deliveries,
+    due,
+    durations,
+    high_water,
+    intake_failures,
+    jobs,
+    outputs,
+    tenants,
+)
+
+#: Modules that define tables: importing them registers the tables with the metadata.
+TABLES = (
+    *(tenants, jobs, attempts, outputs, deliveries, due),
+    *(durations, high_water, intake_failures),
+)
+METADATA = SQLModel.metadata
