@@ -11,7 +11,8 @@ from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/video/generations"
-OPEN = {"/healthz", "/readyz", "/callbacks/{provider}/{token}"}
+#: `/metrics` is open to this machine alone; test_metrics.py shows who else gets it.
+OPEN = {"/healthz", "/readyz", "/metrics", "/callbacks/{provider}/{token}"}
 
 
 @pytest.mark.parametrize(
