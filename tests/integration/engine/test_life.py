@@ -236,12 +236,15 @@ class Life(RuleBasedStateMachine):
                 *(connection, what), lane=None, turn=Turn(), most=500, each=500, lease=lease,
                 seconds=30,
             )  # fmt: skip
-            rows = found.rows
-            while row := await claim_suspect(connection, what, lane=None, lease=lease, seconds=30):
-                rows.append(row)
-            return rows
+            return found.rows
+
+        async def suspect(connection: Connection) -> Claimed | None:
+            return await claim_suspect(connection, what, lane=None, lease=lease, seconds=30)
 
         claimed = await self.far.database.run(work)
+        # Each in a transaction of its own, as the pump claims them: they come in no order of ids.
+        while row := await self.far.database.run(suspect):
+            claimed.append(row)
         items = await verb.load(claimed)
         unknown = {row.id for row in claimed} - {item.id for item in items}
         assert not unknown, f"{what} rows of finished things"
