@@ -38,7 +38,7 @@ SECONDS, MESSAGES = 6.0, 2_500
 #: Timeout of a run, in seconds.
 RUN_BOUND = 60.0
 
-_PUMP_DONE = '"event": "pump.done"'
+_PUMP_DONE = '"event":"pump.done"'
 READY = "worker.ready"
 #: The baseline worker's name: only this worker consumes the baseline's queue.
 _BASELINE = "baseline@stand"
