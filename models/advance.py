@@ -1,4 +1,4 @@
-"""The only writers of states: each is one guarded UPDATE; a job's move also writes its event."""
+"""Guarded UPDATEs of states, and the only ones of a job's; its move also writes an event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from models.state import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A job that moved; all further writes of the transaction derive from these."""
+    """A job that changed state, with its tenant."""
 
     id: str
     tenant: str
@@ -87,10 +87,13 @@ async def advance_attempts(
     failures: Mapping[str, Failure] | None = None,
     costs: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved."""
+    """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
+
+    `costs` are in millionths of a US dollar, by attempt id.
+    """
     if not ids:
         return []
-    errors, prices = failures or {}, costs or {}
+    errors, cost_of = failures or {}, costs or {}
     cursor = await connection.execute(
         """
         UPDATE attempt SET
@@ -108,7 +111,7 @@ async def advance_attempts(
         {
             "ids": list(ids),
             "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
-            "costs": [prices.get(id_) for id_ in ids],
+            "costs": [cost_of.get(id_) for id_ in ids],
             "sources": list(attempt_sources(to)),
             "to": to,
             "finishes": to.is_final,
@@ -123,9 +126,9 @@ async def fail_outputs(
     *,
     of: str,
 ) -> list[str]:
-    """Fail unfinished outputs, by output, attempt or job id as `of` says; returns the outputs' ids.
+    """Fail unfinished outputs; `of` says whose ids key `failures`. Returns the outputs' own ids.
 
-    Links are kept, so that an operator may still have the videos stored.
+    Links are kept: `longtake retry-store` may still need them.
     """
     if not failures:
         return []
@@ -149,7 +152,7 @@ async def fail_outputs(
 async def tell(
     connection: Connection, kind: str, details: Sequence[tuple[str, dict[str, Any]]]
 ) -> None:
-    """Write an event of a job beside its transitions, for each (job id, detail)."""
+    """Insert one event, which is no transition, for each (job id, detail)."""
     if details:
         await connection.execute(
             """

@@ -2,8 +2,8 @@
 
 A claimed row's `at` moves to the end of its lease, so that one index finds due rows and those that
 a dead worker abandoned. Both scans below visit the distinct prefixes of the index (a loose index
-scan), so their cost grows with the number of lanes and tenants, not of rows: 2 ms for 500 of
-200,000 rows of one tenant and 50 others, where a window function took 139 ms.
+scan), so their cost grows with lanes and tenants, not rows: with 200,000 rows of one tenant and 50
+other tenants, claiming 500 rows takes 2 ms; a window function took 139 ms.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The position at which a claim starts, so that each tenant comes first in turn."""
+    """The lane and tenant before which a claim's scan starts; empty: a new round."""
 
     lane: str = ""
     tenant: str = ""
@@ -53,13 +53,13 @@ class Found:
     rows: list[Claimed]
     #: The next claim's start.
     turn: Turn
-    #: No row of the lane became due earlier; None if this claim does not show it.
+    #: No claimable row of the lane was due before this time; None if not known.
     floor: datetime | None = None
 
 
 #: Earlier than any row's time.
 _NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
-#: A row may become visible this long after the start of its transaction.
+#: Assumed maximum time from a transaction's start to its commit.
 _LATE_COMMITS = timedelta(seconds=1)
 
 # Tenants are found from the end of the index, where live rows are: claims and write-backs leave
@@ -74,7 +74,7 @@ WITH RECURSIVE turn AS (
         SELECT lane, tenant FROM due
         WHERE what = %(what)s AND {following}
         ORDER BY due.lane DESC, due.tenant DESC, due.at DESC LIMIT 1) AS next
-), turns AS MATERIALIZED (  -- each with its earliest row; a tenant without due rows has no turn
+), turns AS MATERIALIZED (  -- with the time of its earliest due row; without one, no turn
     SELECT turn.lane, turn.tenant, earliest.at FROM turn, LATERAL (
         SELECT at FROM due
         WHERE what = %(what)s AND lane = turn.lane AND tenant = turn.tenant
@@ -97,9 +97,9 @@ FROM picked WHERE due.what = picked.what AND due.id = picked.id
 RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
           (SELECT count(*) FROM turns) AS turns, (SELECT min(at) FROM turns) AS earliest
 """
-# With one lane, compare tenants only: beside `lane =`, PostgreSQL 18 starts a comparison of pairs
-# at the lane's first row, so that each step would read all rows before its own.
-_ONE_LANE = {
+# By whether a round begins. With one lane, compare tenants only: beside `lane =`, PostgreSQL 18
+# starts `(lane, tenant) <` at the lane's first row and reads all skipped rows again at each step.
+_IN_LANE = {
     is_new_round: _CLAIM.format(
         first="lane = %(lane)s" + ("" if is_new_round else " AND tenant < %(after_tenant)s"),
         following="due.lane = %(lane)s AND due.tenant < turn.tenant",
@@ -108,8 +108,8 @@ _ONE_LANE = {
     )
     for is_new_round in (True, False)
 }
-# The scan visits closed lanes too, in one step each; excluding them would scan them row by row.
-_OPEN_LANES = {
+# The scan visits closed lanes too, one step per tenant; excluding them would scan row by row.
+_IN_LANES = {
     is_new_round: _CLAIM.format(
         first="true" if is_new_round else "(lane, tenant) < (%(after_lane)s, %(after_tenant)s)",
         following="(due.lane, due.tenant) < (turn.lane, turn.tenant)",
@@ -148,16 +148,16 @@ async def claim(
 ) -> Found:
     """Claim up to `most` due rows, at most `each` per tenant and lane; also returns the next turn.
 
-    Rows are of one `lane`, or of all lanes except the `closed` ones, in starting order: tenants
-    take turns, each with its earliest row. A round ends with `Turn()`, where the next one starts.
+    Rows are of one `lane`, or of all lanes except the `closed` ones, ordered: each tenant's
+    earliest row, then each one's second. A returned `Turn()` means that the round is over.
     Suspects are left to `claim_suspect`.
 
-    A `floor` from an earlier claim on the lane skips rows that became due before it: dead entries
-    and, rarely, a row that was rescheduled there since, so the caller drops the floor periodically.
+    A `floor` from an earlier claim on the lane skips everything before it: dead index entries and,
+    rarely, a row since moved to before it; so the caller drops the floor periodically.
     """
     is_new_round = turn == Turn()
     cursor = await connection.execute(
-        (_OPEN_LANES if lane is None else _ONE_LANE)[is_new_round],
+        (_IN_LANES if lane is None else _IN_LANE)[is_new_round],
         {
             "what": what,
             "lane": lane,
@@ -189,7 +189,7 @@ async def claim_suspect(
 ) -> Claimed | None:
     """Claim the earliest suspect, of one `lane` or of all, for a caller that holds no other row.
 
-    If its worker dies, no other row counts a claim without a write-back.
+    If it kills its worker, the worker leaves no other row unwritten.
     """
     wanted = {"what": what, "lane": lane, "lease": lease, "seconds": seconds}
     return await fetch_row(connection, Claimed, _CLAIM_SUSPECT, wanted)
@@ -229,8 +229,8 @@ async def release(
 ) -> None:
     """Give unstarted rows back, as if they had not been claimed.
 
-    `rows` holds by id the time at which each became due, and is due again: its place in the queue,
-    and therefore its priority.
+    `rows` maps each id to the time at which it became due; that time is restored, as it is the
+    row's place in the queue.
     """
     await connection.execute(
         """
@@ -245,7 +245,7 @@ async def release(
     )
 
 
-#: Kinds whose lanes are chosen by users: one hint serves all lanes.
+#: Kinds with a lane per receiver's host: one hint serves all lanes.
 SHARED_LANES = (What.DELIVER,)
 
 
@@ -262,8 +262,8 @@ async def lanes_due(
 ) -> list[tuple[What, str | None]]:
     """The kinds and lanes with due rows, for which the tick sends hints.
 
-    `within` limits polls to those that became due in that many seconds, which avoids reading dead
-    entries that an old snapshot keeps; a call without it finds the others.
+    `within` limits polls to those that became due in the last so many seconds, to avoid reading
+    dead index entries that an old snapshot keeps; a call without it finds the others.
     """
     found = await fetch_rows(
         connection,

@@ -16,8 +16,8 @@ from settings import STACK_FILE
 from stack.errors import StackError
 from stack.servers.server import wait_until
 
-#: The environment variable that marks a stack's processes; its value is the folder's path.
-MARK = "LONGTAKE_STACK"
+#: The environment variable that tags a stack's processes; its value is the folder's path.
+TAG = "LONGTAKE_STACK"
 #: Timeouts for processes of a killed stack to exit: after SIGTERM and after SIGKILL, in seconds.
 END_BOUND, KILL_BOUND = 15.0, 5.0
 
@@ -31,11 +31,12 @@ class Folder:
         self._stack_file = self.path / STACK_FILE
 
     @property
-    def mark(self) -> str:
+    def tag(self) -> str:
+        """The value of TAG in this stack's processes."""
         return str(self.path)
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Lock the folder; the operating system releases the lock when this process exits.
 
         Raises:
@@ -61,29 +62,29 @@ class Folder:
             try:
                 yield
             finally:
-                self.forget()
+                self.unpublish()
 
-    def kept(self, name: str) -> str | None:
+    def read(self, name: str) -> str | None:
         """The content of file `name`, or None if it is missing or empty."""
         try:
             return (self.path / name).read_text().strip() or None
         except FileNotFoundError:
             return None
 
-    def keep(self, name: str, value: str) -> None:
+    def save(self, name: str, value: str) -> None:
         """Write a file (0600) atomically."""
         path = self.path / name
-        half = path.with_name(f"{name}.{os.getpid()}.new")
-        half.unlink(missing_ok=True)
-        half.touch(mode=0o600)
-        half.write_text(value + "\n")
-        half.replace(path)
+        temporary = path.with_name(f"{name}.{os.getpid()}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
+        temporary.write_text(value + "\n")
+        temporary.replace(path)
 
     def publish(self, settings: Mapping[str, Any], *, pids: Mapping[str, int]) -> None:
         """Write the file by which other local processes find the stack; see `settings.load`."""
-        self.keep(STACK_FILE, json.dumps({"pids": pids, "settings": settings}, indent=2))
+        self.save(STACK_FILE, json.dumps({"pids": pids, "settings": settings}, indent=2))
 
-    def forget(self) -> None:
+    def unpublish(self) -> None:
         """Remove the file that `publish` wrote."""
         self._stack_file.unlink(missing_ok=True)
 
@@ -102,13 +103,13 @@ class Folder:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                marked = process.environ().get(MARK) == self.mark
-                if marked and process.pid != os.getpid():
+                is_tagged = process.environ().get(TAG) == self.tag
+                if is_tagged and process.pid != os.getpid():
                     found.append(process)
         return found
 
     def terminate_strays(self) -> bool:
-        """Send SIGTERM to the processes of a killed stack; whether there are any."""
+        """Send SIGTERM to a killed stack's processes; returns whether any exist."""
         strays = self.strays()
         for process in strays:
             with suppress(psutil.NoSuchProcess):

@@ -15,10 +15,10 @@ TENANT = "default"
 
 def secret_keys(folder: Folder) -> str:
     """The stack's LONGTAKE_SECRET_KEYS. Without them, sealed data can't be read."""
-    if kept := folder.kept(SECRET_KEYS):
+    if kept := folder.read(SECRET_KEYS):
         return kept
     made = secrets.token_urlsafe(36)
-    folder.keep(SECRET_KEYS, made)
+    folder.save(SECRET_KEYS, made)
     return made
 
 
@@ -26,11 +26,11 @@ async def developer_key(folder: Folder, settings: Settings) -> str:
     """An API key for local commands: the stored one, or a new one if the database lacks it."""
     database = Database(settings.require_database(), connections=2)
     try:
-        kept = folder.kept(DEV_API_KEY)
+        kept = folder.read(DEV_API_KEY)
         if kept is not None and await database.run(lambda c: find_key(c, kept)) is not None:
             return kept
         plain = await database.run(_create)
-        folder.keep(DEV_API_KEY, plain)
+        folder.save(DEV_API_KEY, plain)
         return plain
     finally:
         await database.close()

@@ -17,7 +17,7 @@ from stack.environment import (
     simulator_variables,
     stack_variables,
 )
-from stack.folder import MARK, Folder
+from stack.folder import TAG, Folder
 from stack.grace import cut_off_message, in_flight, stop_grace, waiting_message
 from stack.keys import developer_key
 from stack.ports import Ports, choose
@@ -69,12 +69,12 @@ async def running(
     """
     folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
     async with AsyncExitStack() as exits:
-        exits.enter_context(folder.claimed())
+        exits.enter_context(folder.locked())
         crew = Crew(folder, tell, hurry or asyncio.Event())
         await crew.drain_strays({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
         for stray in await in_thread(folder.stop_strays):
             tell(f"Stopped {stray}, left running by a stack that was killed")
-        folder.forget()
+        folder.unpublish()
         settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
         ports = choose(settings, simulate=simulate)
         known = await _serve(settings, folder, ports=ports, exits=exits, tell=tell)
@@ -149,7 +149,7 @@ class Crew:
         children = [
             Child(
                 role,
-                environment={**environment, MARK: self._folder.mark},
+                environment={**environment, TAG: self._folder.tag},
                 logs=self._folder.logs,
                 tell=self._tell,
             )
@@ -186,7 +186,7 @@ class Crew:
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
-        self._folder.forget()
+        self._folder.unpublish()
         for group in reversed(self._groups):
             telling = asyncio.create_task(self._tell_what_is_waited_for(group))
             await asyncio.gather(*(child.stop(self._hurry) for child in group))

@@ -7,9 +7,9 @@ The errors, and how a caller should react:
     │   ├── TooBig        larger than allowed: do not retry
     │   ├── NotAVideo     not a video, such as an error page: ask for a fresh link
     │   └── Truncated     cut off: retry the download
-    ├── NotStored         no object has this key
+    ├── NotStored         no such object: report it
     ├── StorageFull       no space left: retry later and alert an operator
-    └── Unavailable       the store is unreachable or denies access: likewise
+    └── Unavailable       the store is unreachable or denies access: as above
 
 An invalid key raises ValueError: it is a bug, since no user chooses a key.
 """
@@ -62,7 +62,7 @@ class Storage(Protocol):
         """Store the file's bytes under `key`; idempotent.
 
         Raises:
-            StorageFull, Unavailable: nothing was stored.
+            StorageFull, Unavailable: repeat the call.
         """
         ...
 
@@ -75,27 +75,27 @@ class Storage(Protocol):
         ...
 
     async def head(self, key: str) -> int | None:
-        """The object's size in bytes, or None if there is no object. Raises Unavailable."""
+        """The object's size in bytes, or None if there is no object. Raises StorageError."""
         ...
 
     async def delete(self, key: str) -> None:
-        """Delete the object, if it exists. Raises Unavailable."""
+        """Delete the object, if it exists. Raises StorageError."""
         ...
 
     async def put_note(self, key: str, content: bytes) -> None:
-        """Store a small object durably before returning. Raises Unavailable."""
+        """Store a note (a small object); it is durable on return. Raises StorageError."""
         ...
 
     async def read_note(self, key: str) -> bytes:
-        """The bytes of a small object. Raises NotStored, Unavailable."""
+        """The bytes of a note. Raises StorageError, NotStored among them."""
         ...
 
     async def notes(self, folder: str) -> list[str]:
-        """The keys of the small objects in a folder, sorted. Raises Unavailable."""
+        """The keys of the notes in a folder, sorted. Raises StorageError."""
         ...
 
     async def delete_note(self, key: str) -> None:
-        """Delete a small object, if it exists. Raises Unavailable."""
+        """Delete a note, if it exists. Raises StorageError."""
         ...
 
 
@@ -116,7 +116,7 @@ def checked_key(key: str, *, segments: int | None = None) -> str:
     """Return `key` if it consists of plain names between slashes.
 
     Raises:
-        ValueError: a segment is empty, starts with a dot or contains a forbidden character.
+        ValueError: a segment is not a plain name, or their number is not `segments`.
     """
     parts = key.split("/")
     plain = all(_SEGMENT.fullmatch(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Use cases of jobs: submit, read, list and cancel; each returns typed rows, and hints to send."""
+"""Use cases of jobs: submit, read, list, cancel, serve; submit and cancel also return hints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,31 +36,31 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A job and the video of it that was asked for, if that is stored."""
+    """A job, and its requested video if that video is stored."""
 
     tenant: str
     state: str
-    deleted_at: datetime | None
+    video_deleted_at: datetime | None
     video: StoredVideo | None
 
     @classmethod
     def read(cls, *, tenant: str, state: str, deleted_at: datetime | None, **video: Any) -> Self:
-        """The row of a job beside an output, whose columns are NULL if there is none."""
+        """From a job's row joined with an output; `key` is NULL if no video is kept."""
         stored = StoredVideo(**video) if video["key"] is not None else None
-        return cls(tenant=tenant, state=state, deleted_at=deleted_at, video=stored)
+        return cls(tenant=tenant, state=state, video_deleted_at=deleted_at, video=stored)
 
 
 async def submit(
-    engine: Engine, wanted: VideoRequest, *, tenant: str, caller: Caller
+    engine: Engine, request: VideoRequest, *, tenant: str, caller: Caller
 ) -> tuple[Accepted, tuple[Hint, ...]]:
-    """Accept a request as a job; a repeat, and a job that starts later, need no hint.
+    """Accept a request as a job; returns no hint if it is a repeat or starts later.
 
     Raises:
         RequestRefused: the request can't be carried out; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
-    accepted = await accept(engine, wanted, tenant=tenant, caller=caller)
-    starts_later = wanted.run_at is not None and wanted.run_at > datetime.now(UTC)
+    accepted = await accept(engine, request, tenant=tenant, caller=caller)
+    starts_later = request.run_at is not None and request.run_at > datetime.now(UTC)
     if accepted.is_repeat or starts_later:
         return accepted, ()
     return accepted, ((What.SUBMIT, accepted.lane),)
@@ -124,18 +124,20 @@ async def stored_output(
 ) -> StoredVideo:
     """A job's stored video: the one at `position`, or the first for None.
 
-    A `tenant` of None may read any job's: the caller has checked a signed link.
+    With `tenant` None any job may be read: the caller checked a signed link.
 
     Raises:
-        RequestRefused: `not_found`; its code says whether the video was deleted or never stored.
+        RequestRefused: `not_found`; its code tells a deleted video from one that is not stored.
     """
     found = await engine.database.run(
         lambda connection: _find_video(connection, job_id, position=position)
     )
     if found is None or tenant not in {None, found.tenant}:
         raise not_found()
-    if found.deleted_at is not None:
-        msg = f"the video was deleted on {found.deleted_at:%Y-%m-%d}: it is not kept any longer"
+    if found.video_deleted_at is not None:
+        msg = (
+            f"the video was deleted on {found.video_deleted_at:%Y-%m-%d}: it is not kept any longer"
+        )
         raise RequestRefused(msg, type="not_found", code="video_deleted")
     if found.video is None:
         msg = f"no such video is stored; the job's status is {public_status(found.state)}"

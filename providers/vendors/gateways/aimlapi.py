@@ -27,12 +27,12 @@ from providers.vendors.gateways import shared as gateway
 from transport.base import Response
 
 PATH: Final = "/v2/video/generations"
-#: A POST may contain images; the SDK's ten minutes are too long. In seconds.
+#: In seconds; long, for POSTs with images, but under the SDK's 600.
 SUBMIT_TIMEOUT: Final = 120.0
 #: "credits_used" 120000 corresponds to "usd_spent" 0.06 in the schema of luma/ray-3.2.
 MICROS_PER_CREDIT: Final = 0.5
 
-#: The enum of every schema; older samples poll on "waiting" and "active" too.
+#: Values of `status`; only older samples have "waiting" and "active".
 PHASES: Final[Mapping[str, Phase]] = {
     "waiting": Phase.QUEUED,
     "active": Phase.RUNNING,
@@ -62,14 +62,14 @@ CAPABILITIES: Final = Capabilities(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """Fields in a model's schema besides prompt, duration, first frame and knobs."""
+    """Fields that only some schemas have, and the name of the last frame's."""
 
     aspect_ratio: bool = True
     resolution: bool = False
     last_image: str = "last_image_url"
 
 
-#: By substring of the model name, most specific first.
+#: By substring of the model name: the first match.
 FIELDS: Final[tuple[tuple[str, Fields], ...]] = (
     ("reference-to-video", Fields(aspect_ratio=False, resolution=True)),
     ("google/", Fields(resolution=True)),
@@ -80,7 +80,7 @@ FIELDS: Final[tuple[tuple[str, Fields], ...]] = (
 
 
 class Aimlapi(Provider):
-    """Every video model of AI/ML API: no progress, no cancel, costs in credits.
+    """Every video model of AI/ML API: no progress, no cancel; reports cost.
 
     A result's URL is on the vendor's CDN and needs no key.
     """
@@ -92,7 +92,7 @@ class Aimlapi(Provider):
     capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     def account(self, variables: Mapping[str, str], *, base_url: str | None) -> Account:
-        """The account; of the two clients, one adds /v2 to the base URL and one /v1."""
+        """The account; the vendor's clients take base URLs that end in /v1 or /v2."""
         base = (base_url or self.default_base).removesuffix("/v1").removesuffix("/v2")
         return Account(name=self.name, provider=self.name, base_url=base, credentials=variables)
 
@@ -104,7 +104,7 @@ class Aimlapi(Provider):
         return Accepted(operation_id=answers.identifier(response.json(), "id"))
 
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
-        """GET the same path with ?generation_id=; 404 is omitted."""
+        """GET PATH with ?generation_id=; a 404 leaves the id out."""
         updates = {}
         for operation_id in operation_ids:
             response = yield poll_call(PATH, operation_id)
@@ -113,7 +113,7 @@ class Aimlapi(Provider):
         return updates
 
     def explain(self, response: Response) -> Failure:
-        """`{"message", "statusCode", "path", "requestId", "timestamp"}`."""
+        """Classify by status and the body's `message`."""
         words = failures.words_of(response, "message")
         fault = FAULTS.get(response.status)
         return gateway.explain(response, title="AI/ML API", words=words, fault=fault)
@@ -129,7 +129,7 @@ def poll_call(path: str, generation_id: str) -> Call:
 
 
 def update_of(generation: object) -> Update:
-    """One generation, in the format of both endpoints."""
+    """A generation's update; `aimlapi_legacy` uses it."""
     phase = answers.phase(generation, "status", among=PHASES)
     return Update(
         phase=phase,
@@ -164,7 +164,7 @@ def _body(ask: Ask) -> dict[str, Any]:
 
 
 def _videos(generation: object) -> tuple[Video, ...]:
-    """`{"url"}`; in the schemas of 2025, a list of URLs."""
+    """`video` is `{"url"}`; in 2025 a list of URLs."""
     video = answers.optional(generation, "video")
     if not isinstance(video, list):
         return (Video(url=answers.link(answers.text(answers.record(generation, "video"), "url"))),)

@@ -10,22 +10,22 @@ import pytest
 
 from settings import load
 from stack.errors import StackError
-from stack.folder import MARK, Folder
+from stack.folder import TAG, Folder
 from stack.keys import secret_keys
 
 
 def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
     with (
-        Folder(tmp_path).claimed(),
+        Folder(tmp_path).locked(),
         pytest.raises(StackError, match=f"process {os.getpid()}"),
-        Folder(tmp_path).claimed(),
+        Folder(tmp_path).locked(),
     ):
         pass
 
 
 def test_a_folder_is_free_after_its_stack(tmp_path: Path) -> None:
     for _ in range(2):
-        with Folder(tmp_path).claimed():
+        with Folder(tmp_path).locked():
             pass
 
 
@@ -34,7 +34,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
     with (
         pytest.raises(StackError, match="can't be used: Not a directory"),
-        Folder(tmp_path / "file" / "data").claimed(),
+        Folder(tmp_path / "file" / "data").locked(),
     ):
         pass
 
@@ -49,7 +49,7 @@ def test_what_is_published_is_what_settings_find(tmp_path: Path) -> None:
         "api_port": "8123",
         "vendor": {"RUNWAYML_API_SECRET": "key_1"},
     }
-    with folder.claimed():
+    with folder.locked():
         folder.publish(told, pids={"api": 1})
 
         # Then another process's settings are the stack's
@@ -77,7 +77,7 @@ def test_strays_are_known_by_their_mark_and_ended(tmp_path: Path) -> None:
     folder, other = Folder(tmp_path / "mine"), Folder(tmp_path / "other")
     command = [sys.executable, "-c", "print('up', flush=True); import signal; signal.pause()"]
     ours, theirs = (
-        subprocess.Popen(command, env=os.environ | {MARK: each.mark}, stdout=subprocess.PIPE)
+        subprocess.Popen(command, env=os.environ | {TAG: each.tag}, stdout=subprocess.PIPE)
         for each in (folder, other)
     )
     for process in (ours, theirs):
