@@ -105,11 +105,13 @@ class Desk:
 
 
 def kind_of(request: Request) -> str:
-    """What a request wants: submit, poll, cancel, download or deliver."""
+    """What a request wants: submit, poll, look_up, cancel, download or deliver."""
     if "webhook-id" in request.headers:
         return "deliver"
     if request.url.endswith(".mp4"):
         return "download"
+    if _is_kling(request) and request.method == "GET" and "/op-" not in request.url:
+        return "look_up"  # the path ends with our external id
     return {"POST": "submit", "GET": "poll", "DELETE": "cancel"}[request.method]
 
 
@@ -118,7 +120,7 @@ def answers_to(request: Request, number: int | str) -> dict[str, Response | Exce
     match kind_of(request):
         case "submit":
             known: dict[str, Response | Exception] = {
-                "accepted": said(200, {"id": f"op-{number}"}),
+                "accepted": _accepted(request, f"op-{number}"),
                 "refused": said(400, {"error": "no"}),
                 "limited": LIMITED,
                 "busy": said(503, {}),
@@ -130,6 +132,13 @@ def answers_to(request: Request, number: int | str) -> dict[str, Response | Exce
             seen = {name: _operation(request, word) for word, name in words.items()}
             strange = {"strange": _operation(request, "REHEARSING")}
             return {**seen, **strange, **_GONE, **_TROUBLE}
+        case "look_up":
+            marker = request.url.rpartition("/")[2]
+            found = {
+                "found": _kling_task(f"op-{number}", "submitted", external_task_id=marker),
+                "another's": _kling_task("op-0", "submitted", external_task_id="not ours"),
+            }
+            return {**found, "absent": said(404, {"code": 1203, "message": "none"}), **_TROUBLE}
         case "cancel":
             return {"stopped": Response(status=204, headers={}, content=b""), **_GONE, **_TROUBLE}
         case "download":
@@ -156,12 +165,16 @@ _GONE: dict[str, Response | Exception] = {"gone": said(404, {"error": "no such t
 LIMITED = said(429, {"error": "slow down"}, **{"retry-after": "0"})
 
 _RUNWAY_LINK = "https://links.test/film.mp4"
+_KLING_WORDS = {"SUCCEEDED": "succeed", "RUNNING": "processing", "FAILED": "failed"}
 _LUMA_WORDS = {"SUCCEEDED": "completed", "RUNNING": "processing", "FAILED": "failed"}
 
 
 def _operation(request: Request, word: str) -> Response:
     """An operation in the vendor's own shape."""
     id_ = request.url.rpartition("/")[2]
+    if _is_kling(request):
+        films = {"videos": [{"url": _RUNWAY_LINK}]} if word == "SUCCEEDED" else {}
+        return _kling_task(id_, _KLING_WORDS.get(word, word), task_result=films)
     if "/tasks/" in request.url:
         task = {"id": id_, "status": word, "createdAt": "2026-01-01T00:00:00Z"}
         extra = {"progress": 0.4} if word == "RUNNING" else {}
@@ -169,3 +182,20 @@ def _operation(request: Request, word: str) -> Response:
     generation = {"id": id_, "type": "video", "state": _LUMA_WORDS.get(word, word)}
     films = [{"type": "video", "url": _RUNWAY_LINK}]
     return said(200, generation | {"output": films if word == "SUCCEEDED" else []})
+
+
+def _accepted(request: Request, operation_id: str) -> Response:
+    if _is_kling(request):
+        return _kling_task(operation_id, "submitted")
+    return said(200, {"id": operation_id})
+
+
+def _is_kling(request: Request) -> bool:
+    """Whether it goes to Kling's older API."""
+    return "/v1/videos/" in request.url
+
+
+def _kling_task(id_: str, status: str, *, external_task_id: str = "", **fields: object) -> Response:
+    info = {"task_info": {"external_task_id": external_task_id}} if external_task_id else {}
+    task = {"task_id": id_, "task_status": status, **info, **fields}
+    return said(200, {"code": 0, "message": "SUCCEED", "data": task})
