@@ -173,8 +173,8 @@ def _operation(request: Request, word: str) -> Response:
     """An operation in the vendor's own shape."""
     id_ = request.url.rpartition("/")[2]
     if _is_kling(request):
-        films = {"videos": [{"url": _RUNWAY_LINK}]} if word == "SUCCEEDED" else {}
-        return _kling_task(id_, _KLING_WORDS.get(word, word), task_result=films)
+        result = {"videos": [{"url": _RUNWAY_LINK}]} if word == "SUCCEEDED" else {}
+        return _kling_task(id_, _KLING_WORDS.get(word, word), task_result=result)
     if "/tasks/" in request.url:
         task = {"id": id_, "status": word, "createdAt": "2026-01-01T00:00:00Z"}
         extra = {"progress": 0.4} if word == "RUNNING" else {}
