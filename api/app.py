@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from api import callbacks, health, metrics
 from api.auth import Keyring
 from api.body import CappedBody
-from api.dialects import DIALECTS, Dialect
+from api.dialects import DIALECTS
+from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger

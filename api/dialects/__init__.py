@@ -1,6 +1,6 @@
 """Dialects: other vendors' HTTP APIs, spoken by our server beside the native one.
 
-A dialect is one module of this package that makes a `Dialect`:
+A dialect is one module of this package that makes a `Dialect` (`api.dialects.dialect`):
 
 - `prefixes`: the paths below which everything is the dialect's, as in `("/v1/videos",)`. A prefix
   ends where a segment of the path ends. Of two prefixes the longer one wins; the native API has the
@@ -14,21 +14,8 @@ A dialect is one module of this package that makes a `Dialect`:
 One more line, in DIALECTS below, registers it.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-from fastapi import APIRouter
-
-from api.errors import Renderer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """One vendor's API; see the module's docstring."""
-
-    prefixes: tuple[str, ...]
-    router: APIRouter
-    errors: Renderer
-
+from api.dialects.dialect import Dialect
 
 DIALECTS: Final[tuple[Dialect, ...]] = ()

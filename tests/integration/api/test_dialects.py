@@ -14,7 +14,7 @@ from api.answers import answer
 from api.app import create_app
 from api.auth import Keyring
 from api.body import MAX_BODY, read_json
-from api.dialects import Dialect
+from api.dialects.dialect import Dialect
 from api.errors import STATUS, Renderers
 from api.front import Front, TenantRoute
 from models.database import Database
