@@ -149,9 +149,9 @@ async def test_budgets_are_taken_last_and_in_order(
 
     await engine.database.run(set_budgets)
     jobs = [await asked(engine, webhook_url="https://hook.test/") for _ in range(4)]
-    await pumped(engine, What.SUBMIT)
     await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, jobs[:1]))
-    await pumped(engine, What.POLL, What.STORE, What.CANCEL)
+    await pumped(engine, What.SUBMIT, What.POLL, What.STORE)
+    await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, jobs))
     used = await engine.database.fetch("SELECT reserved_micros, spent_micros FROM budget_use")
     assert [row["reserved_micros"] for row in used] == [0, 0, 0]
     assert all(row["spent_micros"] for row in used)
