@@ -50,6 +50,23 @@ MONEY = (
         """,  # noqa: S608 - a constant
     ),
     Invariant(
+        "overrun_not_absorbed",
+        "what the videos that a final job's attempts had made by its end cost beyond its charge is "
+        "absorbed",
+        f"""
+        SELECT job.id FROM job
+        LEFT JOIN (SELECT job, counts_at, sum(amount_micros) AS amount FROM ledger_entry
+                   WHERE attempt IS NULL AND account = 'operator:absorbed'
+                   GROUP BY 1, 2) AS absorbed
+             ON absorbed.job = job.id AND absorbed.counts_at = job.created_at
+        LEFT JOIN attempt ON attempt.job = job.id AND attempt.state = 'succeeded'
+             AND NOT EXISTS (SELECT 1 FROM ledger_entry WHERE ledger_entry.attempt = attempt.id)
+        WHERE job.state = ANY(%(final)s) GROUP BY job.id, absorbed.amount
+        HAVING greatest(coalesce(sum({COST_TO_US}), 0) - job.cost_micros, 0)
+               <> coalesce(absorbed.amount, 0)
+        """,  # noqa: S608 - a constant
+    ),
+    Invariant(
         "budget_miscounted",
         "a budget holds what the ledger holds of its jobs in its period",
         f"""

@@ -246,7 +246,6 @@ class Poll(Verb[PollItem, Seen]):
         await self._stop(connection, [seen for seen in running if seen.is_stray])
         lost = [seen for seen in faulty if seen.is_lost]
         await _write_lost(connection, lost)
-        await _write_faulty(connection, faulty)
         await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
             self.engine,
@@ -258,6 +257,8 @@ class Poll(Verb[PollItem, Seen]):
             ],
             others=[seen.item.job for seen in lost],
         )
+        # The end of a lost operation's job makes its poll due at once: this puts it off again.
+        await _write_faulty(connection, faulty)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Abandon unwanted operations two days after they were accepted, as a poll would."""

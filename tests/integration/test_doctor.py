@@ -87,6 +87,7 @@ CORRUPTIONS: Mapping[str, str] = {
         (VALUES ('tenant:reserved', 1), ('tenant:available', -1)) AS side (account, amount)
         WHERE id = %(complete)s""",
     "attempt_not_absorbed": "UPDATE attempt SET cost_micros = 7 WHERE job = %(failed)s",
+    "overrun_not_absorbed": "UPDATE attempt SET cost_micros = 10^9 WHERE job = %(complete)s",
     "budget_miscounted": "UPDATE budget_use SET spent_micros = spent_micros - 1",
     "budget_exceeded": "UPDATE budget SET limit_micros = 1 WHERE period = 'day'",
     "deposits_untrue": """
