@@ -10,12 +10,13 @@ _BATCH = 500
 
 
 async def charge_overlooked(connection: Connection) -> int:
-    """Charge final jobs that still hold their reservation; returns how many. Idempotent."""
+    """Charge final jobs that nobody has charged; returns how many. Idempotent."""
     jobs = await fetch_ids(
         connection,
         """
         SELECT job.id FROM job
-        WHERE job.finished_at > now() - %s * interval '1 day' AND job.reserved_micros > 0
+        WHERE job.finished_at > now() - %s * interval '1 day'
+          AND (job.reserved_micros > 0 OR job.cost_micros > 0)
           AND NOT EXISTS (SELECT 1 FROM ledger_entry
                           WHERE ledger_entry.entry_set = 'charge ' || job.id
                             AND ledger_entry.counts_at = job.created_at)
