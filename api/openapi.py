@@ -13,7 +13,7 @@ from models.request import VideoRequest
 _FAILURES: Final[Mapping[int, str]] = {
     400: "`invalid_request`: the message names the field, its value and what is allowed",
     401: "`authentication_error`: no API key, or an invalid one",
-    402: "`insufficient_balance`: nothing was sent",
+    402: "`insufficient_balance`: the balance or a budget has too little left; nothing was sent",
     404: "`not_found`: it does not exist, or is another tenant's",
     409: "`conflict`: not allowed in the current state",
     413: "`payload_too_large`: more than 25 MB",

@@ -11,6 +11,7 @@ from rich.table import Table
 from cli import show
 from cli.errors import Refused
 from cli.options import AsJson
+from models.budgets import make_prepaid
 from models.database import Connection, Database
 from models.keys import ListedKey, create_key, list_keys, revoke_key
 from settings import load
@@ -25,14 +26,24 @@ def create(
     *,
     tenant: Annotated[str, typer.Option(help="Tenant of the key; created if new.")],
     admin: Annotated[bool, typer.Option("--admin", help="Grant operator rights.")] = False,
+    prepaid: Annotated[
+        bool, typer.Option("--prepaid", help="The tenant spends only what `money deposit` added.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create a key; it is shown once and stored only as a hash.
 
     For example: [cyan]longtake keys create --tenant acme[/]
     """
+
+    async def work(connection: Connection) -> tuple[str, str]:
+        made = await create_key(connection, tenant, is_admin=admin)
+        if prepaid:
+            await make_prepaid(connection, tenant)
+        return made
+
     try:
-        key_id, plain = _run(lambda c: create_key(c, tenant, is_admin=admin))
+        key_id, plain = _run(work)
     except ValueError as error:
         raise Refused(str(error)) from error
     if as_json:

@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 
 from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import Failure
+from models.ledger import absorb
 from models.state import (
     AttemptState,
     JobState,
@@ -89,7 +90,8 @@ async def advance_attempts(
 ) -> list[dict[str, Any]]:
     """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
 
-    `costs` are in millionths of a US dollar, by attempt id.
+    `costs` are in millionths of a US dollar, by attempt id. What those of final jobs have cost us
+    is entered in the ledger.
     """
     if not ids:
         return []
@@ -117,7 +119,10 @@ async def advance_attempts(
             "finishes": to.is_final,
         },
     )
-    return await cursor.fetchall()
+    moved = await cursor.fetchall()
+    if to.is_final or to is AttemptState.UNKNOWN:
+        await absorb(connection, [row["id"] for row in moved])
+    return moved
 
 
 async def fail_outputs(

@@ -6,7 +6,9 @@ so they see one snapshot and can run beside workers.
 
 from dataclasses import dataclass
 
+from models.audit import MONEY
 from models.database import Connection
+from models.invariant import Invariant
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
 
 #: Maximum violations reported per invariant.
@@ -22,14 +24,6 @@ class Violation:
     id: str
     #: The sentence that it violates.
     words: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Invariant:
-    kind: str
-    words: str
-    #: Selects the `id` of every row that violates it.
-    sql: str
 
 
 async def violations(connection: Connection) -> list[Violation]:
@@ -74,7 +68,7 @@ _UNFINISHED = """
 
 INVARIANTS = (
     # -- the due table: what is unfinished, and nothing else ------------------------------------
-    _Invariant(
+    Invariant(
         "due_missing",
         "an unfinished thing has exactly one due row, with its kind, lane and tenant",
         f"""
@@ -84,7 +78,7 @@ INVARIANTS = (
         GROUP BY unfinished.id HAVING count(due.id) <> 1
         """,  # noqa: S608 - a constant
     ),
-    _Invariant(
+    Invariant(
         "due_left_over",
         "a due row names an unfinished thing whose next step is of the row's kind, or a failed "
         "output whose stored object must be removed",
@@ -97,7 +91,7 @@ INVARIANTS = (
             SELECT 1 FROM output WHERE output.id = due.id AND output.state = 'failed'))
         """,  # noqa: S608 - a constant
     ),
-    _Invariant(
+    Invariant(
         "look_up_of_known",
         "a look-up is due only for an unknown attempt",
         """
@@ -105,7 +99,7 @@ INVARIANTS = (
         WHERE due.what = 'look_up' AND attempt.state IS DISTINCT FROM 'unknown'
         """,
     ),
-    _Invariant(
+    Invariant(
         "unknown_forgotten",
         "a look-up is due for every unknown attempt whose videos are still expected",
         """
@@ -117,7 +111,7 @@ INVARIANTS = (
         """,
     ),
     # -- jobs -----------------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "job_ending",
         "a job has finished_at and a cost if and only if it is final",
         """
@@ -126,7 +120,7 @@ INVARIANTS = (
            OR (state = ANY(%(final)s)) <> (cost_micros IS NOT NULL)
         """,
     ),
-    _Invariant(
+    Invariant(
         "job_unexplained",
         "a failed job has an error, and a complete job has none",
         """
@@ -134,12 +128,12 @@ INVARIANTS = (
         WHERE (state = 'failed' AND error IS NULL) OR (state = 'complete' AND error IS NOT NULL)
         """,
     ),
-    _Invariant(
+    Invariant(
         "job_progress",
         "progress is 100 if and only if the job is complete",
         "SELECT id FROM job WHERE (progress_percent = 100) <> (state = 'complete')",
     ),
-    _Invariant(
+    Invariant(
         "job_charge",
         "a job costs its estimate's share that was stored by its end, and nothing if it failed",
         """
@@ -151,12 +145,16 @@ INVARIANTS = (
             OR (job.state = 'failed' AND job.cost_micros <> 0)
         """,
     ),
-    _Invariant(
+    Invariant(
         "job_overcharged",
-        "no job costs more than its estimate",
-        "SELECT id FROM job WHERE cost_micros > estimated_cost_micros OR cost_micros < 0",
+        "no job costs more than its estimate, nor than was reserved for it",
+        """
+        SELECT id FROM job
+        WHERE cost_micros > estimated_cost_micros OR cost_micros < 0
+           OR (reserved_micros > 0 AND cost_micros > reserved_micros)
+        """,
     ),
-    _Invariant(
+    Invariant(
         "job_ahead",
         "no attempt of a pending job was sent, and one was accepted from processing on",
         """
@@ -169,7 +167,7 @@ INVARIANTS = (
         """,
     ),
     # -- events ---------------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "events_illegal",
         "a job's events begin with pending, and each is a legal transition",
         """
@@ -181,7 +179,7 @@ INVARIANTS = (
                        SELECT * FROM unnest(%(from)s::text[], %(to)s::text[])) END
         """,
     ),
-    _Invariant(
+    Invariant(
         "events_end_elsewhere",
         "a job's last transition event is its state",
         """
@@ -192,7 +190,7 @@ INVARIANTS = (
         """,
     ),
     # -- attempts -------------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "attempt_evidence",
         "an attempt has sent_at and a payload hash once it was sent, and not before; one that is "
         "known from evidence alone has no payload hash",
@@ -204,7 +202,7 @@ INVARIANTS = (
            OR (state = 'planned' AND (sent_at IS NOT NULL OR payload_hash IS NOT NULL))
         """,
     ),
-    _Invariant(
+    Invariant(
         "attempt_operation",
         "an attempt has an operation id if and only if it was accepted",
         """
@@ -214,7 +212,7 @@ INVARIANTS = (
            OR (state IN ('planned', 'sent', 'unknown', 'refused') AND operation_id IS NOT NULL)
         """,
     ),
-    _Invariant(
+    Invariant(
         "attempt_ending",
         "an attempt has finished_at if and only if it is final",
         """
@@ -223,7 +221,7 @@ INVARIANTS = (
               <> (finished_at IS NOT NULL)
         """,
     ),
-    _Invariant(
+    Invariant(
         "attempt_unwanted",
         "a final job has no planned attempt",
         """
@@ -231,7 +229,7 @@ INVARIANTS = (
         WHERE attempt.state = 'planned' AND job.state = ANY(%(final)s)
         """,
     ),
-    _Invariant(
+    Invariant(
         "planned_for_nobody",
         "a planned attempt has as many expected outputs as it is to make",
         """
@@ -240,7 +238,7 @@ INVARIANTS = (
             WHERE output.attempt = attempt.id AND output.state = 'expected')
         """,
     ),
-    _Invariant(
+    Invariant(
         "parked_and_sent",
         "an attempt that a restore parked is not sent before it is released",
         """
@@ -248,7 +246,7 @@ INVARIANTS = (
         WHERE parked_at IS NOT NULL AND state IN ('sent', 'unknown', 'refused')
         """,
     ),
-    _Invariant(
+    Invariant(
         "paid_twice",
         "attempts that may be charged make no more videos than the job asks for, "
         "unless its policy is at_least_once",
@@ -261,7 +259,7 @@ INVARIANTS = (
         """,
     ),
     # -- outputs --------------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "output_unfit",
         "outputs fit their job: numbered from 0, all final when it is final, one stored by its end "
         "if it is complete and none if it failed, and recovered only afterwards",
@@ -279,7 +277,7 @@ INVARIANTS = (
                 AND NOT bool_or(output.state IN ('expected', 'ready')))
         """,
     ),
-    _Invariant(
+    Invariant(
         "output_orphaned",
         "an expected output has an attempt that can still make it, a ready one the one that did",
         """
@@ -290,7 +288,7 @@ INVARIANTS = (
            OR (output.state IN ('ready', 'stored') AND attempt.state <> 'succeeded')
         """,
     ),
-    _Invariant(
+    Invariant(
         "output_without_video",
         "a stored output has hash, size and time, and a key until it is deleted; a ready one has a "
         "link, which a failed one may keep unless its job was cancelled; only a stored one was "
@@ -309,7 +307,7 @@ INVARIANTS = (
         """,
     ),
     # -- deliveries -----------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "delivery_count",
         "a final job with a webhook has one video event, or records that it could not be made; no "
         "other job has any",
@@ -323,7 +321,7 @@ INVARIANTS = (
                     WHERE event.job = job.id AND event.kind = 'webhook.unannounced'))::int
         """,
     ),
-    _Invariant(
+    Invariant(
         "delivery_untrue",
         "a video event tells the final state of a job of its own tenant",
         """
@@ -333,7 +331,7 @@ INVARIANTS = (
                   WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
         """,
     ),
-    _Invariant(
+    Invariant(
         "delivery_tries",
         "a delivery's tries are numbered 1, 2, … as many as it counts",
         """
@@ -343,13 +341,14 @@ INVARIANTS = (
         HAVING count(made.id) <> delivery.tries OR coalesce(max(made.number), 0) <> delivery.tries
         """,
     ),
-    _Invariant(
+    Invariant(
         "delivery_ending",
         "a delivery has finished_at if and only if it is not pending",
         "SELECT id FROM delivery WHERE (state = 'pending') <> (finished_at IS NULL)",
     ),
+    *MONEY,
     # -- tenants --------------------------------------------------------------------------------
-    _Invariant(
+    Invariant(
         "key_of_another",
         "an Idempotency-Key belongs to the tenant of its job",
         """

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.database import Connection, Database, DatabaseAway
+from models.estimate import SHARE_OF_ESTIMATE
 from models.state import What
 from providers.registry import PROVIDERS, accounts
 from settings import Settings
-from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.queue import queue_of
 

@@ -23,6 +23,7 @@ from models.rows.jobs import NewJob
 from models.rows.outputs import NewOutput
 from models.scene import PICTURES
 from models.state import AttemptState, JobState, OutputState
+from tasks.afford import reserve
 from tasks.engine import Engine
 from tasks.pictures import check_references
 from tasks.view import ShownJob, job_view, read_jobs
@@ -41,6 +42,8 @@ class Caller:
     """The request's headers that intake uses."""
 
     app_id: str | None = None
+    #: The id of the API key; None over the broker.
+    api_key: str | None = None
     idempotency_key: str | None = None
     #: SHA-256 of the body as canonical JSON.
     body_hash: bytes = b""
@@ -76,7 +79,8 @@ async def accept(
     For a `job_id` or Idempotency-Key that exists already, return the first job.
 
     Raises:
-        RequestRefused: the request is invalid or its model unavailable; no row was written.
+        RequestRefused: the request is invalid, its model unavailable or a budget too small; no row
+            was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     caller, started = caller or Caller(), time.monotonic()
@@ -88,7 +92,7 @@ async def accept(
             return first
     check_webhook(engine, request)
     plan = resolve(request, engine.catalog, engine.accounts)
-    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id, app_id=caller.app_id)
+    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id, caller=caller)
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
@@ -99,6 +103,7 @@ async def accept(
         times = await _insert(connection, new)
         if times is None:
             return await _existing(engine, connection, new, tenant)
+        await reserve(connection, new.job)
         view = _first_view(engine, new.job, times)
         view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
@@ -156,7 +161,7 @@ def _rows(
     *,
     tenant: str,
     job_id: str | None,
-    app_id: str | None,
+    caller: Caller,
 ) -> _New:
     route = plan.to_json()
     scene = engine.vault.seal_json(route.pop("scene"))
@@ -164,7 +169,8 @@ def _rows(
     job = NewJob(
         id=job_id or new_id("job_vid"),
         tenant=tenant,
-        app_id=app_id,
+        app_id=caller.app_id,
+        api_key=caller.api_key,
         request_id=new_id("req_vid"),
         state=JobState.PENDING,
         request=request.model_dump(mode="json", exclude_none=True, exclude=_SEALED),
@@ -172,6 +178,7 @@ def _rows(
         scene=scene,
         typical_seconds=plan.typical_seconds[1],
         estimated_cost_micros=plan.estimated_cost_micros,
+        reserved_micros=plan.estimated_cost_micros,
         webhook=_sealed_webhook(engine, request),
         **_named_alike(request) | own,
     )
@@ -276,7 +283,8 @@ async def _insert(connection: Connection, new: _New) -> _Times | None:
 def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
     """The view of a job that was just inserted, without reading it back."""
     inserted = as_dict(job)
-    del inserted["scene"]
+    for unshown in ("scene", "api_key", "reserved_micros"):
+        del inserted[unshown]
     shown = ShownJob(
         **inserted,
         **as_dict(times),

@@ -18,6 +18,7 @@ from tasks.pump.running import pump
 from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
 from tasks.spacing import Spacing
+from tasks.upkeep.overlooked import charge_overlooked
 from tasks.upkeep.retention import PRUNE_BOUND, prune_once
 from tasks.verbs.declared import DECLARED, Declaration
 
@@ -98,11 +99,14 @@ def mark() -> str:
 
 @app.task(name="video.prune")
 def prune() -> str:
-    """Delete what is too old. Twice is harmless: what is gone is gone."""
+    """Delete what is too old, and charge what older workers left. Twice is harmless."""
     with _PRUNING.turn() as is_ours:
         if not is_ours:
             return _SKIPPED
         ours = runtime()
+        charged = ours.start(ours.engine.database.run(charge_overlooked)).result(timeout=_SHORT)
+        if charged:
+            log.warning("jobs.charged_late", jobs=charged)
         return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
 
 

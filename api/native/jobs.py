@@ -43,9 +43,10 @@ async def submit(request: Request) -> Response:
     front = front_of(request)
     body = await read_json(request)
     wanted = VideoRequest.from_json(body)
-    caller = _caller(request.headers, body)
+    key = key_of(request)
+    caller = _caller(request.headers, body, api_key=key.id)
     accepted, hints = await in_time(
-        jobs.submit(front.engine, wanted, tenant=key_of(request).tenant, caller=caller)
+        jobs.submit(front.engine, wanted, tenant=key.tenant, caller=caller)
     )
     front.send(hints)
     if accepted.is_repeat:
@@ -55,10 +56,11 @@ async def submit(request: Request) -> Response:
     return answer(accepted.view, status=202)
 
 
-def _caller(headers: Headers, body: Any) -> Caller:
+def _caller(headers: Headers, body: Any, *, api_key: str) -> Caller:
     key = _only(headers, "Idempotency-Key")
     return Caller(
         app_id=_only(headers, "X-App-ID"),
+        api_key=api_key,
         idempotency_key=key,
         body_hash=canonical_hash(body) if key else b"",
     )

@@ -200,5 +200,32 @@ class DeliveryList(_Page):
     data: list[Delivery]
 
 
+class Usage(BaseModel):
+    app_id: str | None = Field(default=None, description="With group_by=app_id; null: without one")
+    model: str | None = Field(default=None, description="With group_by=model")
+    provider: str | None = Field(default=None, description="With group_by=provider")
+    day: str | None = Field(default=None, description="With group_by=day: of submission, UTC")
+    key: str | None = Field(
+        default=None, description="With group_by=key: its id; null: submitted over the broker"
+    )
+    jobs: int
+    complete: int
+    failed: int
+    cancelled: int
+    videos: int = Field(description="Stored and charged")
+    video_seconds: float
+    cost_usd: float
+    reserved_usd: float = Field(description="What unfinished jobs may still cost")
+    success_rate: float | None = Field(
+        description="Complete jobs among those not cancelled; null before any has ended"
+    )
+    seconds_to_video_p50: float | None = Field(description="From submission, or `run_at`")
+    seconds_to_video_p95: float | None
+
+
+class UsageList(_Page):
+    data: list[Usage]
+
+
 class Health(BaseModel):
     status: Literal["ok", "ready"]

@@ -35,6 +35,8 @@ class Job(SQLModel, table=True):
     id: str = Field(sa_column=id_column(primary_key=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     app_id: str | None = None
+    #: The id of the key that it was submitted with; NULL for one that came over the broker.
+    api_key: str | None = Field(default=None, sa_column=Column(Id))
     #: Shown in every view.
     request_id: str
     state: JobState = Field(sa_column=Column(Text, nullable=False))
@@ -55,6 +57,11 @@ class Job(SQLModel, table=True):
     #: A Failure as JSON, if the job failed or was cancelled.
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     estimated_cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
+    #: What the ledger reserved at submission: the most that the caller can be charged. 0 for a job
+    #: that was accepted by a version without a ledger.
+    reserved_micros: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
+    )
     #: The caller's charge; set with the final state.
     cost_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
     unknown_policy: str
@@ -95,6 +102,8 @@ class NewJob(_KnownAtIntake):
     """A job as intake inserts it; the statement computes its deadlines."""
 
     scene: bytes = field(repr=False)
+    api_key: str | None
+    reserved_micros: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from typing import Any
 from models import due
 from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
 from models.database import Connection
+from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault
 from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
 from providers.base import Phase, Update, Video
 from providers.failures import without_echoes
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
-from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle
 
 #: Seconds after acceptance at which an unwanted operation that does not end is abandoned. Our
@@ -45,10 +45,22 @@ class Ended:
     update: Update
 
 
-async def record_ended(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:
-    """Write the ends of a batch, and settle the jobs that end with them. Repeatable."""
+async def record_ended(
+    engine: Engine,
+    connection: Connection,
+    ended: Sequence[Ended],
+    *,
+    others: Sequence[str] = (),
+) -> None:
+    """Write the ends of a batch, and settle the jobs that end with them. Repeatable.
+
+    `others` are jobs that may end too: one call settles all, so budgets are locked in order.
+    """
+    jobs = set(others)
     for phase, to in _ENDS.items():
-        await _record(engine, connection, to, [one for one in ended if one.update.phase is phase])
+        of_phase = [one for one in ended if one.update.phase is phase]
+        jobs |= await _record(engine, connection, to, of_phase)
+    await settle(engine, connection, sorted(jobs))
 
 
 async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
@@ -77,9 +89,10 @@ async def record_abandoned(connection: Connection, ids: Sequence[str]) -> None:
 
 async def _record(
     engine: Engine, connection: Connection, to: AttemptState, ended: Sequence[Ended]
-) -> None:
+) -> set[str]:
+    """Write the ends of one phase; returns the jobs of the attempts that moved."""
     if not ended:
-        return
+        return set()
     by_id = {one.attempt.id: one for one in ended}
     failures: dict[str, Failure] = {}
     if to is not AttemptState.SUCCEEDED:
@@ -96,7 +109,7 @@ async def _record(
     else:
         lost = {row["id"]: failures[row["id"]] for row in moved}
         await fail_outputs(connection, lost, of="attempt")
-    await settle(engine, connection, sorted({row["job"] for row in moved}))
+    return {row["job"] for row in moved}
 
 
 async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> dict[str, Failure]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import due
+from models import due, ledger
 from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
@@ -46,8 +46,7 @@ async def settle(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     ended = await cursor.fetchall()
     complete = [row["id"] for row in ended if row["has_video"]]
     failures = {row["id"]: _failure(row["error"]) for row in ended if not row["has_video"]}
-    await finish(engine, connection, JobState.COMPLETE, complete)
-    await finish(engine, connection, JobState.FAILED, list(failures), failures=failures)
+    await _end_both(engine, connection, complete, failures, missing={})
 
 
 async def end_with_stored_videos(
@@ -61,8 +60,22 @@ async def end_with_stored_videos(
     )
     complete = {row["job"] for row in await cursor.fetchall()}
     failed = set(jobs) - complete
-    await finish(engine, connection, JobState.COMPLETE, sorted(complete), failures=failures)
-    await finish(engine, connection, JobState.FAILED, sorted(failed), failures=failures)
+    ended = {job: failures[job] for job in failed}
+    await _end_both(engine, connection, sorted(complete), ended, missing=failures)
+
+
+async def _end_both(
+    engine: Engine,
+    connection: Connection,
+    complete: Sequence[str],
+    failed: Mapping[str, Failure],
+    *,
+    missing: Mapping[str, Failure],
+) -> None:
+    """End jobs as complete, lacking the videos that `missing` explains, and others as failed."""
+    moved = await _end(engine, connection, JobState.COMPLETE, complete, failures=missing)
+    moved += await _end(engine, connection, JobState.FAILED, sorted(failed), failures=failed)
+    await _enter_charges(connection, moved)
 
 
 async def finish(
@@ -77,6 +90,24 @@ async def finish(
 
     `failures` says why by job; of a job that is complete, why it lacks the videos it lacks.
     """
+    moved = await _end(engine, connection, to, jobs, failures=failures)
+    await _enter_charges(connection, moved)
+    return moved
+
+
+async def _enter_charges(connection: Connection, moved: Sequence[Moved]) -> None:
+    """Enter what jobs were charged: last, because all jobs of a tenant share its budgets' rows."""
+    await ledger.charge(connection, [job.id for job in moved])
+
+
+async def _end(
+    engine: Engine,
+    connection: Connection,
+    to: JobState,
+    jobs: Sequence[str],
+    *,
+    failures: Mapping[str, Failure] | None,
+) -> list[Moved]:
     await lock_whole(connection, jobs)
     reasons = None if to is JobState.COMPLETE else failures
     moved = await advance_jobs(connection, to, sorted(jobs), failures=reasons)

@@ -16,6 +16,7 @@ import structlog
 from models import due
 from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
+from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault, RequestRefused
 from models.high_water import FAR_SECONDS, known_fingerprints
 from models.ids import marker_after
@@ -24,7 +25,6 @@ from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
-from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.finish import settle as settle_jobs
 from tasks.outcomes.sent import fingerprint
 from tasks.outcomes.unknown import MOST_ATTEMPTS

@@ -10,6 +10,7 @@ from typing import Any
 
 from models import due
 from models.database import Connection, fetch_ids, fetch_rows
+from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import RequestRefused
 from models.locks import lock_whole_of
 from models.state import AttemptState, What
@@ -17,7 +18,6 @@ from providers.base import Accepted, can_be_asked
 from providers.registry import capabilities_of
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
-from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.outcomes.evidence import owner_of
 from tasks.outcomes.sent import ABSENT_AFTER
 from tasks.outcomes.unknown import replace_absent

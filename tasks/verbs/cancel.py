@@ -12,6 +12,7 @@ import structlog
 from models import due
 from models.advance import advance_attempts
 from models.database import Connection
+from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Fault
 from models.state import AttemptState, What
 from providers.base import ProviderError
@@ -20,7 +21,6 @@ from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.ended import ABANDONED_AFTER
-from tasks.outcomes.estimate import SHARE_OF_ESTIMATE
 from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import TransportError

@@ -34,7 +34,7 @@ from tasks.gatherer import Gatherer
 from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
-from tasks.outcomes.finish import settle, stop_operations
+from tasks.outcomes.finish import stop_operations
 from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
@@ -244,8 +244,8 @@ class Poll(Verb[PollItem, Seen]):
         faulty = [seen for seen in kept if seen.update is None]
         await _write_running(connection, running)
         await self._stop(connection, [seen for seen in running if seen.is_stray])
-        await self._write_lost(connection, [seen for seen in faulty if seen.is_lost])
-        await _write_faulty(connection, faulty)
+        lost = [seen for seen in faulty if seen.is_lost]
+        await _write_lost(connection, lost)
         await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
             self.engine,
@@ -255,7 +255,10 @@ class Poll(Verb[PollItem, Seen]):
                 for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
+            others=[seen.item.job for seen in lost],
         )
+        # The end of a lost operation's job makes its poll due at once: this puts it off again.
+        await _write_faulty(connection, faulty)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Abandon unwanted operations two days after they were accepted, as a poll would."""
@@ -282,15 +285,15 @@ class Poll(Verb[PollItem, Seen]):
         ]
         await stop_operations(connection, operations)
 
-    async def _write_lost(self, connection: Connection, lost: Sequence[Seen]) -> None:
-        """Give up the videos of lost operations; they stay accepted: they may have to be paid."""
-        if not lost:
-            return
-        log.error("poll.lost", attempts=[seen.id for seen in lost])
-        await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
-        told = [(seen.item.job, {"attempt": seen.id}) for seen in lost]
-        await tell(connection, "attempt.lost", told)
-        await settle(self.engine, connection, [job for job, _ in told])
+
+async def _write_lost(connection: Connection, lost: Sequence[Seen]) -> None:
+    """Give up the videos of lost operations; they stay accepted: they may have to be paid."""
+    if not lost:
+        return
+    log.error("poll.lost", attempts=[seen.id for seen in lost])
+    await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
+    told = [(seen.item.job, {"attempt": seen.id}) for seen in lost]
+    await tell(connection, "attempt.lost", told)
 
 
 async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:

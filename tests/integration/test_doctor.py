@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from models.budgets import deposit, set_budget
 from models.database import Connection
 from models.invariants import INVARIANTS, violations
 from models.request import VideoRequest
+from models.rows.money import Period, Scope
 from models.state import What
 from tasks.engine import Engine
 from tasks.intake import Caller, accept
@@ -76,6 +78,20 @@ CORRUPTIONS: Mapping[str, str] = {
         UPDATE delivery SET type = 'video.cancelled' WHERE job = %(complete)s""",
     "delivery_tries": "UPDATE delivery SET tries = tries + 1 WHERE job = %(complete)s",
     "delivery_ending": "UPDATE delivery SET finished_at = NULL WHERE job = %(complete)s",
+    "ledger_unbalanced": """
+        INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant)
+        VALUES ('planted', 'tenant:available', 1, 'default')""",
+    "ledger_of_job": """
+        INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant, job, counts_at)
+        SELECT 'planted', side.account, side.amount, tenant, id, created_at FROM job,
+        (VALUES ('tenant:reserved', 1), ('tenant:available', -1)) AS side (account, amount)
+        WHERE id = %(complete)s""",
+    "attempt_not_absorbed": "UPDATE attempt SET cost_micros = 7 WHERE job = %(failed)s",
+    "overrun_not_absorbed": "UPDATE attempt SET cost_micros = 10^9 WHERE job = %(complete)s",
+    "budget_miscounted": "UPDATE budget_use SET spent_micros = spent_micros - 1",
+    "budget_exceeded": "UPDATE budget SET limit_micros = 1 WHERE period = 'day'",
+    "deposits_untrue": """
+        UPDATE budget SET limit_micros = limit_micros + 1 WHERE period = 'prepaid'""",
     "key_of_another": """
         WITH another AS (INSERT INTO tenant (id) VALUES ('another') RETURNING id)
         INSERT INTO idempotency (tenant, key, body_hash, job, response)
@@ -91,6 +107,9 @@ MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
         INSERT INTO due (what, id, lane, tenant)
         SELECT 'store', id, 'runway', 'default' FROM output WHERE job = %(complete)s""",
     ),
+    ("job_overcharged", "UPDATE job SET reserved_micros = 1 WHERE id = %(complete)s"),
+    ("ledger_of_job", "UPDATE job SET reserved_micros = 1 WHERE id = %(running)s"),
+    ("budget_miscounted", "UPDATE budget_use SET reserved_micros = reserved_micros + 1"),
     ("job_charge", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
     ("output_unfit", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
     ("output_without_video", "UPDATE output SET key = NULL WHERE job = %(complete)s"),
@@ -137,6 +156,7 @@ async def _failing(request: Request) -> Response:
 @pytest.fixture
 async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
     engine = make_engine()
+    await engine.database.run(_limited)
     jobs: dict[str, str] = {}
     life = (What.SUBMIT, What.POLL, What.STORE, What.DELIVER)
     for name, reply, verbs in (
@@ -150,6 +170,19 @@ async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
             await _do(facing(engine, FarSide(reply)), what)
     yield House(engine, jobs)
     await engine.close()
+
+
+async def _limited(connection: Connection) -> None:
+    """The tenant is prepaid and has a budget, each with room for every job."""
+    await deposit(connection, "default", 100_000_000)
+    await set_budget(
+        connection,
+        "default",
+        scope=Scope.TENANT,
+        subject="default",
+        period=Period.DAY,
+        limit_micros=100_000_000,
+    )
 
 
 async def _accepted(engine: Engine, name: str) -> str:

@@ -23,7 +23,10 @@ ENVIRONMENT = {
     "RUNWAYML_API_SECRET": "key_for_tests_of_the_api",
     "RUNWAYML_BASE_URL": "http://127.0.0.1:9",
 }
-TABLES = ("job", "attempt", "output", "event", "delivery", "idempotency", "due")
+TABLES = (
+    *("job", "attempt", "output", "event", "delivery", "idempotency", "due"),
+    *("ledger_entry", "budget_use"),
+)
 
 
 @dataclass(slots=True)

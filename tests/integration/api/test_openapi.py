@@ -73,6 +73,7 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
         ("JobList", (await api.http.get(PATH)).json()),
         ("ModelList", (await api.http.get("/v1/models")).json()),
         ("DeliveryList", deliveries),
+        ("UsageList", (await api.http.get("/v1/usage?group_by=app_id")).json()),
         ("ErrorAnswer", (await api.http.get(f"{PATH}/nope")).json()),
         ("Health", (await api.http.get("/readyz")).json()),
     ):

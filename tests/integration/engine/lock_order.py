@@ -19,14 +19,17 @@ _MODES = {
     "attempt": "NO KEY UPDATE",
     "output": "NO KEY UPDATE",
     "delivery": "NO KEY UPDATE",
+    "budget_use": "NO KEY UPDATE",
 }
+_IDS = {"budget_use": "budget_use.budget || ' ' || budget_use.starts_at"}
 _FREE = ", ".join(
     f"free_{kind} AS (SELECT ctid AS place FROM {kind} FOR {mode} SKIP LOCKED)"  # noqa: S608 - constants
     for kind, mode in _MODES.items()
 )
 _HELD = " UNION ALL ".join(
     f"""
-    SELECT '{kind}' AS kind, {"what" if kind == "due" else "''"} AS what, {kind}.id,
+    SELECT '{kind}' AS kind, {"what" if kind == "due" else "''"} AS what,
+           {_IDS.get(kind, f"{kind}.id")} AS id,
            {kind + ".job" if kind in ("attempt", "output") else "NULL"} AS job,
            place IS NULL AS is_held
     FROM {kind} LEFT JOIN free_{kind} ON place = {kind}.ctid
@@ -118,8 +121,9 @@ class LockOrder:
 
     def _judge(self, sql: str, before: _Seen, now: _Seen) -> None:
         for kind, later in (
-            ("job", {"due", "attempt", "output", "delivery"}),
-            ("due", {"attempt", "output", "delivery"}),
+            ("job", {"due", "attempt", "output", "delivery", "budget_use"}),
+            ("due", {"attempt", "output", "delivery", "budget_use"}),
+            ("budget_use", set()),
         ):
             new = {row.key for row in now.of(kind) - before.of(kind)}
             if not new or (kind == "job" and "SKIP LOCKED" in sql):

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from models.budgets import set_budget
 from models.database import Connection
 from models.request import VideoRequest
+from models.rows.money import Period, Scope
 from models.state import JobState, What
 from providers.base import Accepted
 from tasks.deliveries import _make_due as replay
@@ -126,6 +128,33 @@ async def test_replays(engine: Engine, order: LockOrder) -> None:
     for _ in range(2):
         await engine.database.run(lambda c: replay(c, row["id"], tenant="default"))
         await pumped(engine, What.DELIVER)
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_budgets_are_taken_last_and_in_order(
+    engine: Engine, vendor: Vendor, order: LockOrder
+) -> None:
+
+    async def set_budgets(connection: Connection) -> None:
+        for period in (Period.DAY, Period.MONTH, Period.TOTAL):
+            await set_budget(
+                connection,
+                "default",
+                scope=Scope.TENANT,
+                subject="default",
+                period=period,
+                limit_micros=10**12,
+            )
+
+    await engine.database.run(set_budgets)
+    jobs = [await asked(engine, webhook_url="https://hook.test/") for _ in range(4)]
+    await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, jobs[:1]))
+    await pumped(engine, What.SUBMIT, What.POLL, What.STORE)
+    await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, jobs))
+    used = await engine.database.fetch("SELECT reserved_micros, spent_micros FROM budget_use")
+    assert [row["reserved_micros"] for row in used] == [0, 0, 0]
+    assert all(row["spent_micros"] for row in used)
     assert order.faults == []
     assert order.watched
 

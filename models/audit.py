@@ -1,0 +1,102 @@
+"""The invariants of money: the ledger against the jobs, and the budgets against the ledger."""
+
+from models.budgets import COUNTED
+from models.estimate import COST_TO_US
+from models.invariant import Invariant
+
+_BY_JOB = """
+    SELECT job, counts_at,
+           sum(amount_micros) FILTER (WHERE account = 'tenant:reserved') AS reserved,
+           sum(amount_micros) FILTER (WHERE account = 'tenant:spent') AS spent,
+           sum(amount_micros) FILTER (WHERE account = 'tenant:available') AS available
+    FROM ledger_entry WHERE job IS NOT NULL GROUP BY job, counts_at
+"""
+
+MONEY = (
+    Invariant(
+        "ledger_unbalanced",
+        "the entries of each set sum to zero",
+        """
+        SELECT entry_set AS id FROM ledger_entry
+        GROUP BY entry_set, counts_at HAVING sum(amount_micros) <> 0
+        """,
+    ),
+    Invariant(
+        "ledger_of_job",
+        "an unfinished job holds what was reserved for it, and a final one nothing: its charge is "
+        "spent and the rest released",
+        f"""
+        SELECT job.id FROM job
+        LEFT JOIN ({_BY_JOB}) AS entered
+             ON entered.job = job.id AND entered.counts_at = job.created_at
+        WHERE coalesce(entered.reserved, 0)
+                  <> CASE WHEN job.state = ANY(%(final)s) THEN 0 ELSE job.reserved_micros END
+           OR coalesce(entered.spent, 0)
+                  <> CASE WHEN job.state = ANY(%(final)s) THEN job.cost_micros ELSE 0 END
+           OR coalesce(entered.available, 0)
+                  <> -coalesce(entered.reserved, 0) - coalesce(entered.spent, 0)
+        """,  # noqa: S608 - a constant
+    ),
+    Invariant(
+        "attempt_not_absorbed",
+        "what an attempt of a final job cost without making a video is absorbed, to the cent",
+        f"""
+        SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
+        WHERE job.state = ANY(%(final)s)
+          AND attempt.state IN ('unknown', 'refused', 'failed', 'cancelled')
+          AND {COST_TO_US} <> (
+              SELECT coalesce(sum(amount_micros), 0) FROM ledger_entry
+              WHERE ledger_entry.attempt = attempt.id AND account = 'operator:absorbed')
+        """,  # noqa: S608 - a constant
+    ),
+    Invariant(
+        "overrun_not_absorbed",
+        "what the videos that a final job's attempts had made by its end cost beyond its charge is "
+        "absorbed",
+        f"""
+        SELECT job.id FROM job
+        LEFT JOIN (SELECT job, counts_at, sum(amount_micros) AS amount FROM ledger_entry
+                   WHERE attempt IS NULL AND account = 'operator:absorbed'
+                   GROUP BY 1, 2) AS absorbed
+             ON absorbed.job = job.id AND absorbed.counts_at = job.created_at
+        LEFT JOIN attempt ON attempt.job = job.id AND attempt.state = 'succeeded'
+             AND NOT EXISTS (SELECT 1 FROM ledger_entry WHERE ledger_entry.attempt = attempt.id)
+        WHERE job.state = ANY(%(final)s) GROUP BY job.id, absorbed.amount
+        HAVING greatest(coalesce(sum({COST_TO_US}), 0) - job.cost_micros, 0)
+               <> coalesce(absorbed.amount, 0)
+        """,  # noqa: S608 - a constant
+    ),
+    Invariant(
+        "budget_miscounted",
+        "a budget holds what the ledger holds of its jobs in its period",
+        f"""
+        SELECT budget.id FROM budget JOIN budget_use AS used ON used.budget = budget.id
+        LEFT JOIN ledger_entry ON {COUNTED.format(starts_at="used.starts_at")}
+        GROUP BY budget.id, used.starts_at, used.reserved_micros, used.spent_micros
+        HAVING used.reserved_micros <> coalesce(
+                   sum(amount_micros) FILTER (WHERE account = 'tenant:reserved'), 0)
+            OR used.spent_micros <> coalesce(
+                   sum(amount_micros) FILTER (WHERE account = 'tenant:spent'), 0)
+        """,  # noqa: S608 - a constant
+    ),
+    Invariant(
+        "budget_exceeded",
+        "no budget holds more than its limit, or than it held when the limit was set",
+        """
+        SELECT budget.id FROM budget JOIN budget_use AS used ON used.budget = budget.id
+        WHERE used.reserved_micros + used.spent_micros
+              > greatest(budget.limit_micros, used.used_before_micros)
+        """,
+    ),
+    Invariant(
+        "deposits_untrue",
+        "the limit of a prepaid tenant is the sum of its deposits",
+        """
+        SELECT budget.id FROM budget
+        LEFT JOIN ledger_entry ON ledger_entry.tenant = budget.tenant
+             AND ledger_entry.account = 'operator:deposits'
+        WHERE budget.period = 'prepaid' GROUP BY budget.id
+        HAVING budget.limit_micros <> coalesce(-sum(ledger_entry.amount_micros), 0)
+        """,
+    ),
+)

@@ -1,0 +1,17 @@
+"""What one attempt is estimated to cost, and what it has cost as far as we know."""
+
+#: SQL: an attempt's share of its job's estimate, by videos, in millionths of a US dollar. It reads
+#: `attempt` and `job`.
+SHARE_OF_ESTIMATE = """round(
+    job.estimated_cost_micros * attempt.count
+    / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint"""
+
+#: SQL: what an attempt has cost us. One without a known answer counts as paid for until it is
+#: settled, and so does one that succeeded at a provider that states no price; a provider that
+#: states none charges nothing for a failure.
+COST_TO_US = f"""CASE attempt.state
+    WHEN 'succeeded' THEN coalesce(attempt.cost_micros, {SHARE_OF_ESTIMATE})
+    WHEN 'unknown' THEN coalesce(attempt.cost_micros, {SHARE_OF_ESTIMATE})
+    WHEN 'failed' THEN coalesce(attempt.cost_micros, 0)
+    WHEN 'cancelled' THEN coalesce(attempt.cost_micros, 0)
+    ELSE 0 END"""

@@ -1,0 +1,46 @@
+"""Reserving what a job may cost at its submission, or refusing it in words."""
+
+from models import ledger
+from models.database import Connection
+from models.dollars import dollars
+from models.failure import RequestRefused
+from models.ledger import Exceeded
+from models.rows.jobs import NewJob
+from models.rows.money import Period, Scope
+
+
+async def reserve(connection: Connection, job: NewJob) -> None:
+    """Reserve what an inserted job may cost its tenant.
+
+    Raises:
+        RequestRefused: `insufficient_balance`: the balance or a budget has too little left.
+    """
+    exceeded = await ledger.reserve(connection, job.id)
+    if not exceeded:
+        return
+    # An empty balance first: no budget's end would help.
+    full = min(exceeded, key=lambda each: each.period != Period.PREPAID)
+    code = "insufficient_balance" if full.period == Period.PREPAID else "budget_exceeded"
+    raise RequestRefused(
+        _in_words(full, asked=job.reserved_micros), type="insufficient_balance", code=code
+    )
+
+
+def _in_words(full: Exceeded, *, asked: int) -> str:
+    used = f"{dollars(full.spent_micros)} is spent and {dollars(full.reserved_micros)} reserved"
+    asked_for = f"this request asks for {dollars(asked)}"
+    if full.period == Period.PREPAID:
+        left = full.limit_micros - full.spent_micros - full.reserved_micros
+        return (
+            f"the balance of tenant {full.subject} is {dollars(left)}: of "
+            f"{dollars(full.limit_micros)} deposited, {used}; {asked_for}"
+        )
+    whose = {Scope.TENANT: "tenant", Scope.KEY: "API key", Scope.APP: "app"}[Scope(full.scope)]
+    kind = {Period.DAY: "daily", Period.MONTH: "monthly", Period.TOTAL: "total"}[
+        Period(full.period)
+    ]
+    ends = f"it resets at {full.resets_at:%Y-%m-%dT%H:%M:%SZ}" if full.resets_at else "no reset"
+    return (
+        f"the {kind} budget of {whose} {full.subject} is {dollars(full.limit_micros)}: {used}; "
+        f"{asked_for}; {ends}"
+    )

@@ -1,0 +1,81 @@
+"""Jobs that were accepted before there was a ledger: the migration opens it with what they hold."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic import command
+
+from models.database import Database
+from models.invariants import violations
+from stack.servers.postgres import EmbeddedPostgres
+from tests.integration.test_migrating_attempts import migrate
+
+pytestmark = pytest.mark.anyio
+
+JOB = """
+INSERT INTO job (id, tenant, request_id, state, model, prompt, request, plan, scene,
+                 progress_source, typical_seconds, estimated_cost_micros, cost_micros,
+                 unknown_policy, deadline_at, finished_at)
+VALUES (%(id)s, 'default', 'r', %(state)s, 'm', 'p', '{}', '{}', '', 'estimated', 60, 1000,
+        %(cost)s, 'at_most_once', now(), CASE WHEN %(cost)s::bigint IS NOT NULL THEN now() END)
+"""
+ATTEMPT = """
+INSERT INTO attempt (id, job, provider, account, route, state, marker, cost_micros)
+VALUES (%s, %s, 'kling', 'kling', 'r', %s, %s, %s)
+"""
+OUTPUT = "INSERT INTO output (id, job, attempt, position, state) VALUES (%s, %s, %s, 0, 'expected')"
+OURS = {"ledger_unbalanced", "ledger_of_job", "attempt_not_absorbed", "budget_miscounted"}
+
+
+@pytest.fixture
+def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database at the revision before, with a job in each kind of state."""
+    name = f"old_{uuid4().hex[:12]}"
+    url = postgres_server.url(name)
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        migrate(url, "0008")
+        with psycopg.connect(url) as connection:
+            for id_, state, cost, attempt, paid in (
+                ("running", "processing", None, "accepted", None),
+                ("complete", "complete", 1000, "succeeded", 1500),
+                ("failed", "failed", 0, "failed", 30),
+                ("doubtful", "failed", 0, "unknown", None),
+            ):
+                connection.execute(JOB, {"id": id_, "state": state, "cost": cost})
+                connection.execute(ATTEMPT, (f"a-{id_}", id_, attempt, id_, paid))
+                connection.execute(OUTPUT, (f"o-{id_}", id_, f"a-{id_}"))
+        yield url
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_jobs_are_reserved_and_those_that_ended_are_settled(old_database: str) -> None:
+    migrate(old_database, "head")
+
+    with psycopg.connect(old_database) as connection:
+        cursor = connection.execute(
+            "SELECT account, sum(amount_micros)::bigint FROM ledger_entry GROUP BY account"
+        )
+        found: dict[str, int] = dict(cursor.fetchall())
+    assert found == {
+        "tenant:available": -2000,
+        "tenant:reserved": 1000,
+        "tenant:spent": 1000,
+        "operator:absorbed": 500 + 30 + 1000,
+        "operator:provider": -1530,
+    }
+    database = Database(old_database)
+    contradictions = {each.kind for each in await database.run(violations)}
+    await database.close()
+    assert not contradictions & OURS
+
+
+def test_there_is_a_way_back(old_database: str) -> None:
+    migrate(old_database, "head")
+    migrate(old_database, "0008", step=command.downgrade)
+    migrate(old_database, "head")
+    with psycopg.connect(old_database) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM ledger_entry").fetchone() or (0,)
+    assert count == 2 * 4 + (2 + 2 + 2) + 2 * 3
