@@ -10,6 +10,7 @@ from models.rows import (
     high_water,
     intake_failures,
     jobs,
+    limits,
     outputs,
     tenants,
 )
@@ -17,6 +18,6 @@ from models.rows import (
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures),
+    *(durations, high_water, intake_failures, limits),
 )
 METADATA = SQLModel.metadata
