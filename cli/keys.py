@@ -12,7 +12,11 @@ from cli import show
 from cli.errors import Refused
 from cli.options import AsJson
 from models.database import Connection, Database
+from models.failure import RequestRefused
 from models.keys import ListedKey, create_key, list_keys, revoke_key
+from models.limits import set_limits
+from models.rows.limits import Holder
+from models.tiers import tiers
 from settings import load
 
 T = TypeVar("T")
@@ -25,18 +29,30 @@ def create(
     *,
     tenant: Annotated[str, typer.Option(help="Tenant of the key; created if new.")],
     admin: Annotated[bool, typer.Option("--admin", help="Grant operator rights.")] = False,
+    tier: Annotated[
+        str | None,
+        typer.Option(help=f"Limits of the key: {', '.join(tiers())}; default: none."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key; it is shown once and stored only as a hash.
 
     For example: [cyan]longtake keys create --tenant acme[/]
     """
+
+    async def work(connection: Connection) -> tuple[str, str]:
+        key_id, plain = await create_key(connection, tenant, is_admin=admin)
+        if tier is not None:
+            await set_limits(connection, Holder.KEY, key_id, tier=tier)
+        return key_id, plain
+
     try:
-        key_id, plain = _run(lambda c: create_key(c, tenant, is_admin=admin))
-    except ValueError as error:
+        key_id, plain = _run(work)
+    except (ValueError, RequestRefused) as error:
         raise Refused(str(error)) from error
     if as_json:
-        show.as_json({"id": key_id, "key": plain, "tenant": tenant, "admin": admin})
+        made = {"id": key_id, "key": plain, "tenant": tenant, "admin": admin, "tier": tier}
+        show.as_json(made)
     else:
         show.result(plain)
         show.say(f"{key_id}, tenant {tenant}: store it now, it cannot be shown again.")
