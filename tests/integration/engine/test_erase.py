@@ -181,6 +181,21 @@ async def test_the_owner_is_told_of_the_end_before_the_target_is_erased(
     assert "a-word-of" not in await left(engine)
 
 
+async def test_what_has_waited_for_long_is_looked_at_rarely(engine: Engine, vendor: Vendor) -> None:
+    """A dead receiver holds an erasure back for days."""
+    job = await submitted(engine)
+    await run(engine, *LIFE[:-1])
+    await delete(engine, job, tenant="default")
+    vendor.words["deliver"] = "broken"
+    for hours, low, high in ((0, 1, 30), (1, 590, 600)):
+        sql = "UPDATE job SET deleted_at = now() - %s * interval '1 h'"
+        await engine.database.fetch(sql, (hours,))
+        await run(engine, What.DELIVER, What.ERASE)
+        sql = "SELECT extract(epoch FROM at - now())::float8 AS wait FROM due WHERE what = 'erase'"
+        (row,) = await engine.database.fetch(sql)
+        assert low < row["wait"] <= high
+
+
 async def test_while_the_storage_is_away_nothing_is_forgotten(
     engine: Engine,
 ) -> None:
