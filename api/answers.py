@@ -1,11 +1,14 @@
 """JSON responses, encoded directly, without response models."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+
+from models.failure import Allowance
 
 
 def encode(value: Any) -> bytes:
@@ -23,3 +26,14 @@ def answer(value: Any, *, status: int = 200, headers: Mapping[str, str] | None =
     return Response(
         encode(value), status, headers=dict(headers or {}), media_type="application/json"
     )
+
+
+def limit_headers(allowance: Allowance | None) -> dict[str, str]:
+    """The X-RateLimit headers of a limit, if there is one; `Reset` is in seconds since 1970."""
+    if allowance is None:
+        return {}
+    return {
+        "X-RateLimit-Limit": str(allowance.limit),
+        "X-RateLimit-Remaining": str(allowance.remaining),
+        "X-RateLimit-Reset": str(math.ceil(allowance.resets_at.timestamp())),
+    }

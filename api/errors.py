@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.answers import answer
+from api.answers import answer, limit_headers
 from models.database import DatabaseAway
 from models.failure import RequestRefused
 
@@ -46,7 +46,8 @@ def unavailable(message: str, *, code: str, retry_after: float | None = None) ->
 class Renderer(Protocol):
     """How one part of the API shows its errors: status and body.
 
-    Retry-After, WWW-Authenticate and headers of the error itself (Allow) are added to the response.
+    Retry-After, X-RateLimit-…, WWW-Authenticate and headers of the error itself (Allow) are added
+    to the response.
     """
 
     def render(self, refusal: RequestRefused, *, request_id: str | None) -> Response: ...
@@ -99,6 +100,7 @@ def error_answer(
     renderers: Renderers = scope["app"].state.renderers
     rendered = _rendered(renderers.of(scope["path"]), refusal, scope)
     rendered.headers.update(headers or {})
+    rendered.headers.update(limit_headers(refusal.allowance))
     wait = refusal.retry_after or RETRY_AFTER.get(refusal.type)
     if wait is not None:
         rendered.headers["Retry-After"] = str(max(1, round(wait)))

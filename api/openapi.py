@@ -19,7 +19,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     413: "`payload_too_large`: more than 25 MB",
     416: "`range_not_satisfiable`: the range begins past the last byte",
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
-    429: "`rate_limited`: see Retry-After",
+    429: "`rate_limited`: a limit of the key or tenant is reached; see Retry-After and "
+    "X-RateLimit-…",
     503: "`model_unavailable`: its provider has no credentials; or `service_unavailable`: see "
     "Retry-After",
 }
@@ -84,8 +85,13 @@ PAGE_PARAMETERS: Final = (
 
 _LENGTH = {"minLength": 1, "maxLength": 255}
 
-#: The submission's body and headers, which its handler parses.
-SUBMIT: Final[dict[str, Any]] = {
+ACCEPTED: Final = (
+    "Durable: the job will reach a final state. Where limits apply, X-RateLimit-Limit, -Remaining "
+    "and -Reset (seconds since 1970) tell the one of which least is left"
+)
+
+#: The headers of a retry, which has no body.
+RETRY: Final[dict[str, Any]] = {
     "parameters": [
         parameter(
             "Idempotency-Key",
@@ -100,6 +106,10 @@ SUBMIT: Final[dict[str, Any]] = {
             place="header",
         ),
     ],
+}
+
+#: The submission's body and headers, which its handler parses.
+SUBMIT: Final[dict[str, Any]] = RETRY | {
     "requestBody": {
         "required": True,
         "content": {

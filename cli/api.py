@@ -45,15 +45,12 @@ class Api:
         self, body: Json, *, app_id: str | None = None, idempotency_key: str | None = None
     ) -> Json:
         """Submit a request; returns the job. Raises Refused or NotReached."""
-        headers = {"Idempotency-Key": idempotency_key or f"cli-{uuid4()}"}
-        if app_id:
-            headers["X-App-ID"] = app_id
-        for _ in range(TRIES - 1):
-            try:
-                return self._ask("POST", GENERATIONS, json=body, headers=headers)
-            except NotReached:
-                time.sleep(RETRY_DELAY)
-        return self._ask("POST", GENERATIONS, json=body, headers=headers)
+        headers = {"X-App-ID": app_id} if app_id else {}
+        return self._submit(GENERATIONS, headers, idempotency_key, json=body)
+
+    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Json:
+        """Submit a job's request again; returns the new job. Raises Refused or NotReached."""
+        return self._submit(f"{GENERATIONS}/{_segment(job_id)}/retry", {}, idempotency_key)
 
     def job(self, job_id: str) -> Json:
         return self._ask("GET", f"{GENERATIONS}/{_segment(job_id)}")
@@ -65,6 +62,9 @@ class Api:
 
     def cancel(self, job_id: str) -> Json:
         return self._ask("POST", f"{GENERATIONS}/{_segment(job_id)}/cancel")
+
+    def delete(self, job_id: str) -> Json:
+        return self._ask("DELETE", f"{GENERATIONS}/{_segment(job_id)}")
 
     def models(self) -> list[Json]:
         models: list[Json] = self._ask("GET", "/v1/models")["data"]
@@ -83,6 +83,18 @@ class Api:
                     size += file.write(chunk)
         partial.replace(to)
         return size
+
+    def _submit(
+        self, path: str, headers: Mapping[str, str], idempotency_key: str | None, **more: Any
+    ) -> Json:
+        """Ask for a new job, up to `TRIES` times until there is an answer."""
+        sent = {"Idempotency-Key": idempotency_key or f"cli-{uuid4()}", **headers}
+        for _ in range(TRIES - 1):
+            try:
+                return self._ask("POST", path, headers=sent, **more)
+            except NotReached:
+                time.sleep(RETRY_DELAY)
+        return self._ask("POST", path, headers=sent, **more)
 
     def _ask(self, method: str, path: str, **more: Any) -> Json:
         with self._errors():

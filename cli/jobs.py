@@ -1,4 +1,4 @@
-"""The job commands: submit, get, wait, list, cancel."""
+"""The job commands: submit, get, wait, list, cancel, retry, delete."""
 
 import sys
 from pathlib import Path
@@ -31,6 +31,8 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(wait)
     app.command("list", rich_help_panel=PANEL)(list_)
     app.command(rich_help_panel=PANEL)(cancel)
+    app.command(rich_help_panel=PANEL)(retry)
+    app.command(rich_help_panel=PANEL)(delete)
 
 
 @with_parameters
@@ -122,6 +124,42 @@ def cancel(
     with connect(api_url, api_key) as api:
         found = api.cancel(job_id)
     _show(found, as_json=as_json)
+
+
+def retry(
+    job_id: JobId,
+    *,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Repeats with the same key create one job.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job ends.")] = False,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a failed or cancelled job's request again and print the new job's id."""
+    with connect(api_url, api_key) as api:
+        job = api.retry(job_id, idempotency_key=idempotency_key)
+        if wait:
+            if not as_json:
+                show.say(job["id"])
+            _wait_and_show(api, [job["id"]], out=None, as_json=as_json)
+        elif as_json:
+            show.as_json(job)
+        else:
+            show.result(job["id"])
+
+
+def delete(
+    job_id: JobId, *, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Delete a job's prompt, pictures and videos; an unfinished one is cancelled first."""
+    with connect(api_url, api_key) as api:
+        deleted = api.delete(job_id)
+    if as_json:
+        show.as_json(deleted)
+    else:
+        show.say(f"{deleted['id']} is deleted; its times and its cost stay.")
 
 
 def _show(found: Json, *, as_json: bool) -> None:

@@ -13,7 +13,11 @@ from cli.errors import Refused
 from cli.options import AsJson
 from models.budgets import make_prepaid
 from models.database import Connection, Database
+from models.failure import RequestRefused
 from models.keys import ListedKey, create_key, list_keys, revoke_key
+from models.limits import set_limits
+from models.rows.limits import Holder
+from models.tiers import tiers
 from settings import load
 
 T = TypeVar("T")
@@ -29,6 +33,10 @@ def create(
     prepaid: Annotated[
         bool, typer.Option("--prepaid", help="The tenant spends only what `money deposit` added.")
     ] = False,
+    tier: Annotated[
+        str | None,
+        typer.Option(help=f"Limits of the key: {', '.join(tiers())}; default: none."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key; it is shown once and stored only as a hash.
@@ -37,17 +45,20 @@ def create(
     """
 
     async def work(connection: Connection) -> tuple[str, str]:
-        made = await create_key(connection, tenant, is_admin=admin)
+        key_id, plain = await create_key(connection, tenant, is_admin=admin)
         if prepaid:
             await make_prepaid(connection, tenant)
-        return made
+        if tier is not None:
+            await set_limits(connection, Holder.KEY, key_id, tier=tier)
+        return key_id, plain
 
     try:
         key_id, plain = _run(work)
-    except ValueError as error:
+    except (ValueError, RequestRefused) as error:
         raise Refused(str(error)) from error
     if as_json:
-        show.as_json({"id": key_id, "key": plain, "tenant": tenant, "admin": admin})
+        made = {"id": key_id, "key": plain, "tenant": tenant, "admin": admin, "tier": tier}
+        show.as_json(made)
     else:
         show.result(plain)
         show.say(f"{key_id}, tenant {tenant}: store it now, it cannot be shown again.")

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import intake, jobs, keys, migrate, models, money, operate, restore, up
+from cli import intake, jobs, keys, limits, migrate, models, money, operate, restore, up
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
 from cli.show import err, say
@@ -24,6 +24,7 @@ for group in (up, demo, jobs, models, migrate, operate):
     group.register(app)
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 app.add_typer(money.app, name="money", rich_help_panel="Operation")
+app.add_typer(limits.app, name="limits", rich_help_panel="Operation")
 app.add_typer(restore.app, name="restore", rich_help_panel="Operation")
 app.add_typer(intake.app, name="intake", rich_help_panel="Operation")
 

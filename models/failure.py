@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -57,6 +58,16 @@ class Failure:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a limit of submissions still allows."""
+
+    limit: int
+    remaining: int
+    #: When more will be allowed; of a limit of unfinished jobs, when to ask again.
+    resets_at: datetime
+
+
 class RequestRefused(Exception):
     """A request was refused, and nothing was written.
 
@@ -73,6 +84,7 @@ class RequestRefused(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: float | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -80,8 +92,16 @@ class RequestRefused(Exception):
         self.code = code or type
         self.param = param
         self.retry_after = retry_after
+        #: The limit that refused it, of a `rate_limited`.
+        self.allowance = allowance
 
 
 def not_found(what: str = "Video generation job") -> RequestRefused:
     """The refusal for an unknown id, and for another tenant's: callers can't tell them apart."""
     return RequestRefused(f"{what} not found", type="not_found")
+
+
+def job_deleted(job: str, at: datetime) -> RequestRefused:
+    """The refusal for a job of the caller's own that was deleted."""
+    msg = f"job {job} was deleted on {at:%Y-%m-%d}: nothing of its content is shown any longer"
+    return RequestRefused(msg, type="not_found", code="job_deleted")

@@ -64,6 +64,9 @@ _UNFINISHED = """
     FROM delivery WHERE delivery.state = 'pending'
     UNION ALL
     SELECT job.id, ARRAY['expire'], '-', job.tenant FROM job WHERE NOT job.state = ANY(%(final)s)
+    UNION ALL
+    SELECT job.id, ARRAY['erase'], '-', job.tenant FROM job
+    WHERE job.deleted_at IS NOT NULL AND job.erased_at IS NULL
 """
 
 INVARIANTS = (
@@ -164,6 +167,23 @@ INVARIANTS = (
         UNION ALL
         SELECT job.id FROM job JOIN attempt ON attempt.job = job.id
         WHERE job.state = 'pending' AND attempt.sent_at IS NOT NULL
+        """,
+    ),
+    Invariant(
+        "job_deleted",
+        "a deleted job is final, and once it is erased it has no prompt, request, webhook, "
+        "delivery, link or stored video",
+        """
+        SELECT id FROM job
+        WHERE (deleted_at IS NOT NULL AND NOT state = ANY(%(final)s))
+           OR (erased_at IS NOT NULL AND (deleted_at IS NULL OR prompt <> ''
+               OR request <> '{}' OR webhook IS NOT NULL))
+        UNION ALL
+        SELECT job.id FROM job JOIN output ON output.job = job.id
+        WHERE job.erased_at IS NOT NULL AND (output.key IS NOT NULL OR output.source IS NOT NULL)
+        UNION ALL
+        SELECT job.id FROM job JOIN delivery ON delivery.job = job.id
+        WHERE job.erased_at IS NOT NULL
         """,
     ),
     # -- events ---------------------------------------------------------------------------------
@@ -296,13 +316,14 @@ INVARIANTS = (
         """
         SELECT output.id FROM output JOIN job ON job.id = output.job
         WHERE (output.state = 'stored' AND (
-                   (key IS NULL) <> (deleted_at IS NOT NULL) OR sha256 IS NULL
+                   (key IS NULL) <> (output.deleted_at IS NOT NULL) OR sha256 IS NULL
                    OR stored_at IS NULL OR coalesce(bytes, 0) <= 0))
            OR (output.state = 'ready' AND source IS NULL)
            OR (output.state IN ('expected', 'stored') AND source IS NOT NULL)
            OR (output.state = 'failed' AND (
                    output.error IS NULL OR (job.state = 'cancelled' AND source IS NOT NULL)))
-           OR (output.state <> 'stored' AND (recovered_at IS NOT NULL OR deleted_at IS NOT NULL))
+           OR (output.state <> 'stored'
+               AND (recovered_at IS NOT NULL OR output.deleted_at IS NOT NULL))
            OR (output.state <> 'failed' AND recovery_asked_at IS NOT NULL)
         """,
     ),

@@ -15,9 +15,10 @@ from models.database import Connection, fetch_ids
 from models.state import What
 
 _OF_ATTEMPTS = ", ".join(f"'{what}'" for what in What if what.table == "attempt")
+_OF_JOBS = ", ".join(f"'{what}'" for what in What if what.table == "job")
 #: All due rows that these jobs may have; deliveries are only created with the final state.
 DUE_OF_JOBS = f"""
-    SELECT 'expire' AS what, id FROM unnest(%(jobs)s::text[]) AS id
+    SELECT kind AS what, id FROM unnest(%(jobs)s::text[]) AS id, unnest(ARRAY[{_OF_JOBS}]) AS kind
     UNION ALL
     SELECT kind, attempt.id FROM attempt, unnest(ARRAY[{_OF_ATTEMPTS}]) AS kind
     WHERE attempt.job = ANY(%(jobs)s)

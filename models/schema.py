@@ -10,6 +10,7 @@ from models.rows import (
     high_water,
     intake_failures,
     jobs,
+    limits,
     money,
     outputs,
     tenants,
@@ -18,6 +19,6 @@ from models.rows import (
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures, money),
+    *(durations, high_water, intake_failures, limits, money),
 )
 METADATA = SQLModel.metadata

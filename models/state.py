@@ -103,6 +103,8 @@ class What(StrEnum):
     DELIVER = "deliver"
     #: id: a job, due at its deadline. Lane: "-".
     EXPIRE = "expire"
+    #: id: a deleted job, of which some content is left. Lane: "-".
+    ERASE = "erase"
 
     @property
     def table(self) -> Literal["attempt", "output", "delivery", "job"]:
@@ -112,7 +114,7 @@ class What(StrEnum):
                 return "output"
             case What.DELIVER:
                 return "delivery"
-            case What.EXPIRE:
+            case What.EXPIRE | What.ERASE:
                 return "job"
             case _:
                 return "attempt"

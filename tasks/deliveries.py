@@ -23,6 +23,7 @@ FROM delivery
 LEFT JOIN delivery_try AS try ON try.delivery = delivery.id
 LEFT JOIN due ON due.what = 'deliver' AND due.id = delivery.id
 WHERE delivery.tenant = %(tenant)s
+  AND NOT EXISTS (SELECT FROM job WHERE job.id = delivery.job AND job.deleted_at IS NOT NULL)
   AND (%(id)s::text IS NULL OR delivery.id = %(id)s)
   AND (%(job_id)s::text IS NULL OR delivery.job = %(job_id)s)
   AND (%(after)s::text IS NULL OR delivery.id < %(after)s)
@@ -85,7 +86,11 @@ async def replay(
 async def _make_due(connection: Connection, delivery_id: str, *, tenant: str) -> None:
     if not delivery_id.isprintable():
         raise not_found("Webhook delivery")
-    sql = "SELECT host FROM delivery WHERE id = %s AND tenant = %s"
+    # Nothing more is sent of a deleted job, whose delivery is about to be erased.
+    sql = """
+    SELECT host FROM delivery LEFT JOIN job ON job.id = delivery.job
+    WHERE delivery.id = %s AND delivery.tenant = %s AND job.deleted_at IS NULL
+    """
     hosts = await fetch_ids(connection, sql, (delivery_id, tenant))
     if not hosts:
         raise not_found("Webhook delivery")

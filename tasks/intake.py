@@ -12,9 +12,9 @@ from psycopg.types.json import Jsonb
 
 from catalog.plan import Plan
 from catalog.resolve import resolve
-from models import due
+from models import due, limits
 from models.database import Connection, fetch_row
-from models.failure import RequestRefused
+from models.failure import Allowance, RequestRefused, job_deleted
 from models.ids import new_id, new_marker
 from models.records import Json, as_dict, columns, placeholders, values
 from models.request import VideoRequest
@@ -58,6 +58,8 @@ class Accepted:
     #: The public view in the first response.
     view: Json = field(repr=False)
     is_repeat: bool = False
+    #: What is left of the caller's limits; None without limits, and for a repeat.
+    allowance: Allowance | None = None
 
 
 def canonical_hash(body: object) -> bytes:
@@ -73,42 +75,48 @@ async def accept(
     tenant: str,
     job_id: str | None = None,
     caller: Caller | None = None,
+    retry_of: str | None = None,
 ) -> Accepted:
     """Check a request against its route and insert its rows, in one transaction.
 
     For a `job_id` or Idempotency-Key that exists already, return the first job.
 
     Raises:
-        RequestRefused: the request is invalid, its model unavailable or a budget too small; no row
-            was written.
+        RequestRefused: the request is invalid, its model unavailable, a limit reached or a budget
+            too small; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     caller, started = caller or Caller(), time.monotonic()
     if caller.idempotency_key:  # a repeat is answered even if the model was removed since
         first = await engine.database.run(
-            lambda connection: _first_answer(engine, connection, tenant, caller)
+            lambda connection: first_answer(engine, connection, tenant, caller)
         )
         if first is not None:
             return first
     check_webhook(engine, request)
     plan = resolve(request, engine.catalog, engine.accounts)
-    new = _rows(engine, request, plan, tenant=tenant, job_id=job_id, caller=caller)
+    new = _rows(
+        *(engine, request, plan), tenant=tenant, job_id=job_id, caller=caller, retry_of=retry_of
+    )
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
-            first := await _first_answer(engine, connection, tenant, caller)
+            first := await first_answer(engine, connection, tenant, caller)
         ):
             return first
         await check_references(connection, plan, tenant=tenant)
-        times = await _insert(connection, new)
+        held = await limits.hold(connection, tenant=tenant, api_key=caller.api_key)
+        refusal = held.refusal()
+        times = None if refusal else await _insert(connection, new)
         if times is None:
-            return await _existing(engine, connection, new, tenant)
+            return await _existing(engine, connection, new, tenant, refusal=refusal)
+        left = await held.count(connection)
         await reserve(connection, new.job)
         view = _first_view(engine, new.job, times)
         view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
             await _remember(engine, connection, tenant, caller, view)
-        return Accepted(job_id=new.job.id, lane=plan.account, view=view)
+        return Accepted(job_id=new.job.id, lane=plan.account, view=view, allowance=left)
 
     try:
         return await engine.database.run(work)
@@ -162,6 +170,7 @@ def _rows(
     tenant: str,
     job_id: str | None,
     caller: Caller,
+    retry_of: str | None,
 ) -> _New:
     route = plan.to_json()
     scene = engine.vault.seal_json(route.pop("scene"))
@@ -172,6 +181,7 @@ def _rows(
         app_id=caller.app_id,
         api_key=caller.api_key,
         request_id=new_id("req_vid"),
+        retry_of=retry_of,
         state=JobState.PENDING,
         request=request.model_dump(mode="json", exclude_none=True, exclude=_SEALED),
         plan=route,
@@ -294,6 +304,7 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
         cost_micros=None,
         accepted_at=None,
         finished_at=None,
+        deleted_at=None,
         outputs=(),
         progress=None,
         now=times.created_at,
@@ -311,14 +322,19 @@ class _Answered:
     """A request that came with an Idempotency-Key, and its sealed first answer."""
 
     job: str
+    deleted_at: datetime | None
     body_hash: bytes
     response: bytes = field(repr=False)
 
 
-async def _first_answer(
+async def first_answer(
     engine: Engine, connection: Connection, tenant: str, caller: Caller
 ) -> Accepted | None:
-    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first."""
+    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first.
+
+    Raises:
+        RequestRefused: the key came with another body, or its job was deleted since.
+    """
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{tenant}\n{caller.idempotency_key}",),
@@ -326,7 +342,11 @@ async def _first_answer(
     first = await fetch_row(
         connection,
         _Answered,
-        "SELECT job, body_hash, response FROM idempotency WHERE tenant = %s AND key = %s",
+        """
+        SELECT job, deleted_at, body_hash, response
+        FROM idempotency JOIN job ON job.id = idempotency.job
+        WHERE idempotency.tenant = %s AND key = %s
+        """,
         (tenant, caller.idempotency_key),
     )
     if first is None:
@@ -334,6 +354,8 @@ async def _first_answer(
     if first.body_hash != caller.body_hash:
         msg = "this Idempotency-Key was used with another request body"
         raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
+    if first.deleted_at is not None:  # a second job would be paid for under the same key
+        raise job_deleted(first.job, first.deleted_at)
     view = engine.vault.open_json(first.response)
     return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
 
@@ -353,9 +375,18 @@ async def _remember(
     )
 
 
-async def _existing(engine: Engine, connection: Connection, new: _New, tenant: str) -> Accepted:
-    """The existing job with this id, if it is this tenant's."""
+async def _existing(
+    engine: Engine,
+    connection: Connection,
+    new: _New,
+    tenant: str,
+    *,
+    refusal: RequestRefused | None,
+) -> Accepted:
+    """The existing job with this id, if it is this tenant's; if there is none, raises `refusal`."""
     jobs = await read_jobs(connection, [new.job.id])
+    if not jobs and refusal is not None:
+        raise refusal
     if not jobs or jobs[0].tenant != tenant:
         msg = f"job_id {new.job.id!r} is taken"
         raise RequestRefused(msg, param="job_id")

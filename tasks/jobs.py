@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from models.database import Connection, fetch_ids, fetch_row
-from models.failure import RequestRefused, not_found
+from models.failure import RequestRefused, job_deleted, not_found
 from models.request import VideoRequest
 from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
 from tasks.engine import Engine
@@ -40,18 +40,38 @@ class _Found:
 
     tenant: str
     state: str
+    #: When the whole job was deleted, and when only this video was.
+    job_deleted_at: datetime | None
     video_deleted_at: datetime | None
     video: StoredVideo | None
 
     @classmethod
-    def read(cls, *, tenant: str, state: str, deleted_at: datetime | None, **video: Any) -> Self:
+    def read(
+        cls,
+        *,
+        tenant: str,
+        state: str,
+        job_deleted_at: datetime | None,
+        deleted_at: datetime | None,
+        **video: Any,
+    ) -> Self:
         """From a job's row joined with an output; `key` is NULL if no video is kept."""
-        stored = StoredVideo(**video) if video["key"] is not None else None
-        return cls(tenant=tenant, state=state, video_deleted_at=deleted_at, video=stored)
+        return cls(
+            tenant=tenant,
+            state=state,
+            job_deleted_at=job_deleted_at,
+            video_deleted_at=deleted_at,
+            video=StoredVideo(**video) if video["key"] is not None else None,
+        )
 
 
 async def submit(
-    engine: Engine, request: VideoRequest, *, tenant: str, caller: Caller
+    engine: Engine,
+    request: VideoRequest,
+    *,
+    tenant: str,
+    caller: Caller,
+    retry_of: str | None = None,
 ) -> tuple[Accepted, tuple[Hint, ...]]:
     """Accept a request as a job; returns no hint if it is a repeat or starts later.
 
@@ -59,7 +79,7 @@ async def submit(
         RequestRefused: the request can't be carried out; no row was written.
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
-    accepted = await accept(engine, request, tenant=tenant, caller=caller)
+    accepted = await accept(engine, request, tenant=tenant, caller=caller, retry_of=retry_of)
     starts_later = request.run_at is not None and request.run_at > datetime.now(UTC)
     if accepted.is_repeat or starts_later:
         return accepted, ()
@@ -68,7 +88,7 @@ async def submit(
 
 async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
     """The tenant's job; raises RequestRefused (`not_found`)."""
-    return await engine.database.run(lambda connection: _own_job(connection, job_id, tenant=tenant))
+    return await engine.database.run(lambda connection: own_job(connection, job_id, tenant=tenant))
 
 
 async def list_newest(
@@ -106,11 +126,11 @@ async def cancel(engine: Engine, job_id: str, *, tenant: str) -> tuple[ShownJob,
     """Cancel the tenant's job; a final one is unchanged. Raises RequestRefused (`not_found`)."""
 
     async def work(connection: Connection) -> tuple[ShownJob, list[str]]:
-        await _own_job(connection, job_id, tenant=tenant)
+        await own_job(connection, job_id, tenant=tenant)
         failures = {job_id: CANCELLED}
         await finish(engine, connection, JobState.CANCELLED, [job_id], failures=failures)
         (job,) = await read_jobs(connection, [job_id])
-        return job, await _cancel_lanes(connection, job_id)
+        return job, await cancel_lanes(connection, job_id)
 
     job, lanes = await engine.database.run(work)
     hints: list[Hint] = [(What.CANCEL, lane) for lane in lanes]
@@ -134,6 +154,8 @@ async def stored_output(
     )
     if found is None or tenant not in {None, found.tenant}:
         raise not_found()
+    if found.job_deleted_at is not None:
+        raise job_deleted(job_id, found.job_deleted_at)
     if found.video_deleted_at is not None:
         msg = (
             f"the video was deleted on {found.video_deleted_at:%Y-%m-%d}: it is not kept any longer"
@@ -145,14 +167,24 @@ async def stored_output(
     return found.video
 
 
-async def _own_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
+async def own_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
+    """The tenant's job; raises RequestRefused (`not_found`), also for a deleted one."""
+    job = await own_or_deleted_job(connection, job_id, tenant=tenant)
+    if job.deleted_at is not None:
+        raise job_deleted(job_id, job.deleted_at)
+    return job
+
+
+async def own_or_deleted_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
+    """The tenant's job, deleted or not; raises RequestRefused (`not_found`)."""
     jobs = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
     if not jobs or jobs[0].tenant != tenant:
         raise not_found()
     return jobs[0]
 
 
-async def _cancel_lanes(connection: Connection, job_id: str) -> list[str]:
+async def cancel_lanes(connection: Connection, job_id: str) -> list[str]:
+    """The accounts at which operations of an ended job are to be cancelled."""
     sql = """
     SELECT DISTINCT due.lane FROM attempt JOIN due ON due.id = attempt.id
     WHERE attempt.job = %s AND due.what = 'cancel'
@@ -166,8 +198,8 @@ async def _find_video(
     if not job_id.isprintable():
         raise not_found()
     sql = """
-    SELECT job.id AS job, job.tenant, job.state, output.key, output.sha256, output.bytes,
-           output.content_type, output.position, output.deleted_at
+    SELECT job.id AS job, job.tenant, job.state, job.deleted_at AS job_deleted_at, output.key,
+           output.sha256, output.bytes, output.content_type, output.position, output.deleted_at
     FROM job LEFT JOIN output ON output.job = job.id AND output.state = 'stored'
          AND (%(position)s::int IS NULL OR output.position = %(position)s)
     WHERE job.id = %(job)s

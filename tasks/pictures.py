@@ -145,6 +145,7 @@ def _data_uri(content: bytes, media_type: str) -> str:
 _STORED = """
 SELECT DISTINCT ON (output.job) output.job, output.key
 FROM output JOIN job ON job.id = output.job
-WHERE output.job = ANY(%s) AND job.tenant = %s AND output.state = 'stored' AND key IS NOT NULL
+WHERE output.job = ANY(%s) AND job.tenant = %s AND job.deleted_at IS NULL
+  AND output.state = 'stored' AND key IS NOT NULL
 ORDER BY output.job, output.position
 """

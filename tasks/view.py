@@ -73,7 +73,7 @@ async def list_jobs(
 ) -> list[ShownJob]:
     """A tenant's jobs, newest first, older than `after`."""
     sql = _SELECT.format(
-        where="""job.tenant = %(tenant)s
+        where="""job.tenant = %(tenant)s AND job.deleted_at IS NULL
         AND (%(states)s::text[] IS NULL OR job.state = ANY(%(states)s))
         AND (%(model)s::text IS NULL OR job.model = %(model)s)
         AND (%(app_id)s::text IS NULL OR job.app_id = %(app_id)s)

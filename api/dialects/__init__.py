@@ -7,7 +7,8 @@ A dialect is one module of this package that makes a `Dialect` (`api.dialects.di
   rest.
 - `router`: an APIRouter whose routes have full paths below these prefixes. With
   `route_class=TenantRoute` they require an API key. A route maps its request to a use case
-  (`tasks.jobs`, `tasks.deliveries`) and the row to its own shape; it raises RequestRefused.
+  (`tasks.jobs`, `tasks.deliveries`) and the row to its own shape; it raises RequestRefused. A
+  submission's response has the headers of `api.answers.limit_headers`.
 - `errors`: an `api.errors.Renderer`, which shapes every error below the prefixes, also those of
   routes that don't exist, bodies that are too large, bad keys, and our own faults.
 

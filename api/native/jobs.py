@@ -1,4 +1,4 @@
-"""Video generations: submit, read, list and cancel."""
+"""Video generations: submit, read, list, cancel, retry and delete."""
 
 import time
 from typing import Any
@@ -8,18 +8,20 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import answer
+from api.answers import answer, limit_headers
 from api.body import read_json
 from api.front import Front, TenantRoute, front_of, in_time, key_of
 from api.native.listing import checked_text, read_page
-from api.native.schemas import Job, JobList
-from api.openapi import PAGE_PARAMETERS, SUBMIT, parameter, responses
+from api.native.schemas import DeletedJob, Job, JobList
+from api.openapi import ACCEPTED, PAGE_PARAMETERS, RETRY, SUBMIT, parameter, responses
 from models.failure import RequestRefused
 from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
-from tasks.intake import Caller, canonical_hash
-from tasks.view import ShownJob, job_view
+from tasks.deletion import delete as delete_job
+from tasks.intake import Accepted, Caller, canonical_hash
+from tasks.retry import retry as retry_job
+from tasks.view import ShownJob, iso, job_view
 
 router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
 
@@ -28,9 +30,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
     "/v1/video/generations",
     status_code=202,
     summary="Submit a video generation",
-    responses=responses(
-        202, Job, "Durable: the job will reach a final state", 400, 402, 413, 422, 429
-    ),
+    responses=responses(202, Job, ACCEPTED, 400, 402, 413, 422, 429),
     openapi_extra=SUBMIT,
 )
 async def submit(request: Request) -> Response:
@@ -49,11 +49,15 @@ async def submit(request: Request) -> Response:
         jobs.submit(front.engine, wanted, tenant=key.tenant, caller=caller)
     )
     front.send(hints)
-    if accepted.is_repeat:
-        return answer(accepted.view, status=202, headers={"Idempotent-Replayed": "true"})
     if caller.idempotency_key is None:  # a repeat must get the same body, which is stored by now
         accepted.view["perf"].setdefault("latency_ms", _milliseconds_since(began))
-    return answer(accepted.view, status=202)
+    return _accepted(accepted)
+
+
+def _accepted(accepted: Accepted) -> Response:
+    repeated = {"Idempotent-Replayed": "true"} if accepted.is_repeat else {}
+    headers = repeated | limit_headers(accepted.allowance)
+    return answer(accepted.view, status=202, headers=headers)
 
 
 def _caller(headers: Headers, body: Any, *, api_key: str) -> Caller:
@@ -132,6 +136,53 @@ async def cancel(request: Request, job_id: str) -> Response:
     job, hints = await in_time(jobs.cancel(front.engine, job_id, tenant=key_of(request).tenant))
     front.send(hints)
     return answer(_view(front, job))
+
+
+@router.post(
+    "/v1/video/generations/{job_id}/retry",
+    status_code=202,
+    summary="Retry a video generation",
+    responses=responses(202, Job, ACCEPTED, 400, 402, 404, 409, 422, 429),
+    openapi_extra=RETRY,
+)
+async def retry(request: Request, job_id: str) -> Response:
+    """Submit a failed or cancelled job's request again, as a new job whose `retry_of` names it.
+
+    The new job is made and paid for like any other. It takes no body; without an X-App-ID it keeps
+    the first one's. After `submit_unknown` the first one may have been paid for, too.
+    """
+    front, key = front_of(request), key_of(request)
+    # A repeat of the Idempotency-Key for anything else is another request.
+    caller = _caller(request.headers, {"retry_of": job_id}, api_key=key.id)
+    accepted, hints = await in_time(
+        retry_job(front.engine, job_id, tenant=key.tenant, caller=caller)
+    )
+    front.send(hints)
+    return _accepted(accepted)
+
+
+@router.delete(
+    "/v1/video/generations/{job_id}",
+    summary="Delete a video generation",
+    responses=responses(200, DeletedJob, "It is shown to nobody from now on", 404),
+)
+async def delete(request: Request, job_id: str) -> Response:
+    """Delete a job; one that is not final is cancelled first. A repeat gets the same answer.
+
+    Its prompt, pictures, metadata, webhook and videos are erased as soon as its operations have
+    ended and its webhook is delivered; its id, its times and its cost stay.
+    """
+    front = front_of(request)
+    deleted, hints = await in_time(delete_job(front.engine, job_id, tenant=key_of(request).tenant))
+    front.send(hints)
+    return answer(
+        {
+            "id": deleted.id,
+            "object": "video.generation",
+            "deleted": True,
+            "deleted_at": iso(deleted.deleted_at),
+        }
+    )
 
 
 def _view(front: Front, job: ShownJob) -> Json:

@@ -104,6 +104,13 @@ class Job(Parameters, _Identity):
     deadline_at: AwareDatetime
 
 
+class DeletedJob(BaseModel):
+    id: str
+    object: Literal["video.generation"]
+    deleted: Literal[True]
+    deleted_at: AwareDatetime
+
+
 class _Page(BaseModel):
     has_more: bool
     next: str | None = Field(description="Pass as `after` for the next page")

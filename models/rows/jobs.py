@@ -39,6 +39,8 @@ class Job(SQLModel, table=True):
     api_key: str | None = Field(default=None, sa_column=Column(Id))
     #: Shown in every view.
     request_id: str
+    #: The job that it retries, which may be deleted before it.
+    retry_of: str | None = Field(default=None, sa_column=Column(Id))
     state: JobState = Field(sa_column=Column(Text, nullable=False))
     #: The model as named by the caller, and the request without its sealed fields.
     model: str
@@ -74,6 +76,10 @@ class Job(SQLModel, table=True):
     created_at: datetime | None = Field(default=None, sa_column=now_column())
     accepted_at: datetime | None = Field(default=None, sa_column=Column(Time))
     finished_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: When its owner deleted it: from then on nobody is shown it.
+    deleted_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: When nothing of its content was left; the row stays for its times and its cost.
+    erased_at: datetime | None = Field(default=None, sa_column=Column(Time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +90,7 @@ class _KnownAtIntake:
     tenant: str
     app_id: Annotated[str | None, Shown("The X-App-ID that it was submitted under")]
     request_id: str
+    retry_of: Annotated[str | None, Shown("The failed or cancelled job that it retries")]
     #: A JobState, or a state that only a newer version knows.
     state: str
     model: str
@@ -119,6 +126,7 @@ class JobRow(_KnownAtIntake):
     created_at: datetime
     accepted_at: datetime | None
     finished_at: datetime | None
+    deleted_at: datetime | None
 
 
 class Event(SQLModel, table=True):

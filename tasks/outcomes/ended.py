@@ -3,7 +3,7 @@
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models import due
@@ -119,11 +119,15 @@ async def _without_prompts(connection: Connection, ended: Sequence[Ended]) -> di
     )
     prompts = {row["id"]: row["prompt"] for row in await cursor.fetchall()}
     return {
-        one.attempt.id: without_echoes(
-            one.update.failure or NO_VIDEO, sent=prompts.get(one.attempt.job), secrets=()
-        )
+        one.attempt.id: _without_prompt(one.update.failure or NO_VIDEO, prompts[one.attempt.job])
         for one in ended
     }
+
+
+def _without_prompt(failure: Failure, prompt: str) -> Failure:
+    if not prompt:  # the job is erased: what the vendor quotes can't be told from what it says
+        return replace(failure, message="the operation failed after its job was deleted")
+    return without_echoes(failure, sent=prompt, secrets=())
 
 
 async def _record_videos(engine: Engine, connection: Connection, ended: Sequence[Ended]) -> None:

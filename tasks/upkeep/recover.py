@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from models.database import Connection, fetch_ids, fetch_rows
-from models.failure import RequestRefused
+from models.database import Connection, fetch_row, fetch_rows
+from models.failure import RequestRefused, job_deleted
 from models.state import JobState, OutputState, What
 
 
@@ -16,6 +17,12 @@ class Retried:
     hurried: tuple[int, ...]
     #: Videos that had failed.
     recovering: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    state: str
+    deleted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +45,13 @@ async def retry_store(connection: Connection, job: str) -> Retried:
     The job's final state and price don't change.
 
     Raises:
-        RequestRefused: the job is unknown or was cancelled, or none of its videos can be stored.
+        RequestRefused: the job is unknown, or was cancelled or deleted, or none of its videos can
+            be stored.
     """
-    states = await fetch_ids(connection, "SELECT state FROM job WHERE id = %s FOR UPDATE", (job,))
-    _check_job(job, states)
+    found = await fetch_row(
+        connection, _Job, "SELECT state, deleted_at FROM job WHERE id = %s FOR UPDATE", (job,)
+    )
+    _check_job(job, found)
     # Lock the due rows before the outputs, as every writer of an output does.
     await connection.execute(
         """
@@ -89,11 +99,13 @@ async def _make_due(connection: Connection, outputs: Sequence[_Video]) -> None:
     )
 
 
-def _check_job(job: str, states: Sequence[str]) -> None:
-    if not states:
+def _check_job(job: str, found: _Job | None) -> None:
+    if found is None:
         msg = f"there is no job {job!r}"
         raise RequestRefused(msg, type="not_found", param="job")
-    if states == [JobState.CANCELLED]:
+    if found.deleted_at is not None:
+        raise job_deleted(job, found.deleted_at)
+    if found.state == JobState.CANCELLED:
         msg = f"job {job} was cancelled: its owner does not want its videos"
         raise RequestRefused(msg, param="job")
 

@@ -85,4 +85,11 @@ DECLARED = (
         steps=("claimed", "written"),
         doc="End jobs past their deadline. Twice is harmless: a final job does not move.",
     ),
+    Declaration(
+        what=What.ERASE,
+        verb="tasks.verbs.erase:Erase",
+        queue=Queue.CONTROL,
+        steps=("claimed", "removed", "written"),
+        doc="Erase deleted jobs. Twice is harmless: what is gone stays gone.",
+    ),
 )

@@ -111,7 +111,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
                        AS variation,
                    extract(epoch FROM now() - attempt.sent_at)::float8 AS sent_ago
             FROM attempt JOIN job ON job.id = attempt.job
-            WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown'
+            WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown' AND job.erased_at IS NULL
             """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )

@@ -32,6 +32,8 @@ class Case:
     #: A fault of the provider's on the job's way.
     fault: Json | None = None
     is_cancelled: bool = False
+    #: Once its webhook is delivered.
+    is_deleted: bool = False
     deadline: int | None = None
     status: str = "complete"
     error: str | None = None
@@ -46,6 +48,7 @@ _LEGACY = "kling_legacy"
 _LOST = {"on": "submit", "do": "drop_after_accept", "provider": _LEGACY}
 _FOUND = Case(provider=_LEGACY, fault=_LOST)
 _STOPPED = Case(script="[sim:slow]", is_cancelled=True, status="cancelled", error="cancelled")
+_DELETED = Case(is_deleted=True, status="erased")
 _LATE = Case(script="[sim:never]", deadline=3, status="failed", error="deadline_exceeded")
 
 CASES = {
@@ -71,6 +74,9 @@ CASES = {
     "look_up.found": _FOUND,
     "expire.claimed": _LATE,
     "expire.written": _LATE,
+    "erase.claimed": _DELETED,
+    "erase.removed": _DELETED,
+    "erase.written": _DELETED,
 }
 
 #: The same points where the provider can be asked what became of the POST.
@@ -140,7 +146,7 @@ def test_a_worker_that_dies_there_costs_nothing_but_time(
         is_settled = house.until_final([job], within=TO_RECOVER) and house.until_nothing_is_due(
             within=TO_RECOVER
         )
-        ended = _ended(house, client, job=job, name=name)
+        ended = _ended(house, client, case, job=job, name=name)
     is_right = is_settled and (
         (ended.status, ended.error, ended.attempts, ended.billed)
         == (case.status, case.error, case.attempts, case.billed)
@@ -171,11 +177,15 @@ def _submitted(house: FaultStack, client: Client, case: Case) -> tuple[str, str]
     if case.is_cancelled:
         assert house.until("SELECT state = 'processing' FROM job WHERE id = %s", job, within=20)
         client.cancel(job)
+    if case.is_deleted:
+        sql = "SELECT count(*) = 1 FROM delivery WHERE job = %s AND state = 'delivered'"
+        assert house.until(sql, job, within=20)
+        client.delete(job)
     return job, name
 
 
-def _ended(house: FaultStack, client: Client, *, job: str, name: str) -> Ended:
-    told = client.get(job)
+def _ended(house: FaultStack, client: Client, case: Case, *, job: str, name: str) -> Ended:
+    told = _left(house, job) if case.is_deleted else client.get(job)
     receipts = house.receiver.of(job)
     assert all(receipt.is_signed for receipt in receipts)
     attempts = house.rows("SELECT count(*) AS n FROM attempt WHERE job = %s", job)
@@ -188,3 +198,10 @@ def _ended(house: FaultStack, client: Client, *, job: str, name: str) -> Ended:
         ids=len({receipt.id for receipt in receipts}),
         bodies=len({receipt.sha256 for receipt in receipts}),
     )
+
+
+def _left(house: FaultStack, job: str) -> Json:
+    """What is left of a deleted job, which the API shows to nobody."""
+    sql = "SELECT erased_at IS NOT NULL AND prompt = '' AS done FROM job WHERE id = %s"
+    (row,) = house.rows(sql, job)
+    return {"status": "erased" if row["done"] else "deleted"}

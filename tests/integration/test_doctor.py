@@ -46,6 +46,8 @@ CORRUPTIONS: Mapping[str, str] = {
     "job_charge": "UPDATE job SET cost_micros = 1 WHERE id = %(failed)s",
     "job_overcharged": """
         UPDATE job SET cost_micros = estimated_cost_micros + 1 WHERE id = %(complete)s""",
+    "job_deleted": """
+        UPDATE job SET deleted_at = now(), erased_at = now() WHERE id = %(complete)s""",
     "job_ahead": """
         UPDATE attempt SET operation_id = NULL, accepted_at = NULL WHERE job = %(complete)s""",
     "events_illegal": "INSERT INTO event (job, kind) VALUES (%(complete)s, 'processing')",
@@ -110,6 +112,18 @@ MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
     ("job_overcharged", "UPDATE job SET reserved_micros = 1 WHERE id = %(complete)s"),
     ("ledger_of_job", "UPDATE job SET reserved_micros = 1 WHERE id = %(running)s"),
     ("budget_miscounted", "UPDATE budget_use SET reserved_micros = reserved_micros + 1"),
+    ("due_missing", "UPDATE job SET deleted_at = now() WHERE id = %(complete)s"),
+    ("job_deleted", "UPDATE job SET deleted_at = now() WHERE id = %(running)s"),
+    (
+        "job_deleted",
+        """
+        UPDATE job SET deleted_at = now(), erased_at = now(), prompt = '', request = '{}',
+                       webhook = NULL WHERE id = %(complete)s""",
+    ),
+    (
+        "due_left_over",
+        "INSERT INTO due (what, id, lane, tenant) VALUES ('erase', %(failed)s, '-', 'default')",
+    ),
     ("job_charge", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
     ("output_unfit", "UPDATE output SET recovered_at = now() WHERE job = %(complete)s"),
     ("output_without_video", "UPDATE output SET key = NULL WHERE job = %(complete)s"),

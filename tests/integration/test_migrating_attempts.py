@@ -131,3 +131,17 @@ def test_the_way_back_drops_deliveries_that_the_older_schema_has_no_place_for(
         for table in ("delivery", "due"):
             kept = connection.execute(f"SELECT id FROM {table}").fetchall()  # noqa: S608
             assert kept == [("evt_1",)], table
+
+
+def test_the_way_back_shows_no_deleted_job_again(old_database: str) -> None:
+    migrate(old_database, "head")
+    with psycopg.connect(old_database) as connection:
+        connection.execute("UPDATE job SET deleted_at = now()")
+        connection.execute(
+            "INSERT INTO due (what, id, lane, tenant) VALUES ('erase', 'job_1', '-', 'default')"
+        )
+    migrate(old_database, "0008", step=command.downgrade)
+
+    with psycopg.connect(old_database) as connection:
+        for table in ("job", "attempt", "due"):
+            assert connection.execute(f"SELECT id FROM {table}").fetchall() == []  # noqa: S608

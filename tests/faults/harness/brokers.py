@@ -32,6 +32,7 @@ HINTS = {
     What.CANCEL: ("control", "video.cancel"),
     What.STORE: ("store", "video.store"),
     What.EXPIRE: ("control", "video.expire"),
+    What.ERASE: ("control", "video.erase"),
 }
 QUEUES = ("intake", "submit", "submit_long", "poll", "store", "deliver", "control")
 

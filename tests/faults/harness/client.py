@@ -44,6 +44,9 @@ class Client:
     def cancel(self, job: str) -> Json:
         return self._insist("POST", f"/v1/video/generations/{job}/cancel")
 
+    def delete(self, job: str) -> Json:
+        return self._insist("DELETE", f"/v1/video/generations/{job}")
+
     def get(self, job: str) -> Json:
         return self._insist("GET", f"/v1/video/generations/{job}")
 

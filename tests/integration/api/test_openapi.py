@@ -64,11 +64,14 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
     await api.fetch(
         "UPDATE job SET state = 'processing', accepted_at = now() WHERE finished_at IS NULL"
     )
+    retried = (await api.http.post(f"{PATH}/{cancelled['id']}/retry")).json()
     deliveries = (await api.http.get("/v1/webhooks/deliveries")).json()
 
     for name, value in (
         ("Job", full),
         ("Job", cancelled),
+        ("Job", retried),
+        ("DeletedJob", (await api.http.delete(f"{PATH}/{retried['id']}")).json()),
         ("Job", (await api.http.get(f"{PATH}/{running['id']}")).json()),
         ("JobList", (await api.http.get(PATH)).json()),
         ("ModelList", (await api.http.get("/v1/models")).json()),
@@ -122,7 +125,8 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
                 continue
             assert {"key": []} in operation["security"], path
             assert {"401", "503"} <= responses.keys(), path
-            assert ("422" in responses) == ((path, method) == (PATH, "post"))
+            takes_key = (path, method) in {(PATH, "post"), (f"{PATH}/{{job_id}}/retry", "post")}
+            assert ("422" in responses) == takes_key
             for status, response in responses.items():
                 if int(status) >= 400:
                     schema = response["content"]["application/json"]["schema"]

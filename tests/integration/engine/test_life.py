@@ -27,6 +27,7 @@ from models.state import JobState, What
 from providers.base import Accepted
 from scheduler.claim import Claimed, Turn, claim, claim_suspect
 from scheduler.pace import Pace
+from tasks.deletion import delete
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 KINDS = [
     *(What.SUBMIT, What.POLL, What.STORE, What.LOOK_UP),
-    *(What.DELIVER, What.CANCEL, What.EXPIRE),
+    *(What.DELIVER, What.CANCEL, What.ERASE, What.EXPIRE),
 ]
 #: Of three providers; Kling's older API can be asked for our external id.
 MODELS = ("gen4.5", "ray-3.2", "kling-3.0")
@@ -127,6 +128,11 @@ class Life(RuleBasedStateMachine):
             await finish(self.far, connection, JobState.CANCELLED, [job])
 
         self.run(self.far.database.run(work))
+
+    @precondition(lambda self: self.asked)
+    @rule(which=pick)
+    def somebody_deletes(self, which: int) -> None:
+        self.run(delete(self.far, f"job_{1 + which % self.asked}", tenant="default"))
 
     @rule(which=pick)
     def an_operation_comes_to_light(self, which: int) -> None:
@@ -234,6 +240,8 @@ class Life(RuleBasedStateMachine):
         assert left == []
         states = self.run(self.far.database.fetch("SELECT DISTINCT state FROM job"))
         assert all(JobState(row["state"]).is_final for row in states)
+        sql = "SELECT id FROM job WHERE deleted_at IS NOT NULL AND erased_at IS NULL"
+        assert self.run(self.far.database.fetch(sql)) == []
 
     # -- how ------------------------------------------------------------------------------------
 

@@ -8,7 +8,10 @@ import pytest
 from models.scene import KNOBS
 from tests.unit.cli.scripted import FakeApi, Run
 
-ALL = ("up", "demo", "submit", "get", "wait", "list", "cancel", "models", "keys")
+ALL = (
+    *("up", "demo", "submit", "get", "wait", "list", "cancel", "retry", "delete", "models"),
+    *("keys", "limits"),
+)
 PENDING = {
     "id": "job_vid_1",
     "status": "pending",
@@ -135,6 +138,43 @@ def test_waiting_survives_an_api_that_restarts(run: Run, api: FakeApi) -> None:
     api.answers = [(200, PENDING), (503, b"restarting"), *api.answers]
 
     assert run("wait", "job_vid_1", "--api-url", api.url).code == 0
+
+
+def test_a_retry_prints_the_new_jobs_id_and_is_repeated_under_one_key(
+    run: Run, api: FakeApi
+) -> None:
+    api.answers = [(502, b"bad gateway"), (202, PENDING | {"id": "job_vid_2"})]
+
+    ended = run("retry", "job_vid_1", "--api-url", api.url)
+
+    assert (ended.code, ended.out) == (0, "job_vid_2\n")
+    assert {(asked.method, asked.path) for asked in api.asked} == {
+        ("POST", "/v1/video/generations/job_vid_1/retry")
+    }
+    assert len(api.asked) == 2
+    assert len({asked.headers["Idempotency-Key"] for asked in api.asked}) == 1
+
+
+def test_a_retry_that_is_refused_says_why(run: Run, api: FakeApi) -> None:
+    api.refuse(409, "job job_vid_1 is complete: only a failed …", kind="conflict")
+
+    ended = run("retry", "job_vid_1", "--api-url", api.url)
+
+    assert ended.code == 2
+    assert "job job_vid_1 is complete" in ended.err
+
+
+def test_a_delete_says_what_stays(run: Run, api: FakeApi) -> None:
+    told = {"id": "job_vid_1", "object": "video.generation", "deleted": True}
+    api.answers = [(200, told)]
+
+    ended = run("delete", "job_vid_1", "--api-url", api.url)
+    as_json = run("delete", "job_vid_1", "--json", "--api-url", api.url)
+
+    assert ended.code == 0
+    assert "job_vid_1 is deleted; its times and its cost stay." in ended.err
+    assert json.loads(as_json.out) == told
+    assert {asked.method for asked in api.asked} == {"DELETE"}
 
 
 def test_a_failed_job_exits_with_1_and_says_why(run: Run, api: FakeApi) -> None:

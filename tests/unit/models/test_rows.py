@@ -13,6 +13,7 @@ from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
 from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
 from models.rows.jobs import Job, JobRow, NewJob
+from models.rows.limits import Limit, LimitRow
 from models.rows.money import Budget, BudgetRow, EntryRow, LedgerEntry
 from models.rows.outputs import NewOutput, Output, OutputRow
 from models.schema import METADATA, TABLES
@@ -29,6 +30,7 @@ ROWS: dict[type, type[SQLModel]] = {
     TryRow: DeliveryTry,
     BudgetRow: Budget,
     EntryRow: LedgerEntry,
+    LimitRow: Limit,
 }
 #: Columns that the insert computes, beside those of the row type.
 COMPUTED: dict[type, set[str]] = {

@@ -1,0 +1,83 @@
+"""Retry: the request of a job that ended without a video, as a new job that names the first."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from models.database import Connection, fetch_row
+from models.failure import RequestRefused, job_deleted, not_found
+from models.records import Json
+from models.request import VideoRequest
+from models.scene import PICTURES
+from models.state import Hint, JobState, public_status
+from tasks import jobs
+from tasks.engine import Engine
+from tasks.intake import Accepted, Caller, first_answer
+
+#: The states of which a job may be retried.
+RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Original:
+    """A job with all that its request consisted of."""
+
+    tenant: str
+    app_id: str | None
+    state: str
+    deleted_at: datetime | None
+    request: Json
+    scene: bytes = field(repr=False)
+    webhook: bytes | None = field(repr=False)
+
+
+async def retry(
+    engine: Engine, job_id: str, *, tenant: str, caller: Caller
+) -> tuple[Accepted, tuple[Hint, ...]]:
+    """Submit the tenant's failed or cancelled job again, as a new job under the same app.
+
+    It is resolved against today's catalogue and prices. Each retry is another job, unless it
+    repeats an Idempotency-Key.
+
+    Raises:
+        RequestRefused: `not_found`; `conflict` if the job has not failed and was not cancelled; or
+            as `jobs.submit`.
+    """
+    original = await engine.database.run(
+        lambda connection: _original(engine, connection, job_id, tenant=tenant, caller=caller)
+    )
+    if isinstance(original, Accepted):
+        return original, ()
+    own = replace(caller, app_id=caller.app_id or original.app_id)
+    request = _request_of(engine, original)
+    return await jobs.submit(engine, request, tenant=tenant, caller=own, retry_of=job_id)
+
+
+async def _original(
+    engine: Engine, connection: Connection, job_id: str, *, tenant: str, caller: Caller
+) -> _Original | Accepted:
+    """The job to retry, or the answer that this Idempotency-Key got before, whatever it is now."""
+    if caller.idempotency_key:
+        first = await first_answer(engine, connection, tenant, caller)
+        if first is not None:
+            return first
+    sql = "SELECT tenant, app_id, state, deleted_at, request, scene, webhook FROM job WHERE id = %s"
+    found = await fetch_row(connection, _Original, sql, (job_id,)) if job_id.isprintable() else None
+    if found is None or found.tenant != tenant:
+        raise not_found()
+    if found.deleted_at is not None:
+        raise job_deleted(job_id, found.deleted_at)
+    if found.state not in RETRIABLE:
+        status = public_status(found.state)
+        msg = f"job {job_id} is {status}: only a failed or a cancelled job can be retried"
+        raise RequestRefused(msg, type="conflict", code="job_not_retriable")
+    return found
+
+
+def _request_of(engine: Engine, original: _Original) -> VideoRequest:
+    """The request as it was submitted, with what was kept sealed of it."""
+    scene = engine.vault.open_json(original.scene)
+    body = original.request | {name: scene[name] for name in PICTURES if scene.get(name)}
+    if original.webhook is not None:
+        target = engine.vault.open_json(original.webhook)
+        body |= {"webhook_url": target["url"], "webhook_secret": target["secret"]}
+    return VideoRequest.from_json(body, tells_values=False)
