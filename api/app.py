@@ -15,7 +15,7 @@ from api.dialects import DIALECTS, Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger
-from api.native import content, deliveries, jobs
+from api.native import content, deliveries, gates, jobs
 from api.native import models as catalog
 from api.openapi import describe
 from metrics.reading import Reader
@@ -31,7 +31,8 @@ status and progress true, brings the video into its own storage and sends a sign
 
 #: All routes but the dialects'.
 ROUTERS = tuple(
-    module.router for module in (jobs, content, catalog, deliveries, health, metrics, callbacks)
+    module.router
+    for module in (jobs, content, catalog, gates, deliveries, health, metrics, callbacks)
 )
 
 

@@ -7,6 +7,7 @@ from models.rows import (
     deliveries,
     due,
     durations,
+    gates,
     high_water,
     intake_failures,
     jobs,
@@ -17,6 +18,6 @@ from models.rows import (
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures),
+    *(durations, high_water, intake_failures, gates),
 )
 METADATA = SQLModel.metadata

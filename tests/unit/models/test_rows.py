@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
 from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
+from models.rows.gates import Gate, GateRow, NewGate
 from models.rows.jobs import Job, JobRow, NewJob
 from models.rows.outputs import NewOutput, Output, OutputRow
 from models.schema import METADATA, TABLES
@@ -24,6 +25,8 @@ ROWS: dict[type, type[SQLModel]] = {
     NewOutput: Output,
     OutputRow: Output,
     NewDelivery: Delivery,
+    NewGate: Gate,
+    GateRow: Gate,
     DeliveryRow: Delivery,
     TryRow: DeliveryTry,
 }
@@ -33,6 +36,7 @@ COMPUTED: dict[type, set[str]] = {
     NewAttempt: set(),
     NewOutput: set(),
     NewDelivery: set(),
+    NewGate: set(),
 }
 EACH_FIELD = pytest.mark.parametrize(
     ("row", "name"), [(row, each.name) for row in ROWS for each in fields(row)]
