@@ -29,7 +29,7 @@ def api() -> Iterator[FakeApi]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET  # noqa: N815 - the standard library's name
+        do_POST = do_DELETE = do_GET  # noqa: N815 - the standard library's names
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -8,7 +8,7 @@ import pytest
 from models.scene import KNOBS
 from tests.unit.cli.scripted import FakeApi, Run
 
-ALL = ("up", "demo", "submit", "get", "wait", "list", "cancel", "models", "keys")
+ALL = ("up", "demo", "submit", "get", "wait", "list", "cancel", "models", "gates", "keys")
 PENDING = {
     "id": "job_vid_1",
     "status": "pending",
