@@ -16,7 +16,7 @@ from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger
-from api.native import content, deliveries, jobs, usage
+from api.native import content, deliveries, gates, jobs, usage
 from api.native import models as catalog
 from api.openapi import describe
 from metrics.reading import Reader
@@ -33,7 +33,7 @@ status and progress true, brings the video into its own storage and sends a sign
 #: All routes but the dialects'.
 ROUTERS = tuple(
     module.router
-    for module in (jobs, content, catalog, deliveries, usage, health, metrics, callbacks)
+    for module in (jobs, content, catalog, gates, deliveries, usage, health, metrics, callbacks)
 )
 
 

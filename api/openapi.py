@@ -83,6 +83,28 @@ PAGE_PARAMETERS: Final = (
     ),
 )
 
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Documentation of a JSON body that the route parses itself."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    content = _inlined(schema, definitions)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": content}}}}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with each reference to a definition replaced by it."""
+    match schema:
+        case {"$ref": str(name), **rest}:
+            return {**definitions[name.rpartition("/")[2]], **rest}
+        case dict():
+            return {name: _inlined(value, definitions) for name, value in schema.items()}
+        case list():
+            return [_inlined(value, definitions) for value in schema]
+        case _:
+            return schema
+
+
 _LENGTH = {"minLength": 1, "maxLength": 255}
 
 ACCEPTED: Final = (

@@ -1,4 +1,4 @@
-"""The plan of a job: one route with every value decided, stored as JSON with the job."""
+"""The plan of an attempt: one route with every value decided, stored as JSON with the job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,6 +80,16 @@ class Plan:
             callback_url=callback_url,
         )
 
+    def beside(self, scene: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan as JSON, of whose scene only the values that differ from `scene` are kept.
+
+        These are what the route does not support, or its own default, and so nothing private.
+        """
+        values = self.to_json()
+        own = values.pop("scene")
+        changes = {name: value for name, value in own.items() if value != scene.get(name)}
+        return values | ({"scene": changes} if changes else {})
+
     @property
     def job_references(self) -> tuple[str, ...]:
         """Ids of the jobs whose last frames are used as images."""
@@ -98,6 +108,11 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> "Plan":
         """Inverse of `to_json`; unknown fields from a newer version are ignored."""
         return _PLANS.validate_python(values)
+
+
+def duration_route(*, provider: str, upstream: str, duration_seconds: int) -> str:
+    """The route of learned durations: the upstream model and the length of its videos."""
+    return f"{provider}/{upstream}/{duration_seconds}s"
 
 
 _PLANS: Final = TypeAdapter(Plan)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -21,6 +22,7 @@ TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
 TRIES, RETRY_DELAY = 3, 1.0
 
 GENERATIONS = "/v1/video/generations"
+GATES = "/v1/gates"
 
 
 class Api:
@@ -65,6 +67,20 @@ class Api:
 
     def delete(self, job_id: str) -> Json:
         return self._ask("DELETE", f"{GENERATIONS}/{_segment(job_id)}")
+
+    def gates(self, **page: str | int | None) -> Json:
+        """One page of the list, with `data`, `has_more` and `next`."""
+        given = {name: value for name, value in page.items() if value is not None}
+        return self._ask("GET", GATES, params=given)
+
+    def gate(self, name: str) -> Json:
+        return self._ask("GET", f"{GATES}/{quote(name, safe='')}")
+
+    def create_gate(self, body: Json) -> Json:
+        return self._ask("POST", GATES, json=body)
+
+    def delete_gate(self, name: str) -> Json:
+        return self._ask("DELETE", f"{GATES}/{quote(name, safe='')}")
 
     def models(self) -> list[Json]:
         models: list[Json] = self._ask("GET", "/v1/models")["data"]

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import intake, jobs, keys, limits, migrate, models, money, operate, restore, up
+from cli import gates, intake, jobs, keys, limits, migrate, models, money, operate, restore, up
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
 from cli.show import err, say
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for group in (up, demo, jobs, models, migrate, operate):
     group.register(app)
+app.add_typer(gates.app, name="gates", rich_help_panel="Jobs")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 app.add_typer(money.app, name="money", rich_help_panel="Operation")
 app.add_typer(limits.app, name="limits", rich_help_panel="Operation")

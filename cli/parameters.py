@@ -16,7 +16,7 @@ from models.scene import OPTIONAL, PICTURES
 
 #: The request's fields that are options, in the order of the help.
 OFFERED: Final = (
-    *("model", "duration_seconds", "resolution", "aspect_ratio"),
+    *("model", "gate", "duration_seconds", "resolution", "aspect_ratio"),
     *OPTIONAL,
     *("count", "max_cost_usd", "webhook_url", "webhook_secret"),
 )

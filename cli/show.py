@@ -95,6 +95,12 @@ def _facts(found: Json) -> list[tuple[str, Text | str]]:
         ("video", f"{found['duration_seconds']} s, {found['size']}"),
         ("cost", f"{money(cost(found))}{'' if 'cost_usd' in found else ' (estimate)'}"),
     ]
+    if found.get("gate"):
+        facts.append(("gate", found["gate"]))
+    facts += [
+        ("hop", f"{hop['from_model']} to {hop['to_model']} ({hop['code']})")
+        for hop in found.get("hops", [])
+    ]
     if found.get("error_message"):
         facts.append(("error", Text(found["error_message"], style="red")))
     if found.get("video_url"):

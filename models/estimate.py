@@ -1,10 +1,12 @@
 """What one attempt is estimated to cost, and what it has cost as far as we know."""
 
-#: SQL: an attempt's share of its job's estimate, by videos, in millionths of a US dollar. It reads
+from models.rows.attempts import ESTIMATE
+
+#: SQL: an attempt's share of its plan's estimate, by videos, in millionths of a US dollar. It reads
 #: `attempt` and `job`.
-SHARE_OF_ESTIMATE = """round(
-    job.estimated_cost_micros * attempt.count
-    / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint"""
+SHARE_OF_ESTIMATE = f"""round(
+    {ESTIMATE} * attempt.count
+    / greatest(1, (SELECT count(*) FROM output WHERE output.job = job.id))::numeric)::bigint"""  # noqa: S608 - a constant
 
 #: SQL: what an attempt has cost us. One without a known answer counts as paid for until it is
 #: settled, and so does one that succeeded at a provider that states no price; a provider that

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from models.audit import MONEY
 from models.database import Connection
 from models.invariant import Invariant
+from models.rows.attempts import ESTIMATE
+from models.rows.jobs import DEAREST
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
 
 #: Maximum violations reported per invariant.
@@ -139,23 +141,24 @@ INVARIANTS = (
     Invariant(
         "job_charge",
         "a job costs its estimate's share that was stored by its end, and nothing if it failed",
-        """
+        f"""
         SELECT job.id FROM job JOIN output ON output.job = job.id
+             JOIN attempt ON attempt.id = output.attempt
         WHERE job.state = ANY(%(final)s) GROUP BY job.id
-        HAVING job.cost_micros <> round(job.estimated_cost_micros
-                   * (count(*) FILTER (WHERE output.state = 'stored'
-                                       AND output.recovered_at IS NULL))::numeric / count(*))
+        HAVING job.cost_micros <> round(coalesce(sum({ESTIMATE}) FILTER (
+                   WHERE output.state = 'stored' AND output.recovered_at IS NULL), 0) / count(*))
             OR (job.state = 'failed' AND job.cost_micros <> 0)
-        """,
+        """,  # noqa: S608 - a constant
     ),
     Invariant(
         "job_overcharged",
-        "no job costs more than its estimate, nor than was reserved for it",
-        """
+        "no job costs more than the estimate of its dearest plan, nor than was reserved for it",
+        f"""
         SELECT id FROM job
-        WHERE cost_micros > estimated_cost_micros OR cost_micros < 0
+        WHERE cost_micros < 0
+           OR (cost_micros > estimated_cost_micros AND cost_micros > {DEAREST})
            OR (reserved_micros > 0 AND cost_micros > reserved_micros)
-        """,
+        """,  # noqa: S608 - a constant
     ),
     Invariant(
         "job_ahead",
@@ -268,14 +271,34 @@ INVARIANTS = (
     ),
     Invariant(
         "paid_twice",
-        "attempts that may be charged make no more videos than the job asks for, "
-        "unless its policy is at_least_once",
+        "attempts that may be charged make no more videos than the job asks for, unless its policy "
+        "is at_least_once; one whose failure its provider told, and whose gate moved on, is none",
         """
         SELECT job.id FROM job JOIN attempt ON attempt.job = job.id
         WHERE job.unknown_policy <> 'at_least_once'
           AND attempt.state <> 'refused' AND attempt.sent_at IS NOT NULL
+          AND NOT (attempt.state = 'failed' AND EXISTS (
+                  SELECT 1 FROM attempt AS hop
+                  WHERE hop.job = job.id AND hop.replaces = attempt.id
+                    AND hop.choice <> attempt.choice))
         GROUP BY job.id
         HAVING sum(attempt.count) > (SELECT count(*) FROM output WHERE output.job = job.id)
+        """,
+    ),
+    Invariant(
+        "hop_in_doubt",
+        "no hop follows an attempt that may still be sent or be accepted: every attempt before it "
+        "was refused, or its end is known",
+        """
+        WITH RECURSIVE earlier (hop, id) AS (
+            SELECT attempt.id, before.id FROM attempt
+            JOIN attempt AS before ON before.id = attempt.replaces
+            WHERE attempt.choice <> before.choice
+            UNION
+            SELECT earlier.hop, attempt.replaces FROM earlier JOIN attempt USING (id)
+            WHERE attempt.replaces IS NOT NULL)
+        SELECT earlier.hop AS id FROM earlier JOIN attempt USING (id)
+        WHERE attempt.state IN ('planned', 'sent', 'unknown') GROUP BY earlier.hop
         """,
     ),
     # -- outputs --------------------------------------------------------------------------------

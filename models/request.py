@@ -1,6 +1,6 @@
 """The native request, validated field by field before a row exists."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,7 +28,12 @@ class VideoRequest(Scene[Picture]):
         max_length=128,
         description="Model name or alias; see /v1/models",
     )
-    gate: None = Field(default=None, description="Reserved: not supported yet")
+    gate: Text | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="A gate's id or name: it chooses the model",
+    )
     duration_seconds: int | None = Field(default=None, ge=1, le=600, description="Seconds")
     resolution: str | None = Field(default=None, max_length=16, description="Such as 720p")
     aspect_ratio: str | None = Field(default=None, max_length=16, description="Such as 16:9")
@@ -68,13 +73,6 @@ class VideoRequest(Scene[Picture]):
         description="What to do if a provider may have accepted an attempt; null: the "
         "operator's setting",
     )
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _no_gate(cls, value: object) -> None:
-        if value is not None:
-            msg = "is not supported yet: leave it out"
-            raise ValueError(msg)
 
     @field_validator("duration_seconds", mode="before")
     @classmethod
@@ -173,16 +171,21 @@ def _checked_picture(value: str) -> str:
     raise ValueError(msg)
 
 
-def refused(error: ValidationError, *, tells_values: bool = True) -> RequestRefused:
-    """One message from pydantic's errors: the field, the value, what is allowed."""
+def refused(
+    error: ValidationError, *, tells_values: bool = True, known: Iterable[str] = ()
+) -> RequestRefused:
+    """One message from pydantic's errors: the field, the value, what is allowed.
+
+    `known` are the fields of another model than VideoRequest.
+    """
     issue = error.errors(include_url=False)[0]
     path = [str(part) for part in issue["loc"] if part not in {"str", "JobReference"}]
     field = ".".join(path)
     if issue["type"] == "missing" or (field == "prompt" and _is_blank(issue["input"])):
         return RequestRefused(f"{field} is required", param=field)
     if issue["type"] == "extra_forbidden":
-        known = ", ".join(VideoRequest.model_fields)
-        return RequestRefused(f"{field} is not a known field; known: {known}", param=field)
+        names = ", ".join(known or VideoRequest.model_fields)
+        return RequestRefused(f"{field} is not a known field; known: {names}", param=field)
     reason = issue["msg"].removeprefix("Value error, ").removeprefix("Input ")
     reason = reason[0].lower() + reason[1:]
     given = f" (it is {_shown(field, issue['input'])})" if tells_values else ""

@@ -7,6 +7,7 @@ from models.rows import (
     deliveries,
     due,
     durations,
+    gates,
     high_water,
     intake_failures,
     jobs,
@@ -19,6 +20,6 @@ from models.rows import (
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures, limits, money),
+    *(durations, high_water, intake_failures, limits, money, gates),
 )
 METADATA = SQLModel.metadata

@@ -13,6 +13,7 @@ import structlog
 
 from models.database import Connection
 from models.failure import RequestRefused
+from models.rows.attempts import PLAN
 from models.state import What
 from providers.base import Accepted, can_be_asked
 from providers.registry import PROVIDERS
@@ -81,11 +82,11 @@ async def hear(
 
 async def _attempt(engine: Engine, provider: str, token: str) -> _Attempt:
     found = await engine.database.fetch(
-        """
+        f"""
         SELECT attempt.id, attempt.operation_id, attempt.account,
-               job.plan ->> 'upstream' AS upstream
+               {PLAN} ->> 'upstream' AS upstream
         FROM attempt JOIN job ON job.id = attempt.job WHERE marker = %s AND attempt.provider = %s
-        """,
+        """,  # noqa: S608 - a constant
         (token, provider),
         row=_Attempt,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
-from catalog.plan import Plan
-from catalog.resolve import resolve
+from catalog.plan import Plan, duration_route
 from models import due, limits
 from models.database import Connection, fetch_row
 from models.failure import Allowance, RequestRefused, job_deleted
@@ -24,6 +24,7 @@ from models.rows.outputs import NewOutput
 from models.scene import PICTURES
 from models.state import AttemptState, JobState, OutputState
 from tasks.afford import reserve
+from tasks.choosing import Choice, choose
 from tasks.engine import Engine
 from tasks.pictures import check_references
 from tasks.view import ShownJob, job_view, read_jobs
@@ -94,29 +95,24 @@ async def accept(
         if first is not None:
             return first
     check_webhook(engine, request)
-    plan = resolve(request, engine.catalog, engine.accounts)
-    new = _rows(
-        *(engine, request, plan), tenant=tenant, job_id=job_id, caller=caller, retry_of=retry_of
-    )
+    names = _Names(job=job_id or new_id("job_vid"), tenant=tenant, caller=caller, retry_of=retry_of)
+    by_model = None
+    if request.gate is None:
+        by_model = _rows(engine, request, Choice.of_model(engine, request), names)
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
             first := await first_answer(engine, connection, tenant, caller)
         ):
             return first
-        await check_references(connection, plan, tenant=tenant)
-        held = await limits.hold(connection, tenant=tenant, api_key=caller.api_key)
-        refusal = held.refusal()
-        times = None if refusal else await _insert(connection, new)
-        if times is None:
-            return await _existing(engine, connection, new, tenant, refusal=refusal)
-        left = await held.count(connection)
-        await reserve(connection, new.job)
-        view = _first_view(engine, new.job, times)
-        view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
+        new = by_model or await _through_gate(engine, connection, request, names)
+        accepted = await _record(engine, connection, new, names) if isinstance(new, _New) else new
+        if accepted.is_repeat:
+            return accepted
+        accepted.view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
-            await _remember(engine, connection, tenant, caller, view)
-        return Accepted(job_id=new.job.id, lane=plan.account, view=view, allowance=left)
+            await _remember(engine, connection, tenant, caller, accepted.view)
+        return accepted
 
     try:
         return await engine.database.run(work)
@@ -145,12 +141,24 @@ def check_webhook(engine: Engine, request: VideoRequest) -> None:
 class _New:
     """The rows of a new job, and what the statement computes its times from, in seconds."""
 
+    #: The first is carried out; later ones are its gate's fallbacks.
+    plans: Sequence[Plan]
     job: NewJob
     attempts: list[NewAttempt]
     outputs: list[NewOutput]
     deadline_seconds: int
     start_within: int | None
     head_start: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """What a new job is called and whose it is, whatever becomes of its first try to insert it."""
+
+    job: str
+    tenant: str
+    caller: Caller
+    retry_of: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,38 +170,68 @@ class _Times:
     start_by: datetime | None
 
 
-def _rows(
-    engine: Engine,
-    request: VideoRequest,
-    plan: Plan,
-    *,
-    tenant: str,
-    job_id: str | None,
-    caller: Caller,
-    retry_of: str | None,
-) -> _New:
-    route = plan.to_json()
-    scene = engine.vault.seal_json(route.pop("scene"))
-    own = {"unknown_policy": request.unknown_policy or engine.settings.unknown_policy}
+async def _through_gate(
+    engine: Engine, connection: Connection, request: VideoRequest, names: _Names
+) -> _New | Accepted:
+    """The rows of a job whose gate chooses its model, or the job that exists already.
+
+    A repeat neither takes a turn at the gate nor counts against its limit.
+    """
+    if existing := await _existing(engine, connection, names):
+        return existing
+    choice = await choose(engine, connection, request, tenant=names.tenant)
+    return _rows(engine, request, choice, names)
+
+
+async def _record(engine: Engine, connection: Connection, new: _New, names: _Names) -> Accepted:
+    """Insert the job, or return the one that took its id meanwhile."""
+    for plan in new.plans:
+        await check_references(connection, plan, tenant=names.tenant)
+    held = await limits.hold(connection, tenant=names.tenant, api_key=names.caller.api_key)
+    refusal = held.refusal()
+    times = None if refusal else await _insert(connection, new)
+    if times is None:
+        if existing := await _existing(engine, connection, names):
+            return existing
+        raise refusal or _taken(names)
+    left = await held.count(connection)
+    await reserve(connection, new.job)
+    view = _first_view(engine, new.job, times)
+    return Accepted(job_id=new.job.id, lane=new.plans[0].account, view=view, allowance=left)
+
+
+def _rows(engine: Engine, request: VideoRequest, choice: Choice, names: _Names) -> _New:
+    plan, scene = choice.plans[0], choice.scene
+    first, *others = (each.beside(scene) for each in choice.plans)
+    own = {
+        "gate": choice.gate,
+        "model": plan.asked_model,
+        "unknown_policy": request.unknown_policy or engine.settings.unknown_policy,
+    }
     job = NewJob(
-        id=job_id or new_id("job_vid"),
-        tenant=tenant,
-        app_id=caller.app_id,
-        api_key=caller.api_key,
+        id=names.job,
+        tenant=names.tenant,
+        app_id=names.caller.app_id,
+        api_key=names.caller.api_key,
         request_id=new_id("req_vid"),
-        retry_of=retry_of,
+        retry_of=names.retry_of,
         state=JobState.PENDING,
-        request=request.model_dump(mode="json", exclude_none=True, exclude=_SEALED),
-        plan=route,
-        scene=scene,
+        request=request.model_dump(
+            mode="json", exclude_none=True, exclude=choice.left_out(_SEALED)
+        ),
+        plan=first,
+        fallbacks={str(number): other for number, other in enumerate(others, 1)} or None,
+        scene=engine.vault.seal_json(scene),
         typical_seconds=plan.typical_seconds[1],
         estimated_cost_micros=plan.estimated_cost_micros,
-        reserved_micros=plan.estimated_cost_micros,
+        # The dearest that its gate may move on to.
+        reserved_micros=max(each.estimated_cost_micros for each in choice.plans),
         webhook=_sealed_webhook(engine, request),
         **_named_alike(request) | own,
     )
     attempts, outputs = _attempts_and_outputs(plan, job.id)
     return _New(
+        plans=choice.plans,
         job=job,
         attempts=attempts,
         outputs=outputs,
@@ -218,13 +256,16 @@ def _sealed_webhook(engine: Engine, request: VideoRequest) -> bytes | None:
 def _attempts_and_outputs(plan: Plan, job_id: str) -> tuple[list[NewAttempt], list[NewOutput]]:
     attempts: list[NewAttempt] = []
     outputs: list[NewOutput] = []
+    route = duration_route(
+        provider=plan.provider, upstream=plan.upstream, duration_seconds=plan.duration_seconds
+    )
     for count in plan.attempt_counts:
         attempt = NewAttempt(
             id=new_id("att"),
             job=job_id,
             provider=plan.provider,
             account=plan.account,
-            route=route_of(plan),
+            route=route,
             state=AttemptState.PLANNED,
             marker=new_marker(),
             count=count,
@@ -307,14 +348,11 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
         deleted_at=None,
         outputs=(),
         progress=None,
+        choice=0,
+        hops=(),
         now=times.created_at,
     )
     return job_view(shown, api_url=engine.settings.api_url, vault=engine.vault)
-
-
-def route_of(plan: Plan) -> str:
-    """The route of learned durations: the upstream model and the length of its videos."""
-    return f"{plan.provider}/{plan.upstream}/{plan.duration_seconds}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,20 +413,16 @@ async def _remember(
     )
 
 
-async def _existing(
-    engine: Engine,
-    connection: Connection,
-    new: _New,
-    tenant: str,
-    *,
-    refusal: RequestRefused | None,
-) -> Accepted:
-    """The existing job with this id, if it is this tenant's; if there is none, raises `refusal`."""
-    jobs = await read_jobs(connection, [new.job.id])
-    if not jobs and refusal is not None:
-        raise refusal
-    if not jobs or jobs[0].tenant != tenant:
-        msg = f"job_id {new.job.id!r} is taken"
-        raise RequestRefused(msg, param="job_id")
+def _taken(names: _Names) -> RequestRefused:
+    return RequestRefused(f"job_id {names.job!r} is taken", param="job_id")
+
+
+async def _existing(engine: Engine, connection: Connection, names: _Names) -> Accepted | None:
+    """The existing job with this id; raises RequestRefused if it is another tenant's."""
+    jobs = await read_jobs(connection, [names.job])
+    if not jobs:
+        return None
+    if jobs[0].tenant != names.tenant:
+        raise _taken(names)
     view = job_view(jobs[0], api_url=engine.settings.api_url, vault=engine.vault)
-    return Accepted(job_id=new.job.id, lane=due.NO_LANE, view=view, is_repeat=True)
+    return Accepted(job_id=names.job, lane=due.NO_LANE, view=view, is_repeat=True)

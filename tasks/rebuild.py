@@ -31,8 +31,9 @@ class Sendable(Protocol):
 
 
 def plan_of(engine: Engine, item: Sendable) -> Plan:
-    """The plan of the attempt's job, with its sealed part opened."""
-    return Plan.from_json({**item.plan, "scene": engine.vault.open_json(item.scene)})
+    """The attempt's plan, with the job's sealed scene as its route supports it."""
+    scene = engine.vault.open_json(item.scene) | item.plan.get("scene", {})
+    return Plan.from_json({**item.plan, "scene": scene})
 
 
 def ask_of(

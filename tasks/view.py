@@ -23,8 +23,24 @@ WEBHOOK_LINK_LIVES = 7 * 86_400
 #: Request fields that the view repeats; it leaves out all others.
 _ECHOED = (*KNOBS, "fps", "count", "metadata", "priority", "run_at")
 
+#: The plan that is shown: of the attempt that made or is to make the first video.
+_DELIVERS = """
+    SELECT coalesce((SELECT attempt.choice FROM output AS made
+                     JOIN attempt ON attempt.id = made.attempt
+                     WHERE made.job = job.id
+                     ORDER BY made.state = 'stored' DESC, made.position LIMIT 1), 0)
+"""
+_HOPS = """
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'from', before.choice, 'to', attempt.choice, 'code', before.error ->> 'code',
+               'at', attempt.created_at) ORDER BY attempt.id), '[]')
+    FROM attempt JOIN attempt AS before ON before.id = attempt.replaces
+    WHERE attempt.job = job.id AND before.choice <> attempt.choice
+"""
 _SELECT = f"""
 SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress,
+       CASE WHEN job.fallbacks IS NULL THEN 0 ELSE ({_DELIVERS}) END AS choice,
+       CASE WHEN job.fallbacks IS NULL THEN '[]' ELSE ({_HOPS}) END AS hops,
        coalesce(array_agg(to_jsonb(output) - 'source' ORDER BY output.position)
                 FILTER (WHERE output.id IS NOT NULL), '{{{{}}}}') AS outputs
 FROM job
@@ -48,6 +64,19 @@ class ShownJob(JobRow):
     progress: float | None
     #: The database's clock, which estimates are computed with.
     now: datetime
+    #: The number of the plan that the view shows.
+    choice: int
+    #: How its gate moved on: the numbers of two plans, the failure's code and the time.
+    hops: Sequence[Json]
+
+    @property
+    def shown_plan(self) -> Json:
+        """The plan of the attempt that makes the first video."""
+        return self.plan_of(self.choice)
+
+    def plan_of(self, choice: int) -> Json:
+        plan: Json = (self.fallbacks or {}).get(str(choice), self.plan)
+        return plan
 
     @classmethod
     def read(cls, *, outputs: Sequence[Json], **values: Any) -> Self:
@@ -92,7 +121,7 @@ async def list_jobs(
 
 def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES) -> Json:
     """The public JSON of a job: the Perf seed's fields and more, without any secret."""
-    plan = job.plan
+    plan = job.shown_plan
     view: Json = {
         "id": job.id,
         "object": "video.generation",
@@ -104,13 +133,15 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
         "aspect_ratio": plan["aspect_ratio"],
         "size": f"{plan['width']}x{plan['height']}",
         **{name: job.request[name] for name in _ECHOED if job.request.get(name) is not None},
-        "estimated_cost_usd": usd(job.estimated_cost_micros),
+        "estimated_cost_usd": usd(plan.get("estimated_cost_micros", job.estimated_cost_micros)),
         "progress_percent": progress_percent(job),
         "progress_source": job.progress_source,
     }
     if job.state in {JobState.SUBMITTING, JobState.PROCESSING}:
         view["estimated_remaining_seconds"] = _remaining(job)
     view |= _shown(job)
+    if job.hops:
+        view["hops"] = [_hop_view(job, hop) for hop in job.hops]
     if plan.get("ignored"):
         view["ignored"] = plan["ignored"]
     if job.state in FINAL_JOB_STATES:
@@ -131,6 +162,15 @@ def _shown(job: ShownJob) -> Json:
         name: iso(value) if isinstance(value, datetime) else value
         for name, value in values.items()
         if value is not None
+    }
+
+
+def _hop_view(job: ShownJob, hop: Json) -> Json:
+    return {
+        "from_model": job.plan_of(hop["from"])["model"],
+        "to_model": job.plan_of(hop["to"])["model"],
+        "code": hop["code"],
+        "at": iso(datetime.fromisoformat(hop["at"])),
     }
 
 
@@ -223,7 +263,7 @@ def _output_status(output: OutputRow) -> str:
 
 
 def _perf(job: ShownJob) -> Json:
-    perf: Json = {"request_id": job.request_id, "model_used": job.plan["model"]}
+    perf: Json = {"request_id": job.request_id, "model_used": job.shown_plan["model"]}
     if job.state == JobState.COMPLETE and job.finished_at:
         took = job.finished_at - (job.accepted_at or job.created_at)
         perf["generation_time_ms"] = round(took.total_seconds() * 1000)

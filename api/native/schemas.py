@@ -48,6 +48,13 @@ class Output(BaseModel):
     error: Reason | None = None
 
 
+class Hop(BaseModel):
+    from_model: str
+    to_model: str
+    code: str | None = Field(description="Why the first model made no video")
+    at: AwareDatetime
+
+
 class Perf(BaseModel):
     request_id: str
     model_used: str
@@ -92,6 +99,9 @@ class Job(Parameters, _Identity):
         default=None,
         description="Parameters dropped because the model lacks them (unsupported=ignore)",
     )
+    hops: list[Hop] | None = Field(
+        default=None, description="How the gate moved on from model to model, oldest first"
+    )
     outputs: list[Output] | None = Field(default=None, description="Once the job is final")
     video_url: str | None = Field(default=None, description="The first stored output's `url`")
     cost_usd: float | None = None
@@ -118,6 +128,31 @@ class _Page(BaseModel):
 
 class JobList(_Page):
     data: list[Job]
+
+
+class Gate(BaseModel):
+    id: str
+    object: Literal["gate"]
+    name: str
+    strategy: Literal["single", "fallback", "round-robin"]
+    model: str
+    fallback_models: list[str]
+    overrides: Literal["all", "none"] | list[str] = Field(
+        description="The fields that a request may set itself"
+    )
+    spending_limit_usd: float | None = Field(description="null: no limit")
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class GateList(_Page):
+    data: list[Gate]
+
+
+class DeletedGate(BaseModel):
+    id: str
+    object: Literal["gate"]
+    deleted: Literal[True]
 
 
 class PromptLimit(BaseModel):

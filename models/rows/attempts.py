@@ -20,6 +20,13 @@ from sqlmodel import Field, SQLModel
 from models.rows.columns import Id, Time, id_column, now_column, one_of
 from models.state import AttemptState
 
+#: SQL: an attempt's plan. It reads `attempt` and `job`.
+PLAN = "coalesce(job.fallbacks -> attempt.choice::text, job.plan)"
+#: SQL: the estimate of all the job's videos by that plan, in millionths of a US dollar.
+ESTIMATE = """coalesce(
+    (job.fallbacks -> attempt.choice::text ->> 'estimated_cost_micros')::bigint,
+    job.estimated_cost_micros)"""
+
 
 class Attempt(SQLModel, table=True):
     """One paid POST to one provider: the unit that must never happen twice."""
@@ -41,6 +48,10 @@ class Attempt(SQLModel, table=True):
     state: AttemptState = Field(sa_column=Column(Text, nullable=False))
     #: External id and callback token; proves that an operation belongs to this attempt.
     marker: str = Field(sa_column=Column(Id, nullable=False, unique=True))
+    #: The plan that it carries out: 0 is the job's own, others are numbered as in its `fallbacks`.
+    choice: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
     #: Number of videos to make.
     count: int = Field(
         default=1, sa_column=Column(SmallInteger, nullable=False, server_default="1")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -20,6 +21,11 @@ from sqlmodel import Field, SQLModel
 from models.records import Json, Shown
 from models.rows.columns import Id, Time, id_column, now_column, one_of
 from models.state import JobState
+
+#: SQL: the estimate of a job's dearest plan, in millionths of a US dollar.
+DEAREST = """greatest(job.estimated_cost_micros, (
+    SELECT max((plan.value ->> 'estimated_cost_micros')::bigint)
+    FROM jsonb_each(job.fallbacks) AS plan))"""
 
 
 class Job(SQLModel, table=True):
@@ -30,6 +36,7 @@ class Job(SQLModel, table=True):
         one_of("state", JobState),
         CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
         Index("job_by_tenant", "tenant", "id"),
+        Index("job_by_gate", "gate", postgresql_where=text("gate IS NOT NULL")),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))
@@ -46,9 +53,15 @@ class Job(SQLModel, table=True):
     model: str
     prompt: str = Field(sa_column=Column(Text, nullable=False))
     request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    #: The resolved route, and the encrypted scene, whose pictures may be signed links.
+    #: The first attempts' route, and the encrypted scene, whose pictures may be signed links.
     plan: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     scene: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    #: The gate's id; kept when the gate is deleted.
+    gate: str | None = Field(default=None, sa_column=Column(Id))
+    #: The plans of the gate's other models by number, from "1", in the order of their turns.
+    fallbacks: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSONB(none_as_null=True))
+    )
     progress_percent: int = Field(
         default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
     )
@@ -97,6 +110,8 @@ class _KnownAtIntake:
     prompt: str
     request: Json
     plan: Json
+    gate: Annotated[str | None, Shown("The gate that chose its model")]
+    fallbacks: Json | None
     typical_seconds: float
     estimated_cost_micros: int
     unknown_policy: str

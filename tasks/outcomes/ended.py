@@ -17,6 +17,7 @@ from providers.failures import without_echoes
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.finish import settle
+from tasks.outcomes.hop import hop
 
 #: Seconds after acceptance at which an unwanted operation that does not end is abandoned. Our
 #: choice: the longest that a vendor documents to keep one is two days
@@ -108,7 +109,10 @@ async def _record(
         await _record_videos(engine, connection, [by_id[row["id"]] for row in moved])
     else:
         lost = {row["id"]: failures[row["id"]] for row in moved}
-        await fail_outputs(connection, lost, of="attempt")
+        again = {id_: each for id_, each in lost.items() if each.fault.may_be_tried_again}
+        hopped = await hop(connection, again)
+        left = {id_: each for id_, each in lost.items() if id_ not in hopped}
+        await fail_outputs(connection, left, of="attempt")
     return {row["job"] for row in moved}
 
 

@@ -119,9 +119,9 @@ async def record_second(
         return None
     await connection.execute(
         """
-        INSERT INTO attempt (id, job, provider, account, route, state, marker, count, payload_hash,
-                             sent_at, operation_id, accepted_at)
-        SELECT %s, job, provider, account, route, 'accepted', %s, count, payload_hash,
+        INSERT INTO attempt (id, job, provider, account, route, choice, state, marker, count,
+                             payload_hash, sent_at, operation_id, accepted_at)
+        SELECT %s, job, provider, account, route, choice, 'accepted', %s, count, payload_hash,
                coalesce(sent_at, now()), %s, now()
         FROM attempt WHERE id = %s
         """,

@@ -8,6 +8,7 @@ from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.locks import lock_jobs, lock_whole
+from models.rows.attempts import ESTIMATE
 from models.state import (
     FINAL_JOB_STATES,
     AttemptState,
@@ -176,14 +177,17 @@ async def stop_operations(connection: Connection, operations: Sequence[Operation
 
 
 async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
-    """Charge for the videos that were stored, at the estimated price."""
+    """Charge for the videos that were stored, each at the estimate of the plan that made it."""
     await connection.execute(
-        """
-        UPDATE job SET cost_micros = round(job.estimated_cost_micros * made.share)
-        FROM (SELECT job, (count(*) FILTER (WHERE state = 'stored'))::numeric / count(*) AS share
-              FROM output WHERE job = ANY(%s) GROUP BY job) AS made
+        f"""
+        UPDATE job SET cost_micros = round(made.cost)
+        FROM (SELECT output.job, coalesce(sum({ESTIMATE}) FILTER (WHERE output.state = 'stored'), 0)
+                                 / count(*) AS cost
+              FROM output JOIN attempt ON attempt.id = output.attempt
+                   JOIN job ON job.id = output.job
+              WHERE output.job = ANY(%s) GROUP BY output.job) AS made
         WHERE job.id = made.job
-        """,
+        """,  # noqa: S608 - a constant
         (list(jobs),),
     )
 

@@ -8,6 +8,7 @@ from models.locks import lock_whole_of
 from models.state import AttemptState, What
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
+from tasks.outcomes.hop import hop
 
 
 async def record_unsendable(engine: Engine, attempt: str, failure: Failure, *, lease: str) -> None:
@@ -33,7 +34,7 @@ async def record_unsendable(engine: Engine, attempt: str, failure: Failure, *, l
 
 
 async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:
-    """End an attempt that the provider provably refused, and settle its job."""
+    """End an attempt that the provider provably refused; its gate moves on, or its job settles."""
 
     async def work(connection: Connection) -> None:
         await lock_whole_of(connection, [attempt])
@@ -43,7 +44,9 @@ async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None
         # An attempt that a restore has set back does not move, and keeps its due row.
         await due.drop(connection, What.SUBMIT, [row["id"] for row in moved])
         await due.drop(connection, What.LOOK_UP, [row["id"] for row in moved])
-        await fail_outputs(connection, {row["id"]: failure for row in moved}, of="attempt")
+        hopped = await hop(connection, {row["id"]: failure for row in moved})
+        left = {row["id"]: failure for row in moved if row["id"] not in hopped}
+        await fail_outputs(connection, left, of="attempt")
         await settle(engine, connection, [row["job"] for row in moved])
 
     await engine.database.run(work)

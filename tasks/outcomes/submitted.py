@@ -10,7 +10,7 @@ from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.outcomes.unknown import mark_unknown
-from tasks.outcomes.unsent import compare_again, postpone, put_off
+from tasks.outcomes.unsent import compare_again, move_on, postpone, put_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,15 @@ class PutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldUp:
+    """Like PutOff, but for so long that the gate's next model is to make the videos, if it can."""
+
+    failure: Failure
+    wait: float
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
     """The attempt can't be worked on yet: it stays as it is, due again in `wait` seconds."""
 
@@ -64,7 +73,7 @@ class NotOurs:
 
 
 Outcome: TypeAlias = (
-    Accepted | Refused | Unsendable | Unknown | PutOff | Postponed | Uncleared | NotOurs
+    Accepted | Refused | Unsendable | Unknown | PutOff | HeldUp | Postponed | Uncleared | NotOurs
 )
 
 
@@ -81,6 +90,8 @@ async def record(engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: s
             await mark_unknown(engine, item.id, reason)
         case PutOff(reason, wait, token):
             await put_off(engine, item, reason, wait=wait, token=token, lease=lease)
+        case HeldUp(failure, wait, token):
+            await move_on(engine, item, failure, wait=wait, token=token, lease=lease)
         case Postponed(wait):
             await postpone(engine, item.id, wait=wait, lease=lease)
         case Uncleared(token):

@@ -155,12 +155,13 @@ async def plan_another(engine: Engine, connection: Connection, row: dict[str, An
     new = new_id("att")
     await connection.execute(
         """
-        INSERT INTO attempt (id, job, provider, account, route, state, marker, count, replaces)
-        VALUES (%s, %s, %s, %s, %s, 'planned', %s, %s, %s)
+        INSERT INTO attempt (id, job, provider, account, route, choice, state, marker, count,
+                             replaces)
+        VALUES (%s, %s, %s, %s, %s, %s, 'planned', %s, %s, %s)
         """,
         (
             *(new, row["job"], row["provider"], row["account"]),
-            *(row["route"], marker_after(row["marker"]), len(expected), row["id"]),
+            *(row["route"], row["choice"], marker_after(row["marker"]), len(expected), row["id"]),
         ),
     )
     await park_replacement(connection, new, of=row["id"])

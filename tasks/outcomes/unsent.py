@@ -3,10 +3,14 @@
 import structlog
 
 from models import due
+from models.advance import advance_attempts
 from models.database import Connection
-from models.state import What
+from models.failure import Failure
+from models.locks import lock_whole_of
+from models.state import AttemptState, What
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.hop import hop
 from tasks.outcomes.insist import insist
 from tasks.outcomes.sent import take_back
 
@@ -46,6 +50,32 @@ async def put_off(
 
     await insist(engine, work, item.id, seconds=HOLD_OFF)
     log.info("submit.put_off", attempt=item.id, job=item.job, reason=reason, wait=round(wait, 1))
+
+
+async def move_on(
+    engine: Engine, item: AttemptRef, failure: Failure, *, wait: float, token: str, lease: str
+) -> None:
+    """End an attempt that its provider has not taken for long, for the gate's next model.
+
+    Where there is none, or it would cost too much, plan the attempt again, due in `wait` seconds.
+    """
+    engine.clearance.take_back(item.id)
+
+    async def work(connection: Connection) -> None:
+        await lock_whole_of(connection, [item.id])
+        is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
+        if not await take_back(connection, item.id, token=token, is_held=is_held):
+            return
+        if await hop(connection, {item.id: failure}):
+            failures = {item.id: failure}
+            await advance_attempts(connection, AttemptState.FAILED, [item.id], failures=failures)
+            await due.drop(connection, What.SUBMIT, [item.id])
+        else:
+            await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
+            await release_if_unwanted(connection, item.id)
+
+    await insist(engine, work, item.id, seconds=HOLD_OFF)
+    log.info("submit.held_up", attempt=item.id, job=item.job, code=failure.code)
 
 
 async def compare_again(engine: Engine, attempt: str, *, token: str, lease: str) -> None:

@@ -79,6 +79,8 @@ class ParkedItem(Sendable, Protocol):
     def parked_ago(self) -> float | None: ...
     @property
     def parked_looks(self) -> int: ...
+    @property
+    def has_fallbacks(self) -> bool: ...
 
 
 # -- looking --------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
     if found.operation_id is not None:
         log.info("parked.found", attempt=item.id, operation=found.operation_id)
         await record_accepted(engine, item.id, Accepted(operation_id=found.operation_id))
-    elif not (
+    elif item.has_fallbacks or not (  # another model may have made its videos since the backup
         _is_proof(engine, item.account, found)
         and await _has_only_our_credentials(engine, item.account)
     ):

@@ -15,6 +15,7 @@ import structlog
 from models import due
 from models.advance import tell
 from models.database import Connection
+from models.rows.attempts import PLAN
 from models.state import FINAL_JOB_STATES, What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
 from scheduler.claim import Claimed
@@ -103,7 +104,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
         rows = await self.engine.database.fetch(
             f"""
             SELECT attempt.id, attempt.job, attempt.account, attempt.marker, attempt.count,
-                   job.plan, job.scene, attempt.look_ups AS tries, attempt.callback_base,
+                   {PLAN} AS plan, job.scene, attempt.look_ups AS tries, attempt.callback_base,
                    attempt.sent_as, attempt.negative_looks AS negatives,
                    extract(epoch FROM {ABSENT_AFTER} - now())::float8 AS counts_in,
                    extract(epoch FROM now() - attempt.negative_at)::float8 AS negative_ago,
@@ -112,7 +113,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
                    extract(epoch FROM now() - attempt.sent_at)::float8 AS sent_ago
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown' AND job.erased_at IS NULL
-            """,  # noqa: S608 - a constant
+            """,  # noqa: S608 - constants
             ([row.id for row in claimed],),
         )
         return [LookUpItem(**row) for row in rows]

@@ -16,6 +16,7 @@ from models import due
 from models.advance import fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
+from models.rows.attempts import ESTIMATE
 from models.state import What
 from providers.answers import UnknownStatus
 from providers.base import ProviderError, Update
@@ -120,19 +121,19 @@ class Poll(Verb[PollItem, Seen]):
 
     async def load(self, claimed: Sequence[Claimed]) -> list[PollItem]:
         rows = await self.engine.database.fetch(
-            """
+            f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
                    job.typical_seconds AS typical, attempt.poll_faults,
                    extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
-                   job.estimated_cost_micros AS estimate,
+                   {ESTIMATE} AS estimate,
                    attempt.error AS last_fault, EXISTS (
                        SELECT 1 FROM output
                        WHERE output.attempt = attempt.id AND output.state = 'expected'
                    ) AS is_wanted
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%b) AND attempt.state = 'accepted'
-            """,
+            """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )
         items = [PollItem(**row) for row in rows]

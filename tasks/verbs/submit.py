@@ -14,9 +14,10 @@ from uuid import uuid4
 from models import due
 from models.advance import advance_jobs
 from models.database import Connection, DatabaseAway
-from models.failure import Fault
+from models.failure import Failure, Fault
 from models.high_water import read_identity
 from models.locks import lock_jobs
+from models.rows.attempts import PLAN
 from models.state import AttemptState, JobState, What
 from providers.base import Accepted, Ask, ProviderError
 from scheduler.claim import Claimed
@@ -34,6 +35,7 @@ from tasks.outcomes.sent import (
     write_sent,
 )
 from tasks.outcomes.submitted import (
+    HeldUp,
     NotOurs,
     Outcome,
     Postponed,
@@ -61,7 +63,18 @@ BACKOFF = Backoff(base=1.0, ceiling=60.0)
 FRESH_ENOUGH = 0.5
 #: Seconds after that in which the POST's connection must be established.
 TO_CONNECT = 10.0
-
+#: POSTs in a row that reached nobody or were put off by the provider, and the seconds until the
+#: next, from which a gate moves on to its next model.
+PATIENCE = 4
+LONGEST_WAIT = 60.0
+UNREACHABLE = Failure(
+    fault=Fault.TRANSIENT,
+    code="provider_unreachable",
+    message="the provider could not be reached",
+)
+NO_CREDENTIALS = Failure(
+    fault=Fault.AUTH, code="no_credentials", message="the account has no credentials"
+)
 
 #: Errors that end a submit without an operation.
 _NO_OPERATION = (
@@ -89,6 +102,8 @@ class SubmitItem:
     rejections: int
     plan: dict[str, Any]
     scene: bytes = field(repr=False)
+    #: Whether its job's gate has other models, which may be asked in its place.
+    has_fallbacks: bool
     #: Videos of the job that earlier attempts make.
     variation: int | None
     #: Seconds until its POST is answered or times out; None when it was not sent.
@@ -113,7 +128,8 @@ class Submit(Verb[SubmitItem, Never]):
         rows = await self.engine.database.fetch(
             f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.state, attempt.account,
-                   attempt.marker, attempt.count, attempt.rejections, job.plan, job.scene,
+                   attempt.marker, attempt.count, attempt.rejections, {PLAN} AS plan,
+                   job.scene, job.fallbacks IS NOT NULL AS has_fallbacks,
                    (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
                        AS variation,
                    extract(epoch FROM {ANSWER_BY} - now())::float8 AS answered_in,
@@ -121,7 +137,7 @@ class Submit(Verb[SubmitItem, Never]):
                    attempt.parked_looks
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state IN ('planned', 'sent')
-            """,  # noqa: S608 - a constant
+            """,  # noqa: S608 - constants
             ([row.id for row in claimed],),
         )
         return [SubmitItem(**{**row, "state": AttemptState(row["state"])}) for row in rows]
@@ -245,7 +261,7 @@ class Submit(Verb[SubmitItem, Never]):
             case ProviderError():
                 return self._answered_with_error(item, error, pace, token=token)
             case _:
-                return _put_off(item, str(error), token=token)
+                return _put_off(item, str(error), token=token, failure=_of_provider(error))
 
     def _answered_with_error(
         self, item: SubmitItem, error: ProviderError, pace: Pace, *, token: str
@@ -257,7 +273,7 @@ class Submit(Verb[SubmitItem, Never]):
             return Refused(failure)
         if failure.fault is Fault.RATE:
             pace.was_limited(failure.retry_after)
-        return _put_off(item, failure.code, asked=failure.retry_after, token=token)
+        return _put_off(item, failure.code, asked=failure.retry_after, token=token, failure=failure)
 
     def jobs(self, results: Sequence[Never]) -> tuple[str, ...]:
         del results
@@ -276,7 +292,31 @@ def _left_by_its_worker(item: SubmitItem) -> Outcome:
     return Postponed(wait) if wait > 0 else Unknown("the worker that sent it left no answer")
 
 
-def _put_off(item: SubmitItem, reason: str, *, token: str, asked: float | None = None) -> PutOff:
-    """Try again later; `asked` is the provider's Retry-After, in seconds."""
-    wait = BACKOFF.wait(item.rejections, dice=random.random())
-    return PutOff(reason, wait=max(asked or 0.0, wait), token=token)
+def _of_provider(error: Exception) -> Failure | None:
+    """The failure that another provider may not have; None for trouble of our own."""
+    match error:
+        case NotSent():
+            return UNREACHABLE
+        case NoCredentials():
+            return NO_CREDENTIALS
+        case _:
+            return None
+
+
+def _put_off(
+    item: SubmitItem,
+    reason: str,
+    *,
+    token: str,
+    asked: float | None = None,
+    failure: Failure | None = None,
+) -> PutOff | HeldUp:
+    """Try again later, or by the gate's next model; `asked` is the provider's Retry-After.
+
+    `failure` is the provider's: without one the trouble is our own, and another would not help.
+    """
+    wait = max(asked or 0.0, BACKOFF.wait(item.rejections, dice=random.random()))
+    is_long = item.rejections + 1 >= PATIENCE or wait > LONGEST_WAIT
+    if failure is not None and item.has_fallbacks and is_long:
+        return HeldUp(failure, wait=wait, token=token)
+    return PutOff(reason, wait=wait, token=token)

@@ -71,6 +71,14 @@ CORRUPTIONS: Mapping[str, str] = {
         SELECT 'att_planted', job, provider, account, route, 'unknown', 'planted', 1, now(),
                payload_hash
         FROM attempt WHERE job = %(complete)s""",
+    "hop_in_doubt": """
+        WITH doubted AS (
+            UPDATE attempt SET state = 'unknown', operation_id = NULL, accepted_at = NULL
+            WHERE job = %(running)s RETURNING *)
+        INSERT INTO attempt (id, job, provider, account, route, choice, state, marker, count,
+                             replaces)
+        SELECT 'att_planted', job, provider, account, route, 1, 'planned', 'planted', 1, id
+        FROM doubted""",
     "output_unfit": "UPDATE output SET position = 5 WHERE job = %(complete)s",
     "output_orphaned": """
         UPDATE attempt SET state = 'failed', finished_at = now() WHERE job = %(running)s""",

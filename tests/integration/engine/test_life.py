@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 
 from models import due
 from models.database import Connection
+from models.gate import GateRequest
 from models.invariants import violations
 from models.locks import jobs_of
 from models.request import VideoRequest
@@ -27,6 +28,7 @@ from models.state import JobState, What
 from providers.base import Accepted
 from scheduler.claim import Claimed, Turn, claim, claim_suspect
 from scheduler.pace import Pace
+from tasks import gates
 from tasks.deletion import delete
 from tasks.engine import Engine
 from tasks.intake import accept
@@ -100,9 +102,13 @@ class Life(RuleBasedStateMachine):
         count=st.integers(1, 3),
         webhook=st.booleans(),
         policy=st.sampled_from(["at_most_once", "at_least_once"]),
+        has_gate=st.booleans(),
     )
-    def somebody_asks(self, *, model: str, count: int, webhook: bool, policy: str) -> None:
+    def somebody_asks(
+        self, *, model: str, count: int, webhook: bool, policy: str, has_gate: bool = True
+    ) -> None:
         body = {"prompt": "a quiet sea", "model": model, "count": count, "unknown_policy": policy}
+        body |= {"gate": f"{model}-first"} if has_gate else {}
         hook = {"webhook_url": "http://127.0.0.1/hook", "webhook_secret": "s3cret"}
         request = VideoRequest.from_json(body | (hook if webhook else {}))
         self.asked += 1
@@ -136,8 +142,16 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=pick)
     def an_operation_comes_to_light(self, which: int) -> None:
-        """A callback tells of it, whatever has become of its attempt and videos meanwhile."""
-        sql = "SELECT id, provider FROM attempt ORDER BY id"
+        """A callback tells of it, whatever has become of its attempt and videos meanwhile.
+
+        But not of one that was refused and whose gate has moved on: that would be paid for twice.
+        """
+        sql = """
+        SELECT id, provider FROM attempt WHERE NOT EXISTS (
+            SELECT 1 FROM attempt AS hop
+            WHERE hop.replaces = attempt.id AND hop.choice <> attempt.choice)
+        ORDER BY id
+        """
         if found := self.run(self.far.database.fetch(sql)):
             attempt = found[which % len(found)]
             id_, is_kling = attempt["id"], attempt["provider"] == "kling_legacy"
@@ -336,6 +350,10 @@ def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
         pass
 
     Here.engine, Here.loop = engine, loop
+    for model, other in (("gen4.5", "ray-3.2"), ("ray-3.2", "gen4.5")):
+        gate = {"name": f"{model}-first", "model": model, "strategy": "fallback"}
+        wanted = GateRequest.from_json(gate | {"fallback_models": [other]})
+        loop.run_until_complete(gates.create(engine, wanted, tenant="default"))
     yield Here
     loop.run_until_complete(engine.close())
     loop.run_until_complete(watcher.close())

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from models import high_water
+from models.gate import GateRequest
 from models.invariants import violations
 from models.migrate import upgrade
 from models.request import VideoRequest
@@ -20,6 +21,7 @@ from stack.servers.postgres import EmbeddedPostgres
 from storage import marks
 from storage.base import Storage, Unavailable
 from storage.marks import Mark, Name
+from tasks import gates
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.intake import accept
@@ -522,6 +524,26 @@ async def test_what_the_vendor_does_not_know_twice_is_released_and_sent(house: H
     await send(engine, "kling")
     attempt = await only(engine)
     assert (attempt["state"], attempt["parked_at"], house.posts()) == ("accepted", None, 1)
+
+
+async def test_what_another_model_may_have_made_is_left_to_the_operator(house: House) -> None:
+    """A gate may have moved on since the backup: the first model's absence proves nothing."""
+    engine = house.start()
+    gate = {"name": "shop", "model": "kling-3.0", "strategy": "fallback"}
+    wanted = GateRequest.from_json(gate | {"fallback_models": ["gen4.5"]})
+    await gates.create(engine, wanted, tenant="default")
+    await ask(engine, "kling-3.0", gate="shop")
+    await set_ahead(engine)
+    await send(engine, "kling")
+    await engine.database.fetch("UPDATE attempt SET parked_at = now() - interval '1 h'")
+    for _ in range(4):
+        await send(engine, "kling")
+
+    attempt = await only(engine)
+    assert (attempt["state"], attempt["parked_looks"], house.posts()) == ("planned", 0, 0)
+    await engine.database.run(lambda connection: parked.release(connection, [attempt["id"]]))
+    await send(engine, "kling")
+    assert house.posts() == 1
 
 
 @pytest.mark.parametrize("told", [{}, {"kling": {"00ff": "2026-01-01T00:00:00+00:00"}}])

@@ -10,7 +10,7 @@ from tests.unit.cli.scripted import FakeApi, Run
 
 ALL = (
     *("up", "demo", "submit", "get", "wait", "list", "cancel", "retry", "delete", "models"),
-    *("keys", "limits"),
+    *("gates", "keys", "limits"),
 )
 PENDING = {
     "id": "job_vid_1",

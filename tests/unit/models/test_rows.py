@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
 from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
+from models.rows.gates import Gate, GateRow, NewGate
 from models.rows.jobs import Job, JobRow, NewJob
 from models.rows.limits import Limit, LimitRow
 from models.rows.money import Budget, BudgetRow, EntryRow, LedgerEntry
@@ -26,6 +27,8 @@ ROWS: dict[type, type[SQLModel]] = {
     NewOutput: Output,
     OutputRow: Output,
     NewDelivery: Delivery,
+    NewGate: Gate,
+    GateRow: Gate,
     DeliveryRow: Delivery,
     TryRow: DeliveryTry,
     BudgetRow: Budget,
@@ -38,6 +41,7 @@ COMPUTED: dict[type, set[str]] = {
     NewAttempt: set(),
     NewOutput: set(),
     NewDelivery: set(),
+    NewGate: set(),
 }
 EACH_FIELD = pytest.mark.parametrize(
     ("row", "name"), [(row, each.name) for row in ROWS for each in fields(row)]

@@ -47,6 +47,8 @@ def shown_job(**changes: Any) -> ShownJob:
         "created_at": BORN,
         "accepted_at": BORN,
         "outputs": (),
+        "choice": 0,
+        "hops": (),
         "now": BORN + timedelta(seconds=10),
     }
     unset = {each.name: None for each in fields(ShownJob)}

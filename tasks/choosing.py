@@ -1,0 +1,139 @@
+"""What a request is made by: its model's plan, or the plans of its gate's models in their order."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from catalog.plan import Plan
+from catalog.resolve import resolve
+from models.database import Connection, fetch_ids
+from models.failure import RequestRefused
+from models.gate import OVERRIDABLE, Strategy
+from models.records import Json
+from models.request import VideoRequest
+from models.rows.gates import GateRow
+from models.rows.jobs import DEAREST
+from tasks.engine import Engine
+from tasks.gates import find_gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The plans that a job may be carried out by; later ones only if earlier ones can't."""
+
+    plans: Sequence[Plan]
+    #: What all the plans' scenes are stored beside.
+    scene: Json = field(repr=False)
+    #: The gate's id.
+    gate: str | None = None
+    #: Whether the gate chose the model, and not the request.
+    is_free: bool = False
+
+    @classmethod
+    def of_model(cls, engine: Engine, request: VideoRequest) -> Self:
+        """The model that the request names; raises RequestRefused."""
+        plan = resolve(request, engine.catalog, engine.accounts)
+        return cls(plans=(plan,), scene=plan.to_json()["scene"])
+
+    def left_out(self, sealed: Collection[str]) -> set[str]:
+        """The request's fields that are not stored in clear, or that it did not set."""
+        return {*sealed, *(("model",) if self.is_free else ())}
+
+
+async def choose(
+    engine: Engine, connection: Connection, request: VideoRequest, *, tenant: str
+) -> Choice:
+    """The plans of a request that names a gate, whose row is locked if it counts jobs or money.
+
+    The lock comes first in the transaction, before the rows of the job, which nobody else sees yet.
+
+    A model that has no credentials is passed over, and so is one that can't make the request, but
+    not if the request names it.
+
+    Raises:
+        RequestRefused: `not_found`, an override that the gate forbids, its spending limit, or no
+            model that can make it; then with the first one's reason.
+    """
+    gate = await find_gate(connection, str(request.gate), tenant=tenant)
+    given = {name for name in request.model_fields_set if getattr(request, name) is not None}
+    _check_overrides(gate, given)
+    is_free = "model" not in given
+    asked = None if is_free else request.model
+    plans = _plans(engine, request, await _order(connection, gate, asked), asked=asked)
+    if gate.spending_limit_micros is not None:
+        await _check_spending(connection, gate, plans)
+    scene = request.scene().model_dump(mode="json")
+    return Choice(plans=plans, scene=scene, gate=gate.id, is_free=is_free)
+
+
+def _check_overrides(gate: GateRow, given: Collection[str]) -> None:
+    allowed = gate.routing["overrides"]
+    if allowed == "all":
+        return
+    for name in OVERRIDABLE:
+        if name in given and (allowed == "none" or name not in allowed):
+            listed = ", ".join(allowed) if isinstance(allowed, list) and allowed else "no field"
+            msg = f"{name} must not be set: the gate {gate.name} allows requests to set {listed}"
+            raise RequestRefused(msg, param=name)
+
+
+async def _order(connection: Connection, gate: GateRow, asked: str | None) -> list[str]:
+    """The gate's models, beginning with the one whose turn it is, or with the one asked for."""
+    models = [gate.routing["model"], *gate.routing["fallback_models"]]
+    if asked is not None:
+        return [asked, *models[1:]]
+    if gate.strategy != Strategy.ROUND_ROBIN:
+        return models
+    sql = "UPDATE gate SET turns = turns + 1 WHERE id = %s RETURNING (turns - 1)::text"
+    turns = await fetch_ids(connection, sql, (gate.id,))
+    first = int(turns[0]) % len(models) if turns else 0
+    return models[first:] + models[:first]
+
+
+def _plans(
+    engine: Engine, request: VideoRequest, names: Sequence[str], *, asked: str | None
+) -> list[Plan]:
+    """The plans of the models that can make the request, each route once."""
+    plans: dict[tuple[str, str, str], Plan] = {}
+    refusals = []
+    for name in names:
+        named = request.model_copy(update={"model": name})
+        try:
+            plan = resolve(named, engine.catalog, engine.accounts)
+        except RequestRefused as refusal:
+            if name == asked and refusal.type == "invalid_request":
+                raise
+            refusals.append(refusal)
+        else:
+            plans.setdefault((plan.model, plan.provider, plan.route), plan)
+    if not plans:
+        raise refusals[0]
+    return list(plans.values())
+
+
+async def _check_spending(connection: Connection, gate: GateRow, plans: Sequence[Plan]) -> None:
+    """Refuse a job that could take the gate past its limit; unfinished jobs count at their dearest.
+
+    The gate's row is locked, so that jobs submitted at once don't pass it together.
+    """
+    cursor = await connection.execute(
+        "SELECT spending_limit_micros AS most FROM gate WHERE id = %s FOR NO KEY UPDATE", (gate.id,)
+    )
+    row = await cursor.fetchone()
+    if row is None or row["most"] is None:
+        return  # deleted or lifted since it was read
+    limit = row["most"]
+    sql = f"""
+    SELECT coalesce(sum(coalesce(job.cost_micros, {DEAREST})), 0)::text
+    FROM job WHERE job.gate = %s
+    """  # noqa: S608 - a constant
+    (spent,) = map(int, await fetch_ids(connection, sql, (gate.id,)))
+    asked = max(plan.estimated_cost_micros for plan in plans)
+    if spent + asked > limit:
+        msg = (
+            f"the gate {gate.name} has a spending limit of ${limit / 1e6:.6g}, of which "
+            f"${spent / 1e6:.6g} is spent or reserved; this job may cost ${asked / 1e6:.6g}"
+        )
+        raise RequestRefused(
+            msg, type="insufficient_balance", code="gate_spending_limit", param="gate"
+        )
