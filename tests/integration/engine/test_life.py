@@ -350,7 +350,7 @@ def life(make_engine: MakeEngine) -> Iterator[type[Life]]:
         pass
 
     Here.engine, Here.loop = engine, loop
-    for model, other in (("gen4.5", "ray-3.2"), ("ray-3.2", "gen4.5")):
+    for model, other in zip(MODELS, (*MODELS[1:], MODELS[0]), strict=True):
         gate = {"name": f"{model}-first", "model": model, "strategy": "fallback"}
         wanted = GateRequest.from_json(gate | {"fallback_models": [other]})
         loop.run_until_complete(gates.create(engine, wanted, tenant="default"))
