@@ -1,6 +1,5 @@
 """`longtake intake`: requests from the broker that were rejected, and why."""
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,10 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import show
+from cli.database import in_transaction
 from cli.options import AsJson
-from models.database import Database
-from models.intake_failures import ListedFailure, list_intake_failures
-from settings import load
+from models.intake_failures import list_intake_failures
 
 app = typer.Typer(help="Requests from the broker that were rejected.", no_args_is_help=True)
 
@@ -30,7 +28,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List rejected requests, newest first, with tenant, task, field and reason."""
-    found = asyncio.run(_found(tenant, most))
+    found = in_transaction(lambda c: list_intake_failures(c, tenant=tenant, most=most))
     if as_json:
         show.as_json([asdict(one) | {"at": one.at.isoformat()} for one in found])
         return
@@ -45,11 +43,3 @@ def list_(
         reason = Text(one.message)  # a sender's text may look like markup
         table.add_row(when, one.tenant or "", one.task_id, one.code, Text(field), reason)
     show.out.print(table)
-
-
-async def _found(tenant: str | None, most: int) -> list[ListedFailure]:
-    database = Database(load().require_database(), connections=2, timeout=2)
-    try:
-        return await database.run(lambda c: list_intake_failures(c, tenant=tenant, most=most))
-    finally:
-        await database.close()

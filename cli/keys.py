@@ -1,7 +1,5 @@
 """`longtake keys`: manages API keys, directly in the database."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -9,16 +7,16 @@ import typer
 from rich.table import Table
 
 from cli import show
+from cli.database import in_transaction
 from cli.errors import Refused
 from cli.options import AsJson
 from models.budgets import make_prepaid
-from models.database import Connection, Database
+from models.database import Connection
 from models.failure import RequestRefused
 from models.keys import ListedKey, create_key, list_keys, revoke_key
 from models.limits import set_limits
 from models.rows.limits import Holder
 from models.tiers import tiers
-from settings import load
 
 T = TypeVar("T")
 
@@ -53,7 +51,7 @@ def create(
         return key_id, plain
 
     try:
-        key_id, plain = _run(work)
+        key_id, plain = in_transaction(work)
     except (ValueError, RequestRefused) as error:
         raise Refused(str(error)) from error
     if as_json:
@@ -71,7 +69,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List keys, without their secrets."""
-    found = _run(lambda c: list_keys(c, tenant))
+    found = in_transaction(lambda c: list_keys(c, tenant))
     if as_json:
         show.as_json([_json(key) for key in found])
         return
@@ -88,7 +86,7 @@ def list_(
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `keys list`.")]) -> None:
     """Revoke a key; running servers notice within seconds."""
-    if not _run(lambda c: revoke_key(c, key_id)):
+    if not in_transaction(lambda c: revoke_key(c, key_id)):
         raise Refused(f"no active key {key_id}: unknown or already revoked")
     show.say(f"{key_id} is revoked.")
 
@@ -96,16 +94,3 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `keys
 def _json(key: ListedKey) -> dict[str, object]:
     times = {"created_at": key.created_at, "revoked_at": key.revoked_at}
     return asdict(key) | {name: at and at.isoformat() for name, at in times.items()}
-
-
-def _run(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` in a transaction on the configured database."""
-
-    async def run() -> T:
-        database = Database(load().require_database(), connections=2, timeout=2)
-        try:
-            return await database.run(work)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())

@@ -1,7 +1,5 @@
 """`longtake limits`: what tenants and keys may submit, directly in the database."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
@@ -9,14 +7,12 @@ from rich.table import Table
 
 from cli import show
 from cli.api import Json
+from cli.database import in_transaction
 from cli.errors import Refused
 from cli.options import AsJson
-from models.database import Connection, Database
-from models.failure import RequestRefused
 from models.limits import MOST, Used, read_limits, set_limits
 from models.rows.limits import Holder
 from models.tiers import tiers
-from settings import load
 
 T = TypeVar("T")
 
@@ -35,10 +31,10 @@ def show_(*, tenant: Tenant = None, key: KeyId = None, as_json: AsJson = False) 
     if tenant is not None and key is not None:
         raise Refused("give --tenant or --key, not both")
     if tenant is None and key is None:
-        found = _run(read_limits)
+        found = in_transaction(read_limits)
     else:
         holder, id_ = _holder(tenant, key)
-        found = _run(lambda connection: read_limits(connection, holder, id_))
+        found = in_transaction(lambda connection: read_limits(connection, holder, id_))
     if as_json:
         show.as_json([_json(each) for each in found])
         return
@@ -81,7 +77,7 @@ def set_(
     given = {"concurrent": concurrent, "per_minute": per_minute, "per_day": per_day}
     changes = {name: _number(name, text) for name, text in given.items() if text is not None}
     holder, id_ = _holder(tenant, key)
-    _run(lambda connection: set_limits(connection, holder, id_, tier=tier, changes=changes))
+    in_transaction(lambda c: set_limits(c, holder, id_, tier=tier, changes=changes))
     show_(tenant=tenant, key=key)
 
 
@@ -120,19 +116,3 @@ def _json(each: Used) -> Json:
         for name, (limit, used) in limits.items()
     }
     return {"holder": row.holder, "id": row.id, "tier": row.tier} | shown
-
-
-def _run(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` in a transaction on the configured database."""
-
-    async def run() -> T:
-        database = Database(load().require_database(), connections=2, timeout=2)
-        try:
-            return await database.run(work)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except RequestRefused as error:
-        raise Refused(error.message) from error

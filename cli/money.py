@@ -1,7 +1,6 @@
 """`longtake money`: balances, deposits, budgets and statements, directly in the database."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
@@ -10,15 +9,14 @@ import typer
 from rich.table import Table
 
 from cli import show
+from cli.database import in_transaction
 from cli.errors import Refused
 from cli.options import AsJson
 from models import budgets
 from models.budgets import Balance, ListedBudget
-from models.database import Connection, Database
+from models.database import Connection
 from models.dollars import dollars, micros_from
-from models.failure import RequestRefused
 from models.rows.money import Period, Scope
-from settings import load
 
 T = TypeVar("T")
 
@@ -40,7 +38,7 @@ def balance(
     as_json: AsJson = False,
 ) -> None:
     """Show what tenants have deposited, reserved, spent and left."""
-    found = _run(lambda c: budgets.balances(c, tenant))
+    found = in_transaction(lambda c: budgets.balances(c, tenant))
     if as_json:
         show.as_json([_balance_json(one) for one in found])
         return
@@ -71,7 +69,7 @@ def deposit(
         (after,) = await budgets.balances(connection, tenant)
         return after
 
-    after = _run(work)
+    after = in_transaction(work)
     if as_json:
         show.as_json(_balance_json(after))
     else:
@@ -121,7 +119,7 @@ def budget(
             )
         return await budgets.list_budgets(connection, tenant)
 
-    _show_budgets(_run(work), as_json=as_json)
+    _show_budgets(in_transaction(work), as_json=as_json)
 
 
 @app.command()
@@ -136,7 +134,7 @@ def statement(
 ) -> None:
     """Show the ledger's entries of a tenant, oldest first."""
     start = _date(since)
-    found = _run(lambda c: budgets.statement(c, tenant, since=start, limit=limit))
+    found = in_transaction(lambda c: budgets.statement(c, tenant, since=start, limit=limit))
     if as_json:
         show.as_json([asdict(one) | {"at": one.at.isoformat()} for one in found])
         return
@@ -212,19 +210,3 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name, no_wrap=True)
     return table
-
-
-def _run(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` in a transaction on the configured database."""
-
-    async def run() -> T:
-        database = Database(load().require_database(), connections=2, timeout=2)
-        try:
-            return await database.run(work)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except RequestRefused as error:
-        raise Refused(error.message) from error

@@ -1,7 +1,5 @@
 """What an operator asks the database itself: doctor, reconcile, retry-store, prune, reseal."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -9,6 +7,7 @@ import typer
 from rich.table import Table
 
 from cli import show
+from cli.database import with_engine
 from cli.errors import ExitCode, Refused
 from cli.options import AsJson
 from models import due
@@ -17,7 +16,6 @@ from models.high_water import Row, read
 from models.invariants import Violation, violations
 from models.snapshots import OldSnapshot, old_snapshots
 from models.vault import VaultError
-from settings import load
 from tasks.engine import Engine
 from tasks.restore.parked import Parked, parked
 from tasks.upkeep.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
@@ -49,7 +47,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Exits 0 when nothing is, 1 otherwise.
     """
-    found, old, held_back, row, failing = _with_engine(_examined)
+    found, old, held_back, row, failing = with_engine(_examined)
     if row.restored_at is not None:
         risk = sum(one.at_risk_micros for one in held_back) / 1_000_000
         show.say(
@@ -105,7 +103,7 @@ def retry_store(
         return await engine.database.run(lambda connection: retry_store_of(connection, job))
 
     try:
-        retried = _with_engine(work)
+        retried = with_engine(work)
     except RequestRefused as error:
         raise Refused(error.message) from error
     if as_json:
@@ -119,7 +117,7 @@ def retry_store(
 
 def prune() -> None:
     """Delete what is older than it is to be kept (LONGTAKE_KEEP_…_DAYS), once, now."""
-    show.say(f"deleted: {_with_engine(prune_once)}")
+    show.say(f"deleted: {with_engine(prune_once)}")
 
 
 def reseal() -> None:
@@ -128,7 +126,7 @@ def reseal() -> None:
     Afterwards the old keys may be removed from the variable.
     """
     try:
-        show.say(f"{_with_engine(reseal_all)} values are sealed with the newest key.")
+        show.say(f"{with_engine(reseal_all)} values are sealed with the newest key.")
     except VaultError as error:
         raise Refused(str(error)) from error
 
@@ -136,7 +134,7 @@ def reseal() -> None:
 @reconcile.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """List attempts whose answer is unknown or whose operation is lost, and the money at risk."""
-    found: list[Doubtful] = _with_engine(lambda engine: engine.database.run(doubtful))
+    found: list[Doubtful] = with_engine(lambda engine: engine.database.run(doubtful))
     if as_json:
         show.as_json([_as_json(one) for one in found])
         return
@@ -176,7 +174,7 @@ def look_up(
         ids = attempts or [one.id for one in found]
         return await engine.database.run(lambda connection: look_up_again(connection, ids))
 
-    show.say(f"{_with_engine(work)} attempt(s) are due to be looked up.")
+    show.say(f"{with_engine(work)} attempt(s) are due to be looked up.")
 
 
 @reconcile.command("settle")
@@ -201,20 +199,7 @@ def settle(
             await settle_accepted(engine, attempt, operation)
 
     try:
-        _with_engine(work)
+        with_engine(work)
     except RequestRefused as error:
         raise Refused(error.message) from error
     show.say(f"{attempt} is settled.")
-
-
-def _with_engine(work: Callable[[Engine], Awaitable[T]]) -> T:
-    """`work` with an engine of its own, on the database that the settings name."""
-
-    async def run() -> T:
-        engine = Engine.build(load())
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())

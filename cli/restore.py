@@ -1,7 +1,6 @@
 """`longtake restore`: what a restored database may have forgotten that it paid for."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -9,11 +8,11 @@ import typer
 from rich.table import Table
 
 from cli import show
+from cli.database import with_engine
 from cli.errors import ExitCode, NotReached, Refused
 from cli.options import AsJson
 from models import high_water
 from models.failure import RequestRefused
-from settings import load
 from storage.base import StorageError
 from tasks.engine import Engine
 from tasks.restore import parked as parking
@@ -38,7 +37,7 @@ def status(*, as_json: AsJson = False) -> None:
 
     Exits 0 when nothing is parked, 1 otherwise.
     """
-    outcome, row, found = _with_engine(_compared)
+    outcome, row, found = with_engine(_compared)
     risk = sum(one.at_risk_micros for one in found)
     if as_json:
         show.as_json(_facts(outcome, row, found))
@@ -82,7 +81,7 @@ def _facts(outcome: str, row: high_water.Row, found: Sequence[Parked]) -> dict[s
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """List parked attempts, and the money at risk."""
-    found: list[Parked] = _with_engine(lambda engine: engine.database.run(parking.parked))
+    found: list[Parked] = with_engine(lambda engine: engine.database.run(parking.parked))
     if as_json:
         show.as_json([_row(one) for one in found])
         return
@@ -111,7 +110,7 @@ def release(attempts: Attempts = None, *, every: All = False, yes: Yes = False) 
     chosen = _chosen(attempts, every=every)
     _confirm(f"Send {len(chosen)} attempt(s) now, for ${_usd(chosen):.2f}?", yes=yes)
     ids = [one.id for one in chosen]
-    done = _with_engine(
+    done = with_engine(
         lambda engine: engine.database.run(lambda connection: parking.release(connection, ids))
     )
     show.say(f"{len(done)} attempt(s) are due to be sent.")
@@ -125,7 +124,7 @@ def settle(
 ) -> None:
     """Adopt the operation that you found at the provider: it is polled, and not paid for again."""
     try:
-        _with_engine(lambda engine: parking.settle(engine, attempt, operation))
+        with_engine(lambda engine: parking.settle(engine, attempt, operation))
     except RequestRefused as error:
         raise Refused(error.message) from error
     show.say(f"{attempt} is settled.")
@@ -137,7 +136,7 @@ def fail(attempts: Attempts = None, *, every: All = False, yes: Yes = False) -> 
     chosen = _chosen(attempts, every=every)
     _confirm(f"Fail the jobs of {len(chosen)} attempt(s)?", yes=yes)
     ids = [one.id for one in chosen]
-    done = _with_engine(
+    done = with_engine(
         lambda engine: engine.database.run(lambda connection: parking.fail(engine, connection, ids))
     )
     show.say(f"{len(done)} attempt(s) are given up.")
@@ -146,14 +145,14 @@ def fail(attempts: Attempts = None, *, every: All = False, yes: Yes = False) -> 
 @app.command()
 def done(*, yes: Yes = False) -> None:
     """Take the database for the truth from here: the restore is over, and a new mark is written."""
-    left: list[Parked] = _with_engine(lambda engine: engine.database.run(parking.parked))
+    left: list[Parked] = with_engine(lambda engine: engine.database.run(parking.parked))
     if left:
         raise Refused(
             f"{len(left)} attempt(s) are still parked: release, settle or fail them first"
         )
     _confirm("Take the database as it is for the truth?", yes=yes)
     try:
-        _with_engine(accept_database)
+        with_engine(accept_database)
     except (StorageError, TimeoutError) as error:
         raise NotReached(f"the mark can't be written: {error}") from error
     show.say("The restore is over.")
@@ -163,7 +162,7 @@ def _chosen(attempts: list[str] | None, *, every: bool) -> list[Parked]:
     """The parked attempts that are meant; every name must be one's."""
     if every == bool(attempts):
         raise Refused("name attempts, or say --all")
-    found: list[Parked] = _with_engine(lambda engine: engine.database.run(parking.parked))
+    found: list[Parked] = with_engine(lambda engine: engine.database.run(parking.parked))
     if every:
         return found
     missing = set(attempts or ()) - {one.id for one in found}
@@ -181,16 +180,3 @@ def _usd(found: Sequence[Parked]) -> float:
 def _confirm(question: str, *, yes: bool) -> None:
     if not yes and not typer.confirm(question, err=True):
         raise Refused("nothing was changed")
-
-
-def _with_engine(work: Callable[[Engine], Awaitable[T]]) -> T:
-    """`work` with an engine of its own, on the database that the settings name."""
-
-    async def run() -> T:
-        engine = Engine.build(load())
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())

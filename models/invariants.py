@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from models.audit import MONEY
 from models.database import Connection
 from models.invariant import Invariant
-from models.rows.attempts import ESTIMATE
-from models.rows.jobs import DEAREST
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
 
 #: Maximum violations reported per invariant.
@@ -137,28 +135,6 @@ INVARIANTS = (
         "job_progress",
         "progress is 100 if and only if the job is complete",
         "SELECT id FROM job WHERE (progress_percent = 100) <> (state = 'complete')",
-    ),
-    Invariant(
-        "job_charge",
-        "a job costs its estimate's share that was stored by its end, and nothing if it failed",
-        f"""
-        SELECT job.id FROM job JOIN output ON output.job = job.id
-             JOIN attempt ON attempt.id = output.attempt
-        WHERE job.state = ANY(%(final)s) GROUP BY job.id
-        HAVING job.cost_micros <> round(coalesce(sum({ESTIMATE}) FILTER (
-                   WHERE output.state = 'stored' AND output.recovered_at IS NULL), 0) / count(*))
-            OR (job.state = 'failed' AND job.cost_micros <> 0)
-        """,  # noqa: S608 - a constant
-    ),
-    Invariant(
-        "job_overcharged",
-        "no job costs more than the estimate of its dearest plan, nor than was reserved for it",
-        f"""
-        SELECT id FROM job
-        WHERE cost_micros < 0
-           OR (cost_micros > estimated_cost_micros AND cost_micros > {DEAREST})
-           OR (reserved_micros > 0 AND cost_micros > reserved_micros)
-        """,  # noqa: S608 - a constant
     ),
     Invariant(
         "job_ahead",

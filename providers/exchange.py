@@ -1,6 +1,6 @@
 """Runs provider verbs over HTTP, in the same way for every vendor."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -33,16 +33,14 @@ async def converse(
     account: Account,
     client: Client,
     now: float,
-    before_paid: Callable[[Request], Awaitable[None]] | None = None,
     paid_timeout: float | None = None,
     begin_within: float | None = None,
 ) -> T:
     """Run a verb: send each call it yields and feed it the response.
 
-    `now` is Unix time, for expiring credentials. `before_paid` is awaited with the complete paid
-    request just before it is sent; if it raises, the request is not sent. `paid_timeout` overrides
-    the paid call's timeout, in seconds. The paid request's first byte must leave within
-    `begin_within` seconds of the call to `before_paid`, or it is not sent.
+    `now` is Unix time, for expiring credentials. `paid_timeout` overrides the paid call's timeout,
+    in seconds. The paid request's first byte must leave within `begin_within` seconds, or it is not
+    sent.
 
     Raises:
         ProviderError: the vendor returned an error; `failure` classifies it.
@@ -59,8 +57,6 @@ async def converse(
                 request = replace(
                     request, timeout=paid_timeout or request.timeout, begin_by=begin_by
                 )
-                if before_paid is not None:
-                    await before_paid(request)
             response = await client.send(request)
             if not (response.is_success or response.status in call.accept):
                 _fail(response, call=call, provider=provider, account=account)

@@ -27,9 +27,10 @@ from models.state import What
 from tasks import hints
 from tasks.discreet import MOST_KEPT, RAW, UNREADABLE, is_name
 from tasks.engine import Engine
-from tasks.intake import Accepted, accept
+from tasks.intake import accept
 from tasks.loop import runtime
 from tasks.pump.running import stopping
+from tasks.repeats import Accepted
 
 log = structlog.get_logger()
 

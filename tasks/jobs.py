@@ -10,8 +10,9 @@ from models.failure import RequestRefused, job_deleted, not_found
 from models.request import VideoRequest
 from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
 from tasks.engine import Engine
-from tasks.intake import Accepted, Caller, accept
+from tasks.intake import accept
 from tasks.outcomes.finish import CANCELLED, finish
+from tasks.repeats import Accepted, Caller
 from tasks.view import ShownJob, list_jobs, read_jobs
 
 #: The states that each public status covers.

@@ -19,7 +19,7 @@ from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.deletion import delete as delete_job
-from tasks.intake import Accepted, Caller, canonical_hash
+from tasks.repeats import Accepted, Caller, canonical_hash
 from tasks.retry import retry as retry_job
 from tasks.view import ShownJob, iso, job_view
 

@@ -67,9 +67,13 @@ async def prune_once(engine: Engine) -> Pruned:
     await _repeat(engine, _OLD_LINKS, links, until)
     done.intake_failures = await _repeat(engine, _OLD_INTAKE_FAILURES, days, until)
     if settings.keep_videos_days is not None:
-        done.videos = await _prune_videos(engine, settings.keep_videos_days, until)
+        done.videos = await _prune_stored(
+            *(engine, settings.keep_videos_days, until), old=_OLD_VIDEOS, forget=_FORGET_VIDEOS
+        )
     if settings.keep_jobs_days is not None:
-        done.jobs = await _prune_jobs(engine, settings.keep_jobs_days, until)
+        done.jobs = await _prune_stored(
+            *(engine, settings.keep_jobs_days, until), old=_OLD_JOBS, forget=_FORGET_JOBS
+        )
         done.deliveries = await _repeat(engine, _OLD_DELIVERIES, settings.keep_jobs_days, until)
     incoming = settings.data_dir / "incoming"
     if incoming.is_dir():
@@ -93,27 +97,17 @@ async def _repeat(engine: Engine, sql: str, days: int, until: float) -> int:
     return total
 
 
-async def _prune_videos(engine: Engine, days: int, until: float) -> int:
-    """Delete each object before its row's key, so that a run cut off between them is repeated."""
+async def _prune_stored(engine: Engine, days: int, until: float, *, old: str, forget: str) -> int:
+    """Delete objects before what names them, so that a run cut off between them is repeated.
+
+    `old` finds rows and the keys of their objects; `forget` takes the rows whose objects are gone.
+    """
     total = 0
     while time.monotonic() < until:
         limits = {"days": days, "batch": BATCH}
-        old = await engine.database.fetch(_OLD_VIDEOS, limits, row=_Old)
-        gone = [each.id for each in old if await _delete(engine, each.keys)]
-        await engine.database.fetch(_FORGET_VIDEOS, (gone,))
-        total += len(gone)
-        if len(gone) < BATCH:
-            break
-    return total
-
-
-async def _prune_jobs(engine: Engine, days: int, until: float) -> int:
-    total = 0
-    while time.monotonic() < until:
-        limits = {"days": days, "batch": BATCH}
-        old = await engine.database.fetch(_OLD_JOBS, limits, row=_Old)
-        gone = [each.id for each in old if await _delete(engine, each.keys)]
-        await engine.database.fetch(_FORGET_JOBS, (gone,))
+        found = await engine.database.fetch(old, limits, row=_Old)
+        gone = [each.id for each in found if await _delete(engine, each.keys)]
+        await engine.database.fetch(forget, (gone,))
         total += len(gone)
         if len(gone) < BATCH:
             break

@@ -17,9 +17,10 @@ from models.request import VideoRequest
 from models.rows.money import Period, Scope
 from models.state import What
 from tasks.engine import Engine
-from tasks.intake import Caller, accept
+from tasks.intake import accept
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Caller
 from tests.integration.conftest import ENVIRONMENT, MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
 from transport.base import Request, Response

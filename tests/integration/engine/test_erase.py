@@ -1,7 +1,7 @@
 """A deleted job is erased when all of it has ended: nothing that its owner sent or got is left."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,16 +16,16 @@ from storage.base import Unavailable
 from tasks.deletion import delete
 from tasks.deliveries import replay
 from tasks.engine import Engine
-from tasks.intake import Caller, accept
+from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Caller
 from tasks.upkeep.recover import retry_store
 from tasks.upkeep.reseal import reseal
 from tests.integration.conftest import MakeEngine
-from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from tests.integration.engine.far_side import FarSide, Script, facing
 from tests.integration.engine.lock_order import LockOrder
-from transport.base import Request, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -50,28 +50,13 @@ SEALED = {
 }
 
 
-@dataclass(slots=True)
-class Vendor:
-    """Answers each kind of request with the word that is set for it, else with the best."""
-
-    words: dict[str, str] = field(default_factory=dict)
-
-    async def reply(self, request: Request) -> Response:
-        answers = answers_to(request, "1")
-        word = self.words.get(kind_of(request))
-        answer = answers[word] if word else next(iter(answers.values()))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+@pytest.fixture
+def vendor() -> Script:
+    return Script()
 
 
 @pytest.fixture
-def vendor() -> Vendor:
-    return Vendor()
-
-
-@pytest.fixture
-async def engine(make_engine: MakeEngine, vendor: Vendor) -> AsyncIterator[Engine]:
+async def engine(make_engine: MakeEngine, vendor: Script) -> AsyncIterator[Engine]:
     engine, watcher = facing(make_engine(), FarSide(vendor.reply)), make_engine()
     order = LockOrder(watcher.database)
     order.watch(engine.database)
@@ -146,7 +131,7 @@ async def test_nothing_is_left_but_times_and_cost(engine: Engine) -> None:
 
 
 async def test_a_running_operation_is_stopped_before_anything_is_erased(
-    engine: Engine, vendor: Vendor
+    engine: Engine, vendor: Script
 ) -> None:
     job = await submitted(engine)
     await run(engine, What.SUBMIT)
@@ -166,7 +151,7 @@ async def test_a_running_operation_is_stopped_before_anything_is_erased(
 
 
 async def test_the_owner_is_told_of_the_end_before_the_target_is_erased(
-    engine: Engine, vendor: Vendor
+    engine: Engine, vendor: Script
 ) -> None:
     job = await submitted(engine)
     await delete(engine, job, tenant="default")
@@ -181,7 +166,7 @@ async def test_the_owner_is_told_of_the_end_before_the_target_is_erased(
     assert "a-word-of" not in await left(engine)
 
 
-async def test_what_has_waited_for_long_is_looked_at_rarely(engine: Engine, vendor: Vendor) -> None:
+async def test_what_has_waited_for_long_is_looked_at_rarely(engine: Engine, vendor: Script) -> None:
     """A dead receiver holds an erasure back for days."""
     job = await submitted(engine)
     await run(engine, *LIFE[:-1])
@@ -263,7 +248,7 @@ async def test_nothing_of_a_deleted_job_can_be_asked_for_again(engine: Engine) -
 
 
 async def test_an_operation_that_comes_to_light_later_is_still_stopped(
-    engine: Engine, vendor: Vendor
+    engine: Engine, vendor: Script
 ) -> None:
     """Its vendor's error quotes the prompt, which nobody can take out any more: it is not kept."""
     job = await submitted(engine)

@@ -13,9 +13,10 @@ from models.invariants import violations
 from models.request import VideoRequest
 from models.state import What
 from tasks.engine import Engine
-from tasks.intake import Accepted, Caller, accept, canonical_hash
+from tasks.intake import accept
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Accepted, Caller, canonical_hash
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of

@@ -17,46 +17,29 @@ from models.request import VideoRequest
 from models.rows.money import Period, Scope
 from models.state import JobState, What
 from tasks.engine import Engine
-from tasks.intake import Caller, accept, canonical_hash
+from tasks.intake import accept
 from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Caller, canonical_hash
 from tasks.upkeep.overlooked import charge_overlooked
 from tasks.upkeep.reconcile import settle_absent
 from tests.integration.conftest import MakeEngine
-from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from tests.integration.engine.far_side import FarSide, Script, facing
 from tests.integration.engine.waiting import until
-from transport.base import Request, Response
 
 pytestmark = pytest.mark.anyio
 
 BODY = {"prompt": "a quiet sea", "model": "gen4.5", "duration_seconds": 5}
 
 
-class Vendor:
-    """Answers each kind of request with the word that is set for it, else with the best."""
-
-    def __init__(self) -> None:
-        self.words: dict[str, str] = {}
-        self.numbered = 0
-
-    async def reply(self, request: Request) -> Response:
-        self.numbered += 1
-        answers = answers_to(request, self.numbered)
-        word = self.words.get(kind_of(request))
-        answer = answers[word] if word else next(iter(answers.values()))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+@pytest.fixture
+def vendor() -> Script:
+    return Script()
 
 
 @pytest.fixture
-def vendor() -> Vendor:
-    return Vendor()
-
-
-@pytest.fixture
-async def engine(make_engine: MakeEngine, vendor: Vendor) -> AsyncIterator[Engine]:
+async def engine(make_engine: MakeEngine, vendor: Script) -> AsyncIterator[Engine]:
     engine = facing(make_engine(), FarSide(vendor.reply))
     yield engine
     assert await engine.database.run(violations) == []
@@ -125,7 +108,7 @@ async def test_a_submission_reserves_and_a_stored_video_spends(engine: Engine) -
     assert await ledger(engine) == {"tenant:available": -cost, "tenant:spent": cost}
 
 
-async def test_a_failed_job_releases_everything(engine: Engine, vendor: Vendor) -> None:
+async def test_a_failed_job_releases_everything(engine: Engine, vendor: Script) -> None:
     await ask(engine)
     vendor.words["poll"] = "failed"
     await run(engine, What.SUBMIT, What.POLL)
@@ -138,7 +121,7 @@ async def test_a_job_that_is_cancelled_before_it_is_sent_costs_nobody(engine: En
     assert await ledger(engine) == {}
 
 
-async def test_of_two_videos_the_one_that_came_is_spent(engine: Engine, vendor: Vendor) -> None:
+async def test_of_two_videos_the_one_that_came_is_spent(engine: Engine, vendor: Script) -> None:
     job = await ask(engine, count=2)
     await run(engine, What.SUBMIT)
     await engine.database.fetch(
@@ -157,7 +140,7 @@ async def test_of_two_videos_the_one_that_came_is_spent(engine: Engine, vendor: 
 
 
 async def test_an_attempt_in_doubt_is_ours_until_it_is_settled(
-    engine: Engine, vendor: Vendor
+    engine: Engine, vendor: Script
 ) -> None:
     job = await ask(engine)
     vendor.words["submit"] = "lost"

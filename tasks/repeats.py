@@ -1,0 +1,102 @@
+"""A submission's caller and its first answer, which a repeated Idempotency-Key gets again."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models import due
+from models.database import Connection, fetch_row
+from models.failure import Allowance, RequestRefused, job_deleted
+from models.records import Json
+from tasks.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The request's headers that intake uses."""
+
+    app_id: str | None = None
+    #: The id of the API key; None over the broker.
+    api_key: str | None = None
+    idempotency_key: str | None = None
+    #: SHA-256 of the body as canonical JSON.
+    body_hash: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A durable job: a new one, or the one that this id or Idempotency-Key already has."""
+
+    job_id: str
+    lane: str
+    #: The public view in the first response.
+    view: Json = field(repr=False)
+    is_repeat: bool = False
+    #: What is left of the caller's limits; None without limits, and for a repeat.
+    allowance: Allowance | None = None
+
+
+def canonical_hash(body: object) -> bytes:
+    """SHA-256 of a JSON value, independent of key order and white space."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """A request that came with an Idempotency-Key, and its sealed first answer."""
+
+    job: str
+    deleted_at: datetime | None
+    body_hash: bytes
+    response: bytes = field(repr=False)
+
+
+async def first_answer(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller
+) -> Accepted | None:
+    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first.
+
+    Raises:
+        RequestRefused: the key came with another body, or its job was deleted since.
+    """
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{tenant}\n{caller.idempotency_key}",),
+    )
+    first = await fetch_row(
+        connection,
+        _Answered,
+        """
+        SELECT job, deleted_at, body_hash, response
+        FROM idempotency JOIN job ON job.id = idempotency.job
+        WHERE idempotency.tenant = %s AND key = %s
+        """,
+        (tenant, caller.idempotency_key),
+    )
+    if first is None:
+        return None
+    if first.body_hash != caller.body_hash:
+        msg = "this Idempotency-Key was used with another request body"
+        raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
+    if first.deleted_at is not None:  # a second job would be paid for under the same key
+        raise job_deleted(first.job, first.deleted_at)
+    view = engine.vault.open_json(first.response)
+    return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
+
+
+async def remember(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: Json
+) -> None:
+    """Keep the first answer to the caller's Idempotency-Key, sealed."""
+    await connection.execute(
+        """
+        INSERT INTO idempotency (tenant, key, body_hash, job, response)
+        VALUES (%s, %s, %s, %s, %s)
+        """,
+        (
+            *(tenant, caller.idempotency_key, caller.body_hash),
+            *(view["id"], engine.vault.seal_json(view)),
+        ),
+    )
