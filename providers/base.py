@@ -274,7 +274,11 @@ class Provider(Protocol):
         ...
 
     def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - for overrides
-        """Ask the provider to stop; only called if `capabilities.cancel`."""
+        """Ask the provider to stop; only called if `capabilities.cancel`.
+
+        Raises:
+            ProviderError: with `Fault.GONE` if the provider denies the operation.
+        """
         raise NotOffered(self.name, "cancel")
 
     def fetch(self, video: Video) -> Call:

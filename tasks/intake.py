@@ -1,10 +1,8 @@
 """Intake: the only place where jobs are created, with all their rows in one transaction."""
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +12,7 @@ from psycopg.types.json import Jsonb
 from catalog.plan import Plan, duration_route
 from models import due, limits
 from models.database import Connection, fetch_row
-from models.failure import Allowance, RequestRefused, job_deleted
+from models.failure import RequestRefused
 from models.ids import new_id, new_marker
 from models.records import Json, as_dict, columns, placeholders, values
 from models.request import VideoRequest
@@ -27,6 +25,7 @@ from tasks.afford import reserve
 from tasks.choosing import Choice, choose
 from tasks.engine import Engine
 from tasks.pictures import check_references
+from tasks.repeats import Accepted, Caller, first_answer, remember
 from tasks.view import ShownJob, job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
 
@@ -36,37 +35,6 @@ HEAD_START = {"low": 0.0, "normal": 600.0, "high": 4200.0}
 
 #: Fields left out of the stored request and kept sealed, because a URL may be a signed link.
 _SEALED = {"webhook_url", "webhook_secret", *PICTURES}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """The request's headers that intake uses."""
-
-    app_id: str | None = None
-    #: The id of the API key; None over the broker.
-    api_key: str | None = None
-    idempotency_key: str | None = None
-    #: SHA-256 of the body as canonical JSON.
-    body_hash: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A durable job: a new one, or the one that this id or Idempotency-Key already has."""
-
-    job_id: str
-    lane: str
-    #: The public view in the first response.
-    view: Json = field(repr=False)
-    is_repeat: bool = False
-    #: What is left of the caller's limits; None without limits, and for a repeat.
-    allowance: Allowance | None = None
-
-
-def canonical_hash(body: object) -> bytes:
-    """SHA-256 of a JSON value, independent of key order and white space."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 async def accept(
@@ -111,7 +79,7 @@ async def accept(
             return accepted
         accepted.view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
         if caller.idempotency_key:
-            await _remember(engine, connection, tenant, caller, accepted.view)
+            await remember(engine, connection, tenant, caller, accepted.view)
         return accepted
 
     try:
@@ -175,11 +143,16 @@ async def _through_gate(
 ) -> _New | Accepted:
     """The rows of a job whose gate chooses its model, or the job that exists already.
 
-    A repeat neither takes a turn at the gate nor counts against its limit.
+    A repeat does not count against the gate's limit.
     """
     if existing := await _existing(engine, connection, names):
         return existing
-    choice = await choose(engine, connection, request, tenant=names.tenant)
+    try:
+        choice = await choose(engine, connection, request, tenant=names.tenant)
+    except RequestRefused:  # another delivery of the same job may have used up the limit
+        if existing := await _existing(engine, connection, names):
+            return existing
+        raise
     return _rows(engine, request, choice, names)
 
 
@@ -353,64 +326,6 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
         now=times.created_at,
     )
     return job_view(shown, api_url=engine.settings.api_url, vault=engine.vault)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answered:
-    """A request that came with an Idempotency-Key, and its sealed first answer."""
-
-    job: str
-    deleted_at: datetime | None
-    body_hash: bytes
-    response: bytes = field(repr=False)
-
-
-async def first_answer(
-    engine: Engine, connection: Connection, tenant: str, caller: Caller
-) -> Accepted | None:
-    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first.
-
-    Raises:
-        RequestRefused: the key came with another body, or its job was deleted since.
-    """
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{tenant}\n{caller.idempotency_key}",),
-    )
-    first = await fetch_row(
-        connection,
-        _Answered,
-        """
-        SELECT job, deleted_at, body_hash, response
-        FROM idempotency JOIN job ON job.id = idempotency.job
-        WHERE idempotency.tenant = %s AND key = %s
-        """,
-        (tenant, caller.idempotency_key),
-    )
-    if first is None:
-        return None
-    if first.body_hash != caller.body_hash:
-        msg = "this Idempotency-Key was used with another request body"
-        raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
-    if first.deleted_at is not None:  # a second job would be paid for under the same key
-        raise job_deleted(first.job, first.deleted_at)
-    view = engine.vault.open_json(first.response)
-    return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
-
-
-async def _remember(
-    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: Json
-) -> None:
-    await connection.execute(
-        """
-        INSERT INTO idempotency (tenant, key, body_hash, job, response)
-        VALUES (%s, %s, %s, %s, %s)
-        """,
-        (
-            *(tenant, caller.idempotency_key, caller.body_hash),
-            *(view["id"], engine.vault.seal_json(view)),
-        ),
-    )
 
 
 def _taken(names: _Names) -> RequestRefused:

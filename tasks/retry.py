@@ -5,13 +5,13 @@ from datetime import datetime
 
 from models.database import Connection, fetch_row
 from models.failure import RequestRefused, job_deleted, not_found
-from models.records import Json
+from models.records import Json, columns
 from models.request import VideoRequest
 from models.scene import PICTURES
 from models.state import Hint, JobState, public_status
 from tasks import jobs
 from tasks.engine import Engine
-from tasks.intake import Accepted, Caller, first_answer
+from tasks.repeats import Accepted, Caller, first_answer
 
 #: The states of which a job may be retried.
 RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
@@ -24,6 +24,7 @@ class _Original:
     tenant: str
     app_id: str | None
     state: str
+    gate: str | None
     deleted_at: datetime | None
     request: Json
     scene: bytes = field(repr=False)
@@ -60,7 +61,7 @@ async def _original(
         first = await first_answer(engine, connection, tenant, caller)
         if first is not None:
             return first
-    sql = "SELECT tenant, app_id, state, deleted_at, request, scene, webhook FROM job WHERE id = %s"
+    sql = f"SELECT {columns(_Original)} FROM job WHERE id = %s"  # noqa: S608 - columns of our own
     found = await fetch_row(connection, _Original, sql, (job_id,)) if job_id.isprintable() else None
     if found is None or found.tenant != tenant:
         raise not_found()
@@ -76,8 +77,17 @@ async def _original(
 def _request_of(engine: Engine, original: _Original) -> VideoRequest:
     """The request as it was submitted, with what was kept sealed of it."""
     scene = engine.vault.open_json(original.scene)
-    body = original.request | {name: scene[name] for name in PICTURES if scene.get(name)}
+    body = {name: value for name, value in original.request.items() if not _is_default(name, value)}
+    body |= {name: scene[name] for name in PICTURES if scene.get(name)}
+    if original.gate is not None:  # by its id, since it may have another name now
+        body["gate"] = original.gate
     if original.webhook is not None:
         target = engine.vault.open_json(original.webhook)
         body |= {"webhook_url": target["url"], "webhook_secret": target["secret"]}
     return VideoRequest.from_json(body, tells_values=False)
+
+
+def _is_default(name: str, value: object) -> bool:
+    """Whether the field need not be set; a gate may forbid requests to set it."""
+    field = VideoRequest.model_fields.get(name)
+    return field is not None and not field.is_required() and field.default == value

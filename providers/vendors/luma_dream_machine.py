@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, callbacks, failures
 from providers.base import (
-    NOT_FOUND,
     Accepted,
     Ask,
     Call,
@@ -86,7 +85,7 @@ class LumaDreamMachine(Provider):
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /generations/{id}: 204; 404 if already deleted."""
-        yield Call(method="DELETE", path=_path(operation_id), accept=frozenset({NOT_FOUND}))
+        yield Call(method="DELETE", path=_path(operation_id))
 
     def look_up(self, ask: Ask) -> Flow[Found]:
         """GET /generations, page by page, for a callback URL containing our marker.

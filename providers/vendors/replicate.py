@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, callbacks, failures
 from providers.base import (
-    NOT_FOUND,
     Accepted,
     Ask,
     Call,
@@ -106,7 +105,7 @@ class Replicate(Provider):
     def cancel(self, operation_id: str) -> Flow[None]:
         """POST /v1/predictions/{id}/cancel; the prediction may already have ended."""
         path = f"{_path(operation_id)}/cancel"
-        yield Call(method="POST", path=path, accept=frozenset({NOT_FOUND}))
+        yield Call(method="POST", path=path)
 
     def explain(self, response: Response) -> Failure:
         """`{"title", "detail", "status"}` as text; a throttled response includes the delay."""

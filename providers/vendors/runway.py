@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Final
 from models.failure import Failure, Fault
 from providers import answers, failures
 from providers.base import (
-    NOT_FOUND,
     Accepted,
     Account,
     Ask,
@@ -98,7 +97,7 @@ class Runway(Provider):
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /v1/tasks/{id}: 204; 404 if already deleted."""
-        yield Call(method="DELETE", path=_path(operation_id), accept=frozenset({NOT_FOUND}))
+        yield Call(method="DELETE", path=_path(operation_id))
 
     def explain(self, response: Response) -> Failure:
         """`{"error": "…"}` is text; 429 is a daily or monthly limit and passes with time."""

@@ -42,6 +42,8 @@ class _Left:
     choice: int
     plan: Json
     fallbacks: Json
+    #: Attempts that replaced it before: it was thought to have failed, and evidence came.
+    replacements: int
     #: Videos of the whole job.
     videos: int
     max_cost_usd: str | None
@@ -90,6 +92,7 @@ async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
         f"""
         SELECT ended.id, ended.job, job.tenant, ended.marker, ended.choice, job.plan,
                job.fallbacks, job.request ->> 'max_cost_usd' AS max_cost_usd,
+               (SELECT count(*) FROM attempt WHERE replaces = ended.id) AS replacements,
                (SELECT count(*) FROM output WHERE output.job = job.id) AS videos,
                (coalesce(ended.cost_micros, 0) + coalesce((
                    SELECT sum(coalesce(attempt.cost_micros, CASE
@@ -123,7 +126,7 @@ async def _move_on(connection: Connection, left: _Left, failure: Failure) -> boo
         return False
     plan = left.plan_of(choice)
     counts = attempt_counts(len(expected), most=capabilities_of(plan["provider"]).max_count)
-    markers = _markers(left.marker, len(counts))
+    markers = _markers(left, len(counts))
     for count, marker in zip(counts, markers, strict=True):
         outputs, expected = expected[:count], expected[count:]
         attempt = await _plan(connection, left, choice, marker=marker, outputs=outputs)
@@ -138,9 +141,12 @@ async def _move_on(connection: Connection, left: _Left, failure: Failure) -> boo
     return True
 
 
-def _markers(marker: str, count: int) -> list[str]:
+def _markers(left: _Left, count: int) -> list[str]:
     """One for each attempt; an older copy of the database can look these up."""
-    return [marker_after(f"{marker}/{number}" if number else marker) for number in range(count)]
+    numbers = range(left.replacements, left.replacements + count)
+    return [
+        marker_after(f"{left.marker}/{number}" if number else left.marker) for number in numbers
+    ]
 
 
 async def _plan(

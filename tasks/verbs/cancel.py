@@ -29,8 +29,8 @@ log = structlog.get_logger()
 
 #: Tries before the operation is left running, and polled for its cost.
 TRIES = 6
-#: Between two tries.
-BACKOFF = Backoff(base=2.0, ceiling=60.0)
+#: Between two tries; all of them take one to two minutes, longer than an edge usually stumbles.
+BACKOFF = Backoff(base=4.0, ceiling=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,9 @@ class Cancel(Verb[CancelItem, Stopped]):
         try:
             await upstream.cancel(item.operation_id)
         except ProviderError as error:
-            return stopped if error.failure.fault is Fault.GONE else self._failed(item, str(error))
+            # An edge that denies everything for a while must not leave a paid operation running.
+            is_gone = error.failure.fault is Fault.GONE and item.faults + 1 >= TRIES
+            return stopped if is_gone else self._failed(item, str(error))
         except TransportError as error:
             return self._failed(item, str(error))
         crash_point("cancel.posted")

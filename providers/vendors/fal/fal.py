@@ -149,7 +149,7 @@ class Fal(Provider):
     def cancel(self, operation_id: str) -> Flow[None]:
         """PUT …/cancel: 202; 400 if completed; 404 if unknown."""
         path = f"{_request_path(operation_id)}/cancel"
-        yield Call(method="PUT", path=path, accept=frozenset({ALREADY_COMPLETED, NOT_FOUND}))
+        yield Call(method="PUT", path=path, accept=frozenset({ALREADY_COMPLETED}))
 
     def explain(self, response: Response) -> Failure:
         """`{"detail": …}`: text from the platform, a list of typed errors from a model."""

@@ -95,7 +95,7 @@ class OpenaiVideos(Provider):
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /videos/{id}; 404 if already deleted."""
-        yield Call(method="DELETE", path=_path(operation_id), accept=frozenset({NOT_FOUND}))
+        yield Call(method="DELETE", path=_path(operation_id))
 
     def fetch(self, video: Video) -> Call:
         """The content's path below the account's base URL, which requires the key."""

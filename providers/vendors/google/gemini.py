@@ -114,7 +114,7 @@ class Gemini(google.GeminiApi):
     def cancel(self, operation_id: str) -> Flow[None]:
         """POST /v1/interactions/{id}/cancel; works for background interactions only."""
         path = f"{_path(operation_id)}/cancel"
-        yield Call(method="POST", path=path, accept=frozenset({NOT_FOUND}))
+        yield Call(method="POST", path=path)
 
     def callback_operation(self, body: bytes) -> str | None:
         """`{"type", "version", "timestamp", "data": {"id"}}`: the event names its interaction."""

@@ -83,9 +83,8 @@ class MinimaxV2(MinimaxApi):
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /v2/video_generation/{task_id}; raises ProviderError if already running."""
         path = f"/v2/video_generation/{answers.segment(operation_id)}"
-        response = yield Call(method="DELETE", path=path, accept=frozenset({NOT_FOUND}))
-        if response.status != NOT_FOUND:
-            self.check(response)
+        response = yield Call(method="DELETE", path=path)
+        self.check(response)
 
 
 def _body(ask: Ask) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from tests.faults.harness.stack import FaultStack
 from tests.faults.harness.wishes import fresh_name, plain
 
 #: Seconds in which everything must have come to its end.
-TO_SETTLE = 150.0
+TO_SETTLE = 240.0
 
 
 def submit(

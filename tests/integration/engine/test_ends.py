@@ -1,7 +1,7 @@
 """How jobs end when some of their videos do and others don't, and what that costs whom."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,29 +18,12 @@ from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.verbs.cancel import TRIES
 from tests.integration.conftest import MakeEngine
-from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
+from tests.integration.engine.far_side import FarSide, Script, facing
 from tests.integration.engine.lock_order import LockOrder
-from transport.base import Request, Response
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass(slots=True)
-class Script:
-    """Answers each kind of request with the word that is set for it, else with the best."""
-
-    words: dict[str, str] = field(default_factory=dict)
-    numbered: int = 0
-
-    async def reply(self, request: Request) -> Response:
-        self.numbered += 1
-        answers = answers_to(request, self.numbered)
-        word = self.words.get(kind_of(request))
-        answer = answers[word] if word else next(iter(answers.values()))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 @pytest.fixture
@@ -241,6 +224,35 @@ async def finished(engine: Engine, job: str) -> None:
         await finish(engine, connection, JobState.CANCELLED, [job])
 
     await engine.database.run(work)
+
+
+@pytest.mark.parametrize("tries", [1, 5])
+async def test_a_cancel_that_is_denied_for_a_while_is_tried_again(
+    engine: Engine, script: Script, tries: int
+) -> None:
+    """An edge that answers 404 to everything is no proof that the operation has ended."""
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await finished(engine, job)
+    script.words["cancel"] = "gone"
+    await run(engine, *[What.CANCEL] * tries)
+    assert await states(engine, "attempt", job) == ["accepted"]
+
+    del script.words["cancel"]
+    await run(engine, What.CANCEL)
+    assert await states(engine, "attempt", job) == ["cancelled"]
+
+
+async def test_a_cancel_that_is_denied_to_its_last_try_has_ended(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await finished(engine, job)
+    script.words["cancel"] = "gone"
+    await run(engine, *[What.CANCEL] * TRIES)
+    assert await states(engine, "attempt", job) == ["cancelled"]
+    assert await engine.database.fetch("SELECT * FROM due") == []
 
 
 #: What a look may bring again and again of an operation that never ends.

@@ -1,5 +1,6 @@
 """A gate moves on to its next model where nothing is spent, and never where it may have been."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from models.database import Connection
 from models.gate import GateRequest
+from models.ids import new_id
 from models.invariants import violations
 from models.request import VideoRequest
 from models.state import JobState, What
@@ -19,6 +21,8 @@ from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Caller
+from tasks.retry import retry
 from tasks.verbs.submit import PATIENCE
 from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
@@ -322,3 +326,62 @@ async def test_evidence_that_comes_late_takes_the_videos_back(
 
     assert await attempts(engine, job) == [("runway", "succeeded"), ("luma_agents", "cancelled")]
     assert vendors.posts == ["runway"]
+
+
+async def test_an_attempt_that_comes_back_after_its_hop_may_be_left_once_more(
+    engine: Engine, vendors: Vendors
+) -> None:
+    vendors.submit = REFUSALS["the request is refused"]
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT, lane="runway")
+    # Given that the refused attempt was accepted after all, and its operation fails
+    (first, _) = await engine.database.fetch("SELECT id FROM attempt ORDER BY id")
+    await record_accepted(engine, first["id"], Accepted(operation_id="op-late"))
+    vendors.fails = {"failureCode": "INTERNAL.BAD_OUTPUT.CODE01"}
+    await run(engine, *LIFE, *LIFE)
+
+    assert (await view_of(engine, job))["status"] == "complete"
+    assert vendors.posts == ["runway", "luma"]
+    states = [("runway", "failed"), ("luma_agents", "cancelled"), ("luma_agents", "succeeded")]
+    assert await attempts(engine, job) == states
+
+
+async def cancelled(engine: Engine, job: str) -> None:
+    async def work(connection: Connection) -> None:
+        await finish(engine, connection, JobState.CANCELLED, [job])
+
+    await engine.database.run(work)
+
+
+async def test_a_retry_sets_only_what_its_gate_allows(engine: Engine) -> None:
+    strict = GateRequest.from_json(FALLBACK | {"name": "strict", "overrides": "none"})
+    await gates.create(engine, strict, tenant="default")
+    job = await submitted(engine, gate="strict")
+    await cancelled(engine, job)
+
+    again, _ = await retry(engine, job, tenant="default", caller=Caller())
+    assert (again.view["model"], again.view["retry_of"]) == ("gen4.5", job)
+
+
+async def test_a_retry_goes_through_its_gate_whatever_its_name_is_now(engine: Engine) -> None:
+    job = await submitted(engine)
+    await cancelled(engine, job)
+    renamed = GateRequest.from_json(FALLBACK | {"name": "renamed"})
+    await gates.replace(engine, "shop", renamed, tenant="default")
+
+    again, _ = await retry(engine, job, tenant="default", caller=Caller())
+    assert again.view["retry_of"] == job
+
+
+async def test_deliveries_of_one_job_at_once_count_once_against_the_gates_limit(
+    engine: Engine,
+) -> None:
+    narrow = FALLBACK | {"name": "narrow", "spending_limit_usd": 0.7}
+    await gates.create(engine, GateRequest.from_json(narrow), tenant="default")
+    request = VideoRequest.from_json({"prompt": "a quiet sea", "gate": "narrow"})
+    job_id = new_id("job_vid")
+    accepted = await asyncio.gather(
+        *(accept(engine, request, tenant="default", job_id=job_id) for _ in range(4))
+    )
+    assert [one.job_id for one in accepted] == [job_id] * 4
+    assert [one.is_repeat for one in accepted].count(False) == 1

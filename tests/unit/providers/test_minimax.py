@@ -200,11 +200,10 @@ def test_the_newer_endpoints_errors_are_told_by_type_words_and_status(
     assert error.failure.message == f"MiniMax answered HTTP {status} ({kind}): {words}"
 
 
-def test_a_cancel_that_comes_too_late_is_an_error_and_a_missing_task_is_none() -> None:
+def test_a_cancel_that_comes_too_late_is_an_error() -> None:
     body = {"error": {"type": "conflict_error", "message": "running"}}
     with pytest.raises(ProviderError):
         told(MinimaxV2(), MinimaxV2().cancel("1"), Answering(body, status=409))
-    told(MinimaxV2(), MinimaxV2().cancel("1"), Answering(body, status=404))
 
 
 BOTH = pytest.mark.parametrize("provider", [Minimax(), MinimaxV2()], ids=lambda one: one.name)

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from providers.base import Call, Flow, Update
+from models.failure import Fault
+from providers.base import NOT_FOUND, Call, Flow, Provider, Update
+from providers.failures import by_status
+from providers.registry import PROVIDERS
 from providers.vendors.luma_agents import LumaAgents
 from providers.vendors.runway import Runway
 from transport.base import Response
@@ -51,11 +54,20 @@ def test_runways_credits_are_cents_on_final_tasks() -> None:
     assert task(**done).cost_micros is None
 
 
-@pytest.mark.parametrize("status", [204, 404])
-def test_runway_takes_a_deleted_task_as_cancelled(status: int) -> None:
-    call, _ = answered(Runway().cancel("t/1"), None, status=status)
+def test_runways_cancel_deletes_the_task() -> None:
+    call, _ = answered(Runway().cancel("t/1"), None, status=204)
     assert (call.method, call.path) == ("DELETE", "/v1/tasks/t%2F1")
-    assert status // 100 == 2 or status in call.accept
+
+
+CANCELLING = [one for one in PROVIDERS.values() if one.capabilities.cancel]
+
+
+@pytest.mark.parametrize("provider", CANCELLING, ids=lambda one: one.name)
+def test_a_denied_cancel_is_never_taken_as_done(provider: Provider) -> None:
+    """The verb decides how often it believes a 404."""
+    call = next(provider.cancel("owner/app/requests/1"))
+    assert NOT_FOUND not in call.accept
+    assert by_status(NOT_FOUND) is Fault.GONE
 
 
 def test_luma_gives_only_the_videos_among_its_outputs() -> None:
