@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,18 @@ from cli import show
 from cli.api import Api, Json
 from cli.demo.board import board
 from cli.demo.films import bring
+from cli.demo.gate import gate_shot, prepare
 from cli.demo.receiver import receiving
 from cli.demo.shots import Shot, plan
 from cli.demo.verdict import Claim, Outcome, claims, total
 from cli.errors import CommandError, ExitCode, JobFailed, Refused
 from cli.stopping import stopped_by_signals
 from cli.waiting import FINAL, LOOK
+from models import budgets
+from models.budgets import Balance
+from models.database import Connection, Database
+from models.dollars import dollars
+from models.rows.money import EntryRow
 from providers.registry import VARIABLES
 from settings import environment
 from stack.errors import StackError
@@ -33,8 +40,10 @@ from transport.base import TransportError
 
 #: Timeouts after the stack is up, in seconds: the whole run, and the last webhook.
 BOUND, WEBHOOK_BOUND = 150.0, 20.0
-#: Maximum jobs: what one page of the API's list can show.
-MOST_JOBS = 96
+#: Maximum jobs: what one page of the API's list can show, beside the gate's.
+MOST_JOBS = 95
+#: Whose jobs they are, and more entries than they have in the ledger.
+TENANT, MOST_ENTRIES = "default", 10_000
 
 
 def register(app: typer.Typer) -> None:
@@ -80,15 +89,27 @@ async def _demo(place: "Place", wanted: int) -> bool:
             async with asyncio.timeout(BOUND):
                 with Api(stack.api_url, stack.api_key) as api:
                     models = await asyncio.to_thread(api.models)
-                    shots = plan(
-                        models, wanted=wanted, webhook_url=receiver.url, webhook_secret=secret
+                    webhook = {"webhook_url": receiver.url, "webhook_secret": secret}
+                    shots = plan(models, wanted=wanted, webhook=webhook)
+                    shots.append(gate_shot(len(shots) + 1, webhook=webhook))
+                    await asyncio.to_thread(
+                        prepare, api, shots[-1], simulator_url=str(stack.simulator_url)
                     )
                     jobs = await _until_final(api, shots, await _submit(api, shots))
                     took = time.monotonic() - began
                     await receiver.heard_of((job["id"] for job in jobs), bound=WEBHOOK_BOUND)
                     films = await bring(api, shots, jobs, place.folder)
                 bill = await _bill(stack)
-        seen = Outcome(shots=shots, jobs=jobs, films=films, receipts=receiver.receipts, bill=bill)
+                balance, statement = await _money(stack)
+        seen = Outcome(
+            shots=shots,
+            jobs=jobs,
+            films=films,
+            receipts=receiver.receipts,
+            bill=bill,
+            balance=balance,
+            statement=statement,
+        )
         return _sum_up(seen, claims(seen), took=took, folder=place.folder)
 
 
@@ -167,10 +188,37 @@ async def _bill(stack: Stack) -> list[Json]:
     return rows
 
 
+async def _money(stack: Stack) -> tuple[Balance, list[EntryRow]]:
+    """The balance of the demo's tenant, and its statement."""
+
+    async def work(connection: Connection) -> tuple[Balance, list[EntryRow]]:
+        (balance,) = await budgets.balances(connection, TENANT)
+        return balance, await budgets.statement(connection, TENANT, since=None, limit=MOST_ENTRIES)
+
+    database = Database(stack.settings.require_database(), connections=1)
+    try:
+        return await database.run(work)
+    finally:
+        await database.close()
+
+
 def _greet(stack: Stack) -> None:
     show.say(f"\n  API       {stack.api_url}")
     show.say(f"  Flower    {stack.flower_url}")
     show.say(f"  Simulator {stack.simulator_url}\n")
+
+
+def _statement(seen: Outcome) -> Table:
+    """The sums of the ledger's entries, by kind and account."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for entry in seen.statement:
+        sums[entry.entry_set.split()[0], entry.account] += entry.amount_micros
+    table = Table(title="Statement", box=None, header_style="bold", title_justify="left")
+    for name in ("entry", "account", "amount"):
+        table.add_column(name, justify="right" if name == "amount" else "left")
+    for (kind, account), amount in sums.items():
+        table.add_row(kind, account, dollars(amount))
+    return table
 
 
 def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path) -> bool:
@@ -185,6 +233,8 @@ def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Pat
         table.add_row(model, str(len(ours)), str(len(done)), f"{length} s", cost)
     show.out.print()
     show.out.print(table)
+    show.out.print()
+    show.out.print(_statement(seen))
     show.out.print()
     for claim in verdict:
         show.out.print("[green]✓[/] " if claim.holds else "[bold red]✗[/] ", end="")

@@ -26,6 +26,8 @@ class Shot:
     model: str
     prompt: str
     body: Json
+    #: The gate that chooses its model, if one does.
+    gate: str | None = None
 
     @property
     def file(self) -> str:
@@ -37,9 +39,7 @@ def read_prompts() -> list[str]:
     return [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()]
 
 
-def plan(
-    models: Sequence[Json], *, wanted: int, webhook_url: str, webhook_secret: str
-) -> list[Shot]:
+def plan(models: Sequence[Json], *, wanted: int, webhook: Json) -> list[Shot]:
     """One shot or more for each available model, `wanted` in all, each prompt used once.
 
     Raises:
@@ -52,7 +52,6 @@ def plan(
         raise Refused(
             f"the demo has {len(prompts)} prompts for {count} jobs on {len(available)} models"
         )
-    webhook = {"webhook_url": webhook_url, "webhook_secret": webhook_secret}
     turns = zip(prompts[:count], itertools.cycle(available), strict=False)
     return [
         Shot(

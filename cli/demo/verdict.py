@@ -7,8 +7,12 @@ from typing import Any
 
 from cli.api import Json
 from cli.demo.films import Film
+from cli.demo.gate import FIRST, NEXT, hops_of
 from cli.demo.receiver import Receipt
 from cli.demo.shots import Shot
+from models.budgets import Balance
+from models.dollars import dollars
+from models.rows.money import EntryRow
 
 #: Maximum details shown per claim.
 MAX_DETAILS = 3
@@ -32,10 +36,21 @@ class Outcome:
     receipts: Sequence[Receipt]
     #: Rows of the simulator's bill.
     bill: Sequence[Json]
+    #: The tenant's money, and its entries in the ledger.
+    balance: Balance
+    statement: Sequence[EntryRow]
 
 
 def claims(seen: Outcome) -> list[Claim]:
-    return [_complete(seen), _playable(seen), _notified_once(seen), _paid_once(seen), _priced(seen)]
+    return [
+        _complete(seen),
+        _playable(seen),
+        _notified_once(seen),
+        _paid_once(seen),
+        _priced(seen),
+        _moved_on(seen),
+        _balanced(seen),
+    ]
 
 
 def _complete(seen: Outcome) -> Claim:
@@ -91,6 +106,34 @@ def _priced(seen: Outcome) -> Claim:
     over = [job["id"] for job in seen.jobs if job.get("cost_usd", 0) > job["estimated_cost_usd"]]
     text = f"every job has its cost, none above its estimate: ${total(seen.jobs):.2f} in all"
     return Claim(text=_with(text, [*free, *over]), holds=not free and not over)
+
+
+def _moved_on(seen: Outcome) -> Claim:
+    """The provider of a gate's first model refused the job, so the gate's next model made it."""
+    pairs = zip(seen.shots, seen.jobs, strict=False)
+    of_gate = [job for shot, job in pairs if shot.gate is not None]
+    moved = sum(
+        job["perf"]["model_used"] == NEXT and hops_of(job) == [(FIRST, NEXT)] for job in of_gate
+    )
+    text = f"a gate moved {moved} of {len(of_gate)} jobs on from {FIRST} (out of credits) to {NEXT}"
+    return Claim(text=text, holds=moved == len(of_gate) > 0)
+
+
+def _balanced(seen: Outcome) -> Claim:
+    """Each set of entries sums to zero, nothing stays reserved, and the jobs' costs are spent."""
+    sums: Counter[str] = Counter()
+    for entry in seen.statement:
+        sums[entry.entry_set] += entry.amount_micros
+    uneven = [f"{name} sums to {dollars(left)}" for name, left in sums.items() if left]
+    spent, left = seen.balance.spent_micros, seen.balance.reserved_micros
+    text = (
+        f"{len(sums)} sets of entries in the ledger, each summing to zero: "
+        f"{dollars(spent)} spent, {dollars(left)} still reserved"
+    )
+    is_spent = spent == round(total(seen.jobs) * 1_000_000)
+    return Claim(
+        text=_with(text, uneven), holds=bool(sums) and not uneven and is_spent and not left
+    )
 
 
 def total(jobs: Sequence[Json]) -> float:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ from api.native.models import model_view
 from catalog.models import Catalog
 from catalog.resolve import resolve
 from cli.demo.films import Film
+from cli.demo.gate import FIRST, NEXT, gate_shot
 from cli.demo.receiver import Receipt, receiving
 from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
 from cli.demo.verdict import Outcome, claims
+from models.budgets import Balance
 from models.request import VideoRequest
+from models.rows.money import Account as LedgerAccount
+from models.rows.money import EntryRow
 from providers.base import Account
 from providers.registry import PROVIDERS
 from settings import Settings
 from webhooks.signing import headers
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
+WEBHOOK = {"webhook_url": "http://127.0.0.1:1/", "webhook_secret": SECRET}
 #: Accounts at every provider, so that every model is available.
 ACCOUNTS = {
     name: Account(name=name, provider=name, base_url="https://vendor.example", credentials={})
@@ -36,7 +42,7 @@ CATALOG = Catalog.load(Settings())
 
 def shots(wanted: int = 24) -> list[Shot]:
     models = [model_view(model, ACCOUNTS) for model in CATALOG.models()]
-    return plan(models, wanted=wanted, webhook_url="http://127.0.0.1:1/", webhook_secret=SECRET)
+    return plan(models, wanted=wanted, webhook=WEBHOOK)
 
 
 def test_every_model_gets_a_shot_that_it_accepts() -> None:
@@ -89,11 +95,26 @@ def job(shot: Shot, **more: Any) -> dict[str, Any]:
         "model": shot.model,
         "estimated_cost_usd": 0.5,
         "cost_usd": 0.5,
+        "perf": {"model_used": NEXT if shot.gate else shot.model},
+        "hops": [{"from_model": FIRST, "to_model": NEXT}] if shot.gate else [],
     } | more
+
+
+def entry(amount: int, *, of: str = "charge job_1") -> EntryRow:
+    return EntryRow(
+        id=1,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        entry_set=of,
+        account=LedgerAccount.SPENT,
+        amount_micros=amount,
+        job="job_1",
+        attempt=None,
+    )
 
 
 def good() -> Outcome:
     asked = shots(2)
+    asked.append(gate_shot(len(asked) + 1, webhook=WEBHOOK))
     return Outcome(
         shots=asked,
         jobs=[job(shot) for shot in asked],
@@ -109,6 +130,14 @@ def good() -> Outcome:
             for shot in asked
         ],
         bill=[{"body": {"input": [{"text": f"{shot.prompt}!"}]}} for shot in asked],
+        balance=Balance(
+            tenant="default",
+            is_prepaid=False,
+            deposited_micros=0,
+            reserved_micros=0,
+            spent_micros=500_000 * len(asked),
+        ),
+        statement=[entry(500_000), entry(-500_000)],
     )
 
 
@@ -130,7 +159,7 @@ def test_a_failed_job_breaks_the_verdict() -> None:
     seen = good()
     failed = job(seen.shots[0], status="failed", error_message="why", cost_usd=0)
 
-    assert len(broken(dataclasses.replace(seen, jobs=[failed, *seen.jobs[1:]]))) == 2
+    assert len(broken(dataclasses.replace(seen, jobs=[failed, *seen.jobs[1:]]))) == 3
 
 
 def test_a_bad_or_missing_film_breaks_it() -> None:
@@ -179,6 +208,29 @@ def test_a_cost_that_is_nothing_or_above_its_estimate_breaks_it(cost: float) -> 
     odd = job(seen.shots[0], cost_usd=cost)
 
     assert broken(dataclasses.replace(seen, jobs=[odd, *seen.jobs[1:]]))
+
+
+@pytest.mark.parametrize("hops", [[], [{"from_model": FIRST, "to_model": FIRST}]])
+def test_a_gate_that_did_not_move_on_breaks_it(hops: list[dict[str, str]]) -> None:
+    seen = good()
+    stayed = job(seen.shots[-1], hops=hops)
+
+    assert broken(dataclasses.replace(seen, jobs=[*seen.jobs[:-1], stayed]))
+
+
+@pytest.mark.parametrize("change", [{"spent_micros": 1}, {"reserved_micros": 1}])
+def test_a_balance_that_is_not_the_jobs_breaks_it(change: dict[str, Any]) -> None:
+    seen = good()
+    odd = dataclasses.replace(seen.balance, **change)
+
+    assert broken(dataclasses.replace(seen, balance=odd))
+
+
+def test_a_set_of_entries_that_does_not_sum_to_zero_breaks_it() -> None:
+    seen = good()
+
+    assert broken(dataclasses.replace(seen, statement=[*seen.statement, entry(1)]))
+    assert broken(dataclasses.replace(seen, statement=[]))
 
 
 # --- the receiver
