@@ -84,7 +84,7 @@ def test_a_database_that_is_away_costs_the_time_that_it_is_away(
     }[how]
     leave()
     try:
-        assert wait_until(lambda: not house.is_ready(), TO_NOTICE)
+        assert wait_until(lambda: not house.is_ready, TO_NOTICE)
     finally:
         come_back()
 
@@ -133,7 +133,7 @@ def test_a_database_without_a_free_connection_makes_everybody_wait_and_nobody_fa
     jobs = submit(house, JOBS)
     until_some_are(house, jobs, "processing")
     with house.all_connections_taken():
-        assert wait_until(lambda: not house.is_ready(), TO_NOTICE)
+        assert wait_until(lambda: not house.is_ready, TO_NOTICE)
 
     # Then all jobs are made once they are free again
     prove(house, jobs)

@@ -81,7 +81,7 @@ class FaultStack:
         self.environment = self._variables(crew)
         self.workers = [self._worker(f"worker-{n}") for n in range(crew.workers)]
         self.beats = [self._beat(f"beat-{n}") for n in range(crew.beats)]
-        self.api = self._api()
+        self.api = self._api("api", self._port)
         self.key = asyncio.run(_key(self.database_url))
         #: Every one that the simulator stands in for: also the lanes of submits and polls.
         self.providers = sorted(accounts(load(self.environment)))
@@ -134,16 +134,33 @@ class FaultStack:
             worker.thaw()
             worker.kill()
 
+    @contextmanager
+    def more_apis(self, count: int) -> Iterator[list[str]]:
+        """The addresses of more API processes, ready, for as long as the block lasts."""
+        ports = [free_port() for _ in range(count)]
+        apis = [self._api(f"api-{port}", port) for port in ports]
+        try:
+            for api in apis:
+                api.start()
+            for api in apis:
+                api.ready()
+            yield [_address(port) for port in ports]
+        finally:
+            for api in apis:
+                api.kill()
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return _address(self._port)
+
+    @property
     def is_ready(self) -> bool:
         """Whether the API says that it can do its work."""
-        try:
-            url = f"http://127.0.0.1:{self._port}/readyz"
-            return httpx.get(url, timeout=2, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+        return _is_ready(self.url)
 
     def client(self) -> Client:
-        return Client(f"http://127.0.0.1:{self._port}", key=self.key)
+        return Client(self.url, key=self.key)
 
     # -- what is true ---------------------------------------------------------------------------
 
@@ -174,8 +191,12 @@ class FaultStack:
 
     def doctor(self) -> str:
         """What `longtake doctor` prints, as an operator would call it."""
+        return self.longtake("doctor", is_checked=False)
+
+    def longtake(self, *words: str, is_checked: bool = True) -> str:
+        """What a command prints; with `is_checked` it must succeed."""
         found = subprocess.run(
-            (*_PYTHON, "cli", "doctor"),
+            (*_PYTHON, "cli", *words),
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -184,6 +205,7 @@ class FaultStack:
             timeout=60,
             check=False,
         )
+        assert found.returncode == 0 or not is_checked, found.stdout
         return found.stdout.strip()
 
     def until(self, sql: str, *parameters: object, within: float) -> bool:
@@ -257,7 +279,7 @@ class FaultStack:
             "LONGTAKE_SECRET_KEYS": "a-key-that-only-fault-tests-use-0123456789",
             "LONGTAKE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
             "LONGTAKE_API_PORT": str(self._port),
-            "LONGTAKE_PUBLIC_URL": f"http://127.0.0.1:{self._port}",
+            "LONGTAKE_PUBLIC_URL": self.url,
             "LONGTAKE_LEASE_SECONDS": str(crew.lease),
             "LONGTAKE_SUBMIT_TIMEOUT_SECONDS": "5",
             "LONGTAKE_CALLBACK_WAIT_SECONDS": "10",
@@ -292,13 +314,13 @@ class FaultStack:
             tells="beat: Starting",
         )
 
-    def _api(self) -> Process:
+    def _api(self, name: str, port: int) -> Process:
         return Process(
-            "api",
+            name,
             (*_PYTHON, "api"),
-            environment=self.environment,
+            environment={**self.environment, "LONGTAKE_API_PORT": str(port)},
             logs=self.logs,
-            is_ready=lambda _: self.is_ready(),
+            is_ready=lambda _: _is_ready(_address(port)),
         )
 
     def _process(self, name: str, command: Sequence[str], *, tells: str) -> Process:
@@ -309,6 +331,18 @@ class FaultStack:
             logs=self.logs,
             is_ready=lambda process: tells in process.said,
         )
+
+
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _is_ready(url: str) -> bool:
+    """Whether the API there says that it can do its work."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
