@@ -37,6 +37,8 @@ class Do(StrEnum):
     HANG = "hang"
     #: Accepted (and billed), then answered with 200 and bytes that are not JSON.
     GARBAGE = "garbage"
+    #: Of a submit: accepted (and billed), and its operation fails halfway, as by `[sim:fail]`.
+    FAIL = "fail"
     #: Of a listing: rows of the pages before are deleted, then it is answered.
     SHIFT = "shift"
 
@@ -177,6 +179,8 @@ def _fault(raw: object, where: str, providers: Collection[str]) -> Fault:
     on = Step(_choice(body, "on", Step, where))
     if do is Do.SHIFT and on is not Step.LIST:
         raise BadFault(f"{where}.do: 'shift' only goes with on 'list', not {on.value!r}")
+    if do is Do.FAIL and on is not Step.SUBMIT:
+        raise BadFault(f"{where}.do: 'fail' only goes with on 'submit', not {on.value!r}")
     if on is Step.CALLBACK and do is not Do.DROP_BEFORE_ACCEPT:
         raise BadFault(f"{where}.do: on 'callback' only goes with do 'drop_before_accept'")
     times = _whole(body, "times", where, default=1)

@@ -7,6 +7,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -251,9 +252,12 @@ class Operations:
     def now(self) -> float:
         return self._clock()
 
-    def accept(self, order: Order) -> Operation:
-        """Start an operation; raises UnknownScript for an unknown script in the prompt."""
-        scripts = scripts_in(order.prompt)
+    def accept(self, order: Order, *, more: AbstractSet[Script] = frozenset()) -> Operation:
+        """Start an operation with the scripts of its prompt and `more`.
+
+        Raises UnknownScript for an unknown script in the prompt.
+        """
+        scripts = scripts_in(order.prompt) | more
         fingerprint = _fingerprint(self._seed, order)
         pace = pace_of(fingerprint, scripts, speed=self._speed)
         operation = Operation(order, fingerprint, scripts, pace, created_at=datetime.now(UTC))

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from simulator.faults import Do, Fault
 from simulator.upstream import Endpoint, Handler, Refusal, Upstream
-from simulator.world import UNHEARD
+from simulator.world import DOOMED, UNHEARD
 
 #: Seconds after which a hanging request is dropped if the client still waits.
 LONGEST_HANG = 120.0
@@ -62,6 +62,9 @@ async def _inject(
 ) -> web.Response:
     await request.read()
     request[UNHEARD] = fault.do in _SILENT
+    request[DOOMED] = fault.do is Do.FAIL
+    if fault.do is Do.SHIFT:
+        upstream.shift_listing(request)
     match fault.do:
         case Do.STATUS:
             return upstream.error(request, _simulated(fault))
@@ -75,8 +78,7 @@ async def _inject(
             # The server cancels this handler when the client disconnects.
             await asyncio.sleep(LONGEST_HANG)
             return _close(request)
-        case Do.SHIFT:
-            upstream.shift_listing(request)
+        case Do.FAIL | Do.SHIFT:
             return await _answer(upstream, endpoint, request)
         case Do.GARBAGE:
             await _answer(upstream, endpoint, request)

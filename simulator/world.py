@@ -11,11 +11,13 @@ from simulator.bill import Bill, truncated
 from simulator.callbacks import Callbacks
 from simulator.downloads import Links
 from simulator.faults import Chaos, Faults, Step
-from simulator.operations import Operation, Operations, Order
+from simulator.operations import Operation, Operations, Order, Script
 from simulator.video import Studio
 
 #: Marks a request whose answer a fault keeps from its client.
 UNHEARD: Final = web.RequestKey("unheard", bool)
+#: Marks a request whose operation a fault makes fail.
+DOOMED: Final = web.RequestKey("doomed", bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,8 @@ class World:
     def accept(self, request: web.Request, order: Order) -> Operation:
         """Start and bill the operation; raises UnknownScript before either."""
         body = truncated(order.body)
-        operation = self.operations.accept(replace(order, body=body))
+        more = {Script.FAIL} if request.get(DOOMED, False) else set[Script]()
+        operation = self.operations.accept(replace(order, body=body), more=more)
         operation.is_unheard = request.get(UNHEARD, False)
         self.bill.add(
             order.provider,

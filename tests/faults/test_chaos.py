@@ -19,7 +19,7 @@ from tests.faults.harness.sieges import DRIPS, chosen, seconds_of
 from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 from tests.faults.harness.strikes import Storm
 from tests.faults.harness.tables import table
-from tests.faults.harness.wishes import wishes
+from tests.faults.harness.wishes import BUDGET, METERED, gates, wishes
 
 pytestmark = pytest.mark.chaos
 
@@ -87,6 +87,7 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         # Given a storm over the stack, the providers and a receiver
         post = Post(stack)
         receivers = [stack.receiver, moody]
+        _open_gates(stack)
         storm = Storm(stack, receivers, seed=run.seed, post=post, sieges=run.sieges)
         stack.simulator.storm(seed=run.seed, rate=STRUCK / 1000)
         storm.begin()
@@ -98,6 +99,7 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
             storm.end(in_haste=True)
             raise
         storm.end()
+        refused = run.jobs - len(accepted)
         accepted += post.taken
         stack.simulator.calm()
         stack.start()
@@ -108,11 +110,11 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         verdict = judge(stack, accepted, [*stack.receiver.receipts, *moody.receipts])
         left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
         said = stack.doctor()
-        providers = len(stack.providers)
+        asked = [*_gated(stack), ("refused: the budget was used up", refused)]
     report = _report(
         *(run, verdict, storm),
         messages=f"{len(post.taken)}, lost {len(lost_messages)}; not taken {post.refused}",
-        providers=providers,
+        asked=asked,
         doctor=said,
         seconds=time.monotonic() - began,
     )
@@ -120,6 +122,14 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
     assert not verdict.broken, "\n".join(verdict.broken)
     assert said == "Every invariant holds."
     assert is_settled, left
+
+
+def _open_gates(stack: FaultStack) -> None:
+    """The gates that jobs go through, and the budget of the app that has one."""
+    with stack.client() as client:
+        for gate in gates(stack.providers):
+            client.create_gate(gate)
+    stack.longtake("money", "budget", "default", "--app", METERED, "--total", str(BUDGET))
 
 
 def _submit_all(stack: FaultStack, run: Run, storm: Storm, post: Post) -> list[str]:
@@ -139,7 +149,9 @@ def _submit_all(stack: FaultStack, run: Run, storm: Storm, post: Post) -> list[s
         for number, wish in enumerate(wished):
             # After an outage we are behind, and hurry.
             time.sleep(max(0.0, began + number / run.pace - time.monotonic()))
-            job = client.submit(wish.body, key=wish.name)
+            job = client.ask(wish.body, key=wish.name, app=wish.app)
+            if job is None:
+                continue
             accepted.append(job)
             if "intake" in run.sieges and number % MESSAGES == 0:
                 post.send()
@@ -182,6 +194,16 @@ def _hurry_what_is_parked(stack: FaultStack) -> None:
     )
 
 
+def _gated(stack: FaultStack) -> list[tuple[str, object]]:
+    """How many jobs went through gates, how often one moved on, and how many providers served."""
+    counts = {
+        "  of which through gates": "SELECT count(*) AS n FROM job WHERE gate IS NOT NULL",
+        "  hops of gates": "SELECT count(*) AS n FROM event WHERE kind = 'gate.hop'",
+        "providers": "SELECT count(DISTINCT provider) AS n FROM attempt",
+    }
+    return [(words, stack.rows(sql)[0]["n"]) for words, sql in counts.items()]
+
+
 def _command(run: Run) -> str:
     sieges = ",".join(run.sieges) or "none"
     return f"make chaos JOBS={run.jobs} SEED={run.seed} BROKER={run.broker} SIEGES={sieges}"
@@ -193,15 +215,15 @@ def _report(
     storm: Storm,
     *,
     messages: str,
-    providers: int,
+    asked: Sequence[tuple[str, object]],
     doctor: str,
     seconds: float,
 ) -> str:
     ended = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ended.items()))
     rows: Sequence[tuple[str, object]] = (
-        ("providers", providers),
         ("jobs accepted", verdict.accepted),
         ("  of which by Celery", messages),
+        *asked,
         ("final", f"{verdict.ended.total()}: {ended}"),
         ("lost", len(verdict.lost)),
         ("paid POSTs on the bill", verdict.billed),

@@ -36,9 +36,15 @@ class Client:
 
     def submit(self, body: Json, *, key: str) -> str:
         """The id of a job that was answered with 202; `key` makes repeats harmless."""
-        job: str = self._insist("POST", "/v1/video/generations", body, {"Idempotency-Key": key})[
-            "id"
-        ]
+        job = self.ask(body, key=key)
+        assert job is not None, "refused: no budget has room for it"
+        return job
+
+    def ask(self, body: Json, *, key: str, app: str | None = None) -> str | None:
+        """As `submit`, for an app; None if a budget has no room for the job (402)."""
+        headers = {"Idempotency-Key": key} | ({"X-App-ID": app} if app else {})
+        answered = self._insist("POST", "/v1/video/generations", body, headers, allowed=402)
+        job: str | None = answered.get("id")
         return job
 
     def cancel(self, job: str) -> Json:
@@ -50,13 +56,25 @@ class Client:
     def get(self, job: str) -> Json:
         return self._insist("GET", f"/v1/video/generations/{job}")
 
+    def create_gate(self, gate: Json) -> Json:
+        return self._insist("POST", "/v1/gates", gate)
+
     def replay(self, delivery: str) -> Json:
         return self._insist("POST", f"/v1/webhooks/deliveries/{delivery}/replay")
 
     def _insist(
-        self, method: str, path: str, body: Json | None = None, headers: Json | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        headers: Json | None = None,
+        *,
+        allowed: int = 200,
     ) -> Json:
-        """The answer to a request that is repeated while nobody answers, or with a 503."""
+        """The answer to a request that is repeated while nobody answers, or with a 503.
+
+        It is a success, or has the `allowed` status.
+        """
         until = time.monotonic() + PATIENCE
         while True:
             trouble: object
@@ -65,7 +83,7 @@ class Client:
             except httpx.TransportError as error:
                 trouble = error
             else:
-                if answer.is_success:
+                if answer.is_success or answer.status_code == allowed:
                     told: Json = answer.json()
                     return told
                 trouble = answer.text

@@ -20,6 +20,11 @@ _STOPS_NOTHING_THAT_RUNS = {"minimax_v2"}
 DRIPS = {5: "runway", 10: "luma_agents", 15: "replicate", 20: "perf", 25: "lunos"}
 #: One job of so many is of a favoured provider.
 _FAVOUR = 4
+#: The app with a budget, which is soon used up, and its budget in US dollars.
+METERED, BUDGET = "metered", 20
+_SHARE_METERED, _SHARE_GATED = 0.1, 0.2
+#: The gate whose jobs begin with the next of its models each.
+TURNS = "turns"
 _SUBJECTS = ("A lighthouse in a storm", "A fox on a frozen lake", "Rain on a tin roof at night")
 
 
@@ -31,6 +36,8 @@ class Wish:
     name: str
     provider: str
     body: Json
+    #: The app whose budget it counts against; None: no budget does.
+    app: str | None
     #: Cancelled after so many further jobs were submitted; None: it is not.
     cancelled_after: int | None
 
@@ -48,6 +55,18 @@ def plain(name: str, provider: str, receiver: Receiver, *, script: str = "") -> 
         "webhook_url": receiver.url(name),
         "webhook_secret": secret_of(name),
     }
+
+
+def gates(providers: Sequence[str]) -> list[Json]:
+    """A gate for each provider, which moves on to the following one, and one that takes turns."""
+    models = [asked_of(provider)["model"] for provider in providers]
+    following = zip(providers, models, [*models[1:], models[0]], strict=True)
+    each: list[Json] = [
+        {"name": provider, "strategy": "fallback", "model": model, "fallback_models": [other]}
+        for provider, model, other in following
+    ]
+    in_turn = {"name": TURNS, "strategy": "round-robin", "model": models[0]}
+    return [*each, in_turn | {"fallback_models": models[1:4]}]
 
 
 def wishes(
@@ -87,10 +106,18 @@ def wishes(
         if dice.random() < 0.95:
             body["webhook_url"] = dice.choice(receivers).url(name)
             body["webhook_secret"] = secret_of(name)
+        if not script and dice.random() < _SHARE_GATED:
+            # Any provider of the gate may be a synchronous one.
+            body["gate"] = dice.choice((provider, TURNS))
+            body["deadline_seconds"] = _PATIENCE
+            del body["model"]
+        app = METERED if dice.random() < _SHARE_METERED else None
         cancelled_after = dice.randrange(10) if dice.random() < 0.05 else None
         if script == "[sim:drip]":
             cancelled_after = None
-        yield Wish(name=name, provider=provider, body=body, cancelled_after=cancelled_after)
+        yield Wish(
+            name=name, provider=provider, body=body, app=app, cancelled_after=cancelled_after
+        )
 
 
 def _script(dice: random.Random, provider: str) -> str:

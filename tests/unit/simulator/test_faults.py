@@ -91,6 +91,10 @@ def test_a_fault_of_seconds_strikes_every_request_until_they_are_over() -> None:
         ([GOOD | {"times": True}], r"\[0\].times: True is not a whole number"),
         ([GOOD | {"seconds": 0}], r"\[0\].seconds: 0 is not a number above 0"),
         ([GOOD | {"seconds": 5, "times": 2}], r"\[0\].seconds: does not go with times"),
+        (
+            [GOOD | {"on": "poll", "do": "fail"}],
+            r"\[0\].do: 'fail' only goes with on 'submit', not 'poll'",
+        ),
         ([GOOD | {"do": "shift"}], r"\[0\].do: 'shift' only goes with on 'list', not 'submit'"),
         ([GOOD | {"on": "callback"}], r"\[0\].do: on 'callback' only goes with do 'drop_before"),
         ([GOOD | {"match_prompt": 7}], r"\[0\].match_prompt: 7 is not text"),
