@@ -18,6 +18,7 @@ _HANDED_OVER = "fault tables"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos", "kill, drop and flush at random (make chaos)")
     group.addoption("--chaos-jobs", type=int, default=1000, help="jobs of the random run")
+    group.addoption("--chaos-pace", type=float, default=4.0, help="jobs a second, at most")
     group.addoption("--chaos-seed", type=int, default=None, help="replays a run's strikes")
     group.addoption("--chaos-sieges", default="all", help="misfortunes of minutes: all, none, or …")
     group.addoption("--chaos-broker", choices=("valkey", "rabbitmq"), default="valkey")

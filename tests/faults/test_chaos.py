@@ -23,8 +23,6 @@ from tests.faults.harness.wishes import BUDGET, METERED, gates, wishes
 
 pytestmark = pytest.mark.chaos
 
-#: Jobs a second that are asked for while the stack is struck.
-PACE = 4.0
 #: One more job goes as a Celery message after so many over HTTP, where any do.
 MESSAGES = 20
 #: Of a thousand requests to a provider, so many are struck.
@@ -49,13 +47,15 @@ class Run:
     jobs: int
     seed: int
     broker: str
+    #: Jobs a second that are asked for while the stack is struck, at most.
+    most_pace: float
     #: Names of the misfortunes of minutes.
     sieges: tuple[str, ...]
 
     @property
     def pace(self) -> float:
         """Jobs a second: so slow that there are some until the last siege is over."""
-        return min(PACE, self.jobs / (seconds_of(self.sieges) or 1.0))
+        return min(self.most_pace, self.jobs / (seconds_of(self.sieges) or 1.0))
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def run(pytestconfig: pytest.Config) -> Run:
         jobs=pytestconfig.getoption("chaos_jobs"),
         seed=secrets.randbelow(2**32) if seed is None else seed,
         broker=pytestconfig.getoption("chaos_broker"),
+        most_pace=pytestconfig.getoption("chaos_pace"),
         sieges=chosen(pytestconfig.getoption("chaos_sieges")),
     )
 
@@ -206,7 +207,8 @@ def _gated(stack: FaultStack) -> list[tuple[str, object]]:
 
 def _command(run: Run) -> str:
     sieges = ",".join(run.sieges) or "none"
-    return f"make chaos JOBS={run.jobs} SEED={run.seed} BROKER={run.broker} SIEGES={sieges}"
+    words = f"JOBS={run.jobs} PACE={run.most_pace:g} SEED={run.seed} BROKER={run.broker}"
+    return f"make chaos {words} SIEGES={sieges}"
 
 
 def _report(

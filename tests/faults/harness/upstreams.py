@@ -16,7 +16,7 @@ from tests.faults.harness.processes import Process
 SPEED = "100"
 
 #: Everything that can become of a request.
-MISFORTUNES = ("status", "drop_after_accept", "drop_before_accept", "hang", "garbage")
+MISFORTUNES = ("status", "drop_after_accept", "drop_before_accept", "hang", "garbage", "fail")
 
 
 class Upstreams(Simulator):
