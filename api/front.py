@@ -13,7 +13,7 @@ from api.auth import Keyring
 from metrics.reading import Reader
 from models.database import DatabaseAway
 from models.keys import Key
-from models.state import Hint, What
+from models.verbs import Hint, What
 from tasks.engine import Engine
 
 T = TypeVar("T")

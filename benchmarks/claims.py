@@ -22,7 +22,7 @@ from benchmarks.rows import LANE, fresh_operations
 from benchmarks.stand import Stand
 from models.database import Connection, Database
 from models.migrate import upgrade
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Found, Turn, claim
 
 SIZES = (1_000, 100_000, 1_000_000)

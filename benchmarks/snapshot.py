@@ -19,7 +19,7 @@ from benchmarks.rows import LANE
 from benchmarks.stand import Stand
 from models import due
 from models.database import Connection, Database
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Turn, claim
 
 #: Five minutes with a poll every five seconds.

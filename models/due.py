@@ -9,7 +9,7 @@ from datetime import datetime
 
 from models.database import Connection, fetch_ids, fetch_rows
 from models.locks import DUE_OF_JOBS, lock_jobs
-from models.state import What
+from models.verbs import What
 
 #: The lane of work that calls no provider and no receiver.
 NO_LANE = "-"

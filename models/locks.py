@@ -12,7 +12,7 @@ of a tenant wait for it: see `models.ledger`.
 from collections.abc import Collection, Sequence
 
 from models.database import Connection, fetch_ids
-from models.state import What
+from models.verbs import What
 
 _OF_ATTEMPTS = ", ".join(f"'{what}'" for what in What if what.table == "attempt")
 _OF_JOBS = ", ".join(f"'{what}'" for what in What if what.table == "job")

@@ -1,7 +1,6 @@
 """The state machines as data: the states and the transitions between them."""
 
 from enum import StrEnum
-from typing import Literal
 
 
 class JobState(StrEnum):
@@ -84,44 +83,6 @@ class DeliveryState(StrEnum):
     GONE = "gone"
     #: Every try in the schedule failed. Final until replayed.
     EXHAUSTED = "exhausted"
-
-
-class What(StrEnum):
-    """The kinds of rows in the `due` table: the next step of each unfinished thing."""
-
-    #: id: an attempt that is planned, or sent without a response. Lane: its account.
-    SUBMIT = "submit"
-    #: id: an accepted attempt. Lane: its account.
-    POLL = "poll"
-    #: id: an unknown attempt. Lane: its account.
-    LOOK_UP = "look_up"
-    #: id: an accepted attempt whose videos are not wanted any more. Lane: its account.
-    CANCEL = "cancel"
-    #: id: an output to download, or one whose stored object must be removed. Lane: its account.
-    STORE = "store"
-    #: id: a webhook delivery. Lane: the receiver's host.
-    DELIVER = "deliver"
-    #: id: a job, due at its deadline. Lane: "-".
-    EXPIRE = "expire"
-    #: id: a deleted job, of which some content is left. Lane: "-".
-    ERASE = "erase"
-
-    @property
-    def table(self) -> Literal["attempt", "output", "delivery", "job"]:
-        """The table of the rows that due rows of this kind name."""
-        match self:
-            case What.STORE:
-                return "output"
-            case What.DELIVER:
-                return "delivery"
-            case What.EXPIRE | What.ERASE:
-                return "job"
-            case _:
-                return "attempt"
-
-
-#: A hint that work of a kind is due on a lane (None: on any lane). Losing one is harmless.
-Hint = tuple[What, str | None]
 
 
 _J = JobState

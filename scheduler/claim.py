@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from models.database import Connection, fetch_ids, fetch_row, fetch_rows
-from models.state import What
+from models.verbs import What
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from models.database import Connection, Database, DatabaseAway
 from models.estimate import SHARE_OF_ESTIMATE
-from models.state import What
+from models.verbs import What
 from providers.registry import PROVIDERS, accounts
 from settings import Settings
 from tasks.outcomes.sent import ANSWER_MARGIN

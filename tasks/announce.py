@@ -14,8 +14,9 @@ from models.database import Connection
 from models.ids import new_id
 from models.records import Json, columns, placeholders, values
 from models.rows.deliveries import NewDelivery
-from models.state import DeliveryState, JobState, What
+from models.state import DeliveryState, JobState
 from models.vault import Vault, VaultError
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.view import WEBHOOK_LINK_LIVES, ShownJob, job_view, read_jobs
 from webhooks.events import EventType, render

@@ -14,7 +14,7 @@ import structlog
 from models.database import Connection
 from models.failure import RequestRefused
 from models.rows.attempts import PLAN
-from models.state import What
+from models.verbs import What
 from providers.base import Accepted, can_be_asked
 from providers.registry import PROVIDERS
 from tasks.engine import Engine

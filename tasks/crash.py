@@ -6,8 +6,8 @@ Without LONGTAKE_CRASH_AT a point is a comparison with None. The names say what 
 import os
 import signal
 
+from models.verbs import DECLARED
 from settings import current
-from tasks.verbs.declared import DECLARED
 
 #: Every point, in order of a job's life; the crash matrix runs them all.
 POINTS = tuple(point for declared in DECLARED for point in declared.points)

@@ -6,7 +6,8 @@ from datetime import datetime
 from models import due
 from models.advance import tell
 from models.database import Connection, fetch_row
-from models.state import Hint, JobState, What
+from models.state import JobState
+from models.verbs import Hint, What
 from tasks.engine import Engine
 from tasks.jobs import cancel_lanes, own_or_deleted_job
 from tasks.outcomes.finish import CANCELLED, finish

@@ -10,7 +10,7 @@ from models.database import Connection, fetch_ids, fetch_row
 from models.failure import not_found
 from models.records import Json, columns
 from models.rows.deliveries import DeliveryRow, TryRow
-from models.state import Hint, What
+from models.verbs import Hint, What
 from tasks.engine import Engine
 
 _SELECT = f"""

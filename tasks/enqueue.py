@@ -23,7 +23,7 @@ from models.database import DatabaseAway
 from models.failure import RequestRefused
 from models.intake_failures import record_intake_failure
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from tasks import hints
 from tasks.discreet import MOST_KEPT, RAW, UNREADABLE, is_name
 from tasks.engine import Engine

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from models.state import What
+from models.verbs import What
 from settings import current
 from tasks.queue import BROKER_TIMEOUT, PUMPS, app, queue_of
 

@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 from models.database import Connection, fetch_ids, fetch_row
 from models.failure import RequestRefused, job_deleted, not_found
 from models.request import VideoRequest
-from models.state import PUBLIC_STATUS, Hint, JobState, What, public_status
+from models.state import PUBLIC_STATUS, JobState, public_status
+from models.verbs import Hint, What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import CANCELLED, finish

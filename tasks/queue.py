@@ -5,16 +5,15 @@ from typing import Any
 import kombu
 from celery import Celery
 
-from models.state import What
+from models.verbs import DECLARED, What
 from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
 from settings import Settings, current
 from tasks.queues import Queue
-from tasks.verbs.declared import DECLARED
 
 #: The task of each kind of due rows, and its usual queue.
 PUMPS: dict[What, tuple[str, Queue]] = {
-    declared.what: (declared.task, declared.queue) for declared in DECLARED
+    declared.what: (declared.task, Queue(declared.queue)) for declared in DECLARED
 }
 
 

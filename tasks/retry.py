@@ -8,7 +8,8 @@ from models.failure import RequestRefused, job_deleted, not_found
 from models.records import Json, columns
 from models.request import VideoRequest
 from models.scene import PICTURES
-from models.state import Hint, JobState, public_status
+from models.state import JobState, public_status
+from models.verbs import Hint
 from tasks import jobs
 from tasks.engine import Engine
 from tasks.repeats import Accepted, Caller, first_answer

@@ -7,7 +7,7 @@ from celery import Task
 
 from models.database import Connection
 from models.snapshots import old_snapshots
-from models.state import What
+from models.verbs import DECLARED, Declaration, What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
 from tasks import hints
@@ -20,7 +20,6 @@ from tasks.restore.clearing import MARK_BOUND, tend
 from tasks.spacing import Spacing
 from tasks.upkeep.overlooked import charge_overlooked
 from tasks.upkeep.retention import PRUNE_BOUND, prune_once
-from tasks.verbs.declared import DECLARED, Declaration
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
 from models.rows.columns import Id, Time, one_of
-from models.state import What
+from models.verbs import What
 
 
 class Due(SQLModel, table=True):

@@ -7,7 +7,8 @@ import structlog
 from models import due
 from models.advance import advance_jobs, tell
 from models.database import Connection
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from providers.registry import capabilities_of
 from scheduler.durations import expect

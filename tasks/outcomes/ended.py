@@ -11,7 +11,8 @@ from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault
-from models.state import FINAL_JOB_STATES, AttemptState, JobState, What
+from models.state import FINAL_JOB_STATES, AttemptState, JobState
+from models.verbs import What
 from providers.base import Phase, Update, Video
 from providers.failures import without_echoes
 from tasks.engine import Engine

@@ -12,7 +12,8 @@ from models import due
 from models.advance import advance_attempts, tell
 from models.database import Connection
 from models.ids import new_id, new_marker
-from models.state import AttemptState, What, attempt_sources
+from models.state import AttemptState, attempt_sources
+from models.verbs import What
 from tasks.outcomes.attempt import LockedAttempt
 
 log = structlog.get_logger()

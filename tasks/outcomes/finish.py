@@ -13,8 +13,8 @@ from models.state import (
     FINAL_JOB_STATES,
     AttemptState,
     JobState,
-    What,
 )
+from models.verbs import What
 from providers.registry import capabilities_of
 from tasks.announce import announce_end
 from tasks.engine import Engine

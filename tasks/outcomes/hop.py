@@ -19,7 +19,8 @@ from models.failure import Failure
 from models.high_water import park_replacement
 from models.ids import marker_after, new_id
 from models.records import Json
-from models.state import FINAL_JOB_STATES, What
+from models.state import FINAL_JOB_STATES
+from models.verbs import What
 from providers.registry import capabilities_of
 
 #: Locks an attempt's expected outputs in the order of their ids; returns them by position.

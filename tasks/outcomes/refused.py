@@ -5,7 +5,8 @@ from models.advance import advance_attempts, fail_outputs
 from models.database import Connection
 from models.failure import Failure
 from models.locks import lock_whole_of
-from models.state import AttemptState, What
+from models.state import AttemptState
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
 from tasks.outcomes.hop import hop

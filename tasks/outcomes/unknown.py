@@ -12,7 +12,8 @@ from models.failure import Failure, Fault
 from models.high_water import park_replacement
 from models.ids import marker_after, new_id
 from models.locks import lock_whole_of
-from models.state import FINAL_JOB_STATES, AttemptState, What
+from models.state import FINAL_JOB_STATES, AttemptState
+from models.verbs import What
 from providers.base import LookUp, can_be_asked
 from providers.registry import PROVIDERS
 from scheduler.intervals import Backoff

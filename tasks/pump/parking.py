@@ -13,7 +13,7 @@ from models import due
 from models.advance import tell
 from models.database import Connection, Database, DatabaseAway
 from models.locks import jobs_of
-from models.state import What
+from models.verbs import What
 from tasks.verbs.verb import AnyVerb
 
 log = structlog.get_logger()

@@ -20,7 +20,7 @@ from uuid import uuid4
 import structlog
 
 from models.database import Connection, Database, DatabaseAway
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect, release
 from scheduler.pace import Pace
 from tasks.crash import crash_point

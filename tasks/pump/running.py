@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
-from models.state import What
+from models.verbs import DECLARED, What
 from tasks import hints
 from tasks.download import DOWNLOAD_TIMEOUT
 from tasks.engine import Engine
@@ -20,7 +20,6 @@ from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.pump.pump import FOR_SUSPECTS, Pump
 from tasks.pump.writer import Tally
 from tasks.restore.clearing import tending
-from tasks.verbs.declared import DECLARED
 from tasks.verbs.store import WORK_TIMEOUT
 from tasks.verbs.verb import AnyVerb
 
@@ -43,7 +42,7 @@ LONG_SUBMITS = 64
 
 #: Each verb's class; a worker that can't import one of them does not start.
 VERBS: dict[What, Callable[..., AnyVerb]] = {
-    declared.what: resolve_name(declared.verb) for declared in DECLARED
+    declared.what: resolve_name(f"{declared.module}:{declared.verb}") for declared in DECLARED
 }
 
 

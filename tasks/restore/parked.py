@@ -21,7 +21,8 @@ from models.failure import Failure, Fault, RequestRefused
 from models.high_water import FAR_SECONDS, known_fingerprints
 from models.ids import marker_after
 from models.locks import lock_whole_of
-from models.state import AttemptState, What
+from models.state import AttemptState
+from models.verbs import What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted

@@ -13,7 +13,8 @@ from models.database import Connection, fetch_ids, fetch_rows
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import RequestRefused
 from models.locks import lock_whole_of
-from models.state import AttemptState, What
+from models.state import AttemptState
+from models.verbs import What
 from providers.base import Accepted, can_be_asked
 from providers.registry import capabilities_of
 from tasks.engine import Engine

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from models.database import Connection, fetch_row, fetch_rows
 from models.failure import RequestRefused, job_deleted
-from models.state import JobState, OutputState, What
+from models.state import JobState, OutputState
+from models.verbs import What
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

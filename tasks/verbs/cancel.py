@@ -14,7 +14,8 @@ from models.advance import advance_attempts
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Fault
-from models.state import AttemptState, What
+from models.state import AttemptState
+from models.verbs import What
 from providers.base import ProviderError
 from scheduler.claim import Claimed
 from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from models import due
 from models.database import Connection
-from models.state import DeliveryState, What
+from models.state import DeliveryState
+from models.verbs import What
 from scheduler.claim import Claimed
 from tasks.crash import crash_point
 from tasks.engine import Engine

@@ -14,7 +14,7 @@ import structlog
 
 from models import due
 from models.database import Connection, fetch_ids
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Claimed
 from storage.base import StorageError
 from tasks.crash import crash_point

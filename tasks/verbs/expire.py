@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from models import due
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Claimed
 from tasks.engine import Engine
 from tasks.outcomes.finish import end_with_stored_videos

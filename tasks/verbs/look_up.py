@@ -16,7 +16,8 @@ from models import due
 from models.advance import tell
 from models.database import Connection
 from models.rows.attempts import PLAN
-from models.state import FINAL_JOB_STATES, What
+from models.state import FINAL_JOB_STATES
+from models.verbs import What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
 from scheduler.claim import Claimed
 from scheduler.intervals import NO_CREDENTIALS_WAIT, Backoff

@@ -17,7 +17,7 @@ from models.advance import fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.rows.attempts import ESTIMATE
-from models.state import What
+from models.verbs import What
 from providers.answers import UnknownStatus
 from providers.base import ProviderError, Update
 from scheduler.claim import Claimed

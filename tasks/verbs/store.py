@@ -20,8 +20,9 @@ import structlog
 from models import due
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import OutputState, What
+from models.state import OutputState
 from models.vault import VaultError
+from models.verbs import What
 from providers.answers import UnknownStatus
 from providers.base import NotOffered, ProviderError, Video
 from scheduler.claim import Claimed

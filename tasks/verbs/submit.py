@@ -18,7 +18,8 @@ from models.failure import Failure, Fault
 from models.high_water import read_identity
 from models.locks import lock_jobs
 from models.rows.attempts import PLAN
-from models.state import AttemptState, JobState, What
+from models.state import AttemptState, JobState
+from models.verbs import What
 from providers.base import Accepted, Ask, ProviderError
 from scheduler.claim import Claimed
 from scheduler.intervals import Backoff

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from models.database import Connection
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Claimed
 from scheduler.pace import Pace
 

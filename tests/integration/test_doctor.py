@@ -15,7 +15,7 @@ from models.database import Connection
 from models.invariants import INVARIANTS, violations
 from models.request import VideoRequest
 from models.rows.money import Period, Scope
-from models.state import What
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.pump.pump import Pump

@@ -14,7 +14,7 @@ from typing import Protocol
 from celery import Celery
 from redis import Redis
 
-from models.state import What
+from models.verbs import What
 from stack.servers.server import living, mark_of, send
 from stack.servers.valkey import EmbeddedValkey
 from tests.faults.harness.processes import ROOT

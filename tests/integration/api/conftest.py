@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.front import Front
 from models.keys import create_key
-from models.state import What
+from models.verbs import What
 from settings import Settings, load
 
 #: Runway has credentials, Luma has none; nobody listens on port 9.

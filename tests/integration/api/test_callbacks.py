@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.state import What
+from models.verbs import What
 from settings import Settings, load
 from tests.integration.api.conftest import ENVIRONMENT, Api
 

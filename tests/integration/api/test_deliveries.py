@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.state import What
+from models.verbs import What
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio

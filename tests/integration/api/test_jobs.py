@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from models.invariants import violations
-from models.state import What
+from models.verbs import What
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tests.integration.api.conftest import Api

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.state import What
+from models.verbs import What
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio

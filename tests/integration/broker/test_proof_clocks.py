@@ -23,7 +23,7 @@ from datetime import timedelta
 from celery import Celery
 right = Celery.now
 Celery.now = lambda self: right(self) - timedelta(minutes=1, seconds=10)
-from models.state import What
+from models.verbs import What
 from tasks import hints
 from worker.beat import TickScheduler
 from worker.celery import app
@@ -38,7 +38,7 @@ hints.send(What.EXPIRE, "-")
 #: As many hints as there are lanes, each of its own.
 HINTS = """
 import time
-from models.state import What
+from models.verbs import What
 from tasks import hints
 began = time.monotonic()
 for number in range(6):

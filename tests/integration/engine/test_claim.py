@@ -9,7 +9,7 @@ import pytest
 from models import due
 from models.database import Connection, Database
 from models.snapshots import old_snapshots
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Found, Turn, claim, lanes_due
 
 pytestmark = pytest.mark.anyio

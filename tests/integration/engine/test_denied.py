@@ -8,7 +8,7 @@ import pytest
 
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.pump.pump import Pump

@@ -10,7 +10,7 @@ from models.database import Connection
 from models.failure import RequestRefused
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from providers.base import Accepted
 from storage.base import Unavailable
 from tasks.deletion import delete

@@ -7,7 +7,7 @@ import pytest
 
 from models.failure import RequestRefused
 from models.invariants import violations
-from models.state import What
+from models.verbs import What
 from tasks import deliveries
 from tasks.announce import Event, announce, rendered
 from tasks.engine import Engine

@@ -12,7 +12,8 @@ from models.gate import GateRequest
 from models.ids import new_id
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from tasks import gates
 from tasks.engine import Engine

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.loop import Runtime

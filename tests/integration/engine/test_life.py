@@ -24,7 +24,8 @@ from models.gate import GateRequest
 from models.invariants import violations
 from models.locks import jobs_of
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from scheduler.claim import Claimed, Turn, claim, claim_suspect
 from scheduler.pace import Pace

@@ -9,7 +9,8 @@ from models.budgets import set_budget
 from models.database import Connection
 from models.request import VideoRequest
 from models.rows.money import Period, Scope
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from tasks.deliveries import _make_due as replay
 from tasks.engine import Engine

@@ -15,7 +15,8 @@ from models.invariants import violations
 from models.keys import create_key
 from models.request import VideoRequest
 from models.rows.money import Period, Scope
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish

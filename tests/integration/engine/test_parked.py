@@ -9,7 +9,8 @@ from models.database import Connection
 from models.due import parked
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish

@@ -14,7 +14,8 @@ import pytest
 from models.database import Connection, Database
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from scheduler.claim import Turn, claim
 from scheduler.pace import Pace
 from stack.servers.postgres import EmbeddedPostgres

@@ -11,7 +11,7 @@ from catalog.resolve import resolve
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from models.scene import JobReference, Picture, Scene
-from models.state import What
+from models.verbs import What
 from providers.base import Ask
 from storage.base import video_key
 from tasks.engine import Engine

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from storage.base import video_key
 from tasks.engine import Engine
 from tasks.intake import accept

@@ -7,7 +7,7 @@ import pytest
 
 from catalog.models import Catalog
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from providers.registry import PROVIDERS
 from settings import Settings
 from tasks.engine import Engine

@@ -12,7 +12,8 @@ import pytest
 from models.database import Connection
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from tasks.callbacks import hear
 from tasks.engine import Engine

@@ -17,7 +17,8 @@ from models.advance import advance_jobs
 from models.database import Connection
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from tasks.deliveries import _make_due as replay_delivery
 from tasks.engine import Engine

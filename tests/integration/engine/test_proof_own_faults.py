@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 
 from models.database import Connection
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
 from models.vault import VaultError
+from models.verbs import What
 from scheduler.claim import lanes_due
 from tasks.engine import Engine
 from tasks.intake import accept

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 
 from models.advance import advance_jobs
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from providers.base import Accepted
 from tasks.engine import Engine
 from tasks.intake import accept

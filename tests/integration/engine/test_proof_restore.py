@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from stack.servers.account import programs, server_account
 from stack.servers.postgres import EmbeddedPostgres
 from tasks.engine import Engine

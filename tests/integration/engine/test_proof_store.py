@@ -16,7 +16,8 @@ import pytest
 from models.database import Connection
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from scheduler.pace import Pace
 from tasks import hints
 from tasks.engine import Engine

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from models import due
 from models.database import Connection, Database, DatabaseAway
-from models.state import What
+from models.verbs import What
 from scheduler.claim import Claimed
 from stack.servers.postgres import EmbeddedPostgres
 from tasks.pump.in_flight import PROBES

@@ -12,7 +12,8 @@ from models.database import Connection
 from models.failure import RequestRefused
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from scheduler.claim import Turn, claim
 from scheduler.pace import Pace
 from storage.base import Unavailable

@@ -16,7 +16,8 @@ from models.gate import GateRequest
 from models.invariants import violations
 from models.migrate import upgrade
 from models.request import VideoRequest
-from models.state import JobState, What
+from models.state import JobState
+from models.verbs import What
 from stack.servers.postgres import EmbeddedPostgres
 from storage import marks
 from storage.base import Storage, Unavailable

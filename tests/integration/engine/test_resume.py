@@ -12,7 +12,7 @@ import pytest
 
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from storage import parts
 from storage.marks import FOLDER
 from tasks.engine import Engine

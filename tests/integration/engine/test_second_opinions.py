@@ -9,7 +9,7 @@ import pytest
 from models import high_water
 from models.database import Connection
 from models.failure import Failure, Fault
-from models.state import What
+from models.verbs import What
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.denied import is_lost

@@ -8,7 +8,7 @@ import pytest
 
 from models.invariants import violations
 from models.request import VideoRequest
-from models.state import What
+from models.verbs import What
 from storage.marks import FOLDER
 from storage.objects import ObjectStorage
 from tasks.engine import Engine

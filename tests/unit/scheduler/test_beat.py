@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.state import What
+from models.verbs import What
 from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
 from tasks.queue import PUMPS, queue_of

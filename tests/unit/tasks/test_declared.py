@@ -10,9 +10,9 @@ from pkgutil import resolve_name
 
 import pytest
 
-from models.state import What
+from models.verbs import DECLARED, Declaration, What
 from tasks.crash import POINTS
-from tasks.verbs.declared import DECLARED, Declaration
+from tasks.queues import Queue
 
 TASKS = Path(__file__).parents[3] / "tasks"
 #: The pump reaches these itself, with names that it makes.
@@ -25,8 +25,10 @@ def test_every_kind_of_due_rows_is_declared_once() -> None:
 
 @pytest.mark.parametrize("declared", DECLARED, ids=lambda declared: declared.what)
 def test_a_declaration_names_the_verb_of_its_kind(declared: Declaration) -> None:
-    (kind,) = (field for field in fields(resolve_name(declared.verb)) if field.name == "what")
+    verb = resolve_name(f"{declared.module}:{declared.verb}")
+    (kind,) = (field for field in fields(verb) if field.name == "what")
     assert kind.default is declared.what
+    assert declared.queue in set(Queue)
 
 
 def test_the_crash_points_are_those_in_the_code() -> None:

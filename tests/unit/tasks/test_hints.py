@@ -7,7 +7,7 @@ import fakeredis
 import pytest
 from kombu.exceptions import OperationalError
 
-from models.state import What
+from models.verbs import What
 from settings import Settings, load
 from tasks import hints
 
