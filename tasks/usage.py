@@ -8,11 +8,14 @@ from typing import Final
 from models.failure import RequestRefused
 from tasks.engine import Engine
 
+#: SQL: the plan that the job's first stored video was made by, or else the one that it began with.
+_PLAN = "coalesce(job.fallbacks -> made.choice::text, job.plan)"
 #: SQL: what each group has in common, as text.
 GROUPS: Final[Mapping[str, str]] = {
     "app_id": "job.app_id",
-    "model": "job.model",
-    "provider": "job.plan ->> 'provider'",
+    # A gate chose the model, and may have moved on from it.
+    "model": f"CASE WHEN job.gate IS NULL THEN job.model ELSE {_PLAN} ->> 'model' END",
+    "provider": f"{_PLAN} ->> 'provider'",
     "day": "to_char(job.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     "key": "job.api_key",
 }
@@ -34,7 +37,9 @@ SELECT {group} AS group_value,
            epoch FROM job.finished_at - greatest(job.created_at, job.run_at))::float8)
            FILTER (WHERE job.state = 'complete') AS took
 FROM job
-LEFT JOIN LATERAL (SELECT count(*) AS videos, sum(output.duration_seconds) AS seconds FROM output
+LEFT JOIN LATERAL (SELECT count(*) AS videos, sum(output.duration_seconds) AS seconds,
+                          (array_agg(attempt.choice ORDER BY output.position))[1] AS choice
+                   FROM output JOIN attempt ON attempt.id = output.attempt
                    WHERE output.job = job.id AND output.state = 'stored'
                      AND output.recovered_at IS NULL) AS made ON true
 WHERE job.tenant = %(tenant)s

@@ -88,7 +88,10 @@ def _doubtful(*, provider: str, **columns: Any) -> Doubtful:
 
 
 async def look_up_again(connection: Connection, attempts: list[str]) -> int:
-    """Make unknown attempts due for a look-up now, and lost ones for a poll; returns how many."""
+    """Make unknown attempts due for a look-up now, and lost ones for a poll; returns how many.
+
+    A look-up compares what was asked for, so there is none of an erased job's attempts.
+    """
     await lock_whole_of(connection, attempts)
     polled = await connection.execute(
         """
@@ -104,7 +107,7 @@ async def look_up_again(connection: Connection, attempts: list[str]) -> int:
         """
         SELECT attempt.id, attempt.account, job.tenant, attempt.provider
         FROM attempt JOIN job ON job.id = attempt.job
-        WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown'
+        WHERE attempt.id = ANY(%s) AND attempt.state = 'unknown' AND job.erased_at IS NULL
         """,
         (attempts,),
     )

@@ -88,6 +88,20 @@ async def test_jobs_are_grouped_by_model_provider_day_and_key(api: Api) -> None:
     assert [one["day"] for one in await rows(api, group_by="day")] == [today[0]["day"]]
 
 
+async def test_a_gates_job_counts_for_the_model_that_made_its_video(api: Api) -> None:
+    gate = {"name": "shop", "strategy": "fallback", "model": "gen4.5"}
+    await api.http.post("/v1/gates", json=gate | {"fallback_models": ["ray-3.2"]})
+    stayed, moved = [(await submitted(api, gate="shop"))["id"] for _ in range(2)]
+    await api.fetch("UPDATE attempt SET choice = 1 WHERE job = %s", moved)
+    for job in (stayed, moved):
+        await end(api, job, "complete", cost=300_000)
+
+    models = await rows(api, group_by="model")
+    assert [(one["model"], one["jobs"]) for one in models] == [("gen4.5", 1), ("ray-3.2", 1)]
+    providers = await rows(api, group_by="provider")
+    assert [one["provider"] for one in providers] == ["luma_agents", "runway"]
+
+
 async def test_usage_is_selected_by_metadata_and_by_time(api: Api) -> None:
     await submitted(api, metadata={"order": 1042, "shop": "north"})
     await submitted(api, metadata={"order": 7, "shop": "north"})
