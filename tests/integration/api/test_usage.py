@@ -5,6 +5,7 @@ import io
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from models.budgets import make_prepaid
 from tests.integration.api.conftest import Api
@@ -89,9 +90,12 @@ async def test_jobs_are_grouped_by_model_provider_day_and_key(api: Api) -> None:
 
 
 async def test_a_gates_job_counts_for_the_model_that_made_its_video(api: Api) -> None:
-    gate = {"name": "shop", "strategy": "fallback", "model": "gen4.5"}
-    await api.http.post("/v1/gates", json=gate | {"fallback_models": ["ray-3.2"]})
+    gate = {"name": "shop", "strategy": "single", "model": "gen4.5"}
+    await api.http.post("/v1/gates", json=gate)
     stayed, moved = [(await submitted(api, gate="shop"))["id"] for _ in range(2)]
+    other = Jsonb({"model": "ray-3.2", "provider": "luma_agents"})
+    sql = "UPDATE job SET fallbacks = jsonb_build_object('1', plan || %s) WHERE id = %s"
+    await api.fetch(sql, other, moved)
     await api.fetch("UPDATE attempt SET choice = 1 WHERE job = %s", moved)
     for job in (stayed, moved):
         await end(api, job, "complete", cost=300_000)
