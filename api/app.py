@@ -19,6 +19,7 @@ from api.front import Front, Nudger
 from api.native import content, deliveries, gates, jobs, usage
 from api.native import models as catalog
 from api.openapi import describe
+from api.slashes import SingleSlashes
 from metrics.reading import Reader
 from models import migrate
 from settings import Settings
@@ -70,6 +71,8 @@ def create_app(
         Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
     )
     app.add_middleware(CappedBody)
+    prefixes = [prefix for each in dialects for prefix in each.prefixes]
+    app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(Edge)  # added last, so outermost
     return app
 

@@ -1,6 +1,7 @@
 """Completes /openapi.json: bodies, headers, errors and security, which the routes handle."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -59,6 +60,21 @@ def responses(
 ) -> dict[int | str, dict[str, Any]]:
     """A route's response and its possible errors."""
     return {status: {"model": model, "description": description}, **failures(*others)}
+
+
+def dialect_responses(
+    error: type[BaseModel], shapes: Mapping[int, Any], *others: int
+) -> dict[int | str, dict[str, Any]]:
+    """A dialect's responses by status, and its possible errors in its own shape."""
+    answers: dict[int | str, dict[str, Any]] = {
+        status: {"model": shape, "description": HTTPStatus(status).phrase}
+        for status, shape in shapes.items()
+    }
+    errors = {
+        status: {"model": error, "description": HTTPStatus(status).phrase}
+        for status in sorted({*others, *_ALWAYS})
+    }
+    return answers | errors
 
 
 def parameter(

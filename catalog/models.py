@@ -187,6 +187,9 @@ class Model(_Table):
     title: str
     #: Alternative names, including the public names of older systems.
     aliases: tuple[str, ...] = ()
+    #: The model that makes a request without a picture where this one needs a picture; only in the
+    #: APIs of other systems, which adapt.
+    without_image: str | None = None
     routes: dict[str, Route] = Field(min_length=1)
 
 
@@ -201,6 +204,10 @@ class _CatalogFile(_Table):
                 if (owner := owners.setdefault(alias, model.name)) != model.name:
                     msg = f"the name {alias} belongs to both {owner} and {model.name}"
                     raise ValueError(msg)
+        for model in self.models.values():
+            if model.without_image is not None and owners.get(model.without_image) is None:
+                msg = f"without_image of {model.name} must name a model ({model.without_image!r})"
+                raise ValueError(msg)
         return self
 
 

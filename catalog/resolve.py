@@ -21,6 +21,19 @@ def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Acco
             reason.
     """
     model = catalog.find(request.model)
+    refusals: list[RequestRefused] = []
+    for route, account in usable_routes(model, accounts, asked=request.model):
+        try:
+            return plan_on(request, model=model, route=route, account=account)
+        except RequestRefused as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def usable_routes(
+    model: Model, accounts: Mapping[str, Account], *, asked: str
+) -> list[tuple[Route, Account]]:
+    """The model's routes that have an account, preferred first; raises RequestRefused for none."""
     usable = [
         (route, account)
         for route in model.routes.values()
@@ -29,15 +42,9 @@ def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Acco
     ]
     if not usable:
         needed = " or ".join(missing_variables(each.provider) for each in model.routes.values())
-        msg = f"model {request.model} needs {needed} to be set"
+        msg = f"model {asked} needs {needed} to be set"
         raise RequestRefused(msg, type="model_unavailable", param="model")
-    refusals: list[RequestRefused] = []
-    for route, account in usable:
-        try:
-            return plan_on(request, model=model, route=route, account=account)
-        except RequestRefused as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
+    return usable
 
 
 def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Account) -> Plan:

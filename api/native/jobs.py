@@ -1,25 +1,23 @@
 """Video generations: submit, read, list, cancel, retry and delete."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer, limit_headers
 from api.body import read_json
+from api.caller import caller_of, milliseconds_since
 from api.front import Front, TenantRoute, front_of, in_time, key_of
-from api.native.listing import checked_text, read_page
+from api.native.listing import read_page
 from api.native.schemas import DeletedJob, Job, JobList
 from api.openapi import ACCEPTED, PAGE_PARAMETERS, RETRY, SUBMIT, parameter, responses
-from models.failure import RequestRefused
 from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.deletion import delete as delete_job
-from tasks.repeats import Accepted, Caller, canonical_hash
+from tasks.repeats import Accepted
 from tasks.retry import retry as retry_job
 from tasks.view import ShownJob, iso, job_view
 
@@ -44,13 +42,13 @@ async def submit(request: Request) -> Response:
     body = await read_json(request)
     wanted = VideoRequest.from_json(body)
     key = key_of(request)
-    caller = _caller(request.headers, body, api_key=key.id)
+    caller = caller_of(request.headers, body, api_key=key.id)
     accepted, hints = await in_time(
         jobs.submit(front.engine, wanted, tenant=key.tenant, caller=caller)
     )
     front.send(hints)
     if caller.idempotency_key is None:  # a repeat must get the same body, which is stored by now
-        accepted.view["perf"].setdefault("latency_ms", _milliseconds_since(began))
+        accepted.view["perf"].setdefault("latency_ms", milliseconds_since(began))
     return _accepted(accepted)
 
 
@@ -58,30 +56,6 @@ def _accepted(accepted: Accepted) -> Response:
     repeated = {"Idempotent-Replayed": "true"} if accepted.is_repeat else {}
     headers = repeated | limit_headers(accepted.allowance)
     return answer(accepted.view, status=202, headers=headers)
-
-
-def _caller(headers: Headers, body: Any, *, api_key: str) -> Caller:
-    key = _only(headers, "Idempotency-Key")
-    return Caller(
-        app_id=_only(headers, "X-App-ID"),
-        api_key=api_key,
-        idempotency_key=key,
-        body_hash=canonical_hash(body) if key else b"",
-    )
-
-
-def _only(headers: Headers, name: str) -> str | None:
-    match headers.getlist(name):
-        case []:
-            return None
-        case [value]:
-            return checked_text(name, value)
-        case _:
-            raise RequestRefused(f"{name} is given more than once", param=name)
-
-
-def _milliseconds_since(began: float) -> int:
-    return max(1, round((time.perf_counter() - began) * 1000))
 
 
 @router.get(
@@ -153,7 +127,7 @@ async def retry(request: Request, job_id: str) -> Response:
     """
     front, key = front_of(request), key_of(request)
     # A repeat of the Idempotency-Key for anything else is another request.
-    caller = _caller(request.headers, {"retry_of": job_id}, api_key=key.id)
+    caller = caller_of(request.headers, {"retry_of": job_id}, api_key=key.id)
     accepted, hints = await in_time(
         retry_job(front.engine, job_id, tenant=key.tenant, caller=caller)
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from api.dialects import DIALECTS
 from models.request import VideoRequest
 from models.scene import KNOBS
 from tests.integration.api.conftest import Api
@@ -125,12 +126,22 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
                 continue
             assert {"key": []} in operation["security"], path
             assert {"401", "503"} <= responses.keys(), path
+            tag = _dialect_tag(path, operation)
             takes_key = (path, method) in {(PATH, "post"), (f"{PATH}/{{job_id}}/retry", "post")}
-            assert ("422" in responses) == takes_key
+            assert ("422" in responses) == (method == "post" if tag else takes_key)
+            error = f"{tag}Error" if tag else "ErrorAnswer"
             for status, response in responses.items():
                 if int(status) >= 400:
                     schema = response["content"]["application/json"]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+                    assert schema == {"$ref": f"#/components/schemas/{error}"}
+
+
+def _dialect_tag(path: str, operation: dict[str, Any]) -> str | None:
+    """The tag of a dialect's operation, which its error's schema is named for."""
+    if not any(path.startswith(f"{prefix}/") for each in DIALECTS for prefix in each.prefixes):
+        return None
+    (tag,) = operation["tags"]
+    return str(tag)
 
 
 async def test_references_all_lead_somewhere(api: Api) -> None:

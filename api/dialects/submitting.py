@@ -1,0 +1,85 @@
+"""A dialect's submission: fields of the native request, adapted and accepted as a job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from api.answers import limit_headers
+from api.caller import caller_of
+from api.front import front_of, in_time, key_of
+from catalog.adapt import Adapted, adapt
+from models.records import Json
+from tasks import gates, jobs
+from tasks.engine import Engine
+from tasks.repeats import Accepted
+from tasks.view import ShownJob, job_view
+
+#: The response header that lists what is made otherwise than it was asked for.
+ADAPTED: Final = "Longtake-Adapted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """An accepted job, and what was changed so that it can be made."""
+
+    accepted: Accepted
+    adapted: Adapted
+
+    @property
+    def view(self) -> Json:
+        """The native view of the job, which states what is delivered."""
+        return self.accepted.view
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the dialect's response."""
+        repeated = {"Idempotent-Replayed": "true"} if self.accepted.is_repeat else {}
+        changed = {ADAPTED: str(self.adapted)} if self.adapted.changes else {}
+        return repeated | changed | limit_headers(self.accepted.allowance)
+
+
+async def submit(
+    request: Request,
+    fields: Mapping[str, Any],
+    *,
+    body: Any,
+    app_id: str | None = None,
+) -> Submitted:
+    """Adapt `fields` (see `catalog.adapt`) and accept them as a job of the key's tenant.
+
+    `body` is the request's whole body, which a repeated Idempotency-Key is compared by; `app_id`
+    is what it names, if the dialect has such a field.
+
+    Raises:
+        RequestRefused: it can't be carried out; no row was written.
+        DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
+    """
+    front, key = front_of(request), key_of(request)
+    caller = caller_of(request.headers, body, api_key=key.id, app_id=app_id)
+    adapted = await _adapted(front.engine, fields, tenant=key.tenant)
+    accepted, hints = await in_time(
+        jobs.submit(front.engine, adapted.request, tenant=key.tenant, caller=caller)
+    )
+    front.send(hints)
+    return Submitted(accepted=accepted, adapted=adapted)
+
+
+async def _adapted(engine: Engine, fields: Mapping[str, Any], *, tenant: str) -> Adapted:
+    models: list[str] = []
+    if (name := fields.get("gate")) is not None:
+        gate = await in_time(gates.read(engine, name, tenant=tenant))
+        models = [gate.routing["model"], *gate.routing["fallback_models"]]
+    return adapt(fields, catalog=engine.catalog, accounts=engine.accounts, gate_models=models)
+
+
+async def read_own(request: Request, job_id: str) -> ShownJob:
+    """The job, if it is the tenant's; raises RequestRefused (`not_found`)."""
+    return await in_time(jobs.read(front_of(request).engine, job_id, tenant=key_of(request).tenant))
+
+
+def view_of(request: Request, job: ShownJob) -> Json:
+    """The native view of a job."""
+    engine = front_of(request).engine
+    return job_view(job, api_url=engine.settings.api_url, vault=engine.vault)

@@ -1,0 +1,334 @@
+"""Adapts a request to the nearest that a model can make, for the APIs of other systems.
+
+The native API refuses what a model can't make. Those systems' documents allow values whatever the
+model, so a dialect adapts: the duration to the nearest that the route makes (the longer on a tie),
+resolution, ratio and size to the nearest frame; what can't be carried is dropped. Maximums are
+enforced all the same. Pure functions.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any, Final, NamedTuple
+
+from catalog.models import Catalog, Model, Route
+from catalog.resolve import plan_on, usable_routes
+from models.failure import RequestRefused
+from models.request import DEFAULT_MODEL, VideoRequest
+from models.scene import KNOBS, OPTIONAL, Scene
+from providers.base import Account
+
+#: The order in which changes are listed: that of the request's fields, the scene's last.
+FIELDS: Final = (
+    *(name for name in VideoRequest.model_fields if name not in Scene.model_fields),
+    *Scene.model_fields,
+)
+#: What is adapted per route, and so not given to the request before one is chosen.
+_FITTED: Final = ("duration_seconds", "resolution", "aspect_ratio", "size")
+#: Dropped also for a value that no model takes.
+_DROPPABLE: Final = frozenset({*KNOBS, "fps"})
+_SEEDS: Final = 2**32
+_CLASS: Final = re.compile(r"(\d{1,5})([pk])", re.IGNORECASE)
+_RATIO: Final = re.compile(r"(\d{1,5}(?:\.\d{1,4})?):(\d{1,5}(?:\.\d{1,4})?)")
+_SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
+#: Maximum characters of a value in the list of changes.
+_SHOWN: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field that is made otherwise than it was asked for; `made` is None for a dropped one."""
+
+    field: str
+    asked: object = None
+    made: object | None = None
+
+    def __str__(self) -> str:
+        if self.made is None:
+            return self.field
+        return f"{self.field}={_shown(self.made)} (asked {_shown(self.asked)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """A request that its model can make, and what was changed to that end."""
+
+    request: VideoRequest
+    #: In the order of FIELDS.
+    changes: tuple[Change, ...] = ()
+
+    def __str__(self) -> str:
+        """As in `duration_seconds=5 (asked 4), fps`: dropped parameters by name alone."""
+        return ", ".join(map(str, self.changes))
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return tuple(change.field for change in self.changes if change.made is None)
+
+
+def adapt(
+    fields: Mapping[str, Any],
+    *,
+    catalog: Catalog,
+    accounts: Mapping[str, Account],
+    gate_models: Sequence[str] = (),
+) -> Adapted:
+    """The request nearest to `fields` that can be made; None in them is a field that is not set.
+
+    `fields` are the native request's, checked against the dialect's own document before; the
+    duration may be any positive number. Without a `model` it is the default one. With a `gate`,
+    `gate_models` are its models in their order: the request is adapted to the first that can make
+    it, or to the `model` that the fields set, and leaves the choice to the gate.
+
+    A model without credentials of its own is made by a gateway that sells it and has some.
+
+    Raises:
+        RequestRefused: an unknown model, no credentials, a value beyond a maximum, or a field that
+            can be neither carried nor dropped; of several models the first one's reason.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    if gate_models:
+        names = [given["model"], *gate_models[1:]] if "model" in given else list(gate_models)
+    else:
+        names = [given.get("model", DEFAULT_MODEL)]
+    refusals: list[RequestRefused] = []
+    for name in names:
+        try:
+            return _to_model(name, given, catalog=catalog, accounts=accounts)
+        except RequestRefused as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def _to_model(
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    catalog: Catalog,
+    accounts: Mapping[str, Account],
+    changes: Collection[Change] = (),
+) -> Adapted:
+    named, model, usable = _find(name, catalog, accounts)
+    is_free = "gate" in given and "model" not in given
+    if "image" not in given and all(route.image == "required" for route, _ in usable):
+        instead = model.without_image
+        if instead is not None and not is_free and not changes:
+            swap = Change(field="model", asked=name, made=instead)
+            return _to_model(instead, given, catalog=catalog, accounts=accounts, changes=(swap,))
+    own = {} if is_free else {"model": named}
+    draft = _draft({**given, **own})
+    best: Adapted | None = None
+    refusals: list[RequestRefused] = []
+    for route, account in usable:
+        try:
+            fitted = _to_route(draft, given, route, asked_model=name)
+            made = fitted.request.model_copy(update={"model": named, "gate": None})
+            plan_on(made, model=model, route=route, account=account)
+        except RequestRefused as refusal:
+            refusals.append(refusal)
+        else:
+            best = fitted if best is None or _cost(fitted) < _cost(best) else best
+    if best is None:
+        raise _reason(refusals, usable, given, asked_model=name)
+    return Adapted(request=best.request, changes=_sorted([*changes, *best.changes]))
+
+
+def _find(
+    name: str, catalog: Catalog, accounts: Mapping[str, Account]
+) -> tuple[str, Model, list[tuple[Route, Account]]]:
+    """The model and its routes that have an account; at a gateway if it has no others."""
+    model = catalog.find(name)
+    try:
+        return name, model, usable_routes(model, accounts, asked=name)
+    except RequestRefused as unavailable:
+        for provider in dict.fromkeys(account.provider for account in accounts.values()):
+            at_gateway = f"{provider}/{name}"
+            try:
+                model = catalog.find(at_gateway)
+            except RequestRefused:
+                continue
+            return at_gateway, model, usable_routes(model, accounts, asked=at_gateway)
+        raise unavailable from None
+
+
+class _Draft(NamedTuple):
+    """The request without what depends on the route."""
+
+    request: VideoRequest
+    changes: tuple[Change, ...]
+
+
+def _draft(given: Mapping[str, Any]) -> _Draft:
+    """The native request, without the parameters whose values no model takes."""
+    values = {name: value for name, value in given.items() if name not in _FITTED}
+    changes: list[Change] = []
+    seed = values.get("seed")
+    if isinstance(seed, int | float) and not isinstance(seed, bool):
+        values["seed"] = int(seed) % _SEEDS  # the same seed still gives the same video
+        if values["seed"] != seed:
+            changes.append(Change(field="seed", asked=seed, made=values["seed"]))
+    while True:
+        try:
+            return _Draft(VideoRequest.from_json(values), tuple(changes))
+        except RequestRefused as refusal:
+            field = (refusal.param or "").partition(".")[0]
+            if field not in _DROPPABLE or field not in values:
+                raise
+            changes = [change for change in changes if change.field != field]
+            changes.append(Change(field=field, asked=values.pop(field)))
+
+
+def _to_route(
+    draft: _Draft, given: Mapping[str, Any], route: Route, *, asked_model: str
+) -> Adapted:
+    """The request as the route can make it; raises RequestRefused beyond its maximums."""
+    request = draft.request
+    update: dict[str, Any] = {}
+    changes = list(draft.changes)
+    for name in _not_carried(request, route):
+        update[name] = () if name == "reference_images" else None
+        changes.append(Change(field=name, asked=getattr(request, name)))
+    references = request.reference_images
+    if "reference_images" not in update and len(references) > route.reference_images:
+        most = route.reference_images
+        update["reference_images"] = references[:most]
+        changes.append(Change(field="reference_images", asked=len(references), made=most))
+    if (asked := given.get("duration_seconds")) is not None:
+        update["duration_seconds"] = made = _duration(asked, route, asked_model=asked_model)
+        if made != asked:
+            changes.append(Change(field="duration_seconds", asked=asked, made=made))
+    with_image = request.image is not None and "image" not in update
+    update |= (frame := _frame(given, route, with_image=with_image))
+    changes += [
+        Change(field=name, asked=given[name], made=made)
+        for name, made in frame.items()
+        if name in given and given[name] != made
+    ]
+    return Adapted(request=request.model_copy(update=update), changes=tuple(changes))
+
+
+def _not_carried(request: VideoRequest, route: Route) -> list[str]:
+    """The parameters that were asked for and that the route can't carry."""
+    asked = [name for name in OPTIONAL if getattr(request, name) not in (None, ())]
+    dropped = [name for name in asked if name not in route.takes]
+    if request.fps is not None and request.fps not in (route.fps, *route.fps_choices):
+        dropped.append("fps")
+    if route.data_uri_bytes == 0:  # pictures by URL only
+        dropped += [
+            name.partition(".")[0]
+            for name, picture in request.pictures()
+            if not isinstance(picture, str) or picture.startswith("data:")
+        ]
+    needs_image = route.last_image == "with_image" and "last_image" in asked
+    if needs_image and ("image" not in asked or "image" in dropped):
+        dropped.append("last_image")
+    return list(dict.fromkeys(dropped))
+
+
+def _duration(asked: float, route: Route, *, asked_model: str) -> int:
+    longest = max(route.durations)
+    if asked > longest:
+        msg = f"duration_seconds exceeds maximum of {longest} for {asked_model} model"
+        raise RequestRefused(msg, param="duration_seconds")
+    return min(route.durations, key=lambda seconds: (abs(seconds - asked), -seconds))
+
+
+def _frame(given: Mapping[str, Any], route: Route, *, with_image: bool) -> dict[str, str]:
+    """The fields that ask for the nearest frame: first by its ratio, then by its size."""
+    frames = route.frames_for(with_image=with_image)
+    each = [
+        (resolution, ratio, size)
+        for resolution, ratios in frames.items()
+        for ratio, size in ratios.items()
+    ]
+    if (size := given.get("size")) is not None:
+        width, height = _sides(_SIZE, "size", size)
+        resolution, ratio, (across, down) = min(
+            each,
+            key=lambda frame: (
+                frame[2] != (width, height),
+                _distance(_ratio(frame[1]), width / height),
+                _distance(frame[2][0] * frame[2][1], width * height),
+                -frame[2][0] * frame[2][1],
+            ),
+        )
+        return {"size": f"{across}x{down}"}
+    if "resolution" not in given and "aspect_ratio" not in given:
+        return {}
+    side = _short_side(given.get("resolution", route.resolution))
+    shape = _ratio(given.get("aspect_ratio", route.aspect_ratio))
+    resolution, ratio, _ = min(
+        each,
+        key=lambda frame: (
+            _distance(_ratio(frame[1]), shape),
+            _distance(_short_side(frame[0]), side),
+            -_short_side(frame[0]),
+        ),
+    )
+    made = {"resolution": resolution, "aspect_ratio": ratio}
+    own = {"resolution": route.resolution, "aspect_ratio": route.aspect_ratio}
+    return {name: value for name, value in made.items() if name in given or value != own[name]}
+
+
+def _ratio(label: str) -> float:
+    across, down = _sides(_RATIO, "aspect_ratio", label)
+    return across / down
+
+
+def _short_side(label: str) -> int:
+    """The short side in pixels of a resolution class: 720 of 720p, 2160 of 4k."""
+    match = _CLASS.fullmatch(label)
+    if match is None or not int(match[1]):
+        msg = f"resolution must be a class as in 720p (it is {label[:64]!r})"
+        raise RequestRefused(msg, param="resolution")
+    return int(match[1]) * (540 if match[2] in "kK" else 1)
+
+
+def _sides(pattern: re.Pattern[str], field: str, text: str) -> tuple[float, float]:
+    match = pattern.fullmatch(text)
+    if match is None or not float(match[1]) or not float(match[2]):
+        example = "1280x720" if field == "size" else "16:9"
+        msg = f"{field} must be as in {example} (it is {text[:64]!r})"
+        raise RequestRefused(msg, param=field)
+    return float(match[1]), float(match[2])
+
+
+def _distance(one: float, other: float) -> float:
+    """How far two sizes are apart, the same in both directions."""
+    return round(abs(log(one / other)), 9)
+
+
+def _cost(adapted: Adapted) -> tuple[int, int]:
+    return len(adapted.dropped), len(adapted.changes)
+
+
+def _reason(
+    refusals: Sequence[RequestRefused],
+    usable: Iterable[tuple[Route, Account]],
+    given: Mapping[str, Any],
+    *,
+    asked_model: str,
+) -> RequestRefused:
+    """Why no route can make it: the first one's reason, but of maximums the highest."""
+    first = refusals[0]
+    if first.param != "duration_seconds":
+        return first
+    longest = max((route for route, _ in usable), key=lambda route: max(route.durations))
+    try:
+        _duration(given["duration_seconds"], longest, asked_model=asked_model)
+    except RequestRefused as refusal:
+        return refusal
+    return next((each for each in refusals if each.param != "duration_seconds"), first)
+
+
+def _sorted(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda change: FIELDS.index(change.field)))
+
+
+def _shown(value: object) -> str:
+    """A value as a header can carry it: one line of printable ASCII."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value)[:_SHOWN].encode("ascii", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,421 @@
+"""Perf's dialect: its document's fields for each status, its errors, its tiers, our numbers."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.body import MAX_BODY
+from models.budgets import make_prepaid
+from models.keys import create_key
+from models.limits import Holder, set_limits
+from models.state import JobState
+from settings import load
+from tests.integration.api.conftest import ENVIRONMENT, Api, Hints
+
+pytestmark = pytest.mark.anyio
+PATH = "/perf/v1/video/generations"
+NATIVE = "/v1/video/generations"
+CREATED = {
+    *("id", "status", "model", "prompt", "duration_seconds", "resolution", "aspect_ratio"),
+    *("estimated_cost_usd", "perf"),
+}
+PROCESSING = {
+    *("id", "status", "model", "prompt", "progress_percent", "estimated_remaining_seconds"),
+}
+COMPLETE = {
+    *("id", "status", "model", "prompt", "video_url", "duration_seconds", "resolution"),
+    *("aspect_ratio", "perf"),
+}
+FAILED = {"id", "status", "model", "prompt", "error_message", "perf"}
+MODERATED = "Content policy violation: prompt contains prohibited content"
+
+
+async def _create(api: Api, **fields: Any) -> httpx.Response:
+    answer = await api.http.post(PATH, json={"prompt": "a fox in fresh snow"} | fields)
+    assert answer.status_code == 202, answer.text
+    return answer
+
+
+async def _read(api: Api, job: str) -> dict[str, Any]:
+    answer = await api.http.get(f"{PATH}/{job}")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def _set(api: Api, job: str, state: str, **columns: Any) -> None:
+    """Write a state as a worker would leave it."""
+    more = "".join(f", {name} = %s" for name in columns)
+    await api.fetch(
+        f"UPDATE job SET state = %s{more} WHERE id = %s RETURNING id",  # noqa: S608 - the test's own
+        *(state, *columns.values(), job),
+    )
+
+
+async def test_a_creation_has_the_documents_fields_and_states_what_is_delivered(api: Api) -> None:
+    answer = await _create(api, duration_seconds=8, resolution="1080p", aspect_ratio="16:9")
+    job = answer.json()
+
+    assert job.keys() == CREATED
+    assert job["id"].startswith("job_vid_")
+    assert (job["status"], job["model"]) == ("pending", "runway-gen3")
+    assert job["prompt"] == "a fox in fresh snow"
+    assert (job["duration_seconds"], job["resolution"]) == (8, "720p")
+    assert job["estimated_cost_usd"] == 0.96  # 8 s at Runway's $0.12
+    assert job["perf"].keys() == {"request_id", "model_used", "latency_ms"}
+    assert job["perf"]["request_id"].startswith("req_vid_")
+    assert job["perf"]["model_used"] == "runway-gen3"
+    assert job["perf"]["latency_ms"] >= 1
+    assert answer.headers["Longtake-Adapted"] == "resolution=720p (asked 1080p)"
+    assert api.hints.sent
+
+
+async def test_unset_fields_take_the_documents_defaults(api: Api) -> None:
+    answer = await _create(api, model=None, colour="red", webhook_url=7, seed="x")
+    job = answer.json()
+
+    assert (job["model"], job["duration_seconds"], job["aspect_ratio"]) == (
+        "runway-gen3",
+        4,
+        "16:9",
+    )
+    assert answer.headers["Longtake-Adapted"] == "resolution=720p (asked 1080p)"
+    (row,) = await api.fetch("SELECT request, webhook FROM job")
+    assert row["webhook"] is None
+    assert row["request"].keys() & {"colour", "seed", "webhook_url"} == set()
+    exact = await _create(api, resolution="720p")
+    assert "Longtake-Adapted" not in exact.headers
+
+
+async def test_each_status_has_exactly_its_fields(api: Api) -> None:
+    created = (await _create(api)).json()
+    job, request_id = created["id"], created["perf"]["request_id"]
+
+    pending = await _read(api, job)
+    assert pending.keys() == CREATED
+    assert pending["perf"].keys() == created["perf"].keys()
+    for state in ("submitting", "processing", "storing"):
+        await _set(api, job, state)
+        shown = await _read(api, job)
+        assert shown.keys() == PROCESSING
+        assert shown["status"] == "processing"
+        assert 0 <= shown["progress_percent"] <= 100
+        assert shown["estimated_remaining_seconds"] >= 0
+    await api.fetch(
+        "UPDATE output SET state = 'stored', key = 'k', sha256 = repeat('0', 64), bytes = 1, "
+        "content_type = 'video/mp4' RETURNING id"
+    )
+    await api.fetch(
+        "UPDATE job SET state = 'complete', cost_micros = 480000, accepted_at = now(), "
+        "finished_at = now() + interval '45.234 s' RETURNING id"
+    )
+    done = await _read(api, job)
+    assert done.keys() == COMPLETE
+    assert done["status"] == "complete"
+    assert done["video_url"].startswith(f"https://videos.test{NATIVE}/{job}/content/0?")
+    assert done["perf"] == {
+        "request_id": request_id,
+        "model_used": "runway-gen3",
+        "generation_time_ms": 45234,
+        "cost_usd": created["estimated_cost_usd"],
+    }
+    link = httpx.URL(done["video_url"]).raw_path.decode()
+    served = await api.http.get(link, headers={"Authorization": ""})
+    assert served.status_code != 401
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (
+            "failed",
+            {"fault": "moderated", "code": "content_policy", "message": "Runway: SAFETY.INPUT"},
+            MODERATED,
+        ),
+        (
+            "failed",
+            {"fault": "unknown", "code": "provider_unknown", "message": "Runway broke"},
+            "Runway broke",
+        ),
+        ("failed", None, "Video generation failed"),
+        (
+            "cancelled",
+            {"fault": "gone", "code": "cancelled", "message": "the job was cancelled"},
+            "the job was cancelled",
+        ),
+    ],
+)
+async def test_a_job_without_a_video_failed_with_a_sentence(
+    api: Api, state: str, error: dict[str, str] | None, message: str
+) -> None:
+    created = (await _create(api)).json()
+    await _set(api, created["id"], state, error=json.dumps(error) if error else None)
+
+    shown = await _read(api, created["id"])
+
+    assert shown.keys() == FAILED
+    assert (shown["status"], shown["error_message"]) == ("failed", message)
+    assert shown["perf"] == {
+        "request_id": created["perf"]["request_id"],
+        "model_used": "runway-gen3",
+    }
+
+
+async def test_a_poll_never_gets_a_word_that_it_waits_for_in_vain(api: Api) -> None:
+    job = (await _create(api)).json()["id"]
+    final = {"complete", "failed"}
+    for state in JobState:
+        await _set(api, job, state)
+        status = (await _read(api, job))["status"]
+        assert status in {"pending", "processing", *final}
+        assert (status in final) == state.is_final
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "prompt is required"),
+        ({"prompt": ""}, "prompt is required"),
+        ({"prompt": "  "}, "prompt is required"),
+        ({"prompt": None}, "prompt is required"),
+        ({"prompt": ["a"]}, "prompt is required"),
+        (
+            {"prompt": "a", "duration_seconds": 17},
+            "duration_seconds exceeds maximum of 10 for runway-gen3 model",
+        ),
+        (
+            {"prompt": "a", "duration_seconds": 10**400},
+            "duration_seconds exceeds maximum of 10 for runway-gen3 model",
+        ),
+        (
+            {"prompt": "a", "duration_seconds": 0},
+            "duration_seconds must be a positive number (it is 0)",
+        ),
+        ({"prompt": "a", "duration_seconds": "8"}, "duration_seconds must be a number (it is '8')"),
+        (
+            {"prompt": "a", "duration_seconds": True},
+            "duration_seconds must be a number (it is True)",
+        ),
+        (
+            {"prompt": "a", "model": "sora"},
+            "model must be one of veo-3, runway-gen3, luma-dream-machine, pika (it is 'sora')",
+        ),
+        ({"prompt": "a", "model": {}}, "model must be a string (it is {})"),
+        (
+            {"prompt": "a", "resolution": "4k"},
+            "resolution must be one of 720p, 1080p (it is '4k')",
+        ),
+        (
+            {"prompt": "a", "aspect_ratio": "21:9"},
+            "aspect_ratio must be one of 16:9, 9:16, 1:1, 4:3 (it is '21:9')",
+        ),
+        ([], "the request body must be a JSON object"),
+        ("a", "the request body must be a JSON object"),
+        (
+            {"prompt": "a", "duration_seconds": -1e308},
+            "duration_seconds must be a positive number (it is -1e+308)",
+        ),
+    ],
+)
+async def test_a_wrong_request_is_the_documents_400(api: Api, body: Any, message: str) -> None:
+    answer = await api.http.post(PATH, json=body)
+
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"type": "invalid_request", "message": message}}
+    assert (await api.counts())["job"] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "a", "x": ' + b"[" * 100 + b"]" * 100 + b"}",
+        b"[" * 100_000,
+        b'{"prompt": "a", "prompt": "b"}',
+        b'{"prompt": "a", "duration_seconds": NaN}',
+        b'{"prompt": "a", "duration_seconds": 1e999}',
+        b'{"prompt": "a", "x": ' + b"9" * 5_000 + b"}",
+        b'{"prompt": "a\\u0000"}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "' + b"x" * 30_000 + b'"}',
+        b" " * (MAX_BODY + 1),
+    ],
+    ids=range(14),
+)
+async def test_a_body_that_is_no_request_is_the_same_400(api: Api, content: bytes) -> None:
+    answer = await api.http.post(PATH, content=content)
+
+    assert answer.status_code == 400
+    assert answer.json().keys() == {"error"}
+    assert answer.json()["error"].keys() == {"type", "message"}
+    assert answer.json()["error"]["type"] == "invalid_request"
+
+
+async def test_unknown_foreign_malformed_and_deleted_jobs_are_one_404(api: Api) -> None:
+    foreign = (await _create(api)).json()["id"]
+    deleted = (await _create(api)).json()["id"]
+    await api.http.delete(f"{NATIVE}/{deleted}")
+    other = await api.new_key("other")
+
+    for job, key in (
+        ("job_vid_abc123", api.key),
+        (foreign, other),
+        (deleted, api.key),
+        ("%00", api.key),
+        ("undefined", api.key),
+        ("x" * 3_000, api.key),
+    ):
+        answer = await api.http.get(f"{PATH}/{job}", headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code == 404
+        error = {"type": "not_found", "message": "Video generation job not found"}
+        assert answer.json() == {"error": error}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/perf", 404, "not_found"),
+        ("GET", "/perf/v1/images", 404, "not_found"),
+        ("PUT", PATH, 405, "method_not_allowed"),
+        ("GET", PATH, 405, "method_not_allowed"),
+        ("DELETE", f"{PATH}/job_vid_1", 405, "method_not_allowed"),
+    ],
+)
+async def test_what_perf_does_not_have_is_an_error_in_its_shape(
+    api: Api, method: str, path: str, status: int, kind: str
+) -> None:
+    answer = await api.http.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == kind
+
+
+async def test_errors_beyond_the_document_are_the_sdks_envelope(api: Api) -> None:
+    unauthorized = [
+        await api.http.post(PATH, json={"prompt": "a"}, headers={"Authorization": value})
+        for value in ("", "Bearer pk_live_abc123", "Bearer lt_" + "x" * 32)
+    ]
+    without_luma = await api.http.post(PATH, json={"prompt": "a", "model": "luma-dream-machine"})
+    first = await api.http.post(PATH, json={"prompt": "a"}, headers={"Idempotency-Key": "k"})
+    again = await api.http.post(PATH, json={"prompt": "a"}, headers={"Idempotency-Key": "k"})
+    other = await api.http.post(PATH, json={"prompt": "b"}, headers={"Idempotency-Key": "k"})
+
+    assert first.json()["id"] == again.json()["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    for answer, status, kind, code in (
+        *((each, 401, "authentication_error", "invalid_api_key") for each in unauthorized),
+        (without_luma, 503, "server_error", "model_unavailable"),
+        (other, 422, "idempotency_mismatch", "idempotency_mismatch"),
+    ):
+        error = answer.json()["error"]
+        assert answer.status_code == status
+        assert error.keys() == {"type", "code", "message", "request_id"}
+        assert (error["type"], error["code"]) == (kind, code)
+        assert error["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def _limited(api: Api, tier: str) -> str:
+    async def make(connection: Any) -> str:
+        id_, plain = await create_key(connection, tier)
+        await set_limits(connection, Holder.KEY, id_, tier=tier)
+        return plain
+
+    return await api.front.engine.database.run(make)
+
+
+@pytest.mark.parametrize(("tier", "concurrent", "per_day"), [("free", 1, 5), ("pro", 5, 100)])
+async def test_the_documents_tiers(api: Api, tier: str, concurrent: int, per_day: int) -> None:
+    headers = {"Authorization": f"Bearer {await _limited(api, tier)}"}
+    ask = {"prompt": "a"}
+    jobs = [(await api.http.post(PATH, json=ask, headers=headers)) for _ in range(concurrent)]
+    assert {each.status_code for each in jobs} == {202}
+
+    refused = await api.http.post(PATH, json=ask, headers=headers)
+    assert refused.status_code == 429
+    assert refused.json()["error"].keys() == {"type", "code", "message", "request_id"}
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert "concurrent" in refused.json()["error"]["message"]
+    for job in jobs:
+        await api.http.post(f"{NATIVE}/{job.json()['id']}/cancel", headers=headers)
+    await api.fetch("UPDATE rate_limit SET day_used = %s RETURNING id", per_day)
+    spent = await api.http.post(PATH, json=ask, headers=headers)
+    assert spent.status_code == 429
+    assert spent.json()["error"]["code"] == "usage_limit_exceeded"
+    assert spent.headers["X-RateLimit-Limit"] == str(per_day)
+
+
+async def test_an_empty_balance_is_402_in_perfs_shape(api: Api) -> None:
+    await api.front.engine.database.run(lambda connection: make_prepaid(connection, "acme"))
+
+    answer = await api.http.post(PATH, json={"prompt": "a"})
+
+    assert answer.status_code == 402
+    error = answer.json()["error"]
+    assert error.keys() == {"type", "code", "message", "request_id"}
+    assert (error["type"], error["code"]) == ("insufficient_balance", "insufficient_balance")
+    assert (await api.counts())["job"] == 0
+
+
+@pytest.fixture
+async def documented(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """The API with a catalogue whose Runway has Perf's own numbers."""
+    (tmp_path / "perf.toml").write_text(
+        """
+        [models."gen4.5".routes.runway]
+        durations = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
+        resolution = "1080p"
+        [models."gen4.5".routes.runway.frames]
+        1080p = { "16:9" = "1920x1080", "9:16" = "1080x1920" }
+        [models."gen4.5".routes.runway.image_frames]
+        1080p = { "16:9" = "1920x1080" }
+        [models."gen4.5".routes.runway.price]
+        usd_per_second = { 720p = "0.10", 1080p = "0.10" }
+        """,
+        encoding="utf-8",
+    )
+    own = {
+        "LONGTAKE_DATABASE_URL": database_url,
+        "LONGTAKE_DATA_DIR": str(tmp_path),
+        "LONGTAKE_CATALOG": str(tmp_path / "perf.toml"),
+    }
+    hints = Hints()
+    app = create_app(load(ENVIRONMENT | own), hinter=lambda: hints)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
+    ):
+        made = Api(app=app, http=http, hints=hints, key="")
+        http.headers["Authorization"] = f"Bearer {await made.new_key('acme')}"
+        yield made
+
+
+async def test_with_perfs_numbers_in_the_catalogue_the_answers_are_the_documents(
+    documented: Api,
+) -> None:
+    answer = await _create(documented, model="runway-gen3", duration_seconds=8)
+    job = answer.json()
+    assert "Longtake-Adapted" not in answer.headers
+    assert (job["duration_seconds"], job["resolution"], job["aspect_ratio"]) == (8, "1080p", "16:9")
+    assert job["estimated_cost_usd"] == 0.80
+    assert (await _create(documented, duration_seconds=1)).json()["estimated_cost_usd"] == 0.10
+    assert (await _create(documented, duration_seconds=16)).json()["duration_seconds"] == 16
+
+    refused = await documented.http.post(PATH, json={"prompt": "a", "duration_seconds": 17})
+    message = "duration_seconds exceeds maximum of 16 for runway-gen3 model"
+    assert refused.status_code == 400
+    assert refused.json() == {"error": {"type": "invalid_request", "message": message}}
+
+
+async def test_double_slashes_and_other_paths(api: Api) -> None:
+    answer = await api.http.post("http://api.test/perf//v1/video/generations", json={"prompt": "a"})
+    assert answer.status_code == 202
