@@ -25,6 +25,8 @@ EVERY = (2.0, 5.0)
 TO_END = 600.0
 #: How often the dead are looked for, in seconds.
 WATCH = 0.5
+#: Providers that are out of credits at once, for a few submits each.
+EMPTIED = 6
 #: How long a worker may take to stop when it is asked to, in seconds: a POST has five.
 STOP_BOUND = 30.0
 
@@ -47,6 +49,7 @@ class Blow(StrEnum):
     PAUSE_DATABASE = "SIGSTOP of PostgreSQL"
     SULK_RECEIVER = "a receiver that is slow, failing, mute or dead"
     LIMIT_PROVIDER = "a burst of 429 from a provider"
+    EMPTY_PROVIDERS = "providers that are out of credits"
 
 
 #: How often each kind comes, and how long it lasts, in seconds, shortest and longest.
@@ -66,6 +69,7 @@ _WEIGHTS: Mapping[Blow, tuple[int, float, float]] = {
     Blow.PAUSE_DATABASE: (1, 1.0, 3.0),
     Blow.SULK_RECEIVER: (4, 2.0, 4.0),
     Blow.LIMIT_PROVIDER: (2, 0.0, 0.0),
+    Blow.EMPTY_PROVIDERS: (3, 0.0, 0.0),
 }
 
 
@@ -253,6 +257,7 @@ class Storm:
             Blow.PAUSE_DATABASE: lambda s: during(s, stack.freeze_database, stack.thaw_database),
             Blow.SULK_RECEIVER: self._sulk,
             Blow.LIMIT_PROVIDER: self._limit,
+            Blow.EMPTY_PROVIDERS: self._empty,
         }
 
     def _kill(self, process: Process, strike: Strike, **more: str) -> None:
@@ -292,6 +297,11 @@ class Storm:
         self._stack.simulator.faults(
             [{"provider": provider, "on": step, **limits} for step in ("submit", "poll")]
         )
+
+    def _empty(self, strike: Strike) -> None:
+        emptied = random.Random(strike.lot).sample(self._stack.providers, EMPTIED)
+        refusal = {"on": "submit", "do": "status", "status": 402, "times": 3}
+        self._stack.simulator.faults([{"provider": each, **refusal} for each in emptied])
 
 
 def _chosen(processes: list[Process], strike: Strike) -> Process:
