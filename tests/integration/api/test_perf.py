@@ -12,7 +12,8 @@ from api.app import create_app
 from api.body import MAX_BODY
 from models.budgets import make_prepaid
 from models.keys import create_key
-from models.limits import Holder, set_limits
+from models.limits import set_limits
+from models.rows.limits import Holder
 from models.state import JobState
 from settings import load
 from tests.integration.api.conftest import ENVIRONMENT, Api, Hints
