@@ -184,7 +184,7 @@ def _model(name: str, catalog: Catalog) -> str:
         model = catalog.find(name)
     except RequestRefused:  # it is not in the catalogue any more
         return name
-    return next((each for each in MODELS if each in model.aliases), name)
+    return next((each for each in MODELS if each in (model.name, *model.aliases)), name)
 
 
 def _catalog(request: Request) -> Catalog:

@@ -10,10 +10,11 @@ from api.answers import limit_headers
 from api.caller import caller_of
 from api.front import front_of, in_time, key_of
 from catalog.adapt import Adapted, adapt
+from models.failure import RequestRefused
 from models.records import Json
 from tasks import gates, jobs
 from tasks.engine import Engine
-from tasks.repeats import Accepted
+from tasks.repeats import Accepted, Caller, first_answer
 from tasks.view import ShownJob, job_view
 
 #: The response header that lists what is made otherwise than it was asked for.
@@ -25,7 +26,8 @@ class Submitted:
     """An accepted job, and what was changed so that it can be made."""
 
     accepted: Accepted
-    adapted: Adapted
+    #: None for a repeat of what could not be accepted today.
+    adapted: Adapted | None = None
 
     @property
     def view(self) -> Json:
@@ -36,7 +38,8 @@ class Submitted:
     def headers(self) -> dict[str, str]:
         """The headers of the dialect's response."""
         repeated = {"Idempotent-Replayed": "true"} if self.accepted.is_repeat else {}
-        changed = {ADAPTED: str(self.adapted)} if self.adapted.changes else {}
+        has_changes = self.adapted is not None and self.adapted.changes
+        changed = {ADAPTED: str(self.adapted)} if has_changes else {}
         return repeated | changed | limit_headers(self.accepted.allowance)
 
 
@@ -58,7 +61,12 @@ async def submit(
     """
     front, key = front_of(request), key_of(request)
     caller = caller_of(request.headers, body, api_key=key.id, app_id=app_id)
-    adapted = await _adapted(front.engine, fields, tenant=key.tenant)
+    try:
+        adapted = await _adapted(front.engine, fields, tenant=key.tenant)
+    except RequestRefused:  # a repeat is answered even if the model was removed since
+        if first := await _first(front.engine, caller, tenant=key.tenant):
+            return Submitted(accepted=first)
+        raise
     accepted, hints = await in_time(
         jobs.submit(front.engine, adapted.request, tenant=key.tenant, caller=caller)
     )
@@ -72,6 +80,15 @@ async def _adapted(engine: Engine, fields: Mapping[str, Any], *, tenant: str) ->
         gate = await in_time(gates.read(engine, name, tenant=tenant))
         models = [gate.routing["model"], *gate.routing["fallback_models"]]
     return adapt(fields, catalog=engine.catalog, accounts=engine.accounts, gate_models=models)
+
+
+async def _first(engine: Engine, caller: Caller, *, tenant: str) -> Accepted | None:
+    """What was answered to the caller's Idempotency-Key before."""
+    if caller.idempotency_key is None:
+        return None
+    return await in_time(
+        engine.database.run(lambda connection: first_answer(engine, connection, tenant, caller))
+    )
 
 
 async def read_own(request: Request, job_id: str) -> ShownJob:

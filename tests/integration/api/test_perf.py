@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from api.app import create_app
 from api.body import MAX_BODY
+from api.dialects.perf import DEFAULTS, MODELS, RATIOS, RESOLUTIONS
 from models.budgets import make_prepaid
 from models.keys import create_key
 from models.limits import set_limits
@@ -366,30 +370,12 @@ async def test_an_empty_balance_is_402_in_perfs_shape(api: Api) -> None:
     assert (await api.counts())["job"] == 0
 
 
-@pytest.fixture
-async def documented(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    """The API with a catalogue whose Runway has Perf's own numbers."""
-    (tmp_path / "perf.toml").write_text(
-        """
-        [models."gen4.5".routes.runway]
-        durations = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
-        resolution = "1080p"
-        [models."gen4.5".routes.runway.frames]
-        1080p = { "16:9" = "1920x1080", "9:16" = "1080x1920" }
-        [models."gen4.5".routes.runway.image_frames]
-        1080p = { "16:9" = "1920x1080" }
-        [models."gen4.5".routes.runway.price]
-        usd_per_second = { 720p = "0.10", 1080p = "0.10" }
-        """,
-        encoding="utf-8",
-    )
-    own = {
-        "LONGTAKE_DATABASE_URL": database_url,
-        "LONGTAKE_DATA_DIR": str(tmp_path),
-        "LONGTAKE_CATALOG": str(tmp_path / "perf.toml"),
-    }
+@asynccontextmanager
+async def _serving(database_url: str, folder: Path, **environment: str) -> AsyncIterator[Api]:
+    """The API with more in its environment."""
+    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(folder)}
     hints = Hints()
-    app = create_app(load(ENVIRONMENT | own), hinter=lambda: hints)
+    app = create_app(load({**ENVIRONMENT, **own, **environment}), hinter=lambda: hints)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -398,6 +384,52 @@ async def documented(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
         made = Api(app=app, http=http, hints=hints, key="")
         http.headers["Authorization"] = f"Bearer {await made.new_key('acme')}"
         yield made
+
+
+async def test_every_value_of_the_document_is_accepted_and_every_change_is_told(
+    database_url: str, tmp_path: Path, anyio_backend: str
+) -> None:
+    """Runway makes two of the models, Luma and fal the others."""
+    async with _serving(database_url, tmp_path, LUMAAI_API_KEY="l", FAL_KEY="f") as api:
+        for model, resolution, ratio in product(MODELS, RESOLUTIONS, RATIOS):
+            asked = {
+                "model": model,
+                "duration_seconds": 4,
+                "resolution": resolution,
+                "aspect_ratio": ratio,
+            }
+            answer = await _create(api, **asked)
+            told = answer.headers.get("Longtake-Adapted", "")
+            job = answer.json()
+            assert (job["model"], job["perf"]["model_used"]) == (model, model)
+            changes = [
+                f"{name}={job[name]} (asked {value})"
+                for name, value in asked.items()
+                if job[name] != value
+            ]
+            assert told == ", ".join(changes)
+
+
+DOCUMENTED = """
+[models."gen4.5".routes.runway]
+durations = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
+resolution = "1080p"
+[models."gen4.5".routes.runway.frames]
+1080p = { "16:9" = "1920x1080", "9:16" = "1080x1920" }
+[models."gen4.5".routes.runway.image_frames]
+1080p = { "16:9" = "1920x1080" }
+[models."gen4.5".routes.runway.price]
+usd_per_second = { 720p = "0.10", 1080p = "0.10" }
+"""
+
+
+@pytest.fixture
+async def documented(database_url: str, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Api]:
+    """The API with a catalogue whose Runway has Perf's own numbers."""
+    path = tmp_path / "perf.toml"
+    path.write_text(DOCUMENTED, encoding="utf-8")
+    async with _serving(database_url, tmp_path, LONGTAKE_CATALOG=str(path)) as api:
+        yield api
 
 
 async def test_with_perfs_numbers_in_the_catalogue_the_answers_are_the_documents(
@@ -417,6 +449,56 @@ async def test_with_perfs_numbers_in_the_catalogue_the_answers_are_the_documents
     assert refused.json() == {"error": {"type": "invalid_request", "message": message}}
 
 
-async def test_double_slashes_and_other_paths(api: Api) -> None:
-    answer = await api.http.post("http://api.test/perf//v1/video/generations", json={"prompt": "a"})
-    assert answer.status_code == 202
+async def test_a_repeat_is_answered_though_the_model_can_not_make_it_any_more(
+    api: Api, database_url: str, tmp_path: Path
+) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    asked = {"prompt": "a", "duration_seconds": 10}
+    first = await api.http.post(PATH, json=asked, headers=headers)
+    (tmp_path / "less.toml").write_text(
+        '[models."gen4.5".routes.runway]\ndurations = [5]\n', encoding="utf-8"
+    )
+    catalog = str(tmp_path / "less.toml")
+    async with _serving(database_url, tmp_path, LONGTAKE_CATALOG=catalog) as later:
+        again = await later.http.post(PATH, json=asked, headers=headers)
+        other = await later.http.post(PATH, json=asked)
+
+    assert (first.status_code, again.status_code, other.status_code) == (202, 202, 400)
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_double_slashes_are_one(api: Api) -> None:
+    for path in ("/perf//v1/video/generations", "//perf/v1//video/generations"):
+        answer = await api.http.post(f"http://api.test{path}", json={"prompt": "a"})
+        assert answer.status_code == 202
+        shown = await api.http.get(f"http://api.test{path}/{answer.json()['id']}")
+        assert shown.json()["status"] == "pending"
+        lost = await api.http.get(f"http://api.test{path}//nothing/here")
+        assert lost.json()["error"].keys() == {"type", "message"}
+    native = await api.http.post("http://api.test//v1/video/generations", json={"prompt": "a"})
+    assert native.status_code == 404
+
+
+async def test_the_answers_are_as_openapi_documents_them(api: Api) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    operations = {
+        method: each
+        for path in document["paths"]
+        if path.startswith("/perf/")
+        for method, each in document["paths"][path].items()
+    }
+    created = (await _create(api)).json()
+    lost = (await api.http.get(f"{PATH}/lost")).json()
+
+    assert {tuple(each["tags"]) for each in operations.values()} == {("Perf",)}
+    for operation, status, value in (
+        (operations["post"], "202", created),
+        (operations["get"], "200", await _read(api, created["id"])),
+        (operations["get"], "404", lost),
+    ):
+        schema = operation["responses"][status]["content"]["application/json"]["schema"]
+        Draft202012Validator(schema | {"components": document["components"]}).validate(value)
+    body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {"prompt", *DEFAULTS}
+    assert {name: body["properties"][name]["default"] for name in DEFAULTS} == dict(DEFAULTS)
