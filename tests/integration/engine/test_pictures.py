@@ -10,7 +10,7 @@ import pytest
 from catalog.resolve import resolve
 from models.failure import RequestRefused
 from models.request import VideoRequest
-from models.scene import JobReference, Picture, Scene
+from models.scene import JobReference, Picture, Reference, Scene
 from models.state import What
 from providers.base import Ask
 from storage.base import video_key
@@ -106,14 +106,14 @@ async def test_a_frame_of_another_tenants_job_is_refused_and_leaves_no_row(
     await engine.database.close()
 
 
-@pytest.mark.parametrize("param", ["image", "last_image", "reference_images.1"])
+@pytest.mark.parametrize("param", ["image", "last_image", "reference_images[1]"])
 async def test_the_picture_that_is_of_no_stored_video_is_named(
     make_engine: MakeEngine, tmp_path: Path, param: str
 ) -> None:
     engine = facing(make_engine(), answering(NotSent("nobody there")))
     good = JobReference(job_id=await stored_job(engine, tmp_path))
     values = dict.fromkeys(
-        ("image", "last_image", "reference_images.0", "reference_images.1"), good
+        ("image", "last_image", "reference_images[0]", "reference_images[1]"), good
     )
     values[param] = JobReference(job_id="job_x")
     plan = resolve(VideoRequest(prompt="it rolls on"), engine.catalog, engine.accounts)
@@ -121,7 +121,9 @@ async def test_the_picture_that_is_of_no_stored_video_is_named(
         prompt="it rolls on",
         image=values["image"],
         last_image=values["last_image"],
-        reference_images=(values["reference_images.0"], values["reference_images.1"]),
+        reference_images=tuple(
+            Reference[Picture](image=values[f"reference_images[{at}]"]) for at in range(2)
+        ),
     )
 
     with pytest.raises(RequestRefused, match="job_x") as refused:
@@ -145,7 +147,10 @@ async def test_a_link_is_fetched_for_a_provider_that_takes_none(make_engine: Mak
 
     assert whole.scene.image is not None
     assert whole.scene.image.startswith("data:image/png;base64,iVBORw0K")
-    assert whole.scene.reference_images == (whole.scene.image, "data:image/png;base64,AA")
+    assert [each.image for each in whole.scene.reference_images] == [
+        whole.scene.image,
+        "data:image/png;base64,AA",
+    ]
 
 
 @pytest.mark.parametrize(
