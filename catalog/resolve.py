@@ -173,10 +173,16 @@ def _frames(request: VideoRequest, route: Route, scene: Scene[Picture]) -> Frame
     left = {name: each for name, each in frames.items() if route.durations_with(given, name)}
     if not left:
         _refuse_combination(request, route.narrowing(given, next(iter(frames))))
-    if request.resolution in frames and request.resolution not in left:
-        narrower = next(each for each in route.narrowing(given, request.resolution))
-        pictures = narrower.model_copy(update={"resolutions": ()})
-        _refuse("resolution", _one_of(left, request, request.resolution, among=f" {pictures}"))
+    sizes = _sizes(frames)
+    size = request.size if request.size in sizes else None
+    asked = sizes[size][0] if size else request.resolution
+    if asked in frames and asked not in left:
+        narrower = route.narrowing(given, asked)
+        pictures = [each.model_copy(update={"resolutions": ()}) for each in narrower]
+        among = "".join(f" {each}" for each in pictures if not each.durations)
+        if size:
+            _refuse("size", _one_of(_sizes(left), request, size, among=among))
+        _refuse("resolution", _one_of(left, request, asked, among=among))
     return left
 
 
@@ -186,13 +192,17 @@ def _given(scene: Scene[Picture]) -> frozenset[str]:
 
 def _refuse_combination(request: VideoRequest, narrower: Sequence[Combination]) -> NoReturn:
     """Blame the picture that is missing, else the first that the combination names."""
-    each = next(each for each in narrower if not each.durations)
+    named = (each for each in narrower if not each.durations and (each.given or each.without))
+    if (each := next(named, None)) is None:
+        _refuse("duration_seconds", f"can't be met {' '.join(map(str, narrower))}")
     if each.without:
         with_others = f" with {' and '.join(each.given)}" if each.given else ""
         _refuse(each.without[0], f"is required{with_others} for the {request.model} model")
     name, *others = each.given
     what = f"can't be combined with {' and '.join(others)}" if others else "is not supported"
-    _refuse(name, f"{what} for the {request.model} model (it is an image)")
+    value = getattr(request, name)
+    shown = f"there are {len(value)}" if isinstance(value, tuple) else "it is an image"
+    _refuse(name, f"{what} for the {request.model} model ({shown})")
 
 
 def _duration(request: VideoRequest, route: Route, scene: Scene[Picture], resolution: str) -> int:
@@ -201,10 +211,17 @@ def _duration(request: VideoRequest, route: Route, scene: Scene[Picture], resolu
     durations = route.durations_with(given, resolution)
     if asked is None:
         return min(durations, key=lambda seconds: abs(seconds - route.duration))
-    if asked in durations:
-        return asked
+    if asked not in durations:
+        narrower = " ".join(map(str, route.narrowing(given, resolution)))
+        _refuse_duration(request, durations, asked, narrower=narrower)
+    return asked
+
+
+def _refuse_duration(
+    request: VideoRequest, durations: Sequence[int], asked: int, *, narrower: str
+) -> NoReturn:
     allowed, model = _listed(sorted(durations)), f"for {request.model} model"
-    if narrower := " ".join(map(str, route.narrowing(given, resolution))):
+    if narrower:
         _refuse("duration_seconds", f"must be {allowed} {narrower} {model} (it is {asked})")
     if asked > max(durations):
         _refuse("duration_seconds", f"exceeds maximum of {max(durations)} {model}")
@@ -229,14 +246,20 @@ def _frame_of_size(request: VideoRequest, frames: Frames) -> tuple[str, str]:
     for other in ("resolution", "aspect_ratio"):
         if getattr(request, other) is not None:
             _refuse("size", f"can't be combined with {other} (it is {request.size})")
-    sizes = {
+    sizes = _sizes(frames)
+    size = str(request.size)
+    if size not in sizes:
+        _refuse("size", _one_of(sizes, request, size))
+    return sizes[size]
+
+
+def _sizes(frames: Frames) -> dict[str, tuple[str, str]]:
+    """Resolution and aspect ratio by size."""
+    return {
         f"{width}x{height}": (resolution, aspect_ratio)
         for resolution, ratios in frames.items()
         for aspect_ratio, (width, height) in ratios.items()
     }
-    if request.size not in sizes:
-        _refuse("size", _one_of(sizes, request, str(request.size)))
-    return sizes[str(request.size)]
 
 
 def _check_cost(request: VideoRequest, plan: Plan) -> None:

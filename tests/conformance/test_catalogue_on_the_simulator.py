@@ -5,8 +5,9 @@ simulator, whose checks are those of the vendor's SDK or documents.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import pytest
@@ -49,8 +50,8 @@ def of_route(model: Model, route: Route) -> Iterator[Crossed]:
     account = Account(name=route.provider, provider=route.provider, base_url="", credentials={})
     resolutions = dict.fromkeys((*route.frames, *(route.image_frames or ())))
     for kind, resolution, seconds in product(pictures(route), resolutions, route.durations):
-        body = {"prompt": "a cat", "resolution": resolution, "duration_seconds": seconds}
-        request = VideoRequest.from_json(body | kind)
+        body = {"prompt": "a cat", "resolution": resolution, "duration_seconds": seconds, **kind}
+        request = VideoRequest.from_json(body)
         try:
             free = route.model_copy(update={"combinations": ()})
             plan = plan_on(request, model=model, route=free, account=account)
@@ -64,7 +65,7 @@ def of_route(model: Model, route: Route) -> Iterator[Crossed]:
         yield Crossed(name, plan, is_offered)
 
 
-def pictures(route: Route) -> Iterator[Mapping[str, object]]:
+def pictures(route: Route) -> Iterator[dict[str, object]]:
     """Text, each frame, both, references of each type, and references with a frame."""
     image = INLINE if PROVIDERS[route.provider].capabilities.inline_pictures else LINK
     references = [{"image": image, "type": each} for each in route.reference_types]
@@ -90,7 +91,7 @@ def test_the_catalogue_offers_what_the_vendor_accepts(simulator: Simulator, prov
     assert any(each.is_offered for each in table)
 
     # When each is sent, whether the catalogue offers it or not
-    async def send(desk: Desk, sent: Sequence[Crossed]) -> list[bool]:
+    async def send(sent: Sequence[Crossed], desk: Desk) -> list[bool]:
         asks = [each.plan.ask(attempt_id="a", marker=f"m{at}") for at, each in enumerate(sent)]
         answers = await asyncio.gather(*map(desk.submitted, asks), return_exceptions=True)
         accepted = [is_accepted(answer) for answer in answers]
@@ -101,9 +102,9 @@ def test_the_catalogue_offers_what_the_vendor_accepts(simulator: Simulator, prov
 
     accepted: list[bool] = []
     for start in range(0, len(table), AT_ONCE):
-        some = table[start : start + AT_ONCE]
         simulator.reset()
-        accepted += at_desk(provider, simulator.env, lambda desk, some=some: send(desk, some))
+        some = partial(send, table[start : start + AT_ONCE])
+        accepted += at_desk(provider, simulator.env, some)
 
     # Then the vendor accepts what the catalogue offers, and refuses what it does not
     wrong = [

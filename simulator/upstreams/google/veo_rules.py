@@ -1,7 +1,7 @@
 """Validates predictLongRunning requests, and derives the clip of a valid one.
 
-Source: google-genai 3.4.0 and 2.34.0, docs.cloud.google.com (Veo video generation API, and
-reference images: no style with Veo 3.1, none with its lite model), ai.google.dev/gemini-api/docs/veo.
+Source: google-genai 3.4.0 and 2.34.0; docs.cloud.google.com, Veo video generation API and reference
+images (no style with Veo 3.1, none with its lite model); ai.google.dev/gemini-api/docs/veo.
 """
 
 from collections.abc import Iterator, Mapping
