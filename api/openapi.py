@@ -96,7 +96,7 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     """The schema with each reference to a definition replaced by it."""
     match schema:
         case {"$ref": str(name), **rest}:
-            return {**_inlined(definitions[name.rpartition("/")[2]], definitions), **rest}
+            return {**definitions[name.rpartition("/")[2]], **rest}
         case dict():
             return {name: _inlined(value, definitions) for name, value in schema.items()}
         case list():

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -87,6 +88,41 @@ async def test_an_earlier_jobs_last_frame_begins_the_next_one(
     assert [request.method for request in far_side.requests] == ["POST"]
     body = json.loads(far_side.requests[0].content or b"")
     assert "data:image/jpeg;base64,/9j/" in json.dumps(body["promptImage"])
+    await engine.database.close()
+
+
+async def test_a_references_type_is_sealed_with_its_picture_and_reaches_the_vendor(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    # Given a job whose references have each of the types, one of them an earlier job's frame
+    far_side = answering(NotSent("nobody there"))
+    account = {"LAYER_API_KEY": "sk-layer-test", "LAYER_GATE_ID": str(uuid4())}
+    engine = facing(make_engine(**account), far_side)
+    earlier = await stored_job(engine, tmp_path)
+    subject = {"image": {"job_id": earlier}, "type": "subject"}
+    style = {"image": LINK, "type": "style"}
+    body = {"model": "layer/gen4.5", "prompt": "it rolls on"}
+    request = VideoRequest.from_json(body | {"reference_images": [subject, style, LINK]})
+    job = (await accept(engine, request, tenant="default")).job_id
+
+    # Then they are sealed, and what was sealed is the request again, as a retry reads it
+    (row,) = await engine.database.fetch(
+        "SELECT scene, request, plan FROM job JOIN attempt ON job = job.id WHERE job.id = %s",
+        (job,),
+    )
+    sealed = engine.vault.open_json(row["scene"])["reference_images"]
+    assert sealed == [subject, style, {"image": LINK, "type": "asset"}]
+    assert VideoRequest.from_json(body | {"reference_images": sealed}) == request
+    assert "reference_images" not in json.dumps([row["request"], row["plan"]])
+
+    # When it is submitted
+    await Pump(verb_for(What.SUBMIT, engine), engine.database, "layer", seconds=5).run()
+
+    # Then the vendor is told each type
+    sent = json.loads(far_side.requests[0].content or b"")["data"]["referenceImages"]
+    assert [each["referenceType"] for each in sent] == ["subject", "style", "asset"]
+    assert sent[0]["base64"].startswith("data:image/jpeg;base64,/9j/")
+    assert [each["url"] for each in sent[1:]] == [LINK, LINK]
     await engine.database.close()
 
 
