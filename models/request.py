@@ -169,8 +169,8 @@ def refused(
     `known` are the fields of another model than VideoRequest.
     """
     issue = error.errors(include_url=False)[0]
-    path = [part for part in issue["loc"] if part not in TAGS]
-    field = _dotted(path)
+    first, *rest = issue["loc"]
+    field = _dotted([first, *(part for part in rest if part not in TAGS)])
     if issue["type"] == "missing" or (field == "prompt" and _is_blank(issue["input"])):
         return RequestRefused(f"{field} is required", param=field)
     if issue["type"] == "extra_forbidden":

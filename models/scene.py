@@ -66,11 +66,12 @@ class JobReference(BaseModel):
     """The last frame of an earlier job's video."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    job_id: str = Field(min_length=1, max_length=64)
+    job_id: Text = Field(min_length=1, max_length=64)
 
 
 def _link(value: object) -> object:
     if isinstance(value, str):
+        storable(value)
         if value.startswith("data:image/") and ";base64," in value[:64]:
             return value
         parts = urlsplit(value)

@@ -47,6 +47,14 @@ def test_a_reference_is_a_picture_or_a_picture_with_a_type(
         ([LINK, "ftp://x"], f"reference_images[1] {PICTURE} (it is 'ftp://x')"),
         ([[LINK]], f"reference_images[0] {PICTURE} (it is ['{LINK}'])"),
         ([{}], "reference_images[0].job_id is required"),
+        (
+            [{"job_id": "j\x00"}],
+            r"reference_images[0].job_id must not contain the NUL character (it is 'j\x00')",
+        ),
+        (
+            ["https://x/\ud800"],
+            r"reference_images[0] must not contain an unpaired surrogate (it is 'https://x/\ud800')",
+        ),
         ([{"type": "style"}], "reference_images[0].image is required"),
         ([{"image": "x"}], f"reference_images[0].image {PICTURE} (it is 'x')"),
         ([{"image": {"image": LINK}}], "reference_images[0].image.job_id is required"),
