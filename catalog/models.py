@@ -1,7 +1,7 @@
 """The models on offer and the routes that make them: `catalog.toml`, typed."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from models.failure import RequestRefused
-from models.scene import KNOBS
+from models.scene import DEFAULT_TYPE, KNOBS, ReferenceType
 from providers.registry import PROVIDERS
 from settings import Settings, SettingsError
 
@@ -104,6 +104,36 @@ class Typical(_Table):
         return self
 
 
+#: A parameter that is a picture.
+PictureName = Literal["image", "last_image", "reference_images"]
+
+
+class Combination(_Table):
+    """What requests of one kind have fewer durations of: with these pictures, at these sizes."""
+
+    #: The pictures that such a request has, all of them, and those of which it has none.
+    given: tuple[PictureName, ...] = ()
+    without: tuple[PictureName, ...] = ()
+    #: Empty: at every resolution.
+    resolutions: tuple[str, ...] = ()
+    #: In seconds. Empty: the vendor refuses such a request.
+    durations: tuple[int, ...]
+
+    def fits(self, pictures: Collection[str], resolution: str) -> bool:
+        return (
+            set(self.given) <= set(pictures)
+            and not set(self.without) & set(pictures)
+            and (not self.resolutions or resolution in self.resolutions)
+        )
+
+    def __str__(self) -> str:
+        """As an error tells it: "with reference_images at 1080p"."""
+        parts = [f"with {' and '.join(self.given)}"] if self.given else []
+        parts += [f"without {' and '.join(self.without)}"] if self.without else []
+        parts += [f"at {' or '.join(self.resolutions)}"] if self.resolutions else []
+        return " ".join(parts)
+
+
 class Route(_Table):
     """One way to make a model: provider, upstream model name, limits and price."""
 
@@ -118,8 +148,13 @@ class Route(_Table):
     last_image: Literal["none", "with_image", "optional"] = "none"
     #: Maximum number of reference images.
     reference_images: int = Field(default=0, ge=0)
+    #: The types of reference image that the provider tells apart for this model. A provider
+    #: without types takes them for what the default means.
+    reference_types: tuple[ReferenceType, ...] = (DEFAULT_TYPE,)
+    #: In seconds; a request that fits one of `combinations` has only those that are in both.
     durations: tuple[int, ...] = Field(min_length=1)
     duration: int
+    combinations: tuple[Combination, ...] = ()
     frames: Frames
     #: Frame sizes with a first frame, if different.
     image_frames: Frames | None = None
@@ -153,6 +188,19 @@ class Route(_Table):
     def frames_for(self, *, with_image: bool) -> Frames:
         return self.image_frames if with_image and self.image_frames else self.frames
 
+    def narrowing(self, pictures: Collection[str], resolution: str) -> tuple[Combination, ...]:
+        """The combinations that such a request fits."""
+        return tuple(each for each in self.combinations if each.fits(pictures, resolution))
+
+    def durations_with(self, pictures: Collection[str], resolution: str) -> tuple[int, ...]:
+        """The durations of such a request, in seconds; none if the vendor refuses it."""
+        narrower = self.narrowing(pictures, resolution)
+        return tuple(
+            seconds
+            for seconds in self.durations
+            if all(seconds in each.durations for each in narrower)
+        )
+
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, provider: str) -> str:
@@ -177,6 +225,19 @@ class Route(_Table):
         if with_audio is not None and set(with_audio) != set(self.price.usd_per_second):
             msg = "price.usd_per_second_with_audio must have the same resolutions"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _combinations_are_of_what_is_offered(self) -> Self:
+        offered = {*self.frames, *(self.image_frames or ())}
+        for each in self.combinations:
+            if unknown := sorted(
+                {*each.given, *each.without} - set(self.takes)
+                | set(each.resolutions) - offered
+                | {str(seconds) for seconds in set(each.durations) - set(self.durations)}
+            ):
+                msg = f"combinations name {', '.join(unknown)}, which the route does not offer"
+                raise ValueError(msg)
         return self
 
 

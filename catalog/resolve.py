@@ -1,10 +1,10 @@
 """Resolves a request to a plan: route, values and price; pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import NoReturn
 
-from catalog.models import Catalog, Frames, Model, Route
+from catalog.models import Catalog, Combination, Frames, Model, Route
 from catalog.plan import Plan
 from models.failure import RequestRefused
 from models.request import VideoRequest
@@ -57,9 +57,9 @@ def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Accou
         scene = scene.model_copy(update={"audio": route.audio})
     _check_prompt(request, route)
     _check_pictures(request, route, scene)
-    duration = _duration(request, route)
-    frames = route.frames_for(with_image=scene.image is not None)
+    frames = _frames(request, route, scene)
     resolution, aspect_ratio = _frame(request, frames, route=route)
+    duration = _duration(request, route, scene, resolution)
     width, height = frames[resolution][aspect_ratio]
     plan = Plan(
         model=model.name,
@@ -107,13 +107,28 @@ def _unsupported(request: VideoRequest, route: Route) -> tuple[str, ...]:
     """The requested parameters that the route does not support."""
     asked = [name for name in OPTIONAL if getattr(request, name) not in (None, ())]
     missing = [name for name in asked if name not in route.takes]
+    if "reference_images" not in missing and _wrong_types(request, route):
+        missing.append("reference_images")
     if request.fps is not None and request.fps not in (route.fps, *route.fps_choices):
         missing.append("fps")
     return tuple(missing)
 
 
+def _wrong_types(request: VideoRequest, route: Route) -> list[int]:
+    """Positions of the reference images whose type the route can't carry."""
+    given = enumerate(request.reference_images)
+    return [at for at, each in given if each.type not in route.reference_types]
+
+
 def _refuse_unsupported(request: VideoRequest, route: Route, name: str) -> NoReturn:
     value = getattr(request, name)
+    if name == "reference_images" and name in route.takes:
+        at, *_ = _wrong_types(request, route)
+        types = ", ".join(route.reference_types)
+        _refuse(
+            f"{name}[{at}].type",
+            f"must be one of {types} for the {request.model} model (it is {value[at].type})",
+        )
     if name == "fps":
         allowed = _listed(sorted({route.fps, *route.fps_choices}))
         _refuse("fps", f"must be {allowed} for the {request.model} model (it is {value})")
@@ -158,24 +173,74 @@ def _check_picture(request: VideoRequest, route: Route, name: str, picture: Pict
         _refuse(name, f"{most} for {request.model} model (it has {len(picture)})")
 
 
-def _duration(request: VideoRequest, route: Route) -> int:
+def _frames(request: VideoRequest, route: Route, scene: Scene[Picture]) -> Frames:
+    """The sizes in which the vendor makes a video with the scene's pictures, of any duration."""
+    given = _given(scene)
+    frames = route.frames_for(with_image="image" in given)
+    left = {name: each for name, each in frames.items() if route.durations_with(given, name)}
+    if not left:
+        _refuse_combination(request, route.narrowing(given, next(iter(frames))))
+    sizes = _sizes(frames)
+    size = request.size if request.size in sizes else None
+    asked = sizes[size][0] if size else request.resolution
+    if asked in frames and asked not in left:
+        narrower = route.narrowing(given, asked)
+        pictures = [each.model_copy(update={"resolutions": ()}) for each in narrower]
+        among = "".join(f" {each}" for each in pictures if not each.durations)
+        if size:
+            _refuse("size", _one_of(_sizes(left), request, size, among=among))
+        _refuse("resolution", _one_of(left, request, asked, among=among))
+    return left
+
+
+def _given(scene: Scene[Picture]) -> frozenset[str]:
+    return frozenset(name for name in PICTURES if getattr(scene, name) not in (None, ()))
+
+
+def _refuse_combination(request: VideoRequest, narrower: Sequence[Combination]) -> NoReturn:
+    """Blame the picture that is missing, else the first that the combination names."""
+    named = (each for each in narrower if not each.durations and (each.given or each.without))
+    if (each := next(named, None)) is None:
+        _refuse("duration_seconds", f"can't be met {' '.join(map(str, narrower))}")
+    if each.without:
+        with_others = f" with {' and '.join(each.given)}" if each.given else ""
+        _refuse(each.without[0], f"is required{with_others} for the {request.model} model")
+    name, *others = each.given
+    what = f"can't be combined with {' and '.join(others)}" if others else "is not supported"
+    value = getattr(request, name)
+    shown = f"there are {len(value)}" if isinstance(value, tuple) else "it is an image"
+    _refuse(name, f"{what} for the {request.model} model ({shown})")
+
+
+def _duration(request: VideoRequest, route: Route, scene: Scene[Picture], resolution: str) -> int:
     asked = request.duration_seconds
+    given = _given(scene)
+    durations = route.durations_with(given, resolution)
     if asked is None:
-        return route.duration
-    if asked > max(route.durations):
-        longest = max(route.durations)
-        _refuse("duration_seconds", f"exceeds maximum of {longest} for {request.model} model")
-    if asked not in route.durations:
-        allowed = _listed(sorted(route.durations))
-        _refuse("duration_seconds", f"must be {allowed} for {request.model} model (it is {asked})")
+        return min(durations, key=lambda seconds: abs(seconds - route.duration))
+    if asked not in durations:
+        narrower = " ".join(map(str, route.narrowing(given, resolution)))
+        _refuse_duration(request, durations, asked, narrower=narrower)
     return asked
+
+
+def _refuse_duration(
+    request: VideoRequest, durations: Sequence[int], asked: int, *, narrower: str
+) -> NoReturn:
+    allowed, model = _listed(sorted(durations)), f"for {request.model} model"
+    if narrower:
+        _refuse("duration_seconds", f"must be {allowed} {narrower} {model} (it is {asked})")
+    if asked > max(durations):
+        _refuse("duration_seconds", f"exceeds maximum of {max(durations)} {model}")
+    _refuse("duration_seconds", f"must be {allowed} {model} (it is {asked})")
 
 
 def _frame(request: VideoRequest, frames: Frames, *, route: Route) -> tuple[str, str]:
     """Resolution and aspect ratio, from `size` or from the two fields."""
     if request.size is not None:
         return _frame_of_size(request, frames)
-    resolution = request.resolution or route.resolution
+    usual = route.resolution if route.resolution in frames else next(iter(frames))
+    resolution = request.resolution or usual
     if resolution not in frames:
         _refuse("resolution", _one_of(frames, request, resolution))
     aspect_ratio = request.aspect_ratio or route.aspect_ratio
@@ -188,14 +253,20 @@ def _frame_of_size(request: VideoRequest, frames: Frames) -> tuple[str, str]:
     for other in ("resolution", "aspect_ratio"):
         if getattr(request, other) is not None:
             _refuse("size", f"can't be combined with {other} (it is {request.size})")
-    sizes = {
+    sizes = _sizes(frames)
+    size = str(request.size)
+    if size not in sizes:
+        _refuse("size", _one_of(sizes, request, size))
+    return sizes[size]
+
+
+def _sizes(frames: Frames) -> dict[str, tuple[str, str]]:
+    """Resolution and aspect ratio by size."""
+    return {
         f"{width}x{height}": (resolution, aspect_ratio)
         for resolution, ratios in frames.items()
         for aspect_ratio, (width, height) in ratios.items()
     }
-    if request.size not in sizes:
-        _refuse("size", _one_of(sizes, request, str(request.size)))
-    return sizes[str(request.size)]
 
 
 def _check_cost(request: VideoRequest, plan: Plan) -> None:
@@ -211,8 +282,10 @@ def _check_cost(request: VideoRequest, plan: Plan) -> None:
         )
 
 
-def _one_of(allowed: Mapping[str, object], request: VideoRequest, value: str) -> str:
-    return f"must be one of {', '.join(allowed)} for {request.model} model (it is {value})"
+def _one_of(
+    allowed: Mapping[str, object], request: VideoRequest, value: str, *, among: str = ""
+) -> str:
+    return f"must be one of {', '.join(allowed)}{among} for {request.model} model (it is {value})"
 
 
 def _listed(values: list[int]) -> str:

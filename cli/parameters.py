@@ -5,14 +5,14 @@ import inspect
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
 from cli.api import Json
 from cli.errors import Refused
 from models.request import VideoRequest
-from models.scene import OPTIONAL, PICTURES
+from models.scene import OPTIONAL, PICTURES, ReferenceType
 
 #: The request's fields that are options, in the order of the help.
 OFFERED: Final = (
@@ -26,6 +26,12 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "duration_seconds": ("--duration", "-d"),
     "reference_images": ("--reference-image",),
     "max_cost_usd": ("--max-cost",),
+}
+#: What may come before a reference picture, with an equals sign.
+TYPES: Final = get_args(ReferenceType)
+#: How the value of a picture's option is written: the end of its help.
+_FORMS: Final[Mapping[str, str]] = dict.fromkeys(PICTURES, ": a file or a URL.") | {
+    "reference_images": f": a file or a URL, after {'=, '.join(TYPES)}= or nothing."
 }
 #: Variables that give an option's default.
 VARIABLES: Final[Mapping[str, str]] = {"webhook_secret": "LONGTAKE_WEBHOOK_SECRET"}
@@ -53,7 +59,7 @@ def _options() -> Iterator[inspect.Parameter]:
     fields = VideoRequest.model_json_schema()["properties"]
     for name in OFFERED:
         field = fields[name]
-        help_ = field["description"] + (": a file or a URL." if name in PICTURES else ".")
+        help_ = field["description"] + _FORMS.get(name, ".")
         option = typer.Option(*SPELLINGS.get(name, ()), help=help_, envvar=VARIABLES.get(name))
         yield inspect.Parameter(
             name,
@@ -64,9 +70,10 @@ def _options() -> Iterator[inspect.Parameter]:
 
 
 def _type(field: Json) -> Any:
-    """The type of a field's option: of the first alternative that is not an object."""
+    """The type of a field's option: of the first simple alternative, for pictures text."""
     alternatives = field.get("anyOf", [field])
-    return next(_TYPES[each["type"]] for each in alternatives if each.get("type") in _TYPES)
+    simple = (_TYPES[each["type"]] for each in alternatives if each.get("type") in _TYPES)
+    return next(simple, str)
 
 
 def body_of(given: Mapping[str, Any]) -> Json:
@@ -78,8 +85,16 @@ def _value(name: str, value: Any) -> Any:
     if name not in PICTURES:
         return value
     if isinstance(value, list):
-        return [_picture(name, each) for each in value]
+        return [_reference(name, each) for each in value]
     return _picture(name, value)
+
+
+def _reference(name: str, given: str) -> str | Json:
+    """A picture, with the type before the equals sign if there is one."""
+    kind, sign, rest = given.partition("=")
+    if not sign or kind not in TYPES:
+        return _picture(name, given)
+    return {"image": _picture(name, rest), "type": kind}
 
 
 def _picture(name: str, given: str) -> str:

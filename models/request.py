@@ -1,6 +1,6 @@
 """The native request, validated field by field before a row exists."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -8,7 +8,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator
 
 from models.failure import RequestRefused
-from models.scene import Picture, Scene, Text, storable
+from models.scene import (
+    EARLIER,
+    TAGS,
+    TYPED,
+    JobReference,
+    Picture,
+    Reference,
+    Scene,
+    Text,
+    storable,
+)
 
 DEFAULT_MODEL = "runway-gen3"
 #: Maximum videos per job.
@@ -105,7 +115,10 @@ class VideoRequest(Scene[Picture]):
     @classmethod
     def _list_to_tuple(cls, value: object) -> object:
         """Accept a JSON array, and null as an empty one."""
-        return tuple(value or ()) if isinstance(value, list | None) else value
+        if not isinstance(value, list | tuple | None):
+            msg = "must be a list of pictures"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
+        return tuple(value or ())
 
     @field_validator("prompt")
     @classmethod
@@ -114,19 +127,6 @@ class VideoRequest(Scene[Picture]):
             msg = "is required"
             raise ValueError(msg)
         return prompt
-
-    @field_validator("image", "last_image")
-    @classmethod
-    def _picture(cls, value: Picture | None) -> Picture | None:
-        return _checked_picture(value) if isinstance(value, str) else value
-
-    @field_validator("reference_images")
-    @classmethod
-    def _pictures(cls, values: tuple[Picture, ...]) -> tuple[Picture, ...]:
-        for value in values:
-            if isinstance(value, str):
-                _checked_picture(value)
-        return values
 
     @field_validator("webhook_url")
     @classmethod
@@ -161,16 +161,6 @@ class VideoRequest(Scene[Picture]):
             raise refused(error, tells_values=tells_values) from None
 
 
-def _checked_picture(value: str) -> str:
-    if value.startswith("data:image/") and ";base64," in value[:64]:
-        return value
-    parts = urlsplit(value)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname):
-        return value
-    msg = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
-    raise ValueError(msg)
-
-
 def refused(
     error: ValidationError, *, tells_values: bool = True, known: Iterable[str] = ()
 ) -> RequestRefused:
@@ -179,17 +169,29 @@ def refused(
     `known` are the fields of another model than VideoRequest.
     """
     issue = error.errors(include_url=False)[0]
-    path = [str(part) for part in issue["loc"] if part not in {"str", "JobReference"}]
-    field = ".".join(path)
+    first, *rest = issue["loc"]
+    field = _dotted([first, *(part for part in rest if part not in TAGS)])
     if issue["type"] == "missing" or (field == "prompt" and _is_blank(issue["input"])):
         return RequestRefused(f"{field} is required", param=field)
     if issue["type"] == "extra_forbidden":
-        names = ", ".join(known or VideoRequest.model_fields)
+        names = ", ".join(_fields_beside(issue["loc"]) or known or VideoRequest.model_fields)
         return RequestRefused(f"{field} is not a known field; known: {names}", param=field)
     reason = issue["msg"].removeprefix("Value error, ").removeprefix("Input ")
     reason = reason[0].lower() + reason[1:]
     given = f" (it is {_shown(field, issue['input'])})" if tells_values else ""
     return RequestRefused(f"{field} {reason}{given}", param=field)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """A field's name as it is written in code: `reference_images[0].type`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+
+
+def _fields_beside(place: Sequence[str | int]) -> Iterable[str]:
+    """The fields of the picture that the place is in; none outside of pictures."""
+    tag = next((part for part in reversed(place) if part in TAGS), None)
+    fields = {EARLIER: JobReference.model_fields, TYPED: Reference.model_fields}
+    return fields.get(str(tag), ())
 
 
 def _is_blank(value: object) -> bool:

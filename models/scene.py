@@ -6,9 +6,19 @@ these fields; `carries` of a catalogue route says who supports one.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
+from typing_extensions import TypeAliasType
 
 #: Maximum nesting of objects and lists in `metadata`.
 MOST_NESTED = 32
@@ -56,13 +66,84 @@ class JobReference(BaseModel):
     """The last frame of an earlier job's video."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    job_id: str = Field(min_length=1, max_length=64)
+    job_id: Text = Field(min_length=1, max_length=64)
+
+
+def _link(value: object) -> object:
+    if isinstance(value, str):
+        storable(value)
+        if value.startswith("data:image/") and ";base64," in value[:64]:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname):
+            return value
+    msg = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
+    raise ValueError(msg)
+
+
+#: Tags of the forms of a picture and of an element of `reference_images`: they appear in the
+#: places of pydantic's errors.
+LINK, EARLIER, BARE, TYPED = TAGS = ("a link", "an earlier job", "a picture", "a typed picture")
+
+
+def _form(value: object) -> str:
+    """An object is an earlier job; whatever is no picture at all fails as a link."""
+    return EARLIER if isinstance(value, dict | JobReference) else LINK
 
 
 #: An http(s) URL, a data URI, or an earlier job's last frame.
-Picture = str | JobReference
-P = TypeVar("P", bound=Picture)
-Q = TypeVar("Q", bound=Picture)
+Picture = TypeAliasType(
+    "Picture",
+    Annotated[
+        Annotated[str, BeforeValidator(_link), Tag(LINK)] | Annotated[JobReference, Tag(EARLIER)],
+        Discriminator(_form),
+    ],
+)
+P = TypeVar("P", bound=str | JobReference)
+Q = TypeVar("Q", bound=str | JobReference)
+
+#: What a reference picture is for: to keep a person's or thing's appearance, to match a style, or
+#: to include what it shows.
+ReferenceType = Literal["subject", "style", "asset"]
+DEFAULT_TYPE: Final = "asset"
+
+
+class Reference(BaseModel, Generic[P]):
+    """A reference picture and what it is for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    image: P = Field(description="A URL, a data URI or an earlier job's last frame")
+    type: ReferenceType = Field(
+        default=DEFAULT_TYPE,
+        description="Keep the subject's appearance, match the style, or include what it shows",
+    )
+
+
+def _element(value: object) -> str:
+    """An object that has an image or a type is a typed picture."""
+    is_typed = isinstance(value, Reference) or (
+        isinstance(value, dict) and "job_id" not in value and bool({"image", "type"} & value.keys())
+    )
+    return TYPED if is_typed else BARE
+
+
+def _typed(value: Any) -> Any:
+    """A bare picture with the default type."""
+    if isinstance(value, Reference):
+        return value
+    return Reference[Picture].model_construct(image=value, type=DEFAULT_TYPE)
+
+
+if TYPE_CHECKING:
+    Given = Reference[P]
+else:
+    #: An element of `reference_images`: a picture with a type, or one without.
+    Given = Annotated[
+        Annotated[P, Tag(BARE)] | Annotated[Reference[P], Tag(TYPED)],
+        Discriminator(_element),
+        AfterValidator(_typed),
+    ]
 
 
 class Parameters(BaseModel):
@@ -93,7 +174,7 @@ class Scene(Parameters, Generic[P]):
 
     image: P | None = Field(default=None, description="First frame")
     last_image: P | None = Field(default=None, description="Last frame")
-    reference_images: tuple[P, ...] = Field(
+    reference_images: tuple[Given[P], ...] = Field(
         default=(), max_length=16, description="Pictures of what the video shows"
     )
 
@@ -104,24 +185,29 @@ class Scene(Parameters, Generic[P]):
         Limits are not checked again: they may have changed since the request was accepted.
         """
         known = {name: values[name] for name in Scene.model_fields if name in values}
-        known |= {name: _stored(known[name]) for name in PICTURES if name in known}
+        known |= {name: _stored(known[name]) for name in ("image", "last_image") if name in known}
+        references = known.get("reference_images") or ()
+        known["reference_images"] = tuple(map(_stored_reference, references))
         return Scene[Picture].model_construct(**known | {"prompt": values["prompt"]})
 
     def pictures(self) -> Iterator[tuple[str, P]]:
-        """The pictures by parameter; `reference_images.N` counts from 0."""
+        """The pictures by parameter; `reference_images[N]` counts from 0."""
         if self.image is not None:
             yield "image", self.image
         if self.last_image is not None:
             yield "last_image", self.last_image
-        for index, picture in enumerate(self.reference_images):
-            yield f"reference_images.{index}", picture
+        for index, reference in enumerate(self.reference_images):
+            yield f"reference_images[{index}]", reference.image
 
     def with_pictures(self, other: Callable[[P], Q]) -> "Scene[Q]":
         """The scene with each picture replaced."""
         pictures = {
             "image": None if self.image is None else other(self.image),
             "last_image": None if self.last_image is None else other(self.last_image),
-            "reference_images": tuple(other(picture) for picture in self.reference_images),
+            "reference_images": tuple(
+                Reference[Picture].model_construct(image=other(one.image), type=one.type)
+                for one in self.reference_images
+            ),
         }
         return Scene.model_construct(**dict(self) | pictures)
 
@@ -132,13 +218,17 @@ class Scene(Parameters, Generic[P]):
 
 
 def _stored(value: Any) -> Any:
-    match value:
-        case dict():
-            return JobReference(**value)
-        case list():
-            return tuple(_stored(each) for each in value)
-        case _:
-            return value
+    return JobReference(**value) if isinstance(value, dict) else value
+
+
+def _stored_reference(value: Any) -> Any:
+    """Before pictures had types, an element was the picture alone."""
+    if isinstance(value, Reference):
+        return value
+    typed = value if _element(value) == TYPED else {"image": value}
+    return Reference[Picture].model_construct(
+        image=_stored(typed["image"]), type=typed.get("type", DEFAULT_TYPE)
+    )
 
 
 #: Parameters that only some models support, and those that are pictures.

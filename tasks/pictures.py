@@ -47,7 +47,7 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
 
     Raises:
         RequestRefused: `param` is the first such picture: `image`, `last_image` or
-            `reference_images.N`, counted from 0.
+            `reference_images[N]`, counted from 0.
     """
     wanted = _references(plan)
     if not wanted:

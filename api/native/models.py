@@ -70,6 +70,7 @@ def _limits(route: Route) -> Json:
     return {
         "durations": sorted(route.durations),
         "default_duration": route.duration,
+        "combinations": [each.model_dump(mode="json") for each in route.combinations],
         "resolutions": _unique([*route.frames, *with_image]),
         "default_resolution": route.resolution,
         "aspect_ratios": _unique(
@@ -86,6 +87,7 @@ def _limits(route: Route) -> Json:
         "image": route.image,
         "last_image": route.last_image,
         "reference_images": route.reference_images,
+        "reference_types": list(route.reference_types) if route.reference_images else [],
         "max_count": MAX_COUNT,
         "prompt": {"most": prompt.most, "unit": prompt.unit} if prompt else None,
         "data_uri_bytes": route.data_uri_bytes,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from models.records import Json, shown_columns
-from models.scene import Parameters
+from models.scene import Parameters, ReferenceType
 from tasks.view import ShownJob
 
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
@@ -160,9 +160,17 @@ class PromptLimit(BaseModel):
     unit: Literal["characters", "utf16"]
 
 
+class Combination(BaseModel):
+    given: list[str] = Field(description="Pictures that the request has")
+    without: list[str] = Field(description="Pictures that it does not have")
+    resolutions: list[str] = Field(description="Empty: every resolution")
+    durations: list[int] = Field(description="Seconds; empty: such a request is refused")
+
+
 class Limits(BaseModel):
     durations: list[int] = Field(description="Seconds")
     default_duration: int
+    combinations: list[Combination] = Field(description="Requests with fewer durations")
     resolutions: list[str]
     default_resolution: str
     aspect_ratios: list[str]
@@ -173,7 +181,8 @@ class Limits(BaseModel):
     parameters: list[str] = Field(description="Optional parameters the model supports")
     image: Literal["none", "optional", "required"]
     last_image: Literal["none", "with_image", "optional"]
-    reference_images: int
+    reference_images: int = Field(description="Maximum number of reference images")
+    reference_types: list[ReferenceType] = Field(description="Types that they may have")
     max_count: int = Field(description="Maximum videos per job")
     prompt: PromptLimit | None
     data_uri_bytes: int | None

@@ -51,7 +51,11 @@ _SIMULATORS = {
 
 #: The table's columns: what a passed test counts as.
 COLUMNS = ("requests", "statuses", "error codes", "other answers", "jobs by us", "jobs by judge")
-_OF_MODULE = {"test_requests": "requests", "test_adapters_on_the_simulator": "jobs by us"}
+_OF_MODULE = {
+    "test_requests": "requests",
+    "test_adapters_on_the_simulator": "jobs by us",
+    "test_catalogue_on_the_simulator": "jobs by us",
+}
 _OF_TEST = {
     "test_a_documented_word_comes_to_its_phase": "statuses",
     "test_an_undocumented_word_is_loud": "statuses",

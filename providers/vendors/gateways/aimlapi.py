@@ -154,7 +154,7 @@ def _body(ask: Ask) -> dict[str, Any]:
         "resolution": ask.resolution if fields.resolution else None,
         "image_url": scene.image,
         fields.last_image: scene.last_image,
-        "image_urls": list(scene.reference_images) or None,
+        "image_urls": [each.image for each in scene.reference_images] or None,
         "negative_prompt": scene.negative_prompt,
         "cfg_scale": scene.cfg_scale,
         "seed": scene.seed,

@@ -111,7 +111,9 @@ def _own_id(ask: Ask) -> str:
 def _data(ask: Ask) -> dict[str, Any]:
     """Build a VideoGenerationRequest."""
     scene = ask.scene
-    references = [{**_picture(uri), "referenceType": "asset"} for uri in scene.reference_images]
+    references = [
+        {**_picture(each.image), "referenceType": each.type} for each in scene.reference_images
+    ]
     data = {
         "prompt": scene.prompt,
         "duration": ask.duration_seconds,

@@ -155,7 +155,7 @@ def _body(ask: Ask) -> dict[str, Any]:
 def _input(ask: Ask) -> str | list[dict[str, Any]]:
     """The prompt alone, or one user step with the images before the prompt."""
     scene = ask.scene
-    pictures = [uri for uri in (scene.image, *scene.reference_images) if uri]
+    pictures = [uri for uri in (scene.image, *(one.image for one in scene.reference_images)) if uri]
     if not pictures:
         return scene.prompt
     content = [*map(_picture, pictures), {"type": "text", "text": scene.prompt}]

@@ -6,6 +6,7 @@ always 200.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,14 @@ from providers import answers, failures
 from providers.base import Ask, Phase, Update, Video
 from providers.body import without_none
 from providers.vendors.google import shared as google
+
+#: `referenceType` by ours. Google's guide to reference images sends a picture of a subject as an
+#: asset; google-genai 3.4.0 has no third type.
+REFERENCE_TYPES: Final[Mapping[str, str]] = {
+    "subject": "ASSET",
+    "asset": "ASSET",
+    "style": "STYLE",
+}
 
 FILTERED_COUNT: Final = "raiMediaFilteredCount"
 FILTERED_REASONS: Final = "raiMediaFilteredReasons"
@@ -37,7 +46,8 @@ def body(ask: Ask, **more: object) -> dict[str, Any]:
 def _instance(ask: Ask) -> dict[str, Any]:
     scene = ask.scene
     references = [
-        {"image": _picture(uri), "referenceType": "ASSET"} for uri in scene.reference_images
+        {"image": _picture(each.image), "referenceType": REFERENCE_TYPES[each.type]}
+        for each in scene.reference_images
     ]
     instance = {
         "prompt": scene.prompt,

@@ -107,7 +107,7 @@ def _content(ask: Ask) -> Iterator[dict[str, Any]]:
     scene = ask.scene
     yield {"type": "text", "text": scene.prompt}
     frames = (("first_frame", scene.image), ("last_frame", scene.last_image))
-    references = (("reference_image", url) for url in scene.reference_images)
+    references = (("reference_image", each.image) for each in scene.reference_images)
     for role, url in (*frames, *references):
         if url is not None:
             yield {"type": "image_url", "image_url": {"url": url}, "role": role}

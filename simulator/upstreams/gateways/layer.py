@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import ClassVar, Final
 
 from aiohttp import web
@@ -37,6 +38,12 @@ _SIZES: Final = ("1280x720", "720x1280", "1792x1024", "1024x1792")
 _MOST: Final = 4
 _LONGEST_CLIP: Final = 15
 _FASTEST: Final = 60
+#: ReferenceType in the SDK's types.
+_TYPES: Final = ("subject", "style", "asset")
+#: What the server's Google adapter sends for more than 6 seconds; for less it sends 5 or 6.
+_GOOGLE_SECONDS: Final = 8
+_SNAPPED_TO_LESS: Final = 6
+_MOST_REFERENCES: Final = 3
 
 
 class Layer(Upstream):
@@ -181,7 +188,8 @@ def _check(body: Mapping[str, object]) -> None:
     prompt = data.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise Refusal(400, "Missing required field: data.prompt (must be a non-empty string)")
-    if complaint := next(_complaints(data), None):
+    complaints = chain(_complaints(data), _google_complaints(str(body.get("model")), data))
+    if complaint := next(complaints, None):
         raise Refusal(500, complaint)
 
 
@@ -199,3 +207,27 @@ def _complaints(data: Mapping[str, object]) -> Iterator[str]:
     given = (isinstance(one, dict) and (one.get("url") or one.get("base64")) for one in pictures)
     if not all(given):
         yield "an image has neither url nor base64"
+    for one in _references(data):
+        if one.get("referenceType") not in _TYPES:
+            yield f"referenceType: must be one of {', '.join(_TYPES)}"
+
+
+def _references(data: Mapping[str, object]) -> list[Mapping[str, object]]:
+    references = data.get("referenceImages")
+    given = references if isinstance(references, list) else []
+    return [one for one in given if isinstance(one, dict)]
+
+
+def _google_complaints(model: str, data: Mapping[str, object]) -> Iterator[str]:
+    """What Google refuses of what the server passes on to it; a style becomes its STYLE."""
+    references = _references(data)
+    if not model.startswith("veo-") or not references:
+        return
+    if len(references) > _MOST_REFERENCES:
+        yield f"referenceImages: at most {_MOST_REFERENCES}"
+    if data.get("image") or data.get("lastFrame"):
+        yield "referenceImages: not together with image or lastFrame"
+    if any(one["referenceType"] == "style" for one in references):
+        yield "referenceImages[].referenceType: STYLE is not supported by this model"
+    if int(str(data.get("duration") or _GOOGLE_SECONDS)) <= _SNAPPED_TO_LESS:
+        yield f"durationSeconds: must be {_GOOGLE_SECONDS} with referenceImages"

@@ -62,7 +62,7 @@ class GeminiVeo(GeminiUpstream):
         if model not in RULES.models:
             raise Refusal(404, f"models/{model} is not found for API version v1beta.")
         body = await read_object(request)
-        refuse_first(complaints(body, RULES))
+        refuse_first(complaints(body, RULES, model))
         self.check_room(model)
         order = Order(
             provider=self.name,

@@ -87,7 +87,7 @@ class Veo(GoogleUpstream):
         if model not in RULES.models:
             raise Refusal(404, f"Publisher Model `{model}` was not found.")
         body = await read_object(request)
-        refuse_first(complaints(body, RULES))
+        refuse_first(complaints(body, RULES, model))
         self.check_room(model)
         operation = self.accept(request, self._order(request, body))
         return reply({"name": operation.id})

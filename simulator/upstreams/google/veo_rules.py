@@ -1,6 +1,7 @@
 """Validates predictLongRunning requests, and derives the clip of a valid one.
 
-Source: google-genai 3.4.0 and 2.34.0, and docs.cloud.google.com: Veo video generation API.
+Source: google-genai 3.4.0 and 2.34.0; docs.cloud.google.com, Veo video generation API and reference
+images (no style with Veo 3.1, none with its lite model); ai.google.dev/gemini-api/docs/veo.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ RATIOS: Final = ("16:9", "9:16")
 SECONDS: Final = (4, 6, 8)
 LONGEST: Final = 8
 MOST_REFERENCES: Final = 3
+#: Part of the names of the models that take no references and make no 4k.
+LITE: Final = "-lite-"
 _PERSONS: Final = ("allow_all", "allow_adult", "dont_allow")
 
 _PARAMETERS: Final = frozenset(
@@ -43,7 +46,7 @@ class Rules:
     large_is_long: bool = False
 
 
-def complaints(body: Body, rules: Rules) -> Iterator[str]:
+def complaints(body: Body, rules: Rules, model: str) -> Iterator[str]:
     """Validation errors, in order of checking."""
     instances, parameters = body.get("instances"), body.get("parameters", {})
     if not isinstance(instances, list) or len(instances) != 1 or not isinstance(instances[0], dict):
@@ -54,8 +57,17 @@ def complaints(body: Body, rules: Rules) -> Iterator[str]:
         return
     yield from _instance(instances[0], rules)
     yield from _parameters(parameters, rules)
+    if LITE in model:
+        yield from _lite(instances[0], parameters)
     if instances[0].get("referenceImages") and parameters.get("durationSeconds", LONGEST) < LONGEST:
         yield "durationSeconds: must be 8 with referenceImages"
+
+
+def _lite(instance: Body, parameters: Body) -> Iterator[str]:
+    if instance.get("referenceImages"):
+        yield "referenceImages: not supported by this model"
+    if parameters.get("resolution") == "4k":
+        yield "resolution: 4k is not supported by this model"
 
 
 def prompt_in(body: Body) -> str:
@@ -99,11 +111,11 @@ def _references(instance: Body, rules: Rules) -> Iterator[str]:
         yield "referenceImages: not together with image or lastFrame"
     for index, reference in enumerate(references):
         where = f"referenceImages[{index}]"
-        if not isinstance(reference, dict) or reference.get("referenceType") not in (
-            "ASSET",
-            "STYLE",
-        ):
+        kind = reference.get("referenceType") if isinstance(reference, dict) else None
+        if kind not in ("ASSET", "STYLE"):
             yield f"{where}.referenceType: must be ASSET or STYLE"
+        elif kind == "STYLE":
+            yield f"{where}.referenceType: STYLE is not supported by this model"
         else:
             yield from _image(reference.get("image"), f"{where}.image", rules)
 

@@ -67,6 +67,8 @@ _MODELS: Final[Mapping[str, Checks]] = {
     "kling-v2-6": {**_SOUND, "duration": is_one_of(*_SHORT)},
     "kling-v3": {**_SOUND, "duration": is_one_of(*_LONG)},
 }
+#: Models that take a last frame in pro mode only.
+_LAST_IN_PRO: Final = frozenset({"kling-v2-1", "kling-v2-5-turbo", "kling-v2-6"})
 _DEFAULT_MODEL: Final = "kling-v1"
 
 _SHARED: Final[Checks] = {
@@ -213,6 +215,8 @@ def _complaints(body: Mapping[str, object], kind: str) -> Iterator[str]:
         yield "prompt must not be empty"
     if kind == IMAGE and not body.get("image"):
         yield "image must not be empty"
+    if body.get("image_tail") and model in _LAST_IN_PRO and body.get("mode", "std") != "pro":
+        yield f"image_tail is supported by {model} in pro mode only"
     for name in ("image", "image_tail"):
         if body.get(name) and (complaint := image_error(body[name], name)):
             yield complaint

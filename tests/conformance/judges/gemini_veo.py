@@ -70,15 +70,18 @@ GEMINI_VEO = Judge(
             last_image=LAST,
             resolution="1080p",
         ),
-        submission(
-            "submit reference images",
-            {},
-            {
-                "reference_images": [
-                    {"image": image(uri), "reference_type": "ASSET"} for uri in (FIRST, LAST)
-                ]
-            },
-            reference_images=(FIRST, LAST),
+        *(
+            submission(
+                f"submit reference images: {ours}",
+                {},
+                {
+                    "reference_images": [
+                        {"image": image(uri), "reference_type": theirs} for uri in (FIRST, LAST)
+                    ]
+                },
+                reference_images=tuple({"image": uri, "type": ours} for uri in (FIRST, LAST)),
+            )
+            for ours, theirs in (("subject", "ASSET"), ("asset", "ASSET"))  # its SDK bars STYLE
         ),
         Case(
             "poll",

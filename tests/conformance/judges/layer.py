@@ -54,7 +54,8 @@ LAYER = Judge(
                 "lastFrame": {"url": LAST},
                 "referenceImages": [
                     {"url": IMAGE, "referenceType": "asset"},
-                    {"base64": DATA, "referenceType": "asset"},
+                    {"base64": DATA, "referenceType": "subject"},
+                    {"url": LAST, "referenceType": "style"},
                 ],
             },
             width=720,
@@ -66,7 +67,11 @@ LAYER = Judge(
             person_generation="allow_adult",
             image=DATA,
             last_image=LAST,
-            reference_images=(IMAGE, DATA),
+            reference_images=(
+                IMAGE,
+                {"image": DATA, "type": "subject"},
+                {"image": LAST, "type": "style"},
+            ),
         ),
     ),
 )

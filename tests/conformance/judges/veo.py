@@ -108,17 +108,22 @@ VEO = Judge(
             first=DATA,
             last_image=JPEG,
         ),
-        submission(
-            "submit reference images",
-            {
-                "reference_images": [
-                    VideoGenerationReferenceImage(
-                        image=image(uri), reference_type=VideoGenerationReferenceType.ASSET
-                    )
-                    for uri in (DATA, JPEG)
-                ]
-            },
-            reference_images=(DATA, JPEG),
+        *(
+            submission(
+                f"submit reference images: {ours}",
+                {
+                    "reference_images": [
+                        VideoGenerationReferenceImage(image=image(uri), reference_type=theirs)
+                        for uri in (DATA, JPEG)
+                    ]
+                },
+                reference_images=tuple({"image": uri, "type": ours} for uri in (DATA, JPEG)),
+            )
+            for ours, theirs in (
+                ("subject", VideoGenerationReferenceType.ASSET),
+                ("asset", VideoGenerationReferenceType.ASSET),
+                ("style", VideoGenerationReferenceType.STYLE),
+            )
         ),
         Case(
             "poll",

@@ -56,6 +56,19 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "a", "gate": 7}, "gate", "gate should be a valid string"),
     ({"prompt": "a", "gate": ""}, "gate", "gate value should have at least 1 item"),
     ({"prompt": "a", "image": {"job_id": "job_x"}}, "image", "image refers to the job 'job_x'"),
+    (
+        {
+            "prompt": "a",
+            "reference_images": [{"image": "https://example.com/a.png", "type": "mood"}],
+        },
+        "reference_images[0].type",
+        "should be 'subject', 'style' or 'asset' (it is 'mood')",
+    ),
+    (
+        {"prompt": "a", "reference_images": [{"image": {"image": "https://example.com/a.png"}}]},
+        "reference_images[0].image.job_id",
+        "reference_images[0].image.job_id is required",
+    ),
     ({"prompt": "a", "priority": "urgent"}, "priority", "priority"),
     ({"prompt": "a", "run_at": "tomorrow"}, "run_at", "run_at"),
     ({"prompt": "a", "run_at": "2027-01-31T12:00:00"}, "run_at", "needs an offset"),

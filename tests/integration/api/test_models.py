@@ -55,6 +55,23 @@ async def test_limits_and_prices_are_those_that_a_submission_meets(api: Api) -> 
         assert refused.status_code == 400
 
 
+async def test_a_model_tells_its_types_of_references_and_where_it_has_fewer_durations(
+    api: Api,
+) -> None:
+    models = await _models(api)
+
+    limits = models["veo/veo3.1"]["limits"]
+    assert limits["reference_types"] == ["subject", "asset"]
+    combination = {
+        "given": ["reference_images"],
+        "without": [],
+        "resolutions": [],
+        "durations": [8],
+    }
+    assert combination in limits["combinations"]
+    assert models["gen4.5"]["limits"]["reference_types"] == []
+
+
 async def test_capabilities_say_what_the_provider_can_do(api: Api) -> None:
     runway = (await _models(api))["gen4.5"]["capabilities"]
 

@@ -113,6 +113,15 @@ async def test_the_examples_are_requests_that_are_accepted(api: Api) -> None:
         await api.submit(**example["value"])
 
 
+async def test_the_forms_of_a_reference_picture_are_documented(api: Api) -> None:
+    validator = _validator(await _document(api), "VideoRequest")
+    link, frame = "https://example.com/a.png", {"job_id": "j1"}
+    good = (link, frame, {"image": link}, {"image": frame, "type": "style"})
+    for element in (*good, 3, {}, {"type": "style"}, {"image": link, "type": "mood"}):
+        request = {"prompt": "a", "reference_images": [element]}
+        assert validator.is_valid(request) == (element in good), element
+
+
 async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks_422(
     api: Api,
 ) -> None:

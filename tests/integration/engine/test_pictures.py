@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from catalog.resolve import resolve
 from models.failure import RequestRefused
 from models.request import VideoRequest
-from models.scene import JobReference, Picture, Scene
+from models.scene import JobReference, Picture, Reference, Scene
 from models.verbs import What
 from providers.base import Ask
 from storage.base import video_key
@@ -90,6 +91,41 @@ async def test_an_earlier_jobs_last_frame_begins_the_next_one(
     await engine.database.close()
 
 
+async def test_a_references_type_is_sealed_with_its_picture_and_reaches_the_vendor(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    # Given a job whose references have each of the types, one of them an earlier job's frame
+    far_side = answering(NotSent("nobody there"))
+    account = {"LAYER_API_KEY": "sk-layer-test", "LAYER_GATE_ID": str(uuid4())}
+    engine = facing(make_engine(**account), far_side)
+    earlier = await stored_job(engine, tmp_path)
+    subject = {"image": {"job_id": earlier}, "type": "subject"}
+    style = {"image": LINK, "type": "style"}
+    body = {"model": "layer/gen4.5", "prompt": "it rolls on"}
+    request = VideoRequest.from_json(body | {"reference_images": [subject, style, LINK]})
+    job = (await accept(engine, request, tenant="default")).job_id
+
+    # Then they are sealed, and what was sealed is the request again, as a retry reads it
+    (row,) = await engine.database.fetch(
+        "SELECT scene, request, plan FROM job JOIN attempt ON job = job.id WHERE job.id = %s",
+        (job,),
+    )
+    sealed = engine.vault.open_json(row["scene"])["reference_images"]
+    assert sealed == [subject, style, {"image": LINK, "type": "asset"}]
+    assert VideoRequest.from_json(body | {"reference_images": sealed}) == request
+    assert "reference_images" not in json.dumps([row["request"], row["plan"]])
+
+    # When it is submitted
+    await Pump(verb_for(What.SUBMIT, engine), engine.database, "layer", seconds=5).run()
+
+    # Then the vendor is told each type
+    sent = json.loads(far_side.requests[0].content or b"")["data"]["referenceImages"]
+    assert [each["referenceType"] for each in sent] == ["subject", "style", "asset"]
+    assert sent[0]["base64"].startswith("data:image/jpeg;base64,/9j/")
+    assert [each["url"] for each in sent[1:]] == [LINK, LINK]
+    await engine.database.close()
+
+
 async def test_a_frame_of_another_tenants_job_is_refused_and_leaves_no_row(
     make_engine: MakeEngine, tmp_path: Path
 ) -> None:
@@ -106,14 +142,14 @@ async def test_a_frame_of_another_tenants_job_is_refused_and_leaves_no_row(
     await engine.database.close()
 
 
-@pytest.mark.parametrize("param", ["image", "last_image", "reference_images.1"])
+@pytest.mark.parametrize("param", ["image", "last_image", "reference_images[1]"])
 async def test_the_picture_that_is_of_no_stored_video_is_named(
     make_engine: MakeEngine, tmp_path: Path, param: str
 ) -> None:
     engine = facing(make_engine(), answering(NotSent("nobody there")))
     good = JobReference(job_id=await stored_job(engine, tmp_path))
     values = dict.fromkeys(
-        ("image", "last_image", "reference_images.0", "reference_images.1"), good
+        ("image", "last_image", "reference_images[0]", "reference_images[1]"), good
     )
     values[param] = JobReference(job_id="job_x")
     plan = resolve(VideoRequest(prompt="it rolls on"), engine.catalog, engine.accounts)
@@ -121,7 +157,9 @@ async def test_the_picture_that_is_of_no_stored_video_is_named(
         prompt="it rolls on",
         image=values["image"],
         last_image=values["last_image"],
-        reference_images=(values["reference_images.0"], values["reference_images.1"]),
+        reference_images=tuple(
+            Reference[Picture](image=values[f"reference_images[{at}]"]) for at in range(2)
+        ),
     )
 
     with pytest.raises(RequestRefused, match="job_x") as refused:
@@ -145,7 +183,10 @@ async def test_a_link_is_fetched_for_a_provider_that_takes_none(make_engine: Mak
 
     assert whole.scene.image is not None
     assert whole.scene.image.startswith("data:image/png;base64,iVBORw0K")
-    assert whole.scene.reference_images == (whole.scene.image, "data:image/png;base64,AA")
+    assert [each.image for each in whole.scene.reference_images] == [
+        whole.scene.image,
+        "data:image/png;base64,AA",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,19 @@ def test_a_wrong_overlay_is_told_by_model_and_field(
 def test_a_missing_overlay_is_told_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.toml can't be read: No such file"):
         Catalog.load(Settings(catalog=tmp_path / "none.toml"))
+
+
+def test_a_combination_names_what_its_route_offers(tmp_path: Path) -> None:
+    for wrong, told in (
+        ('given = ["reference_images"], durations = [5]', "reference_images"),
+        ('resolutions = ["8k"], durations = [5]', "8k"),
+        ('given = ["image"], durations = [5, 11]', "11"),
+    ):
+        text = f'[models."gen4.5".routes.runway]\ncombinations = [{{ {wrong} }}]\n'
+        with pytest.raises(CatalogError, match=f"gen4.5: .*combinations name {told}, which"):
+            overlaid(tmp_path, text)
+
+
+def test_the_type_of_a_reference_that_a_route_takes_is_a_known_one(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"reference_types.*should be 'subject', 'style' or"):
+        overlaid(tmp_path, '[models."gen4.5".routes.runway]\nreference_types = ["mood"]\n')

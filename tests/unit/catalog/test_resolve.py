@@ -14,7 +14,7 @@ from catalog.plan import Plan
 from catalog.resolve import attempt_counts, cost_micros, resolve
 from models.failure import RequestRefused
 from models.request import MAX_COUNT, VideoRequest
-from models.scene import OPTIONAL, Scene
+from models.scene import OPTIONAL, PICTURES, Scene
 from providers.base import Account
 from providers.registry import PROVIDERS
 from settings import Settings
@@ -118,6 +118,45 @@ REFUSED = [
         "last_image needs image as well for the veo-3 model",
     ),
     (
+        {"model": "veo-3", "reference_images": [IMAGE], "duration_seconds": 4},
+        "duration_seconds must be 8 with reference_images for veo-3 model (it is 4)",
+    ),
+    (
+        {"model": "veo-3", "reference_images": [IMAGE], "image": IMAGE},
+        "reference_images can't be combined with image for the veo-3 model (there are 1)",
+    ),
+    (
+        {"model": "gemini_veo/veo-3", "resolution": "1080p", "duration_seconds": 6},
+        "duration_seconds must be 8 at 1080p or 4k for gemini_veo/veo-3 model (it is 6)",
+    ),
+    (
+        {
+            "model": "gemini_veo/veo-3",
+            "size": "3840x2160",
+            "reference_images": [IMAGE],
+            "duration_seconds": 6,
+        },
+        (
+            "duration_seconds must be 8 with reference_images at 1080p or 4k for gemini_veo/veo-3 "
+            "model (it is 6)"
+        ),
+    ),
+    (
+        {"model": "kling-v2-6", "image": IMAGE, "last_image": IMAGE, "resolution": "720p"},
+        "resolution must be one of 1080p with last_image for kling-v2-6 model (it is 720p)",
+    ),
+    (
+        {"model": "kling-v2-6", "image": IMAGE, "last_image": IMAGE, "size": "1280x720"},
+        (
+            "size must be one of 1920x1080, 1080x1920, 1440x1440 with last_image for kling-v2-6 "
+            "model (it is 1280x720)"
+        ),
+    ),
+    (
+        {"model": "veo-3", "reference_images": [IMAGE, {"image": IMAGE, "type": "style"}]},
+        "reference_images[1].type must be one of subject, asset for the veo-3 model (it is style)",
+    ),
+    (
         {"prompt": "🦊" * 501},
         "prompt exceeds maximum of 1000 UTF-16 code units for runway-gen3 model (it has 1002)",
     ),
@@ -139,7 +178,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("body", "message"), REFUSED, ids=[text[:48] for _, text in REFUSED])
+@pytest.mark.parametrize(("body", "message"), REFUSED, ids=[text[:64] for _, text in REFUSED])
 def test_a_limit_is_told_by_field_value_and_what_is_allowed(
     body: dict[str, Any], message: str
 ) -> None:
@@ -183,6 +222,55 @@ def test_what_cant_be_carried_is_left_out_and_listed_when_the_caller_agrees() ->
     ask = made.ask(attempt_id="a", marker="m")
     assert ask.scene == Scene(prompt="a cat")
     assert ask.fps is None
+
+
+def test_references_of_a_type_that_cant_be_carried_are_left_out_when_the_caller_agrees() -> None:
+    style = {"image": IMAGE, "type": "style"}
+    made = plan({"model": "veo-3", "reference_images": [IMAGE, style], "unsupported": "ignore"})
+    assert made.ignored == ("reference_images",)
+    assert made.scene.reference_images == ()
+
+
+def test_the_type_of_a_reference_reaches_the_ask_by_way_of_the_stored_plan() -> None:
+    subject = {"image": {"job_id": "j1"}, "type": "subject"}
+    made = plan({"model": "veo-3", "reference_images": [IMAGE, subject]})
+    stored = Plan.from_json(json.loads(json.dumps(made.to_json())))
+    assert stored == made
+    ask = stored.ask(attempt_id="a", marker="m", pictures={"j1": "data:image/png;base64,AA"})
+    assert [(each.image, each.type) for each in ask.scene.reference_images] == [
+        (IMAGE, "asset"),
+        ("data:image/png;base64,AA", "subject"),
+    ]
+
+
+def test_references_that_were_stored_before_they_had_types_are_assets() -> None:
+    made = plan({"model": "veo-3", "reference_images": [IMAGE, {"job_id": "j1"}]})
+    older = json.loads(json.dumps(made.to_json()))
+    older["scene"]["reference_images"] = [IMAGE, {"job_id": "j1"}]
+    assert Plan.from_json(older) == made
+
+
+def test_what_is_not_set_takes_what_the_combination_has() -> None:
+    catalog = changed("veo-3", duration=4)
+    assert plan({"model": "veo-3"}, catalog=catalog).duration_seconds == 4
+    references = {"model": "veo-3", "reference_images": [IMAGE]}
+    assert plan(references, catalog=catalog).duration_seconds == 8
+    both = {"model": "kling-v2-6", "image": IMAGE, "last_image": IMAGE}
+    assert (plan(both).resolution, plan(both | {"resolution": "1080p"}).resolution) == (
+        "1080p",
+        "1080p",
+    )
+
+
+def test_a_picture_without_which_a_route_makes_nothing_is_required() -> None:
+    gateway = {"aimlapi": Account(name="aimlapi", provider="aimlapi", base_url="", credentials={})}
+    model = CATALOG.find("aimlapi/veo-3")
+    only = model.model_copy(update={"routes": {"f": model.routes["aimlapi_frames"]}})
+    body = {"prompt": "a cat", "model": "aimlapi/veo3.1", "image": IMAGE}
+    with pytest.raises(RequestRefused) as caught:
+        resolve(VideoRequest.from_json(body), Catalog({"veo3.1": only}), gateway)
+    assert caught.value.message == "last_image is required for the aimlapi/veo3.1 model"
+    assert caught.value.param == "last_image"
 
 
 def test_limits_are_not_parameters_and_hold_even_so() -> None:
@@ -261,7 +349,9 @@ BODIES = st.fixed_dictionaries(
         "cfg_scale": st.floats(0, 1),
         "image": st.sampled_from([IMAGE, {"job_id": "j1"}]),
         "last_image": st.just(IMAGE),
-        "reference_images": st.lists(st.just(IMAGE), max_size=2),
+        "reference_images": st.lists(
+            st.sampled_from([IMAGE, {"image": IMAGE, "type": "style"}]), max_size=2
+        ),
         "count": st.integers(1, MAX_COUNT),
         "unsupported": st.sampled_from(["ignore", "refuse"]),
         "max_cost_usd": st.floats(0.01, 100),
@@ -279,7 +369,8 @@ def test_a_request_is_either_refused_by_field_or_planned_within_the_routes_limit
         assert made.message.startswith(made.param)
         return
     route = CATALOG.find(body["model"]).routes[made.route]
-    assert made.duration_seconds in route.durations
+    pictures = [name for name in PICTURES if getattr(made.scene, name)]
+    assert made.duration_seconds in route.durations_with(pictures, made.resolution)
     assert sum(made.attempt_counts) == body.get("count", 1)
     if "max_cost_usd" in body:
         assert made.estimated_cost_micros <= Decimal(str(body["max_cost_usd"])) * 1_000_000

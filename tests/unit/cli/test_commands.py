@@ -90,6 +90,24 @@ def test_several_pictures_are_sent_as_a_list(run: Run, api: FakeApi, tmp_path: P
     assert api.asked[0].body["reference_images"] == [link, "data:image/png;base64,cG5n"]
 
 
+def test_the_type_of_a_reference_picture_comes_before_an_equals_sign(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    still, link = tmp_path / "still.png", "https://pictures.example.com/a.png?style=1"
+    still.write_bytes(b"png")
+    pictures = [f"style={still}", f"subject={link}", link]
+
+    run(
+        "submit", "A fox", *(f"--reference-image={each}" for each in pictures), "--api-url", api.url
+    )
+
+    assert api.asked[0].body["reference_images"] == [
+        {"image": "data:image/png;base64,cG5n", "type": "style"},
+        {"image": link, "type": "subject"},
+        link,
+    ]
+
+
 def test_a_picture_that_can_not_be_read_is_refused_by_its_option(run: Run, api: FakeApi) -> None:
     for option in ("--last-image", "--reference-image"):
         ended = run("submit", "A fox", option, "/nonexistent.png", "--api-url", api.url)

@@ -21,6 +21,13 @@ KLING = {"model": "klingai/v2.5-turbo/pro/text-to-video", "prompt": "a cat"}
 GEN3 = {"model": "gen3a_turbo", "prompt": "a cat", "ratio": "16:9"}
 
 
+def referring(kind: str, *, model: str = "runway-gen3", **data: object) -> dict[str, object]:
+    """A request to Layer with one reference image."""
+    references = [{"url": "https://pictures.example/a.png", "referenceType": kind}]
+    told = {"prompt": "x", "referenceImages": references, **data}
+    return {"gateId": GATE, "model": model, "data": told}
+
+
 class Clock(Protocol):
     def advance(self, seconds: float) -> None: ...
 
@@ -126,6 +133,9 @@ async def test_layer_gives_up_after_ten_minutes(client: httpx.AsyncClient, clock
         (LAYER, {"gateId": GATE, "data": {}}, 400, "data.prompt"),
         (LAYER, {"gateId": GATE, "data": {"prompt": "x", "size": "1x1"}}, 500, "size"),
         (LAYER, {"gateId": GATE, "data": {"prompt": "x", "image": {}}}, 500, "image"),
+        (LAYER, referring("mood"), 500, "referenceType: must be one of"),
+        (LAYER, referring("style", model="veo-3.1-generate-preview"), 500, "STYLE"),
+        (LAYER, referring("asset", model="veo-3.1-generate-preview", duration=6), 500, "duration"),
     ],
 )
 async def test_a_body_that_the_vendor_would_refuse_is_refused_and_not_billed(

@@ -96,6 +96,11 @@ async def test_an_operation_is_not_found_under_another_model_or_name(
         ({"referenceImages": [REFERENCE], "image": PICTURE}, {}, "referenceImages"),
         ({"referenceImages": [REFERENCE]}, {"durationSeconds": 4}, "durationSeconds"),
         ({"referenceImages": [{"image": PICTURE}]}, {}, "referenceImages[0].referenceType"),
+        (
+            {"referenceImages": [REFERENCE | {"referenceType": "STYLE"}]},
+            {},
+            "referenceImages[0].referenceType",
+        ),
         ({"negativePrompt": "blur"}, {}, "Unknown name negativePrompt in instances[0]"),
         ({}, {"durationSeconds": 5}, "durationSeconds"),
         ({}, {"sampleCount": 5}, "sampleCount"),
@@ -120,6 +125,25 @@ async def test_a_request_that_veo_would_refuse_is_400_with_the_field_named(
     assert (error["code"], error["status"]) == (400, "INVALID_ARGUMENT")
     assert error["message"].partition(": ")[0] == word
     assert world.bill.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "parameters", "word"),
+    [
+        ({"referenceImages": [REFERENCE]}, {}, "referenceImages"),
+        ({}, {"resolution": "4k"}, "resolution"),
+    ],
+)
+async def test_the_lite_model_takes_no_references_and_makes_no_4k(
+    client: httpx.AsyncClient, instance: dict[str, Any], parameters: dict[str, Any], word: str
+) -> None:
+    body = {"instances": [{"prompt": "a cat", **instance}], "parameters": parameters}
+    lite = MODEL.replace("3.1-", "3.1-lite-")
+
+    answer = await client.post(f"{lite}:predictLongRunning", json=body, headers=TOKEN)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(f"{word}: ")
 
 
 async def test_operations_beyond_the_cap_are_refused_with_a_wait_in_the_body(
