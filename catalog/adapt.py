@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from math import log
 from typing import Any, Final, NamedTuple
 
-from catalog.models import Catalog, Model, Route
+from catalog.models import Catalog, Frames, Model, Route
 from catalog.resolve import plan_on, usable_routes
 from models.failure import RequestRefused
 from models.request import DEFAULT_MODEL, VideoRequest
-from models.scene import KNOBS, OPTIONAL, Scene
+from models.scene import DEFAULT_TYPE, KNOBS, OPTIONAL, Picture, Reference, Scene
 from providers.base import Account
 
 #: The order in which changes are listed: that of the request's fields, the scene's last.
@@ -183,29 +183,58 @@ def _to_route(
     draft: _Draft, given: Mapping[str, Any], route: Route, *, asked_model: str
 ) -> Adapted:
     """The request as the route can make it; raises RequestRefused beyond its maximums."""
-    request = draft.request
-    update: dict[str, Any] = {}
-    changes = list(draft.changes)
-    for name in _not_carried(request, route):
-        update[name] = () if name == "reference_images" else None
-        changes.append(Change(field=name, asked=getattr(request, name)))
-    references = request.reference_images
-    if "reference_images" not in update and len(references) > route.reference_images:
-        most = route.reference_images
-        update["reference_images"] = references[:most]
-        changes.append(Change(field="reference_images", asked=len(references), made=most))
+    request, more = _fitted(draft.request, route)
+    changes = [*draft.changes, *more]
+    pictures = request.given_pictures
+    frames = route.frames_for(with_image="image" in pictures)
+    frames = {name: each for name, each in frames.items() if route.durations_with(pictures, name)}
+    update, resolution = _frame(given, route, frames or route.frames)
     if (asked := given.get("duration_seconds")) is not None:
-        update["duration_seconds"] = made = _duration(asked, route, asked_model=asked_model)
-        if made != asked:
-            changes.append(Change(field="duration_seconds", asked=asked, made=made))
-    with_image = request.image is not None and "image" not in update
-    update |= (frame := _frame(given, route, with_image=with_image))
+        _check_longest(asked, route, asked_model=asked_model)
+        durations = route.durations_with(pictures, resolution) or route.durations
+        update["duration_seconds"] = _nearest(asked, durations)
     changes += [
         Change(field=name, asked=given[name], made=made)
-        for name, made in frame.items()
+        for name, made in update.items()
         if name in given and given[name] != made
     ]
     return Adapted(request=request.model_copy(update=update), changes=tuple(changes))
+
+
+def _fitted(request: VideoRequest, route: Route) -> tuple[VideoRequest, list[Change]]:
+    """The request without what the route can't carry, and with types that it can."""
+    dropped = _not_carried(request, route)
+    update: dict[str, Any] = dict.fromkeys(dropped)
+    changes = [Change(field=name, asked=getattr(request, name)) for name in dropped]
+    references = request.reference_images
+    if "reference_images" in update:
+        update["reference_images"] = ()
+    elif references:
+        typed = tuple(_typed(each, route) for each in references[: route.reference_images])
+        types = [(one.type, made.type) for one, made in zip(references, typed, strict=False)]
+        asked, made = next((each for each in types if each[0] != each[1]), (None, None))
+        if len(typed) < len(references):
+            change = Change(field="reference_images", asked=len(references), made=len(typed))
+            changes.append(change)
+        elif made is not None:
+            changes.append(Change(field="reference_images", asked=asked, made=made))
+        update["reference_images"] = typed
+    fitted = request.model_copy(update=update)
+    if not route.offers(fitted.given_pictures) and fitted.reference_images:
+        # References can't be combined with the frames, which say more about the video.
+        changes = [change for change in changes if change.field != "reference_images"]
+        changes.append(Change(field="reference_images", asked=len(references)))
+        fitted = fitted.model_copy(update={"reference_images": ()})
+    return fitted, changes
+
+
+def _typed(reference: Reference[Picture], route: Route) -> Reference[Picture]:
+    """The reference picture with a type that the route carries."""
+    if reference.type in route.reference_types:
+        return reference
+    types = route.reference_types
+    made = DEFAULT_TYPE if DEFAULT_TYPE in types else types[0]
+    return reference.model_copy(update={"type": made})
 
 
 def _not_carried(request: VideoRequest, route: Route) -> list[str]:
@@ -216,7 +245,7 @@ def _not_carried(request: VideoRequest, route: Route) -> list[str]:
         dropped.append("fps")
     if route.data_uri_bytes == 0:  # pictures by URL only
         dropped += [
-            name.partition(".")[0]
+            name.partition("[")[0]
             for name, picture in request.pictures()
             if not isinstance(picture, str) or picture.startswith("data:")
         ]
@@ -226,17 +255,23 @@ def _not_carried(request: VideoRequest, route: Route) -> list[str]:
     return list(dict.fromkeys(dropped))
 
 
-def _duration(asked: float, route: Route, *, asked_model: str) -> int:
+def _check_longest(asked: float, route: Route, *, asked_model: str) -> None:
     longest = max(route.durations)
     if asked > longest:
         msg = f"duration_seconds exceeds maximum of {longest} for {asked_model} model"
         raise RequestRefused(msg, param="duration_seconds")
-    return min(route.durations, key=lambda seconds: (abs(seconds - asked), -seconds))
 
 
-def _frame(given: Mapping[str, Any], route: Route, *, with_image: bool) -> dict[str, str]:
-    """The fields that ask for the nearest frame: first by its ratio, then by its size."""
-    frames = route.frames_for(with_image=with_image)
+def _nearest(asked: float, durations: Iterable[int]) -> int:
+    """The nearest duration, the longer on a tie."""
+    return min(durations, key=lambda seconds: (abs(seconds - asked), -seconds))
+
+
+def _frame(given: Mapping[str, Any], route: Route, frames: Frames) -> tuple[dict[str, Any], str]:
+    """The fields that ask for the nearest frame, first by its ratio, then by its size.
+
+    Beside them stands its resolution.
+    """
     each = [
         (resolution, ratio, size)
         for resolution, ratios in frames.items()
@@ -253,9 +288,9 @@ def _frame(given: Mapping[str, Any], route: Route, *, with_image: bool) -> dict[
                 -frame[2][0] * frame[2][1],
             ),
         )
-        return {"size": f"{across}x{down}"}
+        return {"size": f"{across}x{down}"}, resolution
     if "resolution" not in given and "aspect_ratio" not in given:
-        return {}
+        return {}, route.resolution if route.resolution in frames else next(iter(frames))
     side = _short_side(given.get("resolution", route.resolution))
     shape = _ratio(given.get("aspect_ratio", route.aspect_ratio))
     resolution, ratio, _ = min(
@@ -268,7 +303,8 @@ def _frame(given: Mapping[str, Any], route: Route, *, with_image: bool) -> dict[
     )
     made = {"resolution": resolution, "aspect_ratio": ratio}
     own = {"resolution": route.resolution, "aspect_ratio": route.aspect_ratio}
-    return {name: value for name, value in made.items() if name in given or value != own[name]}
+    fields = {name: value for name, value in made.items() if name in given or value != own[name]}
+    return dict(fields), resolution
 
 
 def _ratio(label: str) -> float:
@@ -316,7 +352,7 @@ def _reason(
         return first
     longest = max((route for route, _ in usable), key=lambda route: max(route.durations))
     try:
-        _duration(given["duration_seconds"], longest, asked_model=asked_model)
+        _check_longest(given["duration_seconds"], longest, asked_model=asked_model)
     except RequestRefused as refusal:
         return refusal
     return next((each for each in refusals if each.param != "duration_seconds"), first)

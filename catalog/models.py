@@ -201,6 +201,11 @@ class Route(_Table):
             if all(seconds in each.durations for each in narrower)
         )
 
+    def offers(self, pictures: Collection[str]) -> bool:
+        """Whether the vendor makes any video with these pictures."""
+        frames = self.frames_for(with_image="image" in pictures)
+        return any(self.durations_with(pictures, resolution) for resolution in frames)
+
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, provider: str) -> str:

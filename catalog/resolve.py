@@ -175,7 +175,7 @@ def _check_picture(request: VideoRequest, route: Route, name: str, picture: Pict
 
 def _frames(request: VideoRequest, route: Route, scene: Scene[Picture]) -> Frames:
     """The sizes in which the vendor makes a video with the scene's pictures, of any duration."""
-    given = _given(scene)
+    given = scene.given_pictures
     frames = route.frames_for(with_image="image" in given)
     left = {name: each for name, each in frames.items() if route.durations_with(given, name)}
     if not left:
@@ -191,10 +191,6 @@ def _frames(request: VideoRequest, route: Route, scene: Scene[Picture]) -> Frame
             _refuse("size", _one_of(_sizes(left), request, size, among=among))
         _refuse("resolution", _one_of(left, request, asked, among=among))
     return left
-
-
-def _given(scene: Scene[Picture]) -> frozenset[str]:
-    return frozenset(name for name in PICTURES if getattr(scene, name) not in (None, ()))
 
 
 def _refuse_combination(request: VideoRequest, narrower: Sequence[Combination]) -> NoReturn:
@@ -214,7 +210,7 @@ def _refuse_combination(request: VideoRequest, narrower: Sequence[Combination]) 
 
 def _duration(request: VideoRequest, route: Route, scene: Scene[Picture], resolution: str) -> int:
     asked = request.duration_seconds
-    given = _given(scene)
+    given = scene.given_pictures
     durations = route.durations_with(given, resolution)
     if asked is None:
         return min(durations, key=lambda seconds: abs(seconds - route.duration))

@@ -199,6 +199,11 @@ class Scene(Parameters, Generic[P]):
         for index, reference in enumerate(self.reference_images):
             yield f"reference_images[{index}]", reference.image
 
+    @property
+    def given_pictures(self) -> frozenset[str]:
+        """The parameters that have a picture."""
+        return frozenset(name.partition("[")[0] for name, _ in self.pictures())
+
     def with_pictures(self, other: Callable[[P], Q]) -> "Scene[Q]":
         """The scene with each picture replaced."""
         pictures = {

@@ -91,6 +91,15 @@ def routed(name: str, **changes: object) -> Catalog:
         ),
         ({"last_image": IMAGE}, "last_image"),
         ({"reference_images": [IMAGE, IMAGE]}, "reference_images"),
+        (
+            {"model": "veo-3", "reference_images": [{"image": IMAGE, "type": "style"}]},
+            "reference_images=asset (asked style)",
+        ),
+        (
+            {"model": "veo-3", "reference_images": [IMAGE], "duration_seconds": 4},
+            "duration_seconds=8 (asked 4)",
+        ),
+        ({"model": "veo-3", "image": IMAGE, "reference_images": [IMAGE]}, "reference_images"),
         # Values that no model takes are dropped like those that this one does not.
         (
             {"person_generation": "everyone", "motion_bucket_id": 1000},
@@ -218,6 +227,7 @@ def test_the_list_is_one_line_that_a_header_can_carry() -> None:
     ratio=st.sampled_from(["16:9", "9:16", "1:1", "4:3", None]),
     extras=st.sets(st.sampled_from(FIELDS[-len(Scene.model_fields) + 1 :])),
     fps=st.sampled_from([None, 1, 24, 30, 240]),
+    types=st.lists(st.sampled_from(["subject", "style", "asset"]), min_size=1, max_size=5),
 )
 def test_whatever_is_adapted_can_be_made_and_everything_else_is_told(
     *,
@@ -227,6 +237,7 @@ def test_whatever_is_adapted_can_be_made_and_everything_else_is_told(
     ratio: str | None,
     extras: set[str],
     fps: int | None,
+    types: list[str],
 ) -> None:
     values: dict[str, Any] = {
         "seed": 3,
@@ -238,7 +249,7 @@ def test_whatever_is_adapted_can_be_made_and_everything_else_is_told(
         "audio": True,
         "image": IMAGE,
         "last_image": IMAGE,
-        "reference_images": [IMAGE] * 5,
+        "reference_images": [{"image": IMAGE, "type": type_} for type_ in types],
     }
     asked = {name: values[name] for name in extras} | {
         "model": model,
