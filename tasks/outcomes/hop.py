@@ -7,29 +7,23 @@ accepted, and is not made past its job's deadline or maximum cost.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from catalog.plan import duration_route
 from catalog.resolve import attempt_counts
-from models import due
 from models.advance import tell
-from models.database import Connection, fetch_ids, fetch_rows
+from models.database import Connection, fetch_rows
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure
-from models.high_water import park_replacement
-from models.ids import marker_after, new_id
 from models.records import Json
 from models.state import FINAL_JOB_STATES
-from models.verbs import What
 from providers.registry import capabilities_of
-
-#: Locks an attempt's expected outputs in the order of their ids; returns them by position.
-_LOCK_EXPECTED = """
-WITH locked AS (
-    SELECT id, position FROM output WHERE attempt = %s AND state = 'expected'
-    ORDER BY id FOR UPDATE)
-SELECT id FROM locked ORDER BY position
-"""
+from tasks.outcomes.replacement import (
+    REPLACEMENTS,
+    Replacement,
+    expected_of,
+    marker_of,
+    plan_replacement,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +37,7 @@ class _Left:
     choice: int
     plan: Json
     fallbacks: Json
-    #: Attempts that replaced it before: it was thought to have failed, and evidence came.
+    #: Attempts that have replaced it before.
     replacements: int
     #: Videos of the whole job.
     videos: int
@@ -93,7 +87,7 @@ async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
         f"""
         SELECT ended.id, ended.job, job.tenant, ended.marker, ended.choice, job.plan,
                job.fallbacks, job.request ->> 'max_cost_usd' AS max_cost_usd,
-               (SELECT count(*) FROM attempt WHERE replaces = ended.id) AS replacements,
+               {REPLACEMENTS.format(of="ended")} AS replacements,
                (SELECT count(*) FROM output WHERE output.job = job.id) AS videos,
                (coalesce(ended.cost_micros, 0) + coalesce((
                    SELECT sum(coalesce(attempt.cost_micros, CASE
@@ -121,18 +115,17 @@ async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
 
 async def _move_on(connection: Connection, left: _Left, failure: Failure) -> bool:
     """Whether the next model takes over; it does not for videos that nobody waits for any more."""
-    expected = await fetch_ids(connection, _LOCK_EXPECTED, (left.id,))
+    expected = await expected_of(connection, left.id)
     choice = left.next_choice(len(expected)) if expected else None
     if choice is None:
         return False
     plan = left.plan_of(choice)
     counts = attempt_counts(len(expected), most=capabilities_of(plan["provider"]).max_count)
-    markers = _markers(left, len(counts))
-    for count, marker in zip(counts, markers, strict=True):
+    for number, count in enumerate(counts, left.replacements):
         outputs, expected = expected[:count], expected[count:]
-        attempt = await _plan(connection, left, choice, marker=marker, outputs=outputs)
+        new = _replacement(left, choice, marker=marker_of(left.marker, number))
         detail = {
-            "attempt": attempt,
+            "attempt": await plan_replacement(connection, new, outputs),
             "after": left.id,
             "from": left.plan_of(left.choice)["model"],
             "to": plan["model"],
@@ -142,47 +135,19 @@ async def _move_on(connection: Connection, left: _Left, failure: Failure) -> boo
     return True
 
 
-def _markers(left: _Left, count: int) -> list[str]:
-    """One for each attempt; an older copy of the database can look these up."""
-    numbers = range(left.replacements, left.replacements + count)
-    return [
-        marker_after(f"{left.marker}/{number}" if number else left.marker) for number in numbers
-    ]
-
-
-async def _plan(
-    connection: Connection, left: _Left, choice: int, *, marker: str, outputs: Sequence[str]
-) -> str:
-    """Insert an attempt by this choice, which takes over the outputs; returns its id."""
-    new, plan = new_id("att"), left.plan_of(choice)
-    values: dict[str, Any] = {
-        "id": new,
-        "job": left.job,
-        "provider": plan["provider"],
-        "account": plan["account"],
-        "route": duration_route(
+def _replacement(left: _Left, choice: int, *, marker: str) -> Replacement:
+    plan = left.plan_of(choice)
+    return Replacement(
+        of=left.id,
+        job=left.job,
+        tenant=left.tenant,
+        provider=plan["provider"],
+        account=plan["account"],
+        route=duration_route(
             provider=plan["provider"],
             upstream=plan["upstream"],
             duration_seconds=plan["duration_seconds"],
         ),
-        "choice": choice,
-        "marker": marker,
-        "count": len(outputs),
-        "replaces": left.id,
-    }
-    await connection.execute(
-        """
-        INSERT INTO attempt (id, job, provider, account, route, choice, state, marker, count,
-                             replaces)
-        VALUES (%(id)s, %(job)s, %(provider)s, %(account)s, %(route)s, %(choice)s, 'planned',
-                %(marker)s, %(count)s, %(replaces)s)
-        """,
-        values,
+        choice=choice,
+        marker=marker,
     )
-    await park_replacement(connection, new, of=left.id)
-    await connection.execute(
-        "UPDATE output SET attempt = %s WHERE id = ANY(%s)", (new, list(outputs))
-    )
-    row = due.Row(id=new, lane=plan["account"], tenant=left.tenant)
-    await due.put(connection, What.SUBMIT, [row])
-    return new

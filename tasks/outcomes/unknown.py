@@ -1,16 +1,14 @@
 """An attempt whose POST has no known answer: looked up, or ended by policy; never sent again."""
 
 import random
-from typing import Any
+from dataclasses import dataclass
 
 import structlog
 
 from models import due
 from models.advance import advance_attempts, fail_outputs, tell
-from models.database import Connection
+from models.database import Connection, fetch_row
 from models.failure import Failure, Fault
-from models.high_water import park_replacement
-from models.ids import marker_after, new_id
 from models.locks import lock_whole_of
 from models.state import FINAL_JOB_STATES, AttemptState
 from models.verbs import What
@@ -19,6 +17,13 @@ from providers.registry import PROVIDERS
 from scheduler.intervals import Backoff
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
+from tasks.outcomes.replacement import (
+    REPLACEMENTS,
+    Replacement,
+    expected_of,
+    marker_of,
+    plan_replacement,
+)
 
 log = structlog.get_logger()
 
@@ -60,7 +65,7 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
         await tell(
             connection, "attempt.unknown", [(row["job"], {"attempt": attempt, "reason": reason})]
         )
-        wait = await _first_look(engine, connection, row)
+        wait = await _first_look(engine, connection, attempt, provider=row["provider"])
         if wait is None:
             await end_by_policy(engine, connection, attempt)
             return
@@ -72,29 +77,57 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
 
 
 async def _first_look(
-    engine: Engine, connection: Connection, attempt: dict[str, Any]
+    engine: Engine, connection: Connection, attempt: str, *, provider: str
 ) -> float | None:
     """Seconds until a look-up, or until its callback is given up; None when neither can come."""
-    provider = PROVIDERS.get(attempt["provider"])
-    if provider is None:
+    known = PROVIDERS.get(provider)
+    if known is None:
         return FIRST_LOOK  # by a worker of the version that knows this provider
-    ways = provider.capabilities.look_up
+    ways = known.capabilities.look_up
     if can_be_asked(ways):
         return FIRST_LOOK
-    if LookUp.CALLBACK in ways and await _has_address(engine, connection, attempt["id"]):
+    if LookUp.CALLBACK in ways and await _has_address(engine, connection, attempt):
         return engine.settings.callback_wait_seconds
     return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SentAs:
+    """What was sent of an attempt; `sent_as` is None for an older version's."""
+
+    callback_base: str | None
+    sent_as: str | None
+
+
 async def _has_address(engine: Engine, connection: Connection, attempt: str) -> bool:
     """Whether a callback address was sent; for an older version's attempt, whether it may have."""
-    cursor = await connection.execute(
-        "SELECT callback_base, sent_as FROM attempt WHERE id = %s", (attempt,)
-    )
-    row = await cursor.fetchone()
-    if row is None or row["sent_as"] is None:
+    sql = "SELECT callback_base, sent_as FROM attempt WHERE id = %s"
+    sent = await fetch_row(connection, _SentAs, sql, (attempt,))
+    if sent is None or sent.sent_as is None:
         return engine.settings.public_url is not None
-    return row["callback_base"] is not None
+    return sent.callback_base is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unanswered:
+    """An attempt without a known answer, its job's policy, and what a replacement needs."""
+
+    id: str
+    job: str
+    tenant: str
+    provider: str
+    account: str
+    route: str
+    choice: int
+    marker: str
+    state: str
+    unknown_policy: str
+    job_is_final: bool
+    #: Attempts of the job on this route, and those that have replaced this one.
+    attempts: int
+    replacements: int
+    #: Videos of the whole job.
+    videos: int
 
 
 async def replace_absent(engine: Engine, connection: Connection, attempt: str) -> None:
@@ -105,71 +138,63 @@ async def replace_absent(engine: Engine, connection: Connection, attempt: str) -
     if not moved:
         return
     row = await _read(connection, attempt)
-    if row is not None and not row["job_is_final"]:
-        await plan_another(engine, connection, row)
+    if row is not None and not row.job_is_final:
+        await _plan_another(engine, connection, row)
 
 
 async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
     """End an attempt that no look-up can settle: by policy the job fails or sends another."""
     row = await _read(connection, attempt)
-    if row is None or row["job_is_final"] or row["state"] != AttemptState.UNKNOWN:
+    if row is None or row.job_is_final or row.state != AttemptState.UNKNOWN:
         return  # the job has ended, or a callback has just named the operation
-    if row["unknown_policy"] == "at_least_once":
-        await plan_another(engine, connection, row)
+    if row.unknown_policy == "at_least_once":
+        await _plan_another(engine, connection, row)
         return
     await fail_outputs(connection, {attempt: SUBMIT_UNKNOWN}, of="attempt")
-    await settle(engine, connection, [row["job"]])
+    await settle(engine, connection, [row.job])
 
 
-async def _read(connection: Connection, attempt: str) -> dict[str, Any] | None:
-    cursor = await connection.execute(
-        """
-        SELECT attempt.*, job.tenant, job.unknown_policy, job.state = ANY(%s) AS job_is_final,
+async def _read(connection: Connection, attempt: str) -> _Unanswered | None:
+    return await fetch_row(
+        connection,
+        _Unanswered,
+        f"""
+        SELECT attempt.id, attempt.job, job.tenant, attempt.provider, attempt.account,
+               attempt.route, attempt.choice, attempt.marker, attempt.state, job.unknown_policy,
+               job.state = ANY(%s) AS job_is_final,
                (SELECT count(*) FROM attempt AS other
                 WHERE other.job = attempt.job AND other.route = attempt.route) AS attempts,
+               {REPLACEMENTS.format(of="attempt")} AS replacements,
                (SELECT count(*) FROM output WHERE output.job = attempt.job) AS videos
         FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.id = %s
         FOR NO KEY UPDATE OF job, attempt
-        """,
+        """,  # noqa: S608 - a constant
         (list(FINAL_JOB_STATES), attempt),
     )
-    return await cursor.fetchone()
 
 
-async def plan_another(engine: Engine, connection: Connection, row: dict[str, Any]) -> None:
-    """A fresh attempt, with a marker of its own, takes over the videos that one was to make.
+async def _plan_another(engine: Engine, connection: Connection, row: _Unanswered) -> None:
+    """A replacement by the same route takes over the videos that the attempt was to make.
 
     None is planned where no video is expected any more: it would be paid for in vain.
     """
-    cursor = await connection.execute(
-        "SELECT id FROM output WHERE attempt = %s AND state = 'expected' ORDER BY id FOR UPDATE",
-        (row["id"],),
-    )
-    expected = [output["id"] for output in await cursor.fetchall()]
+    expected = await expected_of(connection, row.id)
     if not expected:
         return
-    if row["attempts"] >= MOST_ATTEMPTS + row["videos"]:
-        await fail_outputs(connection, {row["id"]: TOO_MANY}, of="attempt")
-        await settle(engine, connection, [row["job"]])
+    if row.attempts >= MOST_ATTEMPTS + row.videos:
+        await fail_outputs(connection, {row.id: TOO_MANY}, of="attempt")
+        await settle(engine, connection, [row.job])
         return
-    wait = BACKOFF.wait(row["attempts"], dice=random.random())
-    new = new_id("att")
-    await connection.execute(
-        """
-        INSERT INTO attempt (id, job, provider, account, route, choice, state, marker, count,
-                             replaces)
-        VALUES (%s, %s, %s, %s, %s, %s, 'planned', %s, %s, %s)
-        """,
-        (
-            *(new, row["job"], row["provider"], row["account"]),
-            *(row["route"], row["choice"], marker_after(row["marker"]), len(expected), row["id"]),
-        ),
+    new = Replacement(
+        of=row.id,
+        job=row.job,
+        tenant=row.tenant,
+        provider=row.provider,
+        account=row.account,
+        route=row.route,
+        choice=row.choice,
+        marker=marker_of(row.marker, row.replacements),
+        wait=BACKOFF.wait(row.attempts, dice=random.random()),
     )
-    await park_replacement(connection, new, of=row["id"])
-    await connection.execute("UPDATE output SET attempt = %s WHERE id = ANY(%s)", (new, expected))
-    await due.put(
-        connection,
-        What.SUBMIT,
-        [due.Row(id=new, lane=row["account"], tenant=row["tenant"], after=wait)],
-    )
-    await tell(connection, "attempt.repeated", [(row["job"], {"attempt": new, "after": row["id"]})])
+    another = await plan_replacement(connection, new, expected)
+    await tell(connection, "attempt.repeated", [(row.job, {"attempt": another, "after": row.id})])
