@@ -17,3 +17,8 @@ COST_TO_US = f"""CASE attempt.state
     WHEN 'failed' THEN coalesce(attempt.cost_micros, 0)
     WHEN 'cancelled' THEN coalesce(attempt.cost_micros, 0)
     ELSE 0 END"""
+
+#: SQL: what an attempt counts for under its account's cap: its estimate from the moment it is sent,
+#: and its cost once it has ended.
+AT_STAKE = f"""CASE WHEN attempt.state IN ('sent', 'accepted') THEN {SHARE_OF_ESTIMATE}
+    ELSE {COST_TO_US} END"""

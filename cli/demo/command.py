@@ -23,7 +23,7 @@ from cli.demo.verdict import Claim, Outcome, claims, total
 from cli.errors import CommandError, ExitCode, JobFailed, Refused
 from cli.stopping import stopped_by_signals
 from cli.waiting import FINAL, LOOK
-from providers.registry import VARIABLES
+from providers.registry import is_vendor_variable
 from settings import environment
 from stack.errors import StackError
 from stack.folder import Folder
@@ -133,7 +133,7 @@ def _own_environment(place: Place) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment().items()
-        if not name.startswith("LONGTAKE_") and name not in VARIABLES
+        if not name.startswith("LONGTAKE_") and not is_vendor_variable(name)
     }
     ports = ("LONGTAKE_API_PORT", "LONGTAKE_FLOWER_PORT", "LONGTAKE_SIM_PORT")
     return {**kept, **dict.fromkeys(ports, "0"), "LONGTAKE_DATA_DIR": str(place.stack)}

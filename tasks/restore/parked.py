@@ -18,11 +18,12 @@ from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault, RequestRefused
-from models.high_water import FAR_SECONDS, known_fingerprints
+from models.high_water import FAR_SECONDS, known_accounts, known_fingerprints
 from models.ids import marker_after
 from models.locks import lock_whole_of
 from models.state import AttemptState, What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
+from providers.registry import provider_of
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import settle as settle_jobs
@@ -105,6 +106,7 @@ async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
     elif item.has_fallbacks or not (  # another model may have made its videos since the backup
         _is_proof(engine, item.account, found)
         and await _has_only_our_credentials(engine, item.account)
+        and not await _has_siblings(engine, item.account)
     ):
         log.warning("parked.for_the_operator", attempt=item.id, alikes=found.look_alikes)
         await _postpone(engine, item, lease, wait=FAR_SECONDS)
@@ -154,6 +156,15 @@ async def _has_only_our_credentials(engine: Engine, account: str) -> bool:
     ours = fingerprint(engine.accounts[account]).hex()
     return [ours] == await engine.database.run_statement(
         lambda connection: known_fingerprints(connection, account)
+    )
+
+
+async def _has_siblings(engine: Engine, account: str) -> bool:
+    """Whether its provider has or had other accounts: the attempt may have moved to one of them."""
+    told = await engine.database.run_statement(known_accounts)
+    provider = provider_of(account)
+    return any(
+        provider_of(name) == provider and name != account for name in [*engine.accounts, *told]
     )
 
 
