@@ -255,7 +255,10 @@ async def remove_cap(connection: Connection, account: str) -> bool:
 
 
 async def wake(connection: Connection, name: str, *, whole: bool) -> None:
-    """Make the submits due that wait for an account, or if `whole` for any of a provider."""
+    """Make the submits due that wait for an account, or if `whole` for any of a provider.
+
+    Rows that somebody works on are left: who holds one may be waiting for us.
+    """
     await connection.execute(
         """
         WITH ours AS (
@@ -264,7 +267,7 @@ async def wake(connection: Connection, name: str, *, whole: bool) -> None:
               AND attempt.state = 'planned' AND attempt.parked_at IS NULL
               AND attempt.waits_for IS NOT NULL AND (
                   due.lane = %(name)s OR (%(whole)s AND split_part(due.lane, ':', 1) = %(name)s))
-            ORDER BY due.id FOR UPDATE OF due)
+            ORDER BY due.id FOR UPDATE OF due SKIP LOCKED)
         UPDATE due SET at = now() FROM ours WHERE due.what = ours.what AND due.id = ours.id
         """,
         {"what": What.SUBMIT, "name": name, "whole": whole},

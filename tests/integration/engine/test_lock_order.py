@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from models.accounts import pause, set_cap
 from models.budgets import set_budget
 from models.database import Connection
 from models.request import VideoRequest
+from models.rows.accounts import CapPeriod
 from models.rows.money import Period, Scope
 from models.state import JobState, What
 from providers.base import Accepted
@@ -155,6 +157,22 @@ async def test_budgets_are_taken_last_and_in_order(
     used = await engine.database.fetch("SELECT reserved_micros, spent_micros FROM budget_use")
     assert [row["reserved_micros"] for row in used] == [0, 0, 0]
     assert all(row["spent_micros"] for row in used)
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_an_accounts_rule_is_taken_between_the_due_row_and_the_attempt(
+    engine: Engine, watcher: Engine, order: LockOrder
+) -> None:
+    await watcher.database.run(  # unwatched: it locks the table, which the watcher reads
+        lambda c: set_cap(c, "runway", micros=600_000, period=CapPeriod.DAY)  # of one video
+    )
+    await asked(engine)
+    await pumped(engine, What.SUBMIT)
+    states = await engine.database.fetch("SELECT state FROM attempt ORDER BY state")
+    assert [row["state"] for row in states] == ["accepted", "planned"]
+    await engine.database.run(lambda c: pause(c, "runway", whole=True, seconds=None, reason=None))
+    await pumped(engine, What.SUBMIT, What.POLL, What.STORE)
     assert order.faults == []
     assert order.watched
 
