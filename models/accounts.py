@@ -305,6 +305,29 @@ class Listed:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Planned attempts that wait for an account, for one reason."""
+
+    account: str
+    code: str
+    count: int
+
+
+#: SQL: attempts that wait, by account and reason.
+WAITING = """
+SELECT attempt.account, attempt.waits_for AS code, count(*) AS count
+FROM due JOIN attempt ON attempt.id = due.id
+WHERE due.what = 'submit' AND attempt.state = 'planned' AND attempt.waits_for IS NOT NULL
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+async def waiting(connection: Connection) -> list[Waiting]:
+    """How many attempts wait for which accounts."""
+    return await fetch_rows(connection, Waiting, WAITING)
+
+
 async def known_accounts(connection: Connection) -> list[str]:
     """The accounts that have attempts or rules."""
     return await fetch_ids(

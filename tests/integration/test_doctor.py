@@ -292,6 +292,18 @@ async def test_the_command_warns_of_what_is_parked_and_exits_with_0(
     assert f"submit of {row['id']} is put off" in " ".join(warned.stderr.split())
 
 
+async def test_the_command_tells_what_waits_for_an_account(
+    house: House, database_url: str, tmp_path: Path
+) -> None:
+    await house.engine.database.fetch(
+        "UPDATE attempt SET waits_for = 'paused', waits_since = now() WHERE state = 'planned'"
+    )
+    told = _doctor(database_url, tmp_path)
+
+    assert told.returncode == 0, told.stderr
+    assert "1 attempt(s) wait for runway, which is paused" in " ".join(told.stderr.split())
+
+
 def _doctor(database_url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ours = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(folder)}
     return subprocess.run(

@@ -546,6 +546,27 @@ async def test_what_another_model_may_have_made_is_left_to_the_operator(house: H
     assert house.posts() == 1
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_what_may_have_moved_to_another_account_is_left_to_the_operator(
+    house: House, *, is_gone: bool
+) -> None:
+    """It may have been sent by the other since the backup, which this process may not have."""
+    team = {"KLING_API_KEY__TEAM": "key_of_the_team"}
+    both = house.start(**team)
+    at = (await row_of(both)).now
+    engine = house.start() if is_gone else both
+    await ask(engine, "kling-3.0")
+    (lane,) = [row["account"] for row in await engine.database.fetch("SELECT account FROM attempt")]
+    await set_ahead(engine, accounts=told_of(both, at=at))
+    await send(engine, lane)
+    await engine.database.fetch("UPDATE attempt SET parked_at = now() - interval '1 h'")
+    for _ in range(4):
+        await send(engine, lane)
+
+    attempt = await only(engine)
+    assert (attempt["state"], attempt["parked_looks"], house.posts()) == ("planned", 0, 0)
+
+
 @pytest.mark.parametrize("told", [{}, {"kling": {"00ff": "2026-01-01T00:00:00+00:00"}}])
 async def test_credentials_of_another_account_prove_no_absence(
     house: House, told: dict[str, dict[str, str]]
