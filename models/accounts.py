@@ -35,7 +35,7 @@ HAS_RULE = f"""EXISTS (
 def spent_since(start: str, *, account: str, stake: str = AT_STAKE) -> str:
     """SQL: what attempts of an account that were sent since then cost or may cost."""
     return f"""(
-    SELECT coalesce(sum({stake}), 0)::bigint FROM attempt JOIN job ON job.id = attempt.job
+    SELECT coalesce(sum({stake}), 0)::bigint FROM attempt
     WHERE attempt.account = {account} AND attempt.sent_at IS NOT NULL AND attempt.sent_at >= {start}
     )"""  # noqa: S608 - constants
 
@@ -75,14 +75,15 @@ FROM account_rule AS rule WHERE rule.name = ANY(%s) ORDER BY rule.name
 
 
 async def obstacle_to(
-    connection: Connection, account: str, *, provider: str, attempt: str
+    connection: Connection, account: str, *, provider: str, attempt: str, lock: bool
 ) -> Obstacle | None:
     """Why an attempt may not be sent by an account; None if it may.
 
-    The account's row stays locked until the transaction ends: exact among concurrent submits.
+    With `lock` the account's row stays locked until the transaction ends, and the answer is exact
+    among concurrent submits; without, it is a hint.
     """
     names = [account, provider + _ALL]
-    sql = f"{_RULES} FOR NO KEY UPDATE"
+    sql = f"{_RULES} FOR NO KEY UPDATE" if lock else _RULES
     rules = await fetch_rows(connection, _Rule, sql, (names,))
     if obstacle := _pause(rules, account):
         return obstacle

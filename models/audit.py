@@ -2,7 +2,7 @@
 
 from models.accounts import STARTS_AT, spent_since
 from models.budgets import COUNTED
-from models.estimate import AT_STAKE, COST_TO_US, SHARE_OF_ESTIMATE
+from models.estimate import AT_STAKE, COST_TO_US, ESTIMATE_WHEN_SENT
 from models.invariant import Invariant
 from models.rows.attempts import ESTIMATE
 from models.rows.jobs import DEAREST
@@ -21,7 +21,7 @@ _FORESEEN = f"""CASE WHEN EXISTS (
           AND (event.kind = 'attempt.late_evidence' AND event.detail ->> 'attempt' = attempt.id
                OR event.kind = 'attempt.second_operation'
                   AND event.detail ->> 'recorded_as' = attempt.id))
-    THEN 0 ELSE least({AT_STAKE}, {SHARE_OF_ESTIMATE}) END"""  # noqa: S608 - constants
+    THEN 0 ELSE least({AT_STAKE}, {ESTIMATE_WHEN_SENT}) END"""  # noqa: S608 - constants
 
 MONEY = (
     Invariant(

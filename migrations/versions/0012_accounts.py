@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.CheckConstraint("cap_micros > 0", name="cap_allows_some"),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.add_column("attempt", sa.Column("estimate_micros", sa.BigInteger(), nullable=True))
     op.add_column("attempt", sa.Column("waits_for", sa.String(), nullable=True))
     op.add_column("attempt", sa.Column("waits_since", sa.DateTime(timezone=True), nullable=True))
     op.create_index(
@@ -42,4 +43,5 @@ def downgrade() -> None:
     op.drop_index("attempt_sent_by_account", table_name="attempt")
     op.drop_column("attempt", "waits_since")
     op.drop_column("attempt", "waits_for")
+    op.drop_column("attempt", "estimate_micros")
     op.drop_table("account_rule")

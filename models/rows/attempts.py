@@ -85,6 +85,8 @@ class Attempt(SQLModel, table=True):
     rejections: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
+    #: Its share of its plan's estimate, written when it is sent: caps sum it up.
+    estimate_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
     #: Why a planned attempt waits for its account, and since when; see `models.accounts`.
     waits_for: str | None = None
     waits_since: datetime | None = Field(default=None, sa_column=Column(Time))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from models.database import Connection
+from models.estimate import SHARE_OF_ESTIMATE
 from providers.base import Account
 from transport.base import Request
 
@@ -50,9 +51,11 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
     One for which no video is expected is not sent: it would be paid for in vain.
     """
     cursor = await connection.execute(
-        """
+        f"""
         UPDATE attempt SET
-            state = 'sent', sent_at = now(), payload_hash = %(hash)s, sent_by = %(token)s,
+            state = 'sent', sent_at = now(),
+            payload_hash = %(hash)s, sent_by = %(token)s,
+            estimate_micros = (SELECT {SHARE_OF_ESTIMATE} FROM job WHERE job.id = attempt.job),
             answer_by = now() + %(lasts)s * interval '1 second',
             absent_after = now() + %(absent)s * interval '1 second',
             callback_base = %(base)s, sent_as = %(as)s, negative_looks = 0, negative_at = NULL,
@@ -61,7 +64,7 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
           AND EXISTS (
             SELECT 1 FROM output WHERE output.attempt = attempt.id AND output.state = 'expected')
         RETURNING job
-        """,
+        """,  # noqa: S608 - a constant
         {
             "id": sending.attempt,
             "account": sending.account,

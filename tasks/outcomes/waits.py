@@ -29,9 +29,9 @@ from tasks.outcomes.unsent import HOLD_OFF, release_if_unwanted
 
 log = structlog.get_logger()
 
-#: Seconds until an attempt that waits is tried again, at most: a resume makes it due at once, but a
-#: cap may also be lifted by an attempt that ends without a cost.
-LONGEST_WAIT = 60.0
+#: Seconds until an attempt that waits is tried again: more the longer it has waited. A resume or a
+#: new cap makes it due at once, but room under a cap also comes from attempts that end cheaply.
+SHORTEST_WAIT, LONGEST_WAIT = 30.0, 600.0
 
 
 def failure_of(obstacle: Obstacle) -> Failure:
@@ -127,22 +127,26 @@ async def _cost(connection: Connection, attempt: str) -> int | None:
 
 async def _wait(connection: Connection, item: AttemptRef, obstacle: Obstacle) -> None:
     """Put an attempt off; an event tells of it once for each reason."""
-    most = (
-        LONGEST_WAIT
-        if obstacle.seconds is None
-        else min(LONGEST_WAIT, max(obstacle.seconds, 0.0) + 0.1)
-    )
-    await due.put_back(
-        connection, What.SUBMIT, [item.id], after=[most * (1 - 0.2 * random.random())]
-    )
     cursor = await connection.execute(
         """
-        UPDATE attempt SET waits_for = %s, waits_since = now()
-        WHERE id = %s AND state = 'planned' AND waits_for IS DISTINCT FROM %s RETURNING id
+        UPDATE attempt SET
+            waits_since = CASE WHEN waits_for = %(code)s THEN waits_since ELSE now() END,
+            waits_for = %(code)s
+        WHERE id = %(id)s AND state = 'planned'
+        RETURNING waits_since = now() AS is_new,
+                  extract(epoch FROM now() - waits_since)::float8 AS waited
         """,
-        (obstacle.code, item.id, obstacle.code),
+        {"id": item.id, "code": obstacle.code},
     )
-    if await cursor.fetchone():
+    row = await cursor.fetchone()
+    if row is None:
+        return
+    wait = min(max(SHORTEST_WAIT, row["waited"] / 2), LONGEST_WAIT)
+    if obstacle.seconds is not None:
+        wait = min(wait, max(0.0, obstacle.seconds) + 0.1)
+    spread = wait * (1 - 0.2 * random.random())
+    await due.put_back(connection, What.SUBMIT, [item.id], after=[spread])
+    if row["is_new"]:
         told: dict[str, Any] = {
             "attempt": item.id,
             "account": obstacle.account,

@@ -182,7 +182,7 @@ class Submit(Verb[SubmitItem, Never]):
         """Why its account does not take it now: asked before anything is prepared."""
         provider = provider_of(item.account)
         return await self.engine.database.run(
-            lambda on: obstacle_to(on, item.account, provider=provider, attempt=item.id)
+            lambda on: obstacle_to(on, item.account, provider=provider, attempt=item.id, lock=False)
         )
 
     async def _send(self, item: SubmitItem, hold: Hold) -> Outcome:
@@ -260,7 +260,11 @@ class Submit(Verb[SubmitItem, Never]):
                 raise NotSent(msg)
             account = sending.account
             if obstacle := await obstacle_to(
-                connection, account, provider=provider_of(account), attempt=sending.attempt
+                connection,
+                account,
+                provider=provider_of(account),
+                attempt=sending.attempt,
+                lock=True,
             ):
                 raise _MayNotSpend(obstacle)
             job = await write_sent(connection, sending)

@@ -345,7 +345,9 @@ async def test_setting_a_cap_waits_for_submits_that_did_not_see_it(house: House)
 
     async def submit(connection: Connection) -> None:
         assert (
-            await rules.obstacle_to(connection, "runway", provider="runway", attempt=attempt["id"])
+            await rules.obstacle_to(
+                connection, "runway", provider="runway", attempt=attempt["id"], lock=True
+            )
             is None
         )
         checked.set()
