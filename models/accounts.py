@@ -330,7 +330,7 @@ async def waiting(connection: Connection) -> list[Waiting]:
 
 
 async def known_accounts(connection: Connection) -> list[str]:
-    """The accounts that have attempts or rules."""
+    """The accounts that have attempts or rules; a paused provider's plain one is among them."""
     return await fetch_ids(
         connection,
         f"""
@@ -341,7 +341,7 @@ async def known_accounts(connection: Connection) -> list[str]:
                     ORDER BY account LIMIT 1)
             FROM used WHERE used.name IS NOT NULL)
         SELECT name FROM used WHERE name IS NOT NULL
-        UNION SELECT name COLLATE "C" FROM account_rule WHERE name NOT LIKE '%%{_ALL}'
+        UNION SELECT replace(name, '{_ALL}', '') COLLATE "C" FROM account_rule
         ORDER BY 1
         """,  # noqa: S608 - a constant
     )

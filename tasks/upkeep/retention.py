@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from models.accounts import STARTS_AT
 from models.database import Connection
 from models.estimate import AT_STAKE
 from storage.base import StorageError
@@ -186,7 +187,8 @@ counted AS (
     FROM spent WHERE name = spent.account AND cap_period = 'total')
 DELETE FROM job WHERE id IN (SELECT id FROM gone)
 """  # noqa: S608 - a constant
-_OLD_JOBS = """
+#: Jobs whose attempts an account's cap of a day or month still counts are kept until it is over.
+_OLD_JOBS = f"""
 SELECT job.id, array(SELECT key FROM output WHERE output.job = job.id AND key IS NOT NULL) AS keys
 FROM job
 WHERE job.finished_at < now() - %(days)s * interval '1 day'
@@ -196,8 +198,8 @@ WHERE job.finished_at < now() - %(days)s * interval '1 day'
   AND NOT EXISTS (
       SELECT 1 FROM attempt JOIN account_rule AS rule ON rule.name = attempt.account
       WHERE attempt.job = job.id AND rule.cap_period IN ('day', 'month')
-        AND attempt.sent_at >= date_trunc(rule.cap_period, now()))
+        AND attempt.sent_at >= {STARTS_AT})
   AND NOT EXISTS (SELECT 1 FROM output JOIN due ON due.what = 'store' AND due.id = output.id
                   WHERE output.job = job.id)
 LIMIT %(batch)s
-"""
+"""  # noqa: S608 - a constant

@@ -382,3 +382,46 @@ async def test_a_cap_of_all_time_counts_jobs_that_were_deleted_since(house: Hous
     assert house.vendor.by("submit") == ["runway"]
     (listed,) = await engine.database.run(lambda on: rules.list_accounts(on, ["runway"]))
     assert listed.spent_micros == PRICE
+
+
+async def test_jobs_that_a_cap_still_counts_are_kept_until_its_period_is_over(
+    house: House,
+) -> None:
+    engine = house.start(LONGTAKE_KEEP_JOBS_DAYS=1)
+    await cap(engine, PRICE)
+    await ask(engine)
+    await run(engine, *LIFE)
+    await engine.database.fetch("UPDATE job SET finished_at = now() - interval '2 days'")
+    assert (await prune_once(engine)).jobs == 0
+
+    await engine.database.fetch("UPDATE attempt SET sent_at = sent_at - interval '1 day'")
+    assert (await prune_once(engine)).jobs == 1
+    await ask(engine)
+    await run(engine, What.SUBMIT)  # another day, another cap
+    assert house.vendor.by("submit") == ["runway", "runway"]
+
+
+async def test_the_deadline_ends_a_job_that_waits(house: House) -> None:
+    engine = house.start()
+    job = await ask(engine)
+    await pause(engine, "runway")
+    await run(engine, What.SUBMIT)
+    await engine.database.fetch("UPDATE job SET deadline_at = now()")
+    await run(engine, What.EXPIRE)
+
+    view = await view_of(engine, job)
+    assert (view["status"], view["error"]["code"]) == ("failed", "deadline_exceeded")
+    assert "waiting" not in view
+    assert house.vendor.asked == []
+
+
+async def test_what_the_vendor_charged_beyond_its_estimate_counts(house: House) -> None:
+    engine = house.start()
+    await ask(engine)
+    await run(engine, *LIFE)
+    await cap(engine, 3 * PRICE)
+    await engine.database.fetch("UPDATE attempt SET cost_micros = %s", (3 * PRICE,))
+    await ask(engine)
+    await run(engine, What.SUBMIT)
+    assert house.vendor.by("submit") == ["runway"]
+    await engine.database.fetch("UPDATE attempt SET cost_micros = NULL")

@@ -1,7 +1,7 @@
 """What the other tests leave out keeps the order of locks too; and who breaks it is found."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -175,6 +175,22 @@ async def test_an_accounts_rule_is_taken_between_the_due_row_and_the_attempt(
     await pumped(engine, What.SUBMIT, What.POLL, What.STORE)
     assert order.faults == []
     assert order.watched
+
+
+async def test_an_attempt_that_moves_to_another_account_keeps_the_order(
+    make_engine: MakeEngine, vendor: Vendor, order: LockOrder, watcher: Engine
+) -> None:
+    team = facing(make_engine(RUNWAYML_API_SECRET__TEAM="key"), FarSide(vendor.reply))
+    team = replace(team, dice=lambda: 0.0)
+    order.watch(team.database)
+    await asked(team)
+    await watcher.database.run(lambda c: pause(c, "runway", whole=False, seconds=None, reason=None))
+    await pumped(team, What.SUBMIT, What.SUBMIT)
+    found = await team.database.fetch("SELECT account, state FROM attempt")
+    assert [tuple(row.values()) for row in found] == [("runway:team", "accepted")] * 2
+    assert order.faults == []
+    assert order.watched
+    await team.close()
 
 
 async def test_a_step_backwards_is_found(engine: Engine, order: LockOrder) -> None:

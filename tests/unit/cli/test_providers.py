@@ -74,6 +74,7 @@ def test_one_account_is_paused_alone_and_resumed_with_its_provider(
 
 def test_a_provider_without_credentials_here_can_be_paused(run: Run) -> None:
     assert run("providers", "pause", "fal").code == 0
+    assert listed(run)["fal"]["paused_at"]
     assert run("providers", "resume", "fal").code == 0
 
 
