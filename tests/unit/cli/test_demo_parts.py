@@ -15,13 +15,14 @@ import pytest
 from api.native.models import model_view
 from catalog.models import Catalog
 from catalog.resolve import resolve
+from cli.demo.command import Place, _own_environment
 from cli.demo.films import Film
 from cli.demo.receiver import Receipt, receiving
 from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
 from cli.demo.verdict import Outcome, claims
 from models.request import VideoRequest
 from providers.base import Account
-from providers.registry import PROVIDERS
+from providers.registry import PROVIDERS, is_vendor_variable
 from settings import Settings
 from webhooks.signing import headers
 
@@ -200,3 +201,13 @@ async def test_the_receiver_tells_signed_from_unsigned() -> None:
 
 def _signed(body: bytes) -> dict[str, str]:
     return headers(SECRET, message_id="evt_1", timestamp=int(time.time()), body=body)
+
+
+def test_the_demo_has_no_vendors_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RUNWAYML_API_SECRET", "RUNWAYML_API_SECRET__TEAM", "SOME_TOKEN__TEAM"):
+        monkeypatch.setenv(name, "key_secret")
+    kept = _own_environment(Place(tmp_path))
+    assert "SOME_TOKEN__TEAM" in kept
+    assert not [name for name in kept if is_vendor_variable(name)]
