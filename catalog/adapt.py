@@ -111,7 +111,7 @@ def _to_model(
 ) -> Adapted:
     named, model, usable = _find(name, catalog, accounts)
     is_free = "gate" in given and "model" not in given
-    if "image" not in given and all(route.image == "required" for route, _ in usable):
+    if "image" not in given and all(route.image == "required" for route in usable):
         instead = model.without_image
         if instead is not None and not is_free and not changes:
             swap = Change(field="model", asked=name, made=instead)
@@ -120,11 +120,11 @@ def _to_model(
     draft = _draft({**given, **own})
     best: Adapted | None = None
     refusals: list[RequestRefused] = []
-    for route, account in usable:
+    for route in usable:
         try:
             fitted = _to_route(draft, given, route, asked_model=name)
             made = fitted.request.model_copy(update={"model": named, "gate": None})
-            plan_on(made, model=model, route=route, account=account)
+            plan_on(made, model=model, route=route)
         except RequestRefused as refusal:
             refusals.append(refusal)
         else:
@@ -136,11 +136,11 @@ def _to_model(
 
 def _find(
     name: str, catalog: Catalog, accounts: Mapping[str, Account]
-) -> tuple[str, Model, list[tuple[Route, Account]]]:
+) -> tuple[str, Model, list[Route]]:
     """The model and its routes that have an account; at a gateway if it has no others."""
     model = catalog.find(name)
     try:
-        return name, model, usable_routes(model, accounts, asked=name)
+        return name, model, _routes(model, catalog, accounts, asked=name)
     except RequestRefused as unavailable:
         for provider in dict.fromkeys(account.provider for account in accounts.values()):
             at_gateway = f"{provider}/{name}"
@@ -148,8 +148,14 @@ def _find(
                 model = catalog.find(at_gateway)
             except RequestRefused:
                 continue
-            return at_gateway, model, usable_routes(model, accounts, asked=at_gateway)
+            return at_gateway, model, _routes(model, catalog, accounts, asked=at_gateway)
         raise unavailable from None
+
+
+def _routes(
+    model: Model, catalog: Catalog, accounts: Mapping[str, Account], *, asked: str
+) -> list[Route]:
+    return [route for route, _ in usable_routes(model, catalog, accounts, asked=asked)]
 
 
 class _Draft(NamedTuple):
@@ -341,7 +347,7 @@ def _cost(adapted: Adapted) -> tuple[int, int]:
 
 def _reason(
     refusals: Sequence[RequestRefused],
-    usable: Iterable[tuple[Route, Account]],
+    usable: Iterable[Route],
     given: Mapping[str, Any],
     *,
     asked_model: str,
@@ -350,7 +356,7 @@ def _reason(
     first = refusals[0]
     if first.param != "duration_seconds":
         return first
-    longest = max((route for route, _ in usable), key=lambda route: max(route.durations))
+    longest = max(usable, key=lambda route: max(route.durations))
     try:
         _check_longest(given["duration_seconds"], longest, asked_model=asked_model)
     except RequestRefused as refusal:

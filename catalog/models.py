@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -22,7 +22,7 @@ from pydantic import (
 
 from models.failure import RequestRefused
 from models.scene import DEFAULT_TYPE, KNOBS, ReferenceType
-from providers.registry import PROVIDERS
+from providers.registry import LONGEST_NAME, NAME, PROVIDERS, account_named
 from settings import Settings, SettingsError
 
 SHIPPED = Path(__file__).with_name("catalog.toml")
@@ -59,6 +59,19 @@ Frames = dict[str, dict[str, Size]]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _account_name(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        msg = f"an account's name must be 1 to {LONGEST_NAME} of a-z, 0-9, - and _, or plain"
+        raise ValueError(msg)
+    return name
+
+
+#: Largest weight of an account.
+MOST_WEIGHT = 1_000_000
+#: An account's share of its provider's new jobs, relative to the others'; 0: no new jobs.
+Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False, strict=True)]
 
 
 class PromptLimit(_Table):
@@ -261,6 +274,28 @@ class Model(_Table):
 
 class _CatalogFile(_Table):
     models: dict[str, Model] = Field(min_length=1)
+    #: By provider and by the account's name, as in `RUNWAYML_API_SECRET__NAME` in lower case.
+    accounts: dict[str, dict[Annotated[str, AfterValidator(_account_name)], Weight]] = Field(
+        default_factory=dict
+    )
+
+    @field_validator("accounts")
+    @classmethod
+    def _known_providers(cls, accounts: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for provider in accounts:
+            if provider not in PROVIDERS:
+                msg = f"{provider[:64]}: must be one of {', '.join(sorted(PROVIDERS))}"
+                raise ValueError(msg)
+        return accounts
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights by the accounts' full names."""
+        return {
+            account_named(provider, name): weight
+            for provider, named in self.accounts.items()
+            for name, weight in named.items()
+        }
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -282,6 +317,8 @@ class Catalog:
     """Every model, by name and by alias."""
 
     by_name: Mapping[str, Model]
+    #: Weights that differ from 1, by account.
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -294,7 +331,8 @@ class Catalog:
         if settings.catalog is not None:
             tables = _merged(tables, _read(settings.catalog))
         try:
-            return cls(_CatalogFile.model_validate(_named(tables)).models)
+            file = _CatalogFile.model_validate(_named(tables))
+            return cls(file.models, file.weights)
         except ValidationError as error:
             raise CatalogError(_describe(error)) from None
 
@@ -313,6 +351,10 @@ class Catalog:
             msg = f"model must be one of {known} (it is {name[:64]!r})"
             raise RequestRefused(msg, param="model")
         return model.model_copy(update={"routes": routes})
+
+    def weight(self, account: str) -> float:
+        """The account's share of new jobs, relative to its provider's other accounts."""
+        return self.weights.get(account, 1.0)
 
     def models(self) -> tuple[Model, ...]:
         return tuple(self.by_name.values())
@@ -398,6 +440,11 @@ def _describe(error: ValidationError) -> str:
         match place:
             case ["models", model, *field]:
                 lines.append(f"model {model}: {'.'.join(field) or 'entry'}: {message}")
+            case ["accounts", _, _]:
+                lines.append(
+                    f"{'.'.join(place)}: must be a number from 0 to {MOST_WEIGHT} "
+                    f"(it is {str(issue['input'])[:64]})"
+                )
             case _:
                 lines.append(f"{'.'.join(place) or 'catalogue'}: {message}")
     return "LONGTAKE_CATALOG: " + "; ".join(lines)

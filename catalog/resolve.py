@@ -1,9 +1,11 @@
 """Resolves a request to a plan: route, values and price; pure functions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from typing import NoReturn
 
+from catalog.accounts import Pick, pick_any
 from catalog.models import Catalog, Combination, Frames, Model, Route
 from catalog.plan import Plan
 from models.failure import RequestRefused
@@ -13,8 +15,12 @@ from providers.base import Account
 from providers.registry import PROVIDERS, missing_variables
 
 
-def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Account]) -> Plan:
+def resolve(
+    request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Account], pick: Pick = pick_any
+) -> Plan:
     """The plan on the model's first route that has an account and supports the request.
+
+    `pick` chooses among the accounts of the route's provider.
 
     Raises:
         RequestRefused: unknown model, no credentials, or no suitable route; gives the first route's
@@ -22,33 +28,51 @@ def resolve(request: VideoRequest, catalog: Catalog, accounts: Mapping[str, Acco
     """
     model = catalog.find(request.model)
     refusals: list[RequestRefused] = []
-    for route, account in usable_routes(model, accounts, asked=request.model):
+    for route, shares in usable_routes(model, catalog, accounts, asked=request.model):
         try:
-            return plan_on(request, model=model, route=route, account=account)
+            plan = plan_on(request, model=model, route=route)
         except RequestRefused as refusal:
             refusals.append(refusal)
+        else:
+            return replace(plan, account=pick(shares, plan.estimated_cost_micros))
     raise refusals[0]
 
 
 def usable_routes(
-    model: Model, accounts: Mapping[str, Account], *, asked: str
-) -> list[tuple[Route, Account]]:
-    """The model's routes that have an account, preferred first; raises RequestRefused for none."""
+    model: Model, catalog: Catalog, accounts: Mapping[str, Account], *, asked: str
+) -> list[tuple[Route, Mapping[str, float]]]:
+    """The model's routes that have an account, preferred first, with their accounts' weights.
+
+    Raises:
+        RequestRefused: there is none, or all weights are 0.
+    """
     usable = [
-        (route, account)
+        (route, names)
         for route in model.routes.values()
-        for account in accounts.values()
-        if account.provider == route.provider
+        if (names := tuple(one.name for one in accounts.values() if one.provider == route.provider))
     ]
     if not usable:
         needed = " or ".join(missing_variables(each.provider) for each in model.routes.values())
         msg = f"model {asked} needs {needed} to be set"
         raise RequestRefused(msg, type="model_unavailable", param="model")
-    return usable
+    open_: list[tuple[Route, Mapping[str, float]]] = [
+        (route, shares)
+        for route, names in usable
+        if (shares := {name: catalog.weight(name) for name in names if catalog.weight(name)})
+    ]
+    if not open_:
+        closed = ", ".join(name for _, names in usable for name in names)
+        msg = f"model {asked} takes no new jobs: the weight of {closed} is 0"
+        raise RequestRefused(msg, type="model_unavailable", param="model")
+    return open_
 
 
-def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Account) -> Plan:
-    """The plan on one route; raises RequestRefused naming field, value and what is allowed."""
+def plan_on(request: VideoRequest, *, model: Model, route: Route) -> Plan:
+    """The plan on one route, without a choice of accounts.
+
+    Raises:
+        RequestRefused: naming field, value and what is allowed.
+    """
     ignored = _unsupported(request, route)
     if ignored and request.unsupported == "refuse":
         _refuse_unsupported(request, route, ignored[0])
@@ -66,7 +90,7 @@ def plan_on(request: VideoRequest, *, model: Model, route: Route, account: Accou
         asked_model=request.model,
         route=route.name,
         provider=route.provider,
-        account=account.name,
+        account=route.provider,
         upstream=route.upstream,
         scene=scene,
         attempt_counts=attempt_counts(

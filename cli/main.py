@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from cli import gates, intake, jobs, keys, limits, migrate, models, money, operate, restore, up
+from cli import (
+    gates,
+    intake,
+    jobs,
+    keys,
+    limits,
+    migrate,
+    models,
+    money,
+    operate,
+    providers,
+    restore,
+    up,
+)
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode
 from cli.show import err, say
@@ -26,6 +39,7 @@ app.add_typer(gates.app, name="gates", rich_help_panel="Jobs")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 app.add_typer(money.app, name="money", rich_help_panel="Operation")
 app.add_typer(limits.app, name="limits", rich_help_panel="Operation")
+app.add_typer(providers.app, name="providers", rich_help_panel="Operation")
 app.add_typer(restore.app, name="restore", rich_help_panel="Operation")
 app.add_typer(intake.app, name="intake", rich_help_panel="Operation")
 

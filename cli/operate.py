@@ -11,6 +11,7 @@ from cli.database import with_engine
 from cli.errors import ExitCode, Refused
 from cli.options import AsJson
 from models import due
+from models.accounts import Waiting, waiting
 from models.failure import RequestRefused
 from models.high_water import Row, read
 from models.invariants import Violation, violations
@@ -47,7 +48,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Exits 0 when nothing is, 1 otherwise.
     """
-    found, old, held_back, row, failing = with_engine(_examined)
+    found, old, held_back, row, failing, held_up = with_engine(_examined)
     if row.restored_at is not None:
         risk = sum(one.at_risk_micros for one in held_back) / 1_000_000
         show.say(
@@ -65,6 +66,11 @@ def doctor(*, as_json: AsJson = False) -> None:
             f"{one.what} of {one.id} is put off: our own work on it failed {one.faults} times in a "
             f"row (see the log); next try {_in_words(one.wait)}."
         )
+    for each in held_up:
+        show.say(
+            f"{each.count} attempt(s) wait for {each.account}, which is {each.code}: see "
+            "`longtake providers list`."
+        )
     if as_json:
         show.as_json([asdict(violation) for violation in found])
     for violation in () if as_json else found:
@@ -77,11 +83,11 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 async def _examined(
     engine: Engine,
-) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked]]:
+) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked], list[Waiting]]:
     run = engine.database.run
     return (
         *(await run(violations), await run(old_snapshots)),
-        *(await run(parked), await run(read), await run(due.parked)),
+        *(await run(parked), await run(read), await run(due.parked), await run(waiting)),
     )
 
 

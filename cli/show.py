@@ -97,6 +97,10 @@ def _facts(found: Json) -> list[tuple[str, Text | str]]:
     ]
     if found.get("gate"):
         facts.append(("gate", found["gate"]))
+    if waiting := found.get("waiting"):
+        facts.append(
+            ("waiting", f"{waiting['code']} since {waiting['since']}: {waiting['message']}")
+        )
     facts += [
         ("hop", f"{hop['from_model']} to {hop['to_model']} ({hop['code']})")
         for hop in found.get("hops", [])

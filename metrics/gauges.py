@@ -8,6 +8,8 @@ Every statement reads rows that are due or unfinished, never the table of all jo
 from dataclasses import dataclass
 from typing import Final
 
+from models.accounts import WAITING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauge:
@@ -66,6 +68,12 @@ GAUGES: Final = (
         SELECT count(*) AS value FROM due JOIN attempt ON attempt.id = due.id
         WHERE due.what = 'submit' AND attempt.parked_at IS NOT NULL
         """,
+    ),
+    Gauge(
+        name="longtake_attempts_waiting",
+        help="Attempts that wait for an account that is paused or capped, by lane and reason.",
+        labels=("lane", "code"),
+        sql=f"SELECT account AS lane, code, count AS value FROM ({WAITING}) AS waiting",  # noqa: S608 - a constant
     ),
     Gauge(
         name="longtake_intake_failures",

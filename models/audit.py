@@ -1,7 +1,8 @@
 """The invariants of money: the ledger against the jobs, and the budgets against the ledger."""
 
+from models.accounts import STARTS_AT, spent_since
 from models.budgets import COUNTED
-from models.estimate import COST_TO_US
+from models.estimate import AT_STAKE, COST_TO_US, ESTIMATE_WHEN_SENT
 from models.invariant import Invariant
 from models.rows.attempts import ESTIMATE
 from models.rows.jobs import DEAREST
@@ -13,6 +14,14 @@ _BY_JOB = """
            sum(amount_micros) FILTER (WHERE account = 'tenant:available') AS available
     FROM ledger_entry WHERE job IS NOT NULL GROUP BY job, counts_at
 """
+
+#: What an attempt counted for when it was sent, as far as it still does.
+_FORESEEN = f"""CASE WHEN EXISTS (
+        SELECT 1 FROM event WHERE event.job = attempt.job
+          AND (event.kind = 'attempt.late_evidence' AND event.detail ->> 'attempt' = attempt.id
+               OR event.kind = 'attempt.second_operation'
+                  AND event.detail ->> 'recorded_as' = attempt.id))
+    THEN 0 ELSE least({AT_STAKE}, {ESTIMATE_WHEN_SENT}) END"""  # noqa: S608 - constants
 
 MONEY = (
     Invariant(
@@ -111,6 +120,18 @@ MONEY = (
         WHERE used.reserved_micros + used.spent_micros
               > greatest(budget.limit_micros, used.used_before_micros)
         """,
+    ),
+    Invariant(
+        "account_cap_exceeded",
+        "what an account's attempts of a period may cost is at most its cap, or what it was when "
+        "the cap was set; costs above an estimate and late evidence do not count",
+        f"""
+        SELECT rule.name AS id FROM account_rule AS rule
+        WHERE rule.cap_micros IS NOT NULL
+          AND rule.forgotten_micros + {spent_since(STARTS_AT, account="rule.name", stake=_FORESEEN)}
+              > greatest(rule.cap_micros, CASE WHEN rule.cap_set_at >= {STARTS_AT}
+                                               THEN rule.used_before_micros ELSE 0 END)
+        """,  # noqa: S608 - constants
     ),
     Invariant(
         "deposits_untrue",

@@ -17,3 +17,19 @@ COST_TO_US = f"""CASE attempt.state
     WHEN 'failed' THEN coalesce(attempt.cost_micros, 0)
     WHEN 'cancelled' THEN coalesce(attempt.cost_micros, 0)
     ELSE 0 END"""
+
+#: SQL: the estimate of an attempt that was sent, as it was written then; of one that an older
+#: version sent, or that is known from evidence alone, its share of its plan's.
+ESTIMATE_WHEN_SENT = f"""coalesce(attempt.estimate_micros, (
+    SELECT {SHARE_OF_ESTIMATE} FROM job WHERE job.id = attempt.job))"""  # noqa: S608 - a constant
+
+#: SQL: what an attempt counts for under its account's cap: its estimate from the moment it is sent,
+#: and its cost once it has ended, as in `COST_TO_US`.
+AT_STAKE = f"""CASE attempt.state
+    WHEN 'sent' THEN {ESTIMATE_WHEN_SENT}
+    WHEN 'accepted' THEN {ESTIMATE_WHEN_SENT}
+    WHEN 'unknown' THEN coalesce(attempt.cost_micros, {ESTIMATE_WHEN_SENT})
+    WHEN 'succeeded' THEN coalesce(attempt.cost_micros, {ESTIMATE_WHEN_SENT})
+    WHEN 'failed' THEN coalesce(attempt.cost_micros, 0)
+    WHEN 'cancelled' THEN coalesce(attempt.cost_micros, 0)
+    ELSE 0 END"""

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
-from models.database import Connection
+from models.database import Connection, fetch_ids
 
 #: When a parked attempt is due: so far off that nobody claims it; a date like any other.
 FAR_SECONDS = 10 * 365 * 86_400.0
@@ -182,6 +182,13 @@ async def known_fingerprints(connection: Connection, account: str) -> list[str]:
     )
     row = await cursor.fetchone()
     return sorted(row["known"] or {}) if row else []
+
+
+async def known_accounts(connection: Connection) -> list[str]:
+    """The accounts of which the mark told that the restored database is behind."""
+    return await fetch_ids(
+        connection, "SELECT jsonb_object_keys(ahead->'accounts') FROM high_water"
+    )
 
 
 async def park_replacement(connection: Connection, new: str, *, of: str) -> None:

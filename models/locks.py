@@ -1,10 +1,13 @@
-"""The one order in which transactions lock rows: job, due, attempt, output, delivery, budget use.
+"""The one order in which transactions lock rows.
+
+Job, due, account rule, attempt, output, delivery, budget use.
 
 Rows of a kind are locked in the order of their ids. A transaction that ends something of a job, or
 inserts a due row for it, first locks the job and then all due rows of its attempts and outputs. A
 transaction that only reschedules its own due row (the poll of a running operation, the renewal of a
 lease) locks that row alone. A writer of an attempt or output holds its due row or, without one, its
-job: so no transaction waits for a lock on these, and no two wait for each other. A job's key stays
+job: so no transaction waits for a lock on these, and no two wait for each other. A submit locks its
+account's rule, if there is one, between its due row and its attempt. A job's key stays
 unlocked, so events can be inserted meanwhile. What a budget has used is locked last, since all jobs
 of a tenant wait for it: see `models.ledger`.
 """

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from models.rows import (
+    accounts,
     attempts,
     deliveries,
     due,
@@ -20,6 +21,6 @@ from models.rows import (
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures, limits, money, gates),
+    *(durations, high_water, intake_failures, limits, money, gates, accounts),
 )
 METADATA = SQLModel.metadata

@@ -1,6 +1,8 @@
 """All providers, and the accounts configured for them."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -57,21 +59,72 @@ VARIABLES: Final = frozenset(
 )
 
 
+#: Variables of base URLs: without a suffix they are the default of every account.
+_BASES: Final = frozenset(provider.base_variable for provider in PROVIDERS.values())
+#: Between a variable and the name of an account: `RUNWAYML_API_SECRET__TEAM` is of `runway:team`.
+SUFFIX: Final = "__"
+#: The name of the account without a suffix, where accounts are named without their provider.
+PLAIN: Final = "plain"
+#: Accounts' names: they are lanes, and parts of keys and labels.
+NAME: Final = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
+LONGEST_NAME: Final = 32
+
+
+def is_vendor_variable(name: str) -> bool:
+    """Whether it is a vendor's variable, of an account with a name or of the one without."""
+    return name.partition(SUFFIX)[0] in VARIABLES
+
+
 def vendor_variables(settings: Settings) -> Mapping[str, SecretStr]:
     """The vendors' variables that are set: the environment's, or else the running stack's."""
     given = settings.other_variables
-    return {name: given[name] for name in VARIABLES if name in given} or settings.vendor
+    return {name: given[name] for name in given if is_vendor_variable(name)} or settings.vendor
 
 
 def accounts(settings: Settings) -> Mapping[str, Account]:
-    """The accounts with credentials, by name; a provider's only account has its name.
+    """The accounts with credentials, by name: `runway`, and `runway:team` of variables `…__TEAM`.
 
     Raises:
-        SettingsError: a base URL is invalid; the message names its variable.
+        SettingsError: a base URL or a suffix is invalid; the message names its variable.
     """
-    vendor = vendor_variables(settings)
-    found = (_account(provider, vendor) for provider in PROVIDERS.values())
+    by_suffix = _by_suffix(vendor_variables(settings))
+    bases = {name: one for name, one in by_suffix[""].items() if name in _BASES}
+    found = (
+        _account(provider, {**bases, **variables}, suffix)
+        for suffix, variables in by_suffix.items()
+        for provider in PROVIDERS.values()
+    )
     return {account.name: account for account in found if account is not None}
+
+
+def provider_of(account: str) -> str:
+    """The provider's name in an account's, also of accounts that this process has not."""
+    return account.partition(":")[0]
+
+
+def account_named(provider: str, name: str) -> str:
+    """The full name of a provider's account."""
+    return provider if name == PLAIN else f"{provider}:{name}"
+
+
+def variable_of(settings: Settings, variable: str, *, account: str) -> str | None:
+    """The value of a vendor's variable for an account: its own, else the one without a suffix."""
+    vendor = vendor_variables(settings)
+    known = _by_suffix(vendor)
+    own = known.get(account.partition(":")[2], {}).get(variable) or known[""].get(variable)
+    return own[1] if own else None
+
+
+def with_credentials(names: frozenset[str] | Mapping[str, object]) -> frozenset[str]:
+    """The providers that have credentials of any account among these variables."""
+    suffixes = {name.partition(SUFFIX)[1] + name.partition(SUFFIX)[2] for name in names}
+    return frozenset(
+        provider.name
+        for provider in PROVIDERS.values()
+        for wanted in provider.credentials
+        for suffix in suffixes
+        if all(f"{name}{suffix}" in names for name in wanted)
+    )
 
 
 def capabilities_of(provider: str) -> Capabilities:
@@ -87,24 +140,57 @@ def missing_variables(provider: str) -> str:
     return ", or ".join(" and ".join((*names, *base)) for names in wanted.credentials)
 
 
-def _account(provider: Provider, vendor: Mapping[str, SecretStr]) -> Account | None:
-    if provider.needs_base and provider.base_variable not in vendor:
+def _by_suffix(vendor: Mapping[str, SecretStr]) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+    """For each suffix in lower case, "" among them: plain variable to its own name and value."""
+    found: dict[str, dict[str, tuple[str, str]]] = {"": {}}
+    for variable, value in vendor.items():
+        plain, mark, suffix = variable.partition(SUFFIX)
+        name = suffix.lower()
+        if mark and (not NAME.fullmatch(name) or len(name) > LONGEST_NAME or name == PLAIN):
+            msg = (
+                f"{variable[:128]}: the account's name after {plain}{SUFFIX} must be 1 to "
+                f"{LONGEST_NAME} letters and digits, with single _ or - between them, and not "
+                f"{PLAIN.upper()} (it is {suffix[:64]!r})"
+            )
+            raise SettingsError(msg)
+        other, _ = found.setdefault(name, {}).setdefault(
+            plain, (variable, value.get_secret_value())
+        )
+        if other != variable:
+            msg = f"{variable}: names the same account as {other}; upper and lower case are alike"
+            raise SettingsError(msg)
+    return found
+
+
+def _account(
+    provider: Provider, variables: Mapping[str, tuple[str, str]], suffix: str
+) -> Account | None:
+    """A provider's account of the variables with one suffix; None if any is missing."""
+    base_url = _base_url(provider, variables)
+    if provider.needs_base and base_url is None:
         return None
     for names in provider.credentials:
-        if all(name in vendor for name in names):
-            given = {name: vendor[name].get_secret_value() for name in names}
-            return provider.account(given, base_url=_base_url(provider, vendor))
+        if all(name in variables for name in names):
+            given = {name: variables[name][1] for name in names}
+            try:
+                account = provider.account(given, base_url=base_url)
+            except SettingsError as error:
+                if not suffix:
+                    raise
+                msg = f"account {account_named(provider.name, suffix)}: {error}"
+                raise SettingsError(msg) from None
+            return replace(account, name=account_named(provider.name, suffix or PLAIN))
     return None
 
 
-def _base_url(provider: Provider, vendor: Mapping[str, SecretStr]) -> str | None:
+def _base_url(provider: Provider, variables: Mapping[str, tuple[str, str]]) -> str | None:
     """The operator's base URL; None for the vendor's default."""
-    given = vendor.get(provider.base_variable)
+    given = variables.get(provider.base_variable)
     if given is None:
         return None
-    url = given.get_secret_value()
+    variable, url = given
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        msg = f"{provider.base_variable}: must be an http:// or https:// URL without a query"
+        msg = f"{variable}: must be an http:// or https:// URL without a query"
         raise SettingsError(msg)
     return url.rstrip("/")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.registry import PROVIDERS, vendor_variables
+from providers.registry import PROVIDERS, vendor_variables, with_credentials
 from settings import Settings
 from stack.folder import Folder
 from stack.keys import secret_keys
@@ -70,7 +70,7 @@ def simulated(
     real = {
         provider.base_variable
         for provider in PROVIDERS.values()
-        if any(all(name in before.vendor for name in names) for names in provider.credentials)
+        if provider.name in with_credentials(before.vendor)
     }
     for provider in PROVIDERS.values():
         if provider.base_variable in real:

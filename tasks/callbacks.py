@@ -61,7 +61,7 @@ async def hear(
     speaker = PROVIDERS.get(provider)
     if speaker is None:  # of another version
         raise RequestRefused(_UNKNOWN_ADDRESS, type="not_found")
-    secret = engine.callback_secret(provider)
+    secret = engine.callback_secret(attempt.account)
     if not speaker.callback_is_genuine(headers, body, secret=secret, now=time.time()):
         log.warning("callback.not_genuine", provider=provider, attempt=attempt.id)
         raise RequestRefused(_UNKNOWN_ADDRESS, type="not_found")

@@ -1,11 +1,14 @@
 """What a request is made by: its model's plan, or the plans of its gate's models in their order."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from catalog.accounts import Pick, Picker
 from catalog.plan import Plan
 from catalog.resolve import resolve
+from models.accounts import room
 from models.database import Connection, fetch_ids
 from models.failure import RequestRefused
 from models.gate import OVERRIDABLE, Strategy
@@ -30,9 +33,9 @@ class Choice:
     is_free: bool = False
 
     @classmethod
-    def of_model(cls, engine: Engine, request: VideoRequest) -> Self:
+    def of_model(cls, engine: Engine, request: VideoRequest, pick: Pick) -> Self:
         """The model that the request names; raises RequestRefused."""
-        plan = resolve(request, engine.catalog, engine.accounts)
+        plan = resolve(request, engine.catalog, engine.accounts, pick)
         return cls(plans=(plan,), scene=plan.to_json()["scene"])
 
     def left_out(self, sealed: Collection[str]) -> set[str]:
@@ -40,8 +43,19 @@ class Choice:
         return {*sealed, *(("model",) if self.is_free else ())}
 
 
+async def picker(engine: Engine) -> Picker:
+    """What chooses among accounts; it asks what they may spend only if a provider has several."""
+    accounts = engine.accounts.values()
+    providers = Counter(account.provider for account in accounts)
+    several = [account.name for account in accounts if providers[account.provider] > 1]
+    if not several:
+        return Picker(dice=engine.dice)
+    left = await engine.database.run_statement(lambda connection: room(connection, several))
+    return Picker(dice=engine.dice, room=left)
+
+
 async def choose(
-    engine: Engine, connection: Connection, request: VideoRequest, *, tenant: str
+    engine: Engine, connection: Connection, request: VideoRequest, *, tenant: str, pick: Pick
 ) -> Choice:
     """The plans of a request that names a gate, whose row is locked if it counts jobs or money.
 
@@ -59,7 +73,8 @@ async def choose(
     _check_overrides(gate, given)
     is_free = "model" not in given
     asked = None if is_free else request.model
-    plans = _plans(engine, request, await _order(connection, gate, asked), asked=asked)
+    names = await _order(connection, gate, asked)
+    plans = _plans(engine, request, names, asked=asked, pick=pick)
     if gate.spending_limit_micros is not None:
         await _check_spending(connection, gate, plans)
     scene = request.scene().model_dump(mode="json")
@@ -91,7 +106,7 @@ async def _order(connection: Connection, gate: GateRow, asked: str | None) -> li
 
 
 def _plans(
-    engine: Engine, request: VideoRequest, names: Sequence[str], *, asked: str | None
+    engine: Engine, request: VideoRequest, names: Sequence[str], *, asked: str | None, pick: Pick
 ) -> list[Plan]:
     """The plans of the models that can make the request, each route once."""
     plans: dict[tuple[str, str, str], Plan] = {}
@@ -99,7 +114,7 @@ def _plans(
     for name in names:
         named = request.model_copy(update={"model": name})
         try:
-            plan = resolve(named, engine.catalog, engine.accounts)
+            plan = resolve(named, engine.catalog, engine.accounts, pick)
         except RequestRefused as refusal:
             if name == asked and refusal.type == "invalid_request":
                 raise

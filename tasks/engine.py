@@ -1,13 +1,14 @@
 """What one process works with: its pool, clients and providers; built once, used on one loop."""
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from catalog.models import Catalog
 from models.database import Database
 from models.vault import Vault
 from providers.base import Account, Capabilities, Provider
-from providers.registry import PROVIDERS, accounts, capabilities_of, vendor_variables
+from providers.registry import PROVIDERS, accounts, capabilities_of, provider_of, variable_of
 from settings import Settings
 from storage.base import Storage
 from storage.objects import ObjectStorage
@@ -36,6 +37,8 @@ class Engine:
     fast: Client
     #: For requests to addresses that a user can choose.
     guarded: Client
+    #: Chooses among accounts: numbers from 0 up to 1.
+    dice: Callable[[], float] = random.random
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
     clearance: Clearance = field(default_factory=Clearance)
 
@@ -79,14 +82,12 @@ class Engine:
 
     def capabilities(self, account: str) -> Capabilities:
         """What an account's provider can do; this process may lack the account's credentials."""
-        known = self.accounts.get(account)
-        return capabilities_of(known.provider if known else account)  # the only account's name
+        return capabilities_of(provider_of(account))
 
-    def callback_secret(self, provider: str) -> str | None:
-        """What a vendor signs its callbacks with, where that is set."""
-        variable = PROVIDERS[provider].callback_secret
-        secret = vendor_variables(self.settings).get(variable) if variable else None
-        return secret.get_secret_value() if secret else None
+    def callback_secret(self, account: str) -> str | None:
+        """What a vendor signs an account's callbacks with, where that is set."""
+        variable = PROVIDERS[provider_of(account)].callback_secret
+        return variable_of(self.settings, variable, account=account) if variable else None
 
     def submit_timeout(self, account: str) -> float:
         """Seconds in which a paid POST is answered or cut off."""

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
+from catalog.accounts import Pick
 from catalog.plan import Plan, duration_route
 from models import due, limits
 from models.database import Connection, fetch_row
@@ -22,7 +23,7 @@ from models.rows.outputs import NewOutput
 from models.scene import PICTURES
 from models.state import AttemptState, JobState, OutputState
 from tasks.afford import reserve
-from tasks.choosing import Choice, choose
+from tasks.choosing import Choice, choose, picker
 from tasks.engine import Engine
 from tasks.pictures import check_references
 from tasks.repeats import Accepted, Caller, first_answer, remember
@@ -64,16 +65,16 @@ async def accept(
             return first
     check_webhook(engine, request)
     names = _Names(job=job_id or new_id("job_vid"), tenant=tenant, caller=caller, retry_of=retry_of)
-    by_model = None
+    by_model, pick = None, await picker(engine)
     if request.gate is None:
-        by_model = _rows(engine, request, Choice.of_model(engine, request), names)
+        by_model = _rows(engine, request, Choice.of_model(engine, request, pick), names)
 
     async def work(connection: Connection) -> Accepted:
         if caller.idempotency_key and (
             first := await first_answer(engine, connection, tenant, caller)
         ):
             return first
-        new = by_model or await _through_gate(engine, connection, request, names)
+        new = by_model or await _through_gate(engine, connection, request, names, pick)
         accepted = await _record(engine, connection, new, names) if isinstance(new, _New) else new
         if accepted.is_repeat:
             return accepted
@@ -139,7 +140,7 @@ class _Times:
 
 
 async def _through_gate(
-    engine: Engine, connection: Connection, request: VideoRequest, names: _Names
+    engine: Engine, connection: Connection, request: VideoRequest, names: _Names, pick: Pick
 ) -> _New | Accepted:
     """The rows of a job whose gate chooses its model, or the job that exists already.
 
@@ -148,7 +149,7 @@ async def _through_gate(
     if existing := await _existing(engine, connection, names):
         return existing
     try:
-        choice = await choose(engine, connection, request, tenant=names.tenant)
+        choice = await choose(engine, connection, request, tenant=names.tenant, pick=pick)
     except RequestRefused:  # another delivery of the same job may have used up the limit
         if existing := await _existing(engine, connection, names):
             return existing
@@ -322,6 +323,7 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
         outputs=(),
         progress=None,
         choice=0,
+        waits=None,
         hops=(),
         now=times.created_at,
     )

@@ -6,7 +6,7 @@ import kombu
 from celery import Celery
 
 from models.verbs import DECLARED, What
-from providers.registry import PROVIDERS
+from providers.registry import PROVIDERS, provider_of
 from scheduler.beat import SCHEDULE
 from settings import Settings, current
 from tasks.queues import Queue
@@ -19,8 +19,8 @@ PUMPS: dict[What, tuple[str, Queue]] = {
 
 def queue_of(what: What, lane: str | None) -> Queue:
     """The queue for a kind's and lane's hints: POSTs of minutes and of moments never mix."""
-    # A submit's lane is an account, which has its provider's name.
-    provider = PROVIDERS.get(lane or "")
+    # A submit's lane is an account.
+    provider = PROVIDERS.get(provider_of(lane or ""))
     if what is What.SUBMIT and provider is not None and provider.capabilities.synchronous:
         return Queue.SUBMIT_LONG
     return PUMPS[what][1]

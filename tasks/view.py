@@ -23,6 +23,12 @@ WEBHOOK_LINK_LIVES = 7 * 86_400
 #: Request fields that the view repeats; it leaves out all others.
 _ECHOED = (*KNOBS, "fps", "count", "metadata", "priority", "run_at")
 
+#: What a job waits for, by code.
+WAITING = {
+    "paused": "new requests to its provider are paused",
+    "capped": "its provider's account has reached its spending cap",
+}
+
 #: The plan that is shown: of the attempt that made or is to make the first video.
 _DELIVERS = """
     SELECT coalesce((SELECT attempt.choice FROM output AS made
@@ -37,10 +43,16 @@ _HOPS = """
     FROM attempt JOIN attempt AS before ON before.id = attempt.replaces
     WHERE attempt.job = job.id AND before.choice <> attempt.choice
 """
+#: Why and since when a video that is not asked for yet waits for an account.
+_WAITS = """
+    SELECT jsonb_build_object('code', waits_for, 'since', waits_since) FROM attempt
+    WHERE attempt.job = job.id AND state = 'planned' AND waits_for IS NOT NULL ORDER BY id LIMIT 1
+"""
 _SELECT = f"""
 SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress,
        CASE WHEN job.fallbacks IS NULL THEN 0 ELSE ({_DELIVERS}) END AS choice,
        CASE WHEN job.fallbacks IS NULL THEN '[]' ELSE ({_HOPS}) END AS hops,
+       ({_WAITS}) AS waits,
        coalesce(array_agg(to_jsonb(output) - 'source' ORDER BY output.position)
                 FILTER (WHERE output.id IS NOT NULL), '{{{{}}}}') AS outputs
 FROM job
@@ -66,6 +78,8 @@ class ShownJob(JobRow):
     now: datetime
     #: The number of the plan that the view shows.
     choice: int
+    #: Why it waits for an account of its provider, and since when; None if it does not.
+    waits: Json | None
     #: How its gate moved on: the numbers of two plans, the failure's code and the time.
     hops: Sequence[Json]
 
@@ -140,6 +154,8 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
     if job.state in {JobState.SUBMITTING, JobState.PROCESSING}:
         view["estimated_remaining_seconds"] = _remaining(job)
     view |= _shown(job)
+    if job.waits and job.state not in FINAL_JOB_STATES:
+        view["waiting"] = _waiting_view(job.waits)
     if job.hops:
         view["hops"] = [_hop_view(job, hop) for hop in job.hops]
     if plan.get("ignored"):
@@ -172,6 +188,13 @@ def _hop_view(job: ShownJob, hop: Json) -> Json:
         "code": hop["code"],
         "at": iso(datetime.fromisoformat(hop["at"])),
     }
+
+
+def _waiting_view(waits: Json) -> Json:
+    """Without the account's name and the operator's words, which are not the client's."""
+    reason = WAITING.get(waits["code"], "the provider takes no new requests at the moment")
+    since = iso(datetime.fromisoformat(waits["since"]))
+    return {"code": waits["code"], "message": reason, "since": since}
 
 
 def _results(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int) -> Json:

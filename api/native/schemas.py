@@ -55,6 +55,12 @@ class Hop(BaseModel):
     at: AwareDatetime
 
 
+class Waiting(BaseModel):
+    code: str = Field(description="`paused` or `capped`")
+    message: str
+    since: AwareDatetime
+
+
 class Perf(BaseModel):
     request_id: str
     model_used: str
@@ -98,6 +104,9 @@ class Job(Parameters, _Identity):
     ignored: list[str] | None = Field(
         default=None,
         description="Parameters dropped because the model lacks them (unsupported=ignore)",
+    )
+    waiting: Waiting | None = Field(
+        default=None, description="Why nothing was sent to the provider yet, if an account holds it"
     )
     hops: list[Hop] | None = Field(
         default=None, description="How the gate moved on from model to model, oldest first"

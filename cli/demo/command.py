@@ -30,7 +30,7 @@ from models.budgets import Balance
 from models.database import Connection, Database
 from models.dollars import dollars
 from models.rows.money import EntryRow
-from providers.registry import VARIABLES
+from providers.registry import is_vendor_variable
 from settings import environment
 from stack.errors import StackError
 from stack.folder import Folder
@@ -154,7 +154,7 @@ def _own_environment(place: Place) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment().items()
-        if not name.startswith("LONGTAKE_") and name not in VARIABLES
+        if not name.startswith("LONGTAKE_") and not is_vendor_variable(name)
     }
     ports = ("LONGTAKE_API_PORT", "LONGTAKE_FLOWER_PORT", "LONGTAKE_SIM_PORT")
     return {**kept, **dict.fromkeys(ports, "0"), "LONGTAKE_DATA_DIR": str(place.stack)}

@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlmodel import Field, SQLModel
@@ -36,6 +37,11 @@ class Attempt(SQLModel, table=True):
         one_of("state", AttemptState),
         UniqueConstraint("account", "operation_id", name="operation_once_per_account"),
         Index("attempt_by_job", "job"),
+        Index(
+            "attempt_sent_by_account",
+            *("account", "sent_at"),
+            postgresql_where=text("sent_at IS NOT NULL"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))
@@ -79,6 +85,11 @@ class Attempt(SQLModel, table=True):
     rejections: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
+    #: Its share of its plan's estimate, written when it is sent: caps sum it up.
+    estimate_micros: int | None = Field(default=None, sa_column=Column(BigInteger))
+    #: Why a planned attempt waits for its account, and since when; see `models.accounts`.
+    waits_for: str | None = None
+    waits_since: datetime | None = Field(default=None, sa_column=Column(Time))
     operation_id: str | None = Field(default=None, sa_column=Column(Id))
     #: Progress as reported by the provider, 0..1.
     progress: float | None = None

@@ -4,12 +4,15 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from models.database import Connection, DatabaseAway
 from scheduler.intervals import Backoff
 from tasks.engine import Engine
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -21,11 +24,11 @@ BACKOFF = Backoff(base=0.5, ceiling=10.0)
 
 async def insist(
     engine: Engine,
-    work: Callable[[Connection], Awaitable[None]],
+    work: Callable[[Connection], Awaitable[T]],
     attempt: str,
     *,
     seconds: float = HOLD_ON,
-) -> None:
+) -> T:
     """Commit `work`, and retry for up to `seconds` while PostgreSQL is unavailable.
 
     Raises:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from models.database import Connection
+from models.estimate import SHARE_OF_ESTIMATE
 from providers.base import Account
 from transport.base import Request
 
@@ -30,6 +31,7 @@ class Sending:
 
     attempt: str
     job: str
+    account: str
     #: Names this try: no other may take its commit back.
     token: str
     payload_hash: bytes
@@ -49,18 +51,23 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
     One for which no video is expected is not sent: it would be paid for in vain.
     """
     cursor = await connection.execute(
-        """
+        f"""
         UPDATE attempt SET
-            state = 'sent', sent_at = now(), payload_hash = %(hash)s, sent_by = %(token)s,
+            state = 'sent', sent_at = now(),
+            payload_hash = %(hash)s, sent_by = %(token)s,
+            estimate_micros = (SELECT {SHARE_OF_ESTIMATE} FROM job WHERE job.id = attempt.job),
             answer_by = now() + %(lasts)s * interval '1 second',
             absent_after = now() + %(absent)s * interval '1 second',
-            callback_base = %(base)s, sent_as = %(as)s, negative_looks = 0, negative_at = NULL
-        WHERE id = %(id)s AND state = 'planned' AND parked_at IS NULL AND EXISTS (
+            callback_base = %(base)s, sent_as = %(as)s, negative_looks = 0, negative_at = NULL,
+            waits_for = NULL, waits_since = NULL
+        WHERE id = %(id)s AND account = %(account)s AND state = 'planned' AND parked_at IS NULL
+          AND EXISTS (
             SELECT 1 FROM output WHERE output.attempt = attempt.id AND output.state = 'expected')
         RETURNING job
-        """,
+        """,  # noqa: S608 - a constant
         {
             "id": sending.attempt,
+            "account": sending.account,
             "hash": sending.payload_hash,
             "token": sending.token,
             "lasts": sending.lasts,
@@ -80,23 +87,24 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
 
 
 async def take_back(
-    connection: Connection, attempt: str, *, token: str | None, is_held: bool
+    connection: Connection, attempt: str, *, token: str | None, is_held: bool, rejected: int = 1
 ) -> bool:
     """Plan an attempt again of which nothing was sent; False when the caller may not.
 
     The caller may while it holds the due row, or when `token` names the try that marked the
     attempt: no other worker sends a row that is `sent`, even after its lease has ended.
+    `rejected` is 0 if nothing was tried.
     """
     cursor = await connection.execute(
         """
         UPDATE attempt SET
-            state = 'planned', rejections = rejections + 1, sent_at = NULL, payload_hash = NULL,
+            state = 'planned', rejections = rejections + %s, sent_at = NULL, payload_hash = NULL,
             sent_by = NULL, answer_by = NULL, absent_after = NULL, callback_base = NULL,
             sent_as = NULL
         WHERE id = %s AND (state = 'planned' AND %s OR state = 'sent' AND sent_by = %s::uuid)
         RETURNING id
         """,
-        (attempt, is_held, token),
+        (rejected, attempt, is_held, token),
     )
     return await cursor.fetchone() is not None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from models.accounts import Obstacle
 from models.failure import Failure
 from providers.base import Accepted
 from tasks.engine import Engine
@@ -11,6 +12,7 @@ from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.outcomes.unknown import mark_unknown
 from tasks.outcomes.unsent import compare_again, move_on, postpone, put_off
+from tasks.outcomes.waits import wait_for_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """The account takes no new submits, or none at this price: nothing was sent."""
+
+    obstacle: Obstacle
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uncleared:
     """The database is not the one that was compared with the mark, so nothing was sent."""
 
@@ -73,11 +83,22 @@ class NotOurs:
 
 
 Outcome: TypeAlias = (
-    Accepted | Refused | Unsendable | Unknown | PutOff | HeldUp | Postponed | Uncleared | NotOurs
+    Accepted
+    | Refused
+    | Unsendable
+    | Unknown
+    | PutOff
+    | HeldUp
+    | Postponed
+    | Waits
+    | Uncleared
+    | NotOurs
 )
 
 
-async def record(engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: str) -> None:
+async def record(  # noqa: C901 - a case for each outcome
+    engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: str
+) -> None:
     """Commit the outcome of one attempt's submit; `lease` is the claim on its due row."""
     match outcome:
         case Accepted():
@@ -94,6 +115,8 @@ async def record(engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: s
             await move_on(engine, item, failure, wait=wait, token=token, lease=lease)
         case Postponed(wait):
             await postpone(engine, item.id, wait=wait, lease=lease)
+        case Waits(obstacle, token):
+            await wait_for_account(engine, item, obstacle, token=token, lease=lease)
         case Uncleared(token):
             await compare_again(engine, item.id, token=token, lease=lease)
         case NotOurs():

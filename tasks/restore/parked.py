@@ -18,12 +18,13 @@ from models.advance import advance_attempts, fail_outputs, tell
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault, RequestRefused
-from models.high_water import FAR_SECONDS, known_fingerprints
+from models.high_water import FAR_SECONDS, known_accounts, known_fingerprints
 from models.ids import marker_after
 from models.locks import lock_whole_of
 from models.state import AttemptState
 from models.verbs import What
 from providers.base import Accepted, Found, LookUp, ProviderError, can_be_asked
+from providers.registry import provider_of
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.finish import settle as settle_jobs
@@ -94,18 +95,21 @@ async def look_for(engine: Engine, item: ParkedItem, *, lease: str) -> None:
         await _postpone(engine, item, lease, wait=FAR_SECONDS)
         return
     try:
-        found = await _found(engine, item)
+        account, found = await _found_at(engine, item)
     except (ProviderError, TransportError) as error:
         is_over = ago > GIVE_UP_AFTER
         log.warning("parked.look_up_failed", attempt=item.id, error=str(error), ended=is_over)
         await _postpone(engine, item, lease, wait=FAR_SECONDS if is_over else RETRY_AFTER)
         return
     if found.operation_id is not None:
-        log.info("parked.found", attempt=item.id, operation=found.operation_id)
+        log.info("parked.found", attempt=item.id, operation=found.operation_id, account=account)
+        if account != item.account:
+            await _pin(engine, item, account, lease=lease)
         await record_accepted(engine, item.id, Accepted(operation_id=found.operation_id))
     elif item.has_fallbacks or not (  # another model may have made its videos since the backup
         _is_proof(engine, item.account, found)
         and await _has_only_our_credentials(engine, item.account)
+        and not await _has_siblings(engine, item.account)
     ):
         log.warning("parked.for_the_operator", attempt=item.id, alikes=found.look_alikes)
         await _postpone(engine, item, lease, wait=FAR_SECONDS)
@@ -126,18 +130,55 @@ def _can_be_looked_up(engine: Engine, account: str) -> bool:
     return can_be_asked(engine.provider(account).capabilities.look_up)
 
 
-async def _found(engine: Engine, item: ParkedItem) -> Found:
+async def _found_at(engine: Engine, item: ParkedItem) -> tuple[str, Found]:
+    """Look up the attempt at its account, then at others of its provider: it may have moved."""
+    provider = provider_of(item.account)
+    others = (name for name in engine.accounts if provider_of(name) == provider)
+    own = await _found(engine, item, item.account)
+    if own.operation_id is None:
+        for other in sorted(set(others) - {item.account}):
+            found = await _found(engine, item, other)
+            if found.operation_id is not None:
+                return other, found
+    return item.account, own
+
+
+async def _found(engine: Engine, item: ParkedItem, account: str) -> Found:
     """Look up the attempt's operation, or that of an attempt that replaced it after the backup."""
-    upstream = engine.upstream(item.account)
+    upstream = engine.upstream(account)
     # The callback URL that was sent is lost; an operation found by today's URL is still its own.
     ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
     found = Found(operation_id=None)
     for _ in range(MOST_ATTEMPTS):
         found = await upstream.look_up(ask)
-        if found.operation_id is not None or not _is_proof(engine, item.account, found):
+        if found.operation_id is not None or not _is_proof(engine, account, found):
             return found
         ask = replace(ask, marker=marker_after(ask.marker))
     return found
+
+
+async def _pin(engine: Engine, item: ParkedItem, account: str, *, lease: str) -> None:
+    """Pin a parked attempt to the account that sent it."""
+
+    async def work(connection: Connection) -> None:
+        if not await due.hold(connection, What.SUBMIT, [item.id], lease=lease, jobs=[item.job]):
+            return
+        cursor = await connection.execute(
+            """
+            UPDATE attempt SET account = %s FROM job
+            WHERE attempt.id = %s AND attempt.state = 'planned' AND parked_at IS NOT NULL
+              AND job.id = attempt.job
+            RETURNING job.tenant
+            """,
+            (account, item.id),
+        )
+        if (row := await cursor.fetchone()) is None:
+            return
+        await due.drop(connection, What.SUBMIT, [item.id])
+        moved = due.Row(id=item.id, lane=account, tenant=row["tenant"], after=RETRY_AFTER)
+        await due.put(connection, What.SUBMIT, [moved])
+
+    await engine.database.run(work)
 
 
 def _is_proof(engine: Engine, account: str, found: Found) -> bool:
@@ -155,6 +196,15 @@ async def _has_only_our_credentials(engine: Engine, account: str) -> bool:
     ours = fingerprint(engine.accounts[account]).hex()
     return [ours] == await engine.database.run_statement(
         lambda connection: known_fingerprints(connection, account)
+    )
+
+
+async def _has_siblings(engine: Engine, account: str) -> bool:
+    """Whether its provider has or had other accounts: the attempt may have moved to one of them."""
+    told = await engine.database.run_statement(known_accounts)
+    provider = provider_of(account)
+    return any(
+        provider_of(name) == provider and name != account for name in [*engine.accounts, *told]
     )
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from models.accounts import STARTS_AT
 from models.database import Connection
+from models.estimate import AT_STAKE
 from storage.base import StorageError
 from storage.receive import ABANDONED_AFTER, remove_abandoned
 from tasks.engine import Engine
@@ -173,17 +175,31 @@ _FORGET_VIDEOS = """
 UPDATE output SET key = NULL, deleted_at = now() WHERE id IN (
     SELECT id FROM output WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
 """
-_FORGET_JOBS = """
-DELETE FROM job WHERE id IN (SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
-"""
-_OLD_JOBS = """
+#: What their attempts cost still counts under an account's cap of all time.
+_FORGET_JOBS = f"""
+WITH gone AS (SELECT id FROM job WHERE id = ANY(%s) ORDER BY id FOR UPDATE),
+spent AS (
+    SELECT attempt.account, sum({AT_STAKE})::bigint AS amount
+    FROM attempt JOIN job ON job.id = attempt.job
+    WHERE attempt.job IN (SELECT id FROM gone) AND attempt.sent_at IS NOT NULL GROUP BY 1),
+counted AS (
+    UPDATE account_rule SET forgotten_micros = forgotten_micros + spent.amount
+    FROM spent WHERE name = spent.account AND cap_period = 'total')
+DELETE FROM job WHERE id IN (SELECT id FROM gone)
+"""  # noqa: S608 - a constant
+#: Jobs whose attempts an account's cap of a day or month still counts are kept until it is over.
+_OLD_JOBS = f"""
 SELECT job.id, array(SELECT key FROM output WHERE output.job = job.id AND key IS NOT NULL) AS keys
 FROM job
 WHERE job.finished_at < now() - %(days)s * interval '1 day'
   AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.job = job.id
                   AND attempt.state IN ('planned', 'sent', 'unknown', 'accepted'))
   AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.job = job.id AND delivery.state = 'pending')
+  AND NOT EXISTS (
+      SELECT 1 FROM attempt JOIN account_rule AS rule ON rule.name = attempt.account
+      WHERE attempt.job = job.id AND rule.cap_period IN ('day', 'month')
+        AND attempt.sent_at >= {STARTS_AT})
   AND NOT EXISTS (SELECT 1 FROM output JOIN due ON due.what = 'store' AND due.id = output.id
                   WHERE output.job = job.id)
 LIMIT %(batch)s
-"""
+"""  # noqa: S608 - a constant

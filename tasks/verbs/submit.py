@@ -12,6 +12,7 @@ from typing import Any, Never
 from uuid import uuid4
 
 from models import due
+from models.accounts import HAS_RULE, Obstacle, obstacle_to
 from models.advance import advance_jobs
 from models.database import Connection, DatabaseAway
 from models.failure import Failure, Fault
@@ -21,6 +22,7 @@ from models.rows.attempts import PLAN
 from models.state import AttemptState, JobState
 from models.verbs import What
 from providers.base import Accepted, Ask, ProviderError
+from providers.registry import provider_of
 from scheduler.claim import Claimed
 from scheduler.intervals import Backoff
 from scheduler.pace import Pace
@@ -45,6 +47,7 @@ from tasks.outcomes.submitted import (
     Uncleared,
     Unknown,
     Unsendable,
+    Waits,
     record,
 )
 from tasks.outcomes.unsent import release_if_unwanted
@@ -77,12 +80,22 @@ NO_CREDENTIALS = Failure(
     fault=Fault.AUTH, code="no_credentials", message="the account has no credentials"
 )
 
+
+class _MayNotSpend(Exception):
+    """The account is paused, or this attempt would take it past its cap."""
+
+    def __init__(self, obstacle: Obstacle) -> None:
+        super().__init__(obstacle.code)
+        self.obstacle = obstacle
+
+
 #: Errors that end a submit without an operation.
 _NO_OPERATION = (
     NoCredentials,
     PictureTrouble,
     BadPicture,
     NotCleared,
+    _MayNotSpend,
     NotSent,
     Unanswered,
     ProviderError,
@@ -105,6 +118,8 @@ class SubmitItem:
     scene: bytes = field(repr=False)
     #: Whether its job's gate has other models, which may be asked in its place.
     has_fallbacks: bool
+    #: Whether its account, or its provider, is paused or capped.
+    has_rule: bool
     #: Videos of the job that earlier attempts make.
     variation: int | None
     #: Seconds until its POST is answered or times out; None when it was not sent.
@@ -131,6 +146,7 @@ class Submit(Verb[SubmitItem, Never]):
             SELECT attempt.id, attempt.job, job.tenant, attempt.state, attempt.account,
                    attempt.marker, attempt.count, attempt.rejections, {PLAN} AS plan,
                    job.scene, job.fallbacks IS NOT NULL AS has_fallbacks,
+                   {HAS_RULE} AS has_rule,
                    (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
                        AS variation,
                    extract(epoch FROM {ANSWER_BY} - now())::float8 AS answered_in,
@@ -159,7 +175,16 @@ class Submit(Verb[SubmitItem, Never]):
             return _left_by_its_worker(item)
         if wait := await seconds_until_clear(self.engine):
             return Postponed(wait)
+        if item.has_rule and (obstacle := await self._obstacle(item)):
+            return Waits(obstacle, str(uuid4()))
         return None
+
+    async def _obstacle(self, item: SubmitItem) -> Obstacle | None:
+        """Why its account does not take it now: asked before anything is prepared."""
+        provider = provider_of(item.account)
+        return await self.engine.database.run(
+            lambda on: obstacle_to(on, item.account, provider=provider, attempt=item.id, lock=False)
+        )
 
     async def _send(self, item: SubmitItem, hold: Hold) -> Outcome:
         """Commit `sent`, then POST; every error is an outcome."""
@@ -209,6 +234,7 @@ class Submit(Verb[SubmitItem, Never]):
         return Sending(
             attempt=item.id,
             job=item.job,
+            account=item.account,
             token=token,
             payload_hash=payload_hash(request),
             lasts=begin_by.seconds + request.timeout + ANSWER_MARGIN,
@@ -225,6 +251,7 @@ class Submit(Verb[SubmitItem, Never]):
         Raises:
             NotSent: it may be marked, but is not ours to send: the mark is to be taken back.
             NotCleared: the database was not compared with the mark; nothing is committed.
+            _MayNotSpend: its account is paused or at its cap; nothing is committed.
         """
 
         async def work(connection: Connection) -> bool:
@@ -232,6 +259,15 @@ class Submit(Verb[SubmitItem, Never]):
             if not await due.hold(connection, self.what, [sending.attempt], lease=lease):
                 msg = "its lease ended before it was sent"
                 raise NotSent(msg)
+            account = sending.account
+            if obstacle := await obstacle_to(
+                connection,
+                account,
+                provider=provider_of(account),
+                attempt=sending.attempt,
+                lock=True,
+            ):
+                raise _MayNotSpend(obstacle)
             job = await write_sent(connection, sending)
             if job is None:
                 await release_if_unwanted(connection, sending.attempt)
@@ -255,6 +291,8 @@ class Submit(Verb[SubmitItem, Never]):
         match error:
             case NotCleared():
                 return Uncleared(token)
+            case _MayNotSpend(obstacle=obstacle):
+                return Waits(obstacle, token)
             case BadPicture(failure=failure):
                 return Unsendable(failure)
             case Unanswered():

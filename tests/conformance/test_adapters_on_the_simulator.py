@@ -15,7 +15,6 @@ from catalog.resolve import plan_on
 from models.failure import Fault
 from models.request import VideoRequest
 from providers.base import (
-    Account,
     Ask,
     Flow,
     Found,
@@ -116,8 +115,7 @@ def ask(
     model, route = routes_of(name, picture=picture)[0]
     image = INLINE if PROVIDERS[name].capabilities.inline_pictures else LINK
     body = {"model": model.name, "prompt": prompt, **({"image": image} if picture else {})}
-    account = Account(name=name, provider=name, base_url="", credentials={})
-    plan = plan_on(VideoRequest.from_json(body), model=model, route=route, account=account)
+    plan = plan_on(VideoRequest.from_json(body), model=model, route=route)
     if PROVIDERS[name].capabilities.callback_challenged and address == NOBODY:
         address = None
     callback = f"{address}/{name}/{marker}" if address else None

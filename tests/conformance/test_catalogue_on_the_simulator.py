@@ -17,7 +17,7 @@ from catalog.plan import Plan
 from catalog.resolve import plan_on
 from models.failure import RequestRefused
 from models.request import VideoRequest
-from providers.base import Account, Phase, ProviderError
+from providers.base import Phase, ProviderError
 from providers.registry import PROVIDERS
 from settings import Settings
 from tests.conformance.test_adapters_on_the_simulator import INLINE, LINK, Desk, at_desk
@@ -47,18 +47,17 @@ def crossed(provider: str) -> Iterator[Crossed]:
 
 
 def of_route(model: Model, route: Route) -> Iterator[Crossed]:
-    account = Account(name=route.provider, provider=route.provider, base_url="", credentials={})
     resolutions = dict.fromkeys((*route.frames, *(route.image_frames or ())))
     for kind, resolution, seconds in product(pictures(route), resolutions, route.durations):
         body = {"prompt": "a cat", "resolution": resolution, "duration_seconds": seconds, **kind}
         request = VideoRequest.from_json(body)
         try:
             free = route.model_copy(update={"combinations": ()})
-            plan = plan_on(request, model=model, route=free, account=account)
+            plan = plan_on(request, model=model, route=free)
         except RequestRefused:
             continue  # of pictures or sizes that the route does not take at all
         try:
-            is_offered = plan_on(request, model=model, route=route, account=account) == plan
+            is_offered = plan_on(request, model=model, route=route) == plan
         except RequestRefused:
             is_offered = False
         name = f"{model.name}/{route.name} {resolution} {seconds} s with {sorted(kind) or 'text'}"

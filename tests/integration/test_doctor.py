@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from models.accounts import set_cap
 from models.budgets import deposit, set_budget
 from models.database import Connection
 from models.invariants import INVARIANTS, violations
 from models.request import VideoRequest
+from models.rows.accounts import CapPeriod
 from models.rows.money import Period, Scope
 from models.verbs import What
 from tasks.engine import Engine
@@ -101,6 +103,7 @@ CORRUPTIONS: Mapping[str, str] = {
     "overrun_not_absorbed": "UPDATE attempt SET cost_micros = 10^9 WHERE job = %(complete)s",
     "budget_miscounted": "UPDATE budget_use SET spent_micros = spent_micros - 1",
     "budget_exceeded": "UPDATE budget SET limit_micros = 1 WHERE period = 'day'",
+    "account_cap_exceeded": "UPDATE account_rule SET cap_micros = 1",
     "deposits_untrue": """
         UPDATE budget SET limit_micros = limit_micros + 1 WHERE period = 'prepaid'""",
     "key_of_another": """
@@ -196,7 +199,8 @@ async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
 
 
 async def _limited(connection: Connection) -> None:
-    """The tenant is prepaid and has a budget, each with room for every job."""
+    """The tenant is prepaid and has a budget, its account a cap: each has room for every job."""
+    await set_cap(connection, "runway", micros=100_000_000, period=CapPeriod.DAY)
     await deposit(connection, "default", 100_000_000)
     await set_budget(
         connection,
@@ -286,6 +290,18 @@ async def test_the_command_warns_of_what_is_parked_and_exits_with_0(
     assert json.loads(warned.stdout) == []
     (row,) = await house.engine.database.fetch("SELECT id FROM due WHERE what = 'submit'")
     assert f"submit of {row['id']} is put off" in " ".join(warned.stderr.split())
+
+
+async def test_the_command_tells_what_waits_for_an_account(
+    house: House, database_url: str, tmp_path: Path
+) -> None:
+    await house.engine.database.fetch(
+        "UPDATE attempt SET waits_for = 'paused', waits_since = now() WHERE state = 'planned'"
+    )
+    told = _doctor(database_url, tmp_path)
+
+    assert told.returncode == 0, told.stderr
+    assert "1 attempt(s) wait for runway, which is paused" in " ".join(told.stderr.split())
 
 
 def _doctor(database_url: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,12 +1,20 @@
 """Providers' callbacks: a hint at an address that only one attempt's provider knows."""
 
+import base64
+import hmac
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from models.failure import RequestRefused
+from models.request import VideoRequest
 from models.verbs import What
 from settings import Settings, load
+from tasks.callbacks import hear
+from tasks.engine import Engine
+from tasks.intake import accept
 from tests.integration.api.conftest import ENVIRONMENT, Api
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +68,40 @@ async def test_a_callback_makes_the_attempts_next_poll_due_now(api: Api) -> None
     (due,) = await api.fetch("SELECT at <= now() AS is_due FROM due WHERE what = 'poll'")
     assert due["is_due"]
     assert api.hints.sent == [(What.POLL, "runway")]
+
+
+@pytest.mark.parametrize(("signed_with", "status"), [("of-a", 200), ("plain", 404)])
+async def test_a_callback_is_verified_with_the_secret_of_its_own_account(
+    database_url: str, tmp_path: Path, signed_with: str, status: int
+) -> None:
+    keys = {name: base64.b64encode(name.encode() * 4).decode() for name in ("of-a", "plain")}
+    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
+    secrets = {
+        "KLING_WEBHOOK_SECRET": f"whsec_{keys['plain']}",
+        "KLING_WEBHOOK_SECRET__A": f"whsec_{keys['of-a']}",
+        "KLING_API_KEY__A": "a-key-for-tests",
+    }
+    engine = Engine.build(load(ENVIRONMENT | own | secrets))
+    try:
+        request = VideoRequest.from_json({"prompt": "a fox", "model": "kling-3.0"})
+        lane = (await accept(engine, request, tenant="default")).lane
+        (attempt,) = await engine.database.fetch("SELECT marker FROM attempt")
+        at = int(time.time())
+        key = signed_with.encode() * 4
+        mac = hmac.digest(key, f"m1.{at}.{{}}".encode(), "sha256")
+        headers = {
+            "webhook-id": "m1",
+            "webhook-timestamp": str(at),
+            "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
+        }
+        heard = hear(engine, "kling", attempt["marker"], headers=headers, body=b"{}")
+        if status == 200:
+            assert (await heard).lane == lane == "kling:a"
+        else:
+            with pytest.raises(RequestRefused):
+                await heard
+    finally:
+        await engine.close()
 
 
 @pytest.mark.parametrize("address", ["runway/nope", "nobody/nope", "runway/%00", "%00/x"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.native.schemas import Job
 from models.state import JobState
 from models.verbs import What
 from tests.integration.api.conftest import Api
@@ -152,3 +153,19 @@ async def test_a_final_job_is_unchanged_by_a_cancel(api: Api, state: JobState) -
 
     assert answer.status_code == 200
     assert answer.json() == before
+
+
+async def test_a_job_tells_that_it_waits_for_its_provider_s_account(api: Api) -> None:
+    job = await api.submit()
+    await api.fetch("UPDATE attempt SET waits_for = 'capped', waits_since = now()")
+
+    found = (await api.http.get(f"{PATH}/{job['id']}")).json()
+    gauges = (await api.http.get("/metrics")).text
+    await api.http.post(f"{PATH}/{job['id']}/cancel")
+    ended = (await api.http.get(f"{PATH}/{job['id']}")).json()
+
+    assert Job.model_validate(found).waiting is not None
+    assert found["waiting"]["code"] == "capped"
+    assert found["waiting"]["message"] == "its provider's account has reached its spending cap"
+    assert 'longtake_attempts_waiting{code="capped",lane="runway"} 1.0' in gauges
+    assert "waiting" not in ended

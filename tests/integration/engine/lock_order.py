@@ -16,12 +16,16 @@ from models.database import Connection, Database
 _MODES = {
     "job": "NO KEY UPDATE",
     "due": "UPDATE",
+    "account_rule": "NO KEY UPDATE",
     "attempt": "NO KEY UPDATE",
     "output": "NO KEY UPDATE",
     "delivery": "NO KEY UPDATE",
     "budget_use": "NO KEY UPDATE",
 }
-_IDS = {"budget_use": "budget_use.budget || ' ' || budget_use.starts_at"}
+_IDS = {
+    "account_rule": "account_rule.name",
+    "budget_use": "budget_use.budget || ' ' || budget_use.starts_at",
+}
 _FREE = ", ".join(
     f"free_{kind} AS (SELECT ctid AS place FROM {kind} FOR {mode} SKIP LOCKED)"  # noqa: S608 - constants
     for kind, mode in _MODES.items()
@@ -121,8 +125,9 @@ class LockOrder:
 
     def _judge(self, sql: str, before: _Seen, now: _Seen) -> None:
         for kind, later in (
-            ("job", {"due", "attempt", "output", "delivery", "budget_use"}),
-            ("due", {"attempt", "output", "delivery", "budget_use"}),
+            ("job", {"due", "account_rule", "attempt", "output", "delivery", "budget_use"}),
+            ("due", {"account_rule", "attempt", "output", "delivery", "budget_use"}),
+            ("account_rule", {"attempt", "output", "delivery", "budget_use"}),
             ("budget_use", set()),
         ):
             new = {row.key for row in now.of(kind) - before.of(kind)}

@@ -1,13 +1,15 @@
 """What the other tests leave out keeps the order of locks too; and who breaks it is found."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from models.accounts import pause, set_cap
 from models.budgets import set_budget
 from models.database import Connection
 from models.request import VideoRequest
+from models.rows.accounts import CapPeriod
 from models.rows.money import Period, Scope
 from models.state import JobState
 from models.verbs import What
@@ -158,6 +160,38 @@ async def test_budgets_are_taken_last_and_in_order(
     assert all(row["spent_micros"] for row in used)
     assert order.faults == []
     assert order.watched
+
+
+async def test_an_accounts_rule_is_taken_between_the_due_row_and_the_attempt(
+    engine: Engine, watcher: Engine, order: LockOrder
+) -> None:
+    await watcher.database.run(  # unwatched: it locks the table, which the watcher reads
+        lambda c: set_cap(c, "runway", micros=600_000, period=CapPeriod.DAY)  # of one video
+    )
+    await asked(engine)
+    await pumped(engine, What.SUBMIT)
+    states = await engine.database.fetch("SELECT state FROM attempt ORDER BY state")
+    assert [row["state"] for row in states] == ["accepted", "planned"]
+    await engine.database.run(lambda c: pause(c, "runway", whole=True, seconds=None, reason=None))
+    await pumped(engine, What.SUBMIT, What.POLL, What.STORE)
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_an_attempt_that_moves_to_another_account_keeps_the_order(
+    make_engine: MakeEngine, vendor: Vendor, order: LockOrder, watcher: Engine
+) -> None:
+    team = facing(make_engine(RUNWAYML_API_SECRET__TEAM="key"), FarSide(vendor.reply))
+    team = replace(team, dice=lambda: 0.0)
+    order.watch(team.database)
+    await asked(team)
+    await watcher.database.run(lambda c: pause(c, "runway", whole=False, seconds=None, reason=None))
+    await pumped(team, What.SUBMIT, What.SUBMIT)
+    found = await team.database.fetch("SELECT account, state FROM attempt")
+    assert [tuple(row.values()) for row in found] == [("runway:team", "accepted")] * 2
+    assert order.faults == []
+    assert order.watched
+    await team.close()
 
 
 async def test_a_step_backwards_is_found(engine: Engine, order: LockOrder) -> None:

@@ -547,6 +547,54 @@ async def test_what_another_model_may_have_made_is_left_to_the_operator(house: H
     assert house.posts() == 1
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_what_may_have_moved_to_another_account_is_left_to_the_operator(
+    house: House, *, is_gone: bool
+) -> None:
+    """It may have been sent by the other since the backup, which this process may not have."""
+    team = {"KLING_API_KEY__TEAM": "key_of_the_team"}
+    both = house.start(**team)
+    at = (await row_of(both)).now
+    engine = house.start() if is_gone else both
+    await ask(engine, "kling-3.0")
+    (lane,) = [row["account"] for row in await engine.database.fetch("SELECT account FROM attempt")]
+    await set_ahead(engine, accounts=told_of(both, at=at))
+    await send(engine, lane)
+    await engine.database.fetch("UPDATE attempt SET parked_at = now() - interval '1 h'")
+    for _ in range(4):
+        await send(engine, lane)
+
+    attempt = await only(engine)
+    assert (attempt["state"], attempt["parked_looks"], house.posts()) == ("planned", 0, 0)
+
+
+async def test_what_moved_to_another_account_is_found_there_and_stays_there(house: House) -> None:
+    engine = house.start(KLING_API_KEY__TEAM="key_of_the_team")
+    engine = replace(engine, dice=lambda: 0.0)
+    await ask(engine, "kling-3.0")
+    attempt = await only(engine)
+    assert attempt["account"] == "kling"
+    await set_ahead(engine)
+    of_all = house.vendor.reply
+
+    async def reply(request: Request) -> Response:
+        """Only the team's account knows the operation."""
+        is_team = "key_of_the_team" in str(request.headers.get("authorization"))
+        house.vendor.known = {attempt["marker"]: "op-of-the-team"} if is_team else {}
+        return await of_all(request)
+
+    far_side = FarSide(reply)
+    engine = replace(engine, exact=far_side, fast=far_side)
+    for _ in range(2):  # parked, then looked up
+        await send(engine, "kling")
+
+    attempt = await only(engine)
+    told = (attempt["state"], attempt["account"], attempt["operation_id"])
+    assert told == ("accepted", "kling:team", "op-of-the-team")
+    (row,) = await engine.database.fetch("SELECT what, lane FROM due WHERE what <> 'expire'")
+    assert (row["what"], row["lane"]) == ("poll", "kling:team")
+
+
 @pytest.mark.parametrize("told", [{}, {"kling": {"00ff": "2026-01-01T00:00:00+00:00"}}])
 async def test_credentials_of_another_account_prove_no_absence(
     house: House, told: dict[str, dict[str, str]]

@@ -127,6 +127,16 @@ ROUTE = f"{PATH}.routes.runway"
         ("[models.x]\ntitle = 'X'", ["model x: routes", "required"]),
         ("[models.x]\ntitle = 'X'\nroutes = 3", ["model x: routes"]),
         (f"[{PATH}]\naliases = ['luma']", ["the name luma belongs to both"]),
+        ("[accounts.runway]\nteam = -1", ["accounts.runway.team: must be", "(it is -1)"]),
+        ("[accounts.runway]\nteam = nan", ["from 0 to 1000000", "(it is nan)"]),
+        ("[accounts.runway]\nteam = inf", ["(it is inf)"]),
+        ("[accounts.runway]\nteam = 1e30", ["(it is 1e+30)"]),
+        ("[accounts.runway]\nteam = true", ["(it is True)"]),
+        ("[accounts.runway]\nteam = '1'", ["accounts.runway.team: must be a number"]),
+        ("[accounts.runway]\nTeam = 1", ["Team", "1 to 32 of a-z, 0-9"]),
+        ("[accounts.runway]\n'a.b' = 1", ["a.b", "1 to 32 of a-z, 0-9"]),
+        ("[accounts.sora]\nteam = 1", ["accounts: sora: must be one of", "runway"]),
+        ("[accounts]\nrunway = 1", ["accounts.runway"]),
         ("models = 3", ["models"]),
         ("[models", ["mine.toml is not TOML"]),
     ],
@@ -160,3 +170,10 @@ def test_a_combination_names_what_its_route_offers(tmp_path: Path) -> None:
 def test_the_type_of_a_reference_that_a_route_takes_is_a_known_one(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"reference_types.*should be 'subject', 'style' or"):
         overlaid(tmp_path, '[models."gen4.5".routes.runway]\nreference_types = ["mood"]\n')
+
+
+def test_weights_are_of_accounts_by_their_full_names(tmp_path: Path) -> None:
+    mine = overlaid(tmp_path, "[accounts.runway]\nplain = 0\nteam_a = 2.5")
+    assert dict(mine.weights) == {"runway": 0.0, "runway:team_a": 2.5}
+    assert [mine.weight(name) for name in ("runway", "runway:team_a", "runway:new")] == [0, 2.5, 1]
+    assert dict(SHIPPED.weights) == {}

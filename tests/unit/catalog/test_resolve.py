@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.accounts import Picker
 from catalog.models import Catalog, Route
 from catalog.plan import Plan
 from catalog.resolve import attempt_counts, cost_micros, resolve
@@ -195,6 +196,59 @@ def test_a_model_without_credentials_says_which_variable_to_set() -> None:
         resolve(request, CATALOG, {"luma_agents": ACCOUNTS["luma_agents"]})
     assert caught.value.message == "model gen4.5 needs RUNWAYML_API_SECRET to be set"
     assert (caught.value.type, caught.value.param) == ("model_unavailable", "model")
+
+
+TEAM = {
+    name: Account(name=name, provider="runway", base_url="", credentials={})
+    for name in ("runway", "runway:a", "runway:b")
+}
+
+
+def chosen(dice: float, room: Mapping[str, int] | None = None, **weights: float) -> str:
+    catalog = Catalog(CATALOG.by_name, {f"runway:{name}": one for name, one in weights.items()})
+    request = VideoRequest.from_json({"prompt": "a cat", "model": "gen4.5"})
+    pick = Picker(dice=lambda: dice, room=room or {})
+    return resolve(request, catalog, TEAM, pick).account
+
+
+@pytest.mark.parametrize(
+    ("dice", "expected"),
+    [(0.0, "runway"), (0.19, "runway"), (0.21, "runway:a"), (0.79, "runway:a"), (0.81, "runway:b")],
+)
+def test_an_account_is_chosen_as_often_as_its_weight_says(dice: float, expected: str) -> None:
+    assert chosen(dice, a=3) == expected
+
+
+@pytest.mark.parametrize("dice", [0.0, 0.5, 0.999999999])
+def test_an_account_of_weight_0_is_never_chosen(dice: float) -> None:
+    assert chosen(dice, a=0) in {"runway", "runway:b"}
+
+
+@given(dice=st.floats(0, 1, exclude_max=True), weight=st.floats(0, 1_000_000))
+def test_whatever_the_dice_say_an_account_with_a_weight_is_chosen(
+    dice: float, weight: float
+) -> None:
+    name = chosen(dice, b=weight)
+    assert name in TEAM
+    assert weight or name != "runway:b"
+
+
+def test_accounts_without_room_for_the_whole_job_are_passed_over() -> None:
+    room = {"runway": 0, "runway:a": 599_999, "runway:b": 600_000}
+    assert {chosen(dice, room) for dice in (0.0, 0.5, 0.99)} == {"runway:b"}
+    full = dict.fromkeys(TEAM, 0)  # then the choice is as ever, and the job waits
+    assert {chosen(dice, full) for dice in (0.0, 0.5, 0.99)} == set(TEAM)
+
+
+def test_a_model_whose_accounts_all_have_weight_0_is_refused_in_words() -> None:
+    catalog = Catalog(CATALOG.by_name, dict.fromkeys(TEAM, 0.0))
+    request = VideoRequest.from_json({"prompt": "a cat", "model": "gen4.5"})
+    with pytest.raises(RequestRefused) as caught:
+        resolve(request, catalog, TEAM)
+    assert caught.value.type == "model_unavailable"
+    assert caught.value.message == (
+        "model gen4.5 takes no new jobs: the weight of runway, runway:a, runway:b is 0"
+    )
 
 
 def test_with_an_image_more_shapes_are_offered() -> None:

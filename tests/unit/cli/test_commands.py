@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from models.scene import KNOBS
-from tests.unit.cli.scripted import FakeApi, Run
+from tests.unit.cli.scripted import JOB, FakeApi, Run
 
 ALL = (
     *("up", "demo", "submit", "get", "wait", "list", "cancel", "retry", "delete", "models"),
-    *("gates", "keys", "limits"),
+    *("gates", "keys", "limits", "providers"),
 )
 PENDING = {
     "id": "job_vid_1",
@@ -297,3 +297,12 @@ def test_keys_without_a_database_say_what_to_start(run: Run) -> None:
 
     assert ended.code == 2
     assert "longtake up" in ended.err
+
+
+def test_a_job_that_waits_is_shown_with_its_reason(run: Run, api: FakeApi) -> None:
+    waiting = {"code": "paused", "since": "2026-01-01T00:00:00.000Z", "message": "new requests …"}
+    api.answers = [(200, JOB | {"status": "pending", "waiting": waiting})]
+
+    ended = run("get", "job_vid_1", "--api-key", "lt_key", "--api-url", api.url)
+
+    assert "paused since 2026-01-01T00:00:00.000Z: new requests …" in " ".join(ended.out.split())

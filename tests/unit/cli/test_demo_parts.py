@@ -16,6 +16,7 @@ import pytest
 from api.native.models import model_view
 from catalog.models import Catalog
 from catalog.resolve import resolve
+from cli.demo.command import Place, _own_environment
 from cli.demo.films import Film
 from cli.demo.gate import FIRST, NEXT, gate_shot
 from cli.demo.receiver import Receipt, receiving
@@ -26,7 +27,7 @@ from models.request import VideoRequest
 from models.rows.money import Account as LedgerAccount
 from models.rows.money import EntryRow
 from providers.base import Account
-from providers.registry import PROVIDERS
+from providers.registry import PROVIDERS, is_vendor_variable
 from settings import Settings
 from webhooks.signing import headers
 
@@ -252,3 +253,13 @@ async def test_the_receiver_tells_signed_from_unsigned() -> None:
 
 def _signed(body: bytes) -> dict[str, str]:
     return headers(SECRET, message_id="evt_1", timestamp=int(time.time()), body=body)
+
+
+def test_the_demo_has_no_vendors_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RUNWAYML_API_SECRET", "RUNWAYML_API_SECRET__TEAM", "SOME_TOKEN__TEAM"):
+        monkeypatch.setenv(name, "key_secret")
+    kept = _own_environment(Place(tmp_path))
+    assert "SOME_TOKEN__TEAM" in kept
+    assert not [name for name in kept if is_vendor_variable(name)]

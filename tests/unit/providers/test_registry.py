@@ -5,7 +5,15 @@ from pydantic import SecretStr
 
 from providers import registry
 from providers.base import Provider
-from providers.registry import PROVIDERS, accounts, missing_variables, vendor_variables
+from providers.registry import (
+    PROVIDERS,
+    accounts,
+    is_vendor_variable,
+    missing_variables,
+    provider_of,
+    variable_of,
+    vendor_variables,
+)
 from providers.vendors.runway import Runway
 from settings import Settings, SettingsError, load
 
@@ -76,3 +84,85 @@ def test_credentials_may_be_alternatives_of_several_variables(
     assert accounts(load(SOMEWHERE | both))["runway"].credentials == both
     words = "KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY"
     assert missing_variables("runway") == words
+
+
+def test_variables_with_one_suffix_make_an_account_of_that_name() -> None:
+    # Given a plain key, two named ones, and base addresses of which one has a name
+    environment = {
+        "RUNWAYML_API_SECRET": "plain",
+        "RUNWAYML_API_SECRET__TEAM_A": "of a",
+        "RUNWAYML_API_SECRET__b-2": "of b",
+        "RUNWAYML_BASE_URL": "https://default.test",
+        "RUNWAYML_BASE_URL__B-2": "https://own.test/",
+    }
+    found = accounts(load(SOMEWHERE | environment))
+    # Then each has its own key, and the plain base address is the default
+    told = {
+        name: (one.provider, one.credentials["RUNWAYML_API_SECRET"], one.base_url)
+        for name, one in found.items()
+    }
+    assert told == {
+        "runway": ("runway", "plain", "https://default.test"),
+        "runway:team_a": ("runway", "of a", "https://default.test"),
+        "runway:b-2": ("runway", "of b", "https://own.test"),
+    }
+
+
+def test_credentials_of_one_account_are_never_mixed_with_another_s() -> None:
+    # A pair of which one half has a name makes no account: only base addresses are shared
+    half = {"KLING_ACCESS_KEY": "a", "KLING_SECRET_KEY__TEAM": "b"}
+    assert accounts(load(SOMEWHERE | half)) == {}
+    pair = {"KLING_ACCESS_KEY__TEAM": "a", "KLING_SECRET_KEY__team": "b"}
+    found = accounts(load(SOMEWHERE | half | pair | {"KLING_SECRET_KEY__TEAM": ""}))
+    assert found["kling_legacy:team"].credentials == {
+        "KLING_ACCESS_KEY": "a",
+        "KLING_SECRET_KEY": "b",
+    }
+    assert "kling_legacy" not in found
+
+
+@pytest.mark.parametrize(
+    "suffix", ["", "A B", "Ä", "A__B", "_A", "A_", "a:b", "a.b", "x" * 33, "plain", "PLAIN"]
+)
+def test_an_odd_name_is_told_by_its_variable(suffix: str) -> None:
+    variable = f"RUNWAYML_API_SECRET__{suffix}"
+    with pytest.raises(SettingsError) as caught:
+        accounts(load(SOMEWHERE | {variable: "key_secret"}))
+    assert str(caught.value).startswith(f"{variable}: the account's name after")
+    assert "key_secret" not in str(caught.value)
+
+
+def test_two_spellings_of_one_variable_are_refused() -> None:
+    both = {"RUNWAYML_API_SECRET__A": "one", "RUNWAYML_API_SECRET__a": "two"}
+    with pytest.raises(SettingsError, match="upper and lower case are alike"):
+        accounts(load(SOMEWHERE | both))
+
+
+def test_a_wrong_base_address_of_a_named_account_is_told_by_its_variable() -> None:
+    environment = {"RUNWAYML_API_SECRET__A": "k", "RUNWAYML_BASE_URL__A": "nowhere"}
+    with pytest.raises(SettingsError, match="RUNWAYML_BASE_URL__A: must be"):
+        accounts(load(SOMEWHERE | environment))
+
+
+def test_an_account_takes_its_own_callback_secret_or_the_plain_one() -> None:
+    environment = {"REPLICATE_WEBHOOK_SECRET": "plain", "REPLICATE_WEBHOOK_SECRET__A": "of a"}
+    variable = PROVIDERS["replicate"].callback_secret
+    assert variable == "REPLICATE_WEBHOOK_SECRET"
+    told = {
+        name: variable_of(load(SOMEWHERE | environment), variable, account=name)
+        for name in ("replicate", "replicate:a", "replicate:b")
+    }
+    assert told == {"replicate": "plain", "replicate:a": "of a", "replicate:b": "plain"}
+
+
+def test_variables_with_a_name_are_vendors_variables_too() -> None:
+    assert is_vendor_variable("RUNWAYML_API_SECRET__A")
+    assert not is_vendor_variable("SOME_TOKEN__A")
+    assert set(vendor_variables(load(SOMEWHERE | {"FAL_KEY__A": "k", "SOME__A": "x"}))) == {
+        "FAL_KEY__A"
+    }
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_an_account_s_name_tells_its_provider(name: str) -> None:
+    assert provider_of(name) == provider_of(f"{name}:team") == name

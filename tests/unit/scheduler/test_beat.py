@@ -38,6 +38,7 @@ def test_every_kind_of_due_rows_has_a_known_queue() -> None:
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_posts_of_minutes_and_of_moments_have_queues_of_their_own(name: str) -> None:
     is_long = PROVIDERS[name].capabilities.synchronous
-    assert queue_of(What.SUBMIT, name) is (Queue.SUBMIT_LONG if is_long else Queue.SUBMIT)
+    for account in (name, f"{name}:team"):
+        assert queue_of(What.SUBMIT, account) is (Queue.SUBMIT_LONG if is_long else Queue.SUBMIT)
     assert queue_of(What.STORE, name) is Queue.STORE
     assert queue_of(What.DELIVER, None) is Queue.DELIVER

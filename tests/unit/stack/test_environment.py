@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from providers.registry import accounts
 from settings import load
 from stack.environment import StackVariables, child_environment, simulated, stack_variables
 from stack.folder import Folder
@@ -40,6 +41,15 @@ def test_a_provider_with_credentials_keeps_them_and_its_address(tmp_path: Path) 
 
     assert variables["RUNWAYML_API_SECRET"] == "key_real"
     assert "RUNWAYML_BASE_URL" not in variables
+    assert variables["LUMA_AGENTS_API_KEY"] == "luma_simulated"
+
+
+def test_credentials_of_a_named_account_are_not_sent_to_the_simulator(tmp_path: Path) -> None:
+    _, variables = known(tmp_path, RUNWAYML_API_SECRET__TEAM="key_real")
+
+    found = accounts(load({"LONGTAKE_DATA_DIR": str(tmp_path)} | variables))
+    assert found["runway:team"].base_url == "https://api.dev.runwayml.com"
+    assert "runway" not in found
     assert variables["LUMA_AGENTS_API_KEY"] == "luma_simulated"
 
 
