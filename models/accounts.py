@@ -205,7 +205,7 @@ async def resume(connection: Connection, name: str, *, whole: bool) -> list[str]
         {"name": name, "whole": whole},
     )
     await _forget_empty(connection)
-    await wake(connection, name, whole=whole)
+    await _wake(connection, name)
     return sorted(set(ended))
 
 
@@ -236,7 +236,7 @@ async def set_cap(connection: Connection, account: str, *, micros: int, period: 
         """,  # noqa: S608 - constants
         (account,),
     )
-    await wake(connection, account, whole=False)
+    await _wake(connection, account)
 
 
 async def remove_cap(connection: Connection, account: str) -> bool:
@@ -251,12 +251,12 @@ async def remove_cap(connection: Connection, account: str) -> bool:
         (account,),
     )
     await _forget_empty(connection)
-    await wake(connection, account, whole=False)
+    await _wake(connection, account)
     return bool(removed)
 
 
-async def wake(connection: Connection, name: str, *, whole: bool) -> None:
-    """Make the submits due that wait for an account, or if `whole` for any of a provider.
+async def _wake(connection: Connection, name: str) -> None:
+    """Make the submits due that wait for an account of the same provider: they may move to it.
 
     Rows that somebody works on are left: who holds one may be waiting for us.
     """
@@ -266,12 +266,12 @@ async def wake(connection: Connection, name: str, *, whole: bool) -> None:
             SELECT due.what, due.id FROM due JOIN attempt ON attempt.id = due.id
             WHERE due.what = %(what)s AND due.lease IS NULL AND due.at > now()
               AND attempt.state = 'planned' AND attempt.parked_at IS NULL
-              AND attempt.waits_for IS NOT NULL AND (
-                  due.lane = %(name)s OR (%(whole)s AND split_part(due.lane, ':', 1) = %(name)s))
+              AND attempt.waits_for IS NOT NULL
+              AND split_part(due.lane, ':', 1) = split_part(%(name)s, ':', 1)
             ORDER BY due.id FOR UPDATE OF due SKIP LOCKED)
         UPDATE due SET at = now() FROM ours WHERE due.what = ours.what AND due.id = ours.id
         """,
-        {"what": What.SUBMIT, "name": name, "whole": whole},
+        {"what": What.SUBMIT, "name": name},
     )
 
 

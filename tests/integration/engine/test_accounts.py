@@ -425,3 +425,17 @@ async def test_what_the_vendor_charged_beyond_its_estimate_counts(house: House) 
     await run(engine, What.SUBMIT)
     assert house.vendor.by("submit") == ["runway"]
     await engine.database.fetch("UPDATE attempt SET cost_micros = NULL")
+
+
+async def test_room_at_one_account_wakes_what_waits_for_another(house: House) -> None:
+    engine = house.start(**TEAM)
+    await pause(engine, "runway")
+    await cap(engine, 1, "runway:team")
+    await ask(engine)
+    await run(engine, What.SUBMIT)
+    assert await rows(engine) == [("runway", "planned")]
+
+    await cap(engine, PRICE, "runway:team")
+    for lane in ("runway", "runway:team"):
+        await Pump(verb_for(What.SUBMIT, engine), engine.database, lane, seconds=0.05).run()
+    assert house.vendor.by("submit") == ["runway:team"]
