@@ -16,6 +16,7 @@ from models import budgets
 from models.budgets import Balance, ListedBudget
 from models.database import Connection
 from models.dollars import dollars, micros_from
+from models.ids import new_id
 from models.rows.money import Period, Scope
 
 T = TypeVar("T")
@@ -62,10 +63,10 @@ def deposit(
     Requests of a prepaid tenant are refused (402) when they may cost more than it has left. What it
     owed before the first deposit is taken from that.
     """
-    micros = _micros(amount, "amount")
+    micros, id_ = _micros(amount, "amount"), new_id("dep")
 
     async def work(connection: Connection) -> Balance:
-        await budgets.deposit(connection, tenant, micros)
+        await budgets.deposit(connection, tenant, micros, id_=id_)
         (after,) = await budgets.balances(connection, tenant)
         return after
 

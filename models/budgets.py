@@ -76,13 +76,20 @@ async def balances(connection: Connection, tenant: str | None = None) -> list[Ba
     )
 
 
-async def deposit(connection: Connection, tenant: str, micros: int) -> None:
+async def deposit(connection: Connection, tenant: str, micros: int, *, id_: str) -> None:
     """Add to a tenant's balance; its first deposit makes it prepaid.
+
+    `id_` names the deposit: another one of the same name changes nothing, so a commit whose answer
+    was lost may be repeated.
 
     Raises:
         RequestRefused: the tenant is unknown, or has deposited too much.
     """
     await make_prepaid(connection, tenant)
+    entry_set = f"deposit {id_}"
+    sql = "SELECT entry_set FROM ledger_entry WHERE entry_set = %s LIMIT 1"
+    if await fetch_ids(connection, sql, (entry_set,)):
+        return
     raised = await fetch_ids(
         connection,
         """
@@ -102,7 +109,7 @@ async def deposit(connection: Connection, tenant: str, micros: int) -> None:
         FROM (VALUES (%s, -%s::bigint), (%s, %s::bigint)) AS side (account, amount)
         """,
         (
-            *(f"deposit {new_id('dep')}", tenant),
+            *(entry_set, tenant),
             *(Account.DEPOSITS, micros, Account.AVAILABLE, micros),
         ),
     )

@@ -21,8 +21,9 @@ async def create(engine: Engine, wanted: GateRequest, *, tenant: str) -> GateRow
     new = _row(wanted, id_=new_id("gate"), tenant=tenant)
     sql = f"""
     INSERT INTO gate ({columns(NewGate)}) VALUES ({placeholders(NewGate)})
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name
     RETURNING {columns(GateRow)}
-    """  # noqa: S608 - columns of our own
+    """  # noqa: S608 - columns of our own; a conflict is with this commit, whose answer was lost
     return await _write(engine, sql, new)
 
 
@@ -60,13 +61,13 @@ async def list_newest(
 
 async def delete(engine: Engine, name: str, *, tenant: str) -> GateRow:
     """Delete the tenant's gate; its jobs go on. Raises RequestRefused (`not_found`)."""
+    gate = await read(engine, name, tenant=tenant)
 
-    async def work(connection: Connection) -> GateRow:
-        gate = await find_gate(connection, name, tenant=tenant)
+    async def work(connection: Connection) -> None:  # twice, if the first commit's answer was lost
         await connection.execute("DELETE FROM gate WHERE id = %s", (gate.id,))
-        return gate
 
-    return await engine.database.run(work)
+    await engine.database.run(work)
+    return gate
 
 
 def gate_view(gate: GateRow) -> Json:

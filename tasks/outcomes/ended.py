@@ -1,10 +1,7 @@
 """Operations that ended: attempts become final, links become outputs that are due to be stored."""
 
-import asyncio
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from models import due
 from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
@@ -18,7 +15,9 @@ from providers.failures import without_echoes
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
 from tasks.outcomes.finish import settle
+from tasks.outcomes.give_back import give_back
 from tasks.outcomes.hop import hop
+from tasks.outcomes.sources import source_of, write_sources
 
 #: Seconds after acceptance at which an unwanted operation that does not end is abandoned. Our
 #: choice: the longest that a vendor documents to keep one is two days
@@ -110,9 +109,11 @@ async def _record(
         await _record_videos(engine, connection, [by_id[row["id"]] for row in moved])
     else:
         lost = {row["id"]: failures[row["id"]] for row in moved}
-        again = {id_: each for id_, each in lost.items() if each.fault.may_be_tried_again}
+        given_back = await give_back(engine, connection, list(lost))
+        left = {id_: each for id_, each in lost.items() if id_ not in given_back}
+        again = {id_: each for id_, each in left.items() if each.fault.may_be_tried_again}
         hopped = await hop(connection, again)
-        left = {id_: each for id_, each in lost.items() if id_ not in hopped}
+        left = {id_: each for id_, each in left.items() if id_ not in hopped}
         await fail_outputs(connection, left, of="attempt")
     return {row["job"] for row in moved}
 
@@ -161,7 +162,8 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
             rows.append(due.Row(id=output["id"], lane=one.account, tenant=one.tenant))
         else:
             missing[output["id"]] = NO_VIDEO
-    await _write_sources(engine, connection, ready)
+    sources = {id_: source_of(video) for id_, video in ready.items()}
+    await write_sources(engine, connection, sources)
     await fail_outputs(connection, missing, of="id")
     await due.put(connection, What.STORE, rows)
 
@@ -173,35 +175,3 @@ async def _lock_live(connection: Connection, jobs: Sequence[str]) -> frozenset[s
         (list(jobs), list(FINAL_JOB_STATES)),
     )
     return frozenset(row["id"] for row in await cursor.fetchall())
-
-
-async def _write_sources(
-    engine: Engine, connection: Connection, videos: Mapping[str, Video]
-) -> None:
-    sealed = await asyncio.to_thread(
-        lambda: [engine.vault.seal_json(source_of(video)) for video in videos.values()]
-    )
-    await connection.execute(
-        """
-        UPDATE output SET state = 'ready', source = new.source, source_at = now()
-        FROM unnest(%s::text[], %s::bytea[]) AS new(id, source)
-        WHERE output.id = new.id AND output.state = 'expected'
-        """,
-        (list(videos), sealed),
-    )
-
-
-def source_of(video: Video) -> dict[str, Any]:
-    """The source of a video, as JSON: its link, the next poll's answer, or its bytes."""
-    if video.url is not None:
-        return {"url": video.url}
-    if video.content is not None and not video.only_here:
-        return {"poll": True}
-    return {"content": b64encode(video.content or b"").decode()}
-
-
-def video_from(source: Mapping[str, Any]) -> Video | None:
-    """The video of a source; None when it must be polled for."""
-    if "url" in source:
-        return Video(url=source["url"])
-    return Video(content=b64decode(source["content"])) if "content" in source else None

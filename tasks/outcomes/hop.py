@@ -4,14 +4,14 @@ A hop is made in the transaction that ends the attempt. It follows no attempt th
 accepted, and is not made past its job's deadline or maximum cost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from catalog.plan import duration_route
 from catalog.resolve import attempt_counts
 from models.advance import tell
-from models.database import Connection, fetch_rows
+from models.database import Connection, fetch_ids, fetch_row
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure
 from models.records import Json
@@ -24,6 +24,12 @@ from tasks.outcomes.replacement import (
     marker_of,
     plan_replacement,
 )
+from tasks.outcomes.sent import HAS_TIME
+
+_OF_GATES = """
+SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job
+WHERE attempt.id = ANY(%s) AND job.fallbacks IS NOT NULL ORDER BY attempt.id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +76,18 @@ async def hop(connection: Connection, failures: Mapping[str, Failure]) -> frozen
     `failures` are by attempt. The caller has locked the attempts' jobs with all their due rows, and
     provably nothing more comes of the attempts.
     """
-    if not failures:
-        return frozenset()
     hopped = set()
-    for left in await _left(connection, sorted(failures)):
-        if await _move_on(connection, left, failures[left.id]):
-            hopped.add(left.id)
+    for attempt in await fetch_ids(connection, _OF_GATES, (list(failures),)) if failures else ():
+        # One by one: what a hop commits counts towards the next one's maximum cost.
+        left = await _left(connection, attempt)
+        if left is not None and await _move_on(connection, left, failures[attempt]):
+            hopped.add(attempt)
     return frozenset(hopped)
 
 
-async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
-    """Those of the attempts whose gate has other models, and whose job still has time."""
-    return await fetch_rows(
+async def _left(connection: Connection, attempt: str) -> _Left | None:
+    """The attempt, if its gate has other models and its job still has time."""
+    return await fetch_row(
         connection,
         _Left,
         f"""
@@ -96,9 +102,8 @@ async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
                    FROM attempt WHERE attempt.job = job.id AND attempt.id <> ended.id), 0)
                )::bigint AS committed_micros
         FROM attempt AS ended JOIN job ON job.id = ended.job
-        WHERE ended.id = ANY(%(attempts)s) AND job.fallbacks IS NOT NULL
-          AND NOT job.state = ANY(%(final)s) AND job.deadline_at > now()
-          AND (job.start_by > now() OR job.start_by IS NULL OR job.accepted_at IS NOT NULL)
+        WHERE ended.id = %(attempt)s AND job.fallbacks IS NOT NULL
+          AND NOT job.state = ANY(%(final)s) AND {HAS_TIME}
           AND NOT EXISTS (
               WITH RECURSIVE earlier (id, state, replaces) AS (
                   SELECT first.id, first.state, first.replaces FROM attempt AS first
@@ -106,10 +111,10 @@ async def _left(connection: Connection, attempts: Sequence[str]) -> list[_Left]:
                   UNION
                   SELECT before.id, before.state, before.replaces
                   FROM attempt AS before JOIN earlier ON before.id = earlier.replaces)
-              SELECT 1 FROM earlier WHERE state IN ('planned', 'sent', 'unknown'))
-        ORDER BY ended.id
+              SELECT 1 FROM earlier
+              WHERE state IN ('planned', 'sent', 'unknown', 'accepted', 'succeeded'))
         """,  # noqa: S608 - a constant
-        {"attempts": list(attempts), "final": list(FINAL_JOB_STATES)},
+        {"attempt": attempt, "final": list(FINAL_JOB_STATES)},
     )
 
 

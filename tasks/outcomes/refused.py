@@ -9,6 +9,7 @@ from models.state import AttemptState
 from models.verbs import What
 from tasks.engine import Engine
 from tasks.outcomes.finish import settle
+from tasks.outcomes.give_back import give_back
 from tasks.outcomes.hop import hop
 
 
@@ -35,7 +36,10 @@ async def record_unsendable(engine: Engine, attempt: str, failure: Failure, *, l
 
 
 async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:
-    """End an attempt that the provider provably refused; its gate moves on, or its job settles."""
+    """End an attempt that the provider provably refused.
+
+    Its videos go back to an operation that came to light, or its gate moves on, or its job settles.
+    """
 
     async def work(connection: Connection) -> None:
         await lock_whole_of(connection, [attempt])
@@ -45,8 +49,10 @@ async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None
         # An attempt that a restore has set back does not move, and keeps its due row.
         await due.drop(connection, What.SUBMIT, [row["id"] for row in moved])
         await due.drop(connection, What.LOOK_UP, [row["id"] for row in moved])
-        hopped = await hop(connection, {row["id"]: failure for row in moved})
-        left = {row["id"]: failure for row in moved if row["id"] not in hopped}
+        given_back = await give_back(engine, connection, [row["id"] for row in moved])
+        left = {row["id"]: failure for row in moved if row["id"] not in given_back}
+        hopped = await hop(connection, left)
+        left = {id_: each for id_, each in left.items() if id_ not in hopped}
         await fail_outputs(connection, left, of="attempt")
         await settle(engine, connection, [row["job"] for row in moved])
 

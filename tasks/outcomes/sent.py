@@ -24,6 +24,11 @@ ANSWER_BY = "coalesce(attempt.answer_by, attempt.sent_at + interval '25 minutes'
 #: SQL: the time from which a look-up that finds nothing counts.
 ABSENT_AFTER = "coalesce(attempt.absent_after, attempt.sent_at + interval '30 minutes')"
 
+#: SQL: whether a `job` has time left to be sent: until its deadline, and until its start deadline
+#: if no provider has accepted it yet.
+HAS_TIME = """job.deadline_at > now()
+    AND (job.start_by > now() OR job.start_by IS NULL OR job.accepted_at IS NOT NULL)"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
@@ -48,7 +53,8 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
     """Mark a planned attempt as sent; returns its job, or None when it is not there to be sent.
 
     An attempt that this try has marked, by a commit whose answer was lost, counts as marked.
-    One for which no video is expected is not sent: it would be paid for in vain.
+    One for which no video is expected, or whose job has run out of time, is not sent: it would be
+    paid for in vain.
     """
     cursor = await connection.execute(
         f"""
@@ -63,6 +69,8 @@ async def write_sent(connection: Connection, sending: Sending) -> str | None:
         WHERE id = %(id)s AND account = %(account)s AND state = 'planned' AND parked_at IS NULL
           AND EXISTS (
             SELECT 1 FROM output WHERE output.attempt = attempt.id AND output.state = 'expected')
+          AND EXISTS (
+            SELECT 1 FROM job WHERE job.id = attempt.job AND {HAS_TIME})
         RETURNING job
         """,  # noqa: S608 - a constant
         {

@@ -11,6 +11,7 @@ from models.state import AttemptState
 from models.verbs import What
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.give_back import give_back
 from tasks.outcomes.hop import hop
 from tasks.outcomes.insist import insist
 from tasks.outcomes.sent import take_back
@@ -43,9 +44,11 @@ async def put_off(
     engine.clearance.take_back(item.id)
 
     async def work(connection: Connection) -> None:
+        await lock_whole_of(connection, [item.id])
         is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
         # Otherwise another worker may be sending it by now: planned again, it would be twice.
         if await take_back(connection, item.id, token=token, is_held=is_held):
+            await give_back(engine, connection, [item.id])
             await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
             await release_if_unwanted(connection, item.id)
 
@@ -67,6 +70,7 @@ async def move_on(
         is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
         if not await take_back(connection, item.id, token=token, is_held=is_held):
             return
+        await give_back(engine, connection, [item.id])
         if await hop(connection, {item.id: failure}):
             failures = {item.id: failure}
             await advance_attempts(connection, AttemptState.FAILED, [item.id], failures=failures)

@@ -1,8 +1,7 @@
 """Attempts whose account is paused or has reached its cap: moved on, moved over, or made to wait.
 
-Nothing of such an attempt was sent, so its gate's next model may take over. Without one it moves to
-another account of its provider, if it was never sent; otherwise it waits, and its job's deadline
-ends that.
+Nothing of such an attempt was sent. It moves to another account of its provider, if it never was;
+else its gate's next model takes over; else it waits, and its job's deadline ends that.
 """
 
 import random
@@ -23,6 +22,7 @@ from models.verbs import What
 from providers.registry import provider_of
 from tasks.engine import Engine
 from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.give_back import give_back
 from tasks.outcomes.hop import hop
 from tasks.outcomes.insist import insist
 from tasks.outcomes.sent import take_back
@@ -58,13 +58,16 @@ async def wait_for_account(
         is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
         if not await take_back(connection, item.id, token=token, is_held=is_held, rejected=0):
             return "not ours"
+        if await give_back(engine, connection, [item.id]):
+            await release_if_unwanted(connection, item.id)
+            return "released"
+        if other := await _move_over(engine, connection, item, obstacle):
+            return f"moved to {other}"
         failures = {item.id: failure_of(obstacle)}
         if await hop(connection, failures):
             await advance_attempts(connection, AttemptState.FAILED, [item.id], failures=failures)
             await due.drop(connection, What.SUBMIT, [item.id])
             return "hopped"
-        if other := await _move_over(engine, connection, item, obstacle):
-            return f"moved to {other}"
         await _wait(connection, item, obstacle)
         return "waits"
 

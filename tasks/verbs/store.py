@@ -43,8 +43,8 @@ from storage.receive import receive
 from tasks.crash import crash_point
 from tasks.download import DOWNLOAD_TIMEOUT, DeadLink, NoFreshLink, fresh_video, open_video
 from tasks.engine import Engine
-from tasks.outcomes.ended import source_of, video_from
 from tasks.outcomes.finish import settle
+from tasks.outcomes.sources import source_of, video_from
 from tasks.outcomes.stored import (
     StoreResult,
     drop_swept,

@@ -201,7 +201,7 @@ async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
 async def _limited(connection: Connection) -> None:
     """The tenant is prepaid and has a budget, its account a cap: each has room for every job."""
     await set_cap(connection, "runway", micros=100_000_000, period=CapPeriod.DAY)
-    await deposit(connection, "default", 100_000_000)
+    await deposit(connection, "default", 100_000_000, id_="dep_1")
     await set_budget(
         connection,
         "default",

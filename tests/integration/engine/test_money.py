@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 
-from models.budgets import deposit, list_budgets, remove_budget, set_budget
-from models.database import Connection
+from models.budgets import balances, deposit, list_budgets, remove_budget, set_budget
+from models.database import Connection, Database
 from models.failure import RequestRefused
+from models.gate import GateRequest
 from models.invariants import violations
 from models.keys import create_key
 from models.request import VideoRequest
 from models.rows.money import Period, Scope
 from models.state import JobState
 from models.verbs import What
+from tasks import gates
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish
@@ -242,7 +245,7 @@ async def test_a_job_that_an_older_worker_ended_is_charged_later(engine: Engine)
 
 async def test_a_prepaid_tenant_spends_what_it_deposited_and_no_more(engine: Engine) -> None:
     cost = await price(engine, await ask(engine))
-    await engine.database.run(lambda c: deposit(c, "default", 2 * cost + 1))
+    await engine.database.run(lambda c: deposit(c, "default", 2 * cost + 1, id_="dep_1"))
     await ask(engine)  # what the first one reserved is taken from the deposit too
 
     refused = await refusal(engine)
@@ -399,3 +402,46 @@ async def test_jobs_that_end_at_once_under_shared_budgets_release_all(
     assert [one.reserved_micros for one in await engine.database.run(list_budgets)] == [0, 0]
     for each in others:
         await each.close()
+
+
+class AnswerLost:
+    """The first commit stands, but its answer is lost with the connection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times, real = 0, Database.transaction
+
+        @asynccontextmanager
+        async def transaction(database: Database) -> AsyncIterator[Connection]:
+            async with real(database) as connection:
+                yield connection
+            self.times += 1
+            if self.times == 1:
+                msg = "server closed the connection unexpectedly"
+                raise psycopg.OperationalError(msg)
+
+        monkeypatch.setattr(Database, "transaction", transaction)
+
+
+async def test_a_deposit_whose_answer_is_lost_is_entered_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = AnswerLost(monkeypatch)
+    await engine.database.run(lambda c: deposit(c, "default", 5_000_000, id_="dep_1"))
+
+    assert lost.times == 2
+    (balance,) = await engine.database.run(lambda c: balances(c, "default"))
+    assert balance.deposited_micros == 5_000_000
+
+
+async def test_a_gate_whose_answer_is_lost_is_created_and_deleted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = GateRequest.from_json({"name": "shop", "model": "gen4.5", "strategy": "single"})
+    lost = AnswerLost(monkeypatch)
+    made = await gates.create(engine, wanted, tenant="default")
+    assert lost.times == 2
+
+    lost.times = -1  # the read comes first
+    deleted = await gates.delete(engine, "shop", tenant="default")
+    assert (deleted.id, lost.times) == (made.id, 2)
+    assert await gates.list_newest(engine, tenant="default", limit=1) == []
