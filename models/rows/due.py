@@ -6,7 +6,7 @@ from sqlalchemy import Column, Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Id, Time, one_of
+from models.rows.columns import Id, Time
 from models.verbs import What
 
 
@@ -15,7 +15,6 @@ class Due(SQLModel, table=True):
 
     __tablename__ = "due"
     __table_args__ = (
-        one_of("what", What),
         Index("due_by_lane", "what", "lane", "at"),
         Index("due_by_tenant", "what", "lane", "tenant", "at"),
         # Suspects, which are claimed alone; the literal equals `scheduler.claim.SUSPECT`.

@@ -119,6 +119,12 @@ MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
         "due_left_over",
         """
         INSERT INTO due (what, id, lane, tenant)
+        SELECT 'unheard', id, '-', tenant FROM job WHERE id = %(complete)s""",
+    ),
+    (
+        "due_left_over",
+        """
+        INSERT INTO due (what, id, lane, tenant)
         SELECT 'store', id, 'runway', 'default' FROM output WHERE job = %(complete)s""",
     ),
     ("job_overcharged", "UPDATE job SET reserved_micros = 1 WHERE id = %(complete)s"),

@@ -337,7 +337,7 @@ async def test_the_tick_finds_work_beside_rows_of_a_kind_that_only_a_newer_versi
 ) -> None:
     engine = make_engine()
     await accepted(engine)
-    await engine.database.fetch("ALTER TABLE due DROP CONSTRAINT what_known")
+    await engine.database.fetch("ALTER TABLE due DROP CONSTRAINT IF EXISTS what_known")
     await engine.database.fetch(
         "INSERT INTO due (what, id, lane, tenant) VALUES ('rehearse', 'it', '-', 'default')"
     )
