@@ -259,3 +259,33 @@ def test_whatever_is_adapted_can_be_made_and_everything_else_is_told(
             assert getattr(plan, name) == expected
     for name in extras - told.keys():
         assert getattr(made.request, name) not in (None, ())
+
+
+#: The values that stand in Perf's document, and the longest that it names for each model.
+PERF_ASKS = [
+    {"model": model, "resolution": resolution, "aspect_ratio": ratio, "duration_seconds": seconds}
+    for model in ("veo-3", "runway-gen3", "luma-dream-machine", "pika")
+    for resolution in ("720p", "1080p")
+    for ratio in ("16:9", "9:16", "1:1", "4:3")
+    for seconds in (4, 8)
+]
+
+
+def test_every_value_of_perfs_document_is_made_by_every_provider_with_credentials() -> None:
+    made_by: dict[str, set[str]] = {}
+    for asked in PERF_ASKS:
+        for provider in PROVIDERS:
+            only = accounts(provider)
+            try:
+                made = adapted(asked, providers=only)
+            except RequestRefused as refusal:
+                told = refusal.message
+                assert "needs" in told or "exceeds maximum of 4 for pika model" in told, told
+                continue
+            made_by.setdefault(str(asked["model"]), set()).add(
+                resolve(made.request, CATALOG, only).provider
+            )
+    for model, makers in made_by.items():
+        routes = CATALOG.find(model).routes.values()
+        assert makers >= {route.provider for route in routes}, model
+        assert "perf" in makers, model

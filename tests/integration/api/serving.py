@@ -1,0 +1,92 @@
+"""A whole Longtake on one loop: the API on a real socket, and pumps that do what is due."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from api.app import create_app
+from models.keys import create_key
+from models.state import What
+from settings import load
+from tasks.engine import Engine
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
+from tests.integration.api.conftest import Hints
+from tests.integration.engine.waiting import until
+
+_NOW = "UPDATE due SET at = now() WHERE what = %s AND at > now() AND lease IS NULL"
+LIFE = (What.SUBMIT, What.POLL, What.STORE, What.CANCEL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Longtake:
+    """Where it listens, a key of the tenant acme, and what lies behind."""
+
+    url: str
+    key: str
+    engine: Engine
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, folder: Path, environment: Mapping[str, str]
+) -> AsyncIterator[Longtake]:
+    """It serves and works until the block ends; `environment` has the providers' variables."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        own = {
+            "LONGTAKE_SECRET_KEYS": "a-key-that-only-tests-use-0123456789",
+            "LONGTAKE_BROKER_URL": "redis://127.0.0.1:9/0",
+            "LONGTAKE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
+            "LONGTAKE_POLL_FLOOR_SECONDS": "0.05",
+            "LONGTAKE_PUBLIC_URL": url,
+            "LONGTAKE_DATABASE_URL": database_url,
+            "LONGTAKE_DATA_DIR": str(folder),
+        }
+        app = create_app(load({**own, **environment}), hinter=Hints)
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        server = uvicorn.Server(config)
+        serves = asyncio.create_task(server.serve(sockets=[listening]))
+        await until(lambda: server.started or serves.done(), within=60)
+        engine: Engine = app.state.front.engine
+        _, key = await engine.database.run(lambda connection: create_key(connection, "acme"))
+        works = asyncio.create_task(_work(engine))
+        try:
+            yield Longtake(url=url, key=key, engine=engine)
+        finally:
+            works.cancel()
+            with suppress(asyncio.CancelledError):
+                await works
+            server.should_exit = True
+            await serves
+
+
+async def _work(engine: Engine) -> None:
+    """Do what is due, over and over; polls come as if their time had come."""
+    while True:
+        for what in LIFE:
+            await engine.database.fetch(
+                "UPDATE due SET at = now() WHERE what = %s AND at > now() AND lease IS NULL",
+                (what,),
+            )
+            await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
+
+
+async def ran(*command: str) -> str:
+    """What a program prints; it fails if the program does."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(90):
+            output, complaints = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise
+    assert process.returncode == 0, complaints.decode()
+    return output.decode()

@@ -1,0 +1,155 @@
+"""Programs that speak Perf's API, over a real socket: they finish jobs and see failures."""
+
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from stack.servers.postgres import EmbeddedPostgres
+from tests.conftest import Simulator
+from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.engine.waiting import until
+
+pytestmark = pytest.mark.anyio
+PATH, NATIVE = "/perf/v1/video/generations", "/v1/video/generations"
+PROGRAMS = Path(__file__).with_name("programs")
+POLLING = {"python": [sys.executable, str(PROGRAMS / "perf_poll.py")]}
+if node := shutil.which("node"):  # without Node, Python's program and curl still speak Perf
+    POLLING["node"] = [node, str(PROGRAMS / "perf_poll.mjs")]
+#: Every field, and the defaults alone.
+ASKED: list[dict[str, Any]] = [
+    {
+        "prompt": "a quiet valley, a stream, clouds drifting by",
+        "model": "runway-gen3",
+        "duration_seconds": 8,
+        "resolution": "1080p",
+        "aspect_ratio": "16:9",
+    },
+    {"prompt": "a dog at a drum kit in a smoky club"},
+    {"prompt": "waves", "model": "luma-dream-machine", "duration_seconds": 4},
+]
+
+
+@pytest.fixture
+async def longtake(
+    database_url: str, tmp_path: Path, simulator: Simulator, anyio_backend: str
+) -> AsyncIterator[Longtake]:
+    async with serving(database_url, tmp_path, simulator.env) as one:
+        yield one
+
+
+@pytest.mark.parametrize("name", POLLING)
+async def test_a_program_that_polls_completes_its_jobs(
+    longtake: Longtake, simulator: Simulator, name: str
+) -> None:
+    delivered = [(8, "720p", 0.96), (4, "720p", 0.48), (5, "1080p", None)]
+    for asked, (seconds, resolution, cost) in zip(ASKED, delivered, strict=True):
+        output = await ran(
+            *POLLING[name], f"{longtake.url}/perf", longtake.key, json.dumps(asked), "50"
+        )
+        done = json.loads(output)
+        assert done.get("status") == "complete", done
+        assert (done["duration_seconds"], done["resolution"]) == (seconds, resolution)
+        assert cost is None or done["perf"]["cost_usd"] == cost
+        async with httpx.AsyncClient(trust_env=False) as http:
+            video = await http.get(done["video_url"])
+        assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+    assert len(simulator.bill()) == len(ASKED)
+
+
+@pytest.mark.parametrize("name", POLLING)
+async def test_a_program_that_polls_sees_why_a_job_failed(longtake: Longtake, name: str) -> None:
+    asked = json.dumps({"prompt": "[sim:moderate] something unspeakable"})
+
+    output = await ran(*POLLING[name], f"{longtake.url}/perf", longtake.key, asked, "50")
+
+    message = "Content policy violation: prompt contains prohibited content"
+    assert json.loads(output) == {"thrown": message}
+
+
+async def test_curl_creates_and_reads_with_the_documents_lines(longtake: Longtake) -> None:
+    curl = shutil.which("curl")
+    assert curl, "curl is needed, as for the README"
+    address = longtake.url + PATH
+    key = ("-H", f"Authorization: Bearer {longtake.key}")
+    json_type = ("-H", "Content-Type: application/json")
+
+    told = await ran(
+        *(curl, "-s", "-i", "-X", "POST", address, *key, *json_type, "-d", json.dumps(ASKED[0]))
+    )
+    head, _, body = told.replace("\r\n", "\n").partition("\n\n")
+    job = json.loads(body)
+    assert " 202 " in head.splitlines()[0]
+    assert "longtake-adapted: resolution=720p (asked 1080p)" in head.lower()
+    assert job["status"] == "pending"
+
+    async def is_complete() -> bool:
+        shown = json.loads(await ran(curl, "-s", "-X", "GET", f"{address}/{job['id']}", *key))
+        assert shown["status"] in {"pending", "processing", "complete"}, shown
+        return bool(shown["status"] == "complete")
+
+    await until(is_complete, within=60)
+
+
+@pytest.fixture
+def inner_database_url(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+    """A second database, for the Longtake behind the first."""
+    name = f"test_{secrets.token_hex(6)}"
+    new, template = sql.Identifier(name), sql.Identifier(template_database)
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} template {}").format(new, template))
+        yield postgres_server.url(name)
+        admin.execute(sql.SQL("drop database {} with (force)").format(new))
+
+
+async def test_longtake_behind_longtake_pays_once(
+    database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
+) -> None:
+    """Our own adapter for Perf, pointed at our own dialect, completes a job and sees a failure."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "outer").mkdir()
+    async with serving(inner_database_url, tmp_path / "inner", simulator.env) as inner:
+        perf = {"PERF_BASE_URL": f"{inner.url}/perf", "PERF_API_KEY": inner.key}
+        async with (
+            serving(database_url, tmp_path / "outer", perf) as outer,
+            httpx.AsyncClient(
+                base_url=outer.url,
+                headers={"Authorization": f"Bearer {outer.key}"},
+                trust_env=False,
+            ) as http,
+        ):
+            asks = {PATH: {"model": "runway-gen3"}, NATIVE: {"model": "perf/runway-gen3"}}
+            for path, model in asks.items():
+                asked = {"prompt": "a red kite", "duration_seconds": 6, "resolution": "720p"}
+                job = (await http.post(path, json=asked | model)).json()
+
+                async def is_final(path: str = path, job: str = job["id"]) -> bool:
+                    shown = (await http.get(f"{path}/{job}")).json()
+                    return shown["status"] in {"complete", "failed"}
+
+                await until(is_final, within=60)
+                done = (await http.get(f"{path}/{job['id']}")).json()
+                assert done["status"] == "complete", done
+                assert (await http.get(done["video_url"])).status_code == 200
+            failing = {"prompt": "[sim:moderate] no", "resolution": "720p"}
+            path = PATH
+            bad = (await http.post(path, json=failing)).json()["id"]
+
+            async def has_failed() -> bool:
+                return bool((await http.get(f"{path}/{bad}")).json()["status"] == "failed")
+
+            await until(has_failed, within=60)
+            message = (await http.get(f"{path}/{bad}")).json()["error_message"]
+            assert message == "Content policy violation: prompt contains prohibited content"
+        (counted,) = await inner.engine.database.fetch("SELECT count(*) FROM job")
+    prompts = [str(row["body"]) for row in simulator.bill()]
+    assert sum("a red kite" in prompt for prompt in prompts) == 2
+    assert counted["count"] == 3
