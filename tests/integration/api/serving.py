@@ -11,7 +11,7 @@ import uvicorn
 
 from api.app import create_app
 from models.keys import create_key
-from models.state import What
+from models.verbs import What
 from settings import load
 from tasks.engine import Engine
 from tasks.pump.pump import Pump
