@@ -48,6 +48,21 @@ class Prefixed:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixedOrWhole:
+    """`job_vid_…` with another prefix, as in `video_…`; other ids of jobs stay as they are."""
+
+    prefix: str
+
+    def of(self, job_id: str) -> str:
+        code = job_id.removeprefix(JOB)
+        return self.prefix + code if code != job_id and _OWN.fullmatch(code) else job_id
+
+    def job(self, spelled: str) -> str:
+        code = spelled.removeprefix(self.prefix)
+        return JOB + code if code != spelled and _OWN.fullmatch(code) else spelled
+
+
+@dataclass(frozen=True, slots=True)
 class AsUuid:
     """The id's 128 bits as a UUID."""
 
