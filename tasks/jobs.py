@@ -93,7 +93,7 @@ async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
     return await engine.database.run(lambda connection: own_job(connection, job_id, tenant=tenant))
 
 
-async def list_newest(
+async def list_own(
     engine: Engine,
     *,
     tenant: str,
@@ -102,8 +102,9 @@ async def list_newest(
     status: str | None = None,
     model: str | None = None,
     app_id: str | None = None,
+    oldest_first: bool = False,
 ) -> list[ShownJob]:
-    """Up to `limit` of the tenant's jobs, newest first, older than the job `after`.
+    """Up to `limit` of the tenant's jobs that follow the job `after`, by default newest first.
 
     Raises:
         RequestRefused: `status` is no public status.
@@ -120,6 +121,7 @@ async def list_newest(
             app_id=app_id,
             after=after,
             limit=limit,
+            oldest_first=oldest_first,
         )
     )
 

@@ -62,7 +62,7 @@ LEFT JOIN LATERAL (SELECT progress FROM attempt WHERE attempt.job = job.id
                    ORDER BY id DESC LIMIT 1) AS latest ON true
 WHERE {{where}}
 GROUP BY job.id, latest.progress
-ORDER BY job.id DESC
+ORDER BY job.id {{order}}
 LIMIT %(limit)s
 """  # noqa: S608 - columns of our own
 
@@ -100,7 +100,7 @@ class ShownJob(JobRow):
 
 async def read_jobs(connection: Connection, ids: Sequence[str]) -> list[ShownJob]:
     """Jobs with their outputs, newest first; ids without a job are left out."""
-    sql = _SELECT.format(where="job.id = ANY(%(ids)s)")
+    sql = _SELECT.format(where="job.id = ANY(%(ids)s)", order="DESC")
     return await fetch_rows(connection, ShownJob.read, sql, {"ids": list(ids), "limit": len(ids)})
 
 
@@ -113,14 +113,16 @@ async def list_jobs(
     app_id: str | None,
     after: str | None,
     limit: int,
+    oldest_first: bool = False,
 ) -> list[ShownJob]:
-    """A tenant's jobs, newest first, older than `after`."""
+    """A tenant's jobs, newest or oldest first, those that follow `after`."""
     sql = _SELECT.format(
-        where="""job.tenant = %(tenant)s AND job.deleted_at IS NULL
+        order="ASC" if oldest_first else "DESC",
+        where=f"""job.tenant = %(tenant)s AND job.deleted_at IS NULL
         AND (%(states)s::text[] IS NULL OR job.state = ANY(%(states)s))
         AND (%(model)s::text IS NULL OR job.model = %(model)s)
         AND (%(app_id)s::text IS NULL OR job.app_id = %(app_id)s)
-        AND (%(after)s::text IS NULL OR job.id < %(after)s)"""
+        AND (%(after)s::text IS NULL OR job.id {">" if oldest_first else "<"} %(after)s)""",
     )
     parameters = {
         "tenant": tenant,

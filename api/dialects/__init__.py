@@ -12,8 +12,9 @@ A dialect is one module of this package that makes a `Dialect` (`api.dialects.di
 - `errors`: an `api.errors.Renderer`, which shapes every error below the prefixes, also those of
   routes that don't exist, bodies that are too large, bad keys, and our own faults.
 
-What dialects have in common: `fields` reads a body leniently, `submitting` adapts and accepts it
-(`catalog.adapt`), `ids` spells job ids, `words` maps every public status to the dialect's word.
+What dialects have in common: `fields` reads a body leniently, `forms` one that is a form,
+`submitting` adapts and accepts it (`catalog.adapt`), `ids` spells job ids, `words` maps every
+public status to the dialect's word.
 
 One more line, in DIALECTS below, registers a dialect.
 """
@@ -21,6 +22,8 @@ One more line, in DIALECTS below, registers a dialect.
 from typing import Final
 
 from api.dialects.dialect import Dialect
+from api.dialects.lunos import LUNOS
+from api.dialects.openai_videos import OPENAI_VIDEOS
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (PERF,)
+DIALECTS: Final[tuple[Dialect, ...]] = (PERF, LUNOS, OPENAI_VIDEOS)

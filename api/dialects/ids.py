@@ -48,11 +48,26 @@ class Prefixed:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixedOrWhole:
+    """`job_vid_…` with another prefix, as in `video_…`; other ids of jobs stay as they are."""
+
+    prefix: str
+
+    def of(self, job_id: str) -> str:
+        code = job_id.removeprefix(JOB)
+        return self.prefix + code if code != job_id and _OWN.fullmatch(code) else job_id
+
+    def job(self, spelled: str) -> str:
+        code = spelled.removeprefix(self.prefix)
+        return JOB + code if code != spelled and _OWN.fullmatch(code) else spelled
+
+
+@dataclass(frozen=True, slots=True)
 class AsUuid:
     """The id's 128 bits as a UUID."""
 
     def of(self, job_id: str) -> str:
-        return str(UUID(int=_number(job_id)))
+        return str(UUID(int=number_of(job_id)))
 
     def job(self, spelled: str) -> str:
         try:
@@ -68,7 +83,7 @@ class Timed:
     prefix: str
 
     def of(self, job_id: str) -> str:
-        return f"{self.prefix}:{_own(job_id)[-_TAIL:]}:{_number(job_id) >> _RANDOM_BITS}"
+        return f"{self.prefix}:{_own(job_id)[-_TAIL:]}:{number_of(job_id) >> _RANDOM_BITS}"
 
     def job(self, spelled: str) -> str:
         match spelled.split(":"):
@@ -80,7 +95,15 @@ class Timed:
 
 def milliseconds_of(job_id: str) -> int:
     """When the id was made, in milliseconds since 1970; raises RequestRefused (`not_found`)."""
-    return _number(job_id) >> _RANDOM_BITS
+    return number_of(job_id) >> _RANDOM_BITS
+
+
+def number_of(job_id: str) -> int:
+    """The id's 128 bits as a number; raises RequestRefused (`not_found`)."""
+    number = 0
+    for character in _own(job_id):
+        number = number << 5 | _ALPHABET.index(character)
+    return number
 
 
 def _own(job_id: str) -> str:
@@ -88,13 +111,6 @@ def _own(job_id: str) -> str:
     if code == job_id or not _OWN.fullmatch(code):
         raise not_found()
     return code
-
-
-def _number(job_id: str) -> int:
-    number = 0
-    for character in _own(job_id):
-        number = number << 5 | _ALPHABET.index(character)
-    return number
 
 
 def _job(number: int) -> str:

@@ -99,6 +99,13 @@ for _path, _endpoint in (
 
 async def _content(request: Request, path: str, job_id: str, *, position: int | None) -> Response:
     tenant = await _tenant(request, path)
+    return await stored_answer(request, job_id, tenant=tenant, position=position)
+
+
+async def stored_answer(
+    request: Request, job_id: str, *, tenant: str | None, position: int | None
+) -> Response:
+    """A job's stored video, as far as the request's Range asks for it; see `jobs.stored_output`."""
     front = front_of(request)
     video = await in_time(
         jobs.stored_output(front.engine, job_id, tenant=tenant, position=position)

@@ -76,12 +76,14 @@ async def list_generations(request: Request) -> Response:
     front = front_of(request)
     page = read_page(request, "status", "model", "app_id")
     found = await in_time(
-        jobs.list_newest(
+        jobs.list_own(
             front.engine,
             tenant=key_of(request).tenant,
             limit=page.reach,
             after=page.after,
-            **page.filters,
+            status=page.filters.get("status"),
+            model=page.filters.get("model"),
+            app_id=page.filters.get("app_id"),
         )
     )
     return answer(page.answer(found, lambda job: _view(front, job)))

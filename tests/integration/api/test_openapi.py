@@ -147,7 +147,8 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
 
 def _dialect_tag(path: str, operation: dict[str, Any]) -> str | None:
     """The tag of a dialect's operation, which its error's schema is named for."""
-    if not any(path.startswith(f"{prefix}/") for each in DIALECTS for prefix in each.prefixes):
+    prefixes = [prefix for each in DIALECTS for prefix in each.prefixes]
+    if not any(f"{path}/".startswith(f"{prefix}/") for prefix in prefixes):
         return None
     (tag,) = operation["tags"]
     return str(tag)

@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from api.dialects import perf
+from api.dialects import lunos, openai_videos, perf
 from api.dialects.fields import Fields
-from api.dialects.ids import AsUuid, Prefixed, Spelling, Timed, milliseconds_of
+from api.dialects.ids import (
+    AsUuid,
+    Prefixed,
+    PrefixedOrWhole,
+    Spelling,
+    Timed,
+    milliseconds_of,
+    number_of,
+)
 from api.dialects.words import STATUSES, StatusWords
 from api.slashes import SingleSlashes
 from models.failure import RequestRefused
@@ -44,6 +52,21 @@ def test_an_id_of_another_form_has_no_spelling(spelling: Spelling, job: str) -> 
     assert refused.value.type == "not_found"
 
 
+@pytest.mark.parametrize("job", ["order-1042", "job_vid_zz", "video_7", "", "job_vid_" + "a" * 32])
+def test_an_id_of_another_form_may_stay_as_it_is(job: str) -> None:
+    spelling = PrefixedOrWhole("video_")
+    assert spelling.of(job) == job
+    assert spelling.job(job) == job
+    assert spelling.of("job_vid_01kagw2r5v9m3c8n1x4z7b6t0q") == "video_01kagw2r5v9m3c8n1x4z7b6t0q"
+    assert spelling.job("video_01kagw2r5v9m3c8n1x4z7b6t0q") == "job_vid_01kagw2r5v9m3c8n1x4z7b6t0q"
+
+
+def test_the_number_of_an_id_is_its_own() -> None:
+    numbers = {number_of(new_id("job_vid")) for _ in range(50)}
+    assert len(numbers) == 50
+    assert all(0 < number < 2**128 for number in numbers)
+
+
 @given(spelling=st.sampled_from(SPELLINGS), text=st.text(max_size=60))
 def test_what_is_no_id_is_not_found_and_never_an_error(spelling: Spelling, text: str) -> None:
     for spelled in (text, f"video-op:{text}", f"run_{text}", f"video-op:{'0' * 16}:{text}"):
@@ -54,7 +77,7 @@ def test_what_is_no_id_is_not_found_and_never_an_error(spelling: Spelling, text:
         assert found == "not_found" or found.startswith("job_vid_")
 
 
-@pytest.mark.parametrize("words", [perf.WORDS])
+@pytest.mark.parametrize("words", [perf.WORDS, lunos.WORDS, openai_videos.WORDS])
 def test_every_state_has_a_word(words: StatusWords) -> None:
     for state in JobState:
         assert words.of(state) == words.of(PUBLIC_STATUS[state])
