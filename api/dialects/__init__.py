@@ -20,7 +20,8 @@ One more line, in DIALECTS below, registers a dialect.
 
 from typing import Final
 
+from api.dialects.aimlapi import AIMLAPI
 from api.dialects.dialect import Dialect
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (PERF,)
+DIALECTS: Final[tuple[Dialect, ...]] = (PERF, AIMLAPI)
