@@ -1,19 +1,23 @@
 """The API on a database and a storage folder of the test's own, called without a socket."""
 
-from collections.abc import AsyncIterator, Mapping
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from fastapi import FastAPI
+from psycopg import sql
 
 from api.app import create_app
 from api.front import Front
 from models.keys import create_key
 from models.verbs import What
 from settings import Settings, load
+from stack.servers.postgres import EmbeddedPostgres
 
 #: Runway has credentials, Luma has none; nobody listens on port 9.
 ENVIRONMENT = {
@@ -102,3 +106,14 @@ async def api(api_settings: Settings, anyio_backend: str) -> AsyncIterator[Api]:
         key = await made.new_key("acme")
         http.headers["Authorization"] = f"Bearer {key}"
         yield Api(app=app, http=http, hints=hints, key=key)
+
+
+@pytest.fixture
+def inner_database_url(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+    """A second database, for the Longtake behind the first."""
+    name = f"test_{secrets.token_hex(6)}"
+    new, template = sql.Identifier(name), sql.Identifier(template_database)
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} template {}").format(new, template))
+        yield postgres_server.url(name)
+        admin.execute(sql.SQL("drop database {} with (force)").format(new))

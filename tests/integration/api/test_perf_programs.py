@@ -1,19 +1,15 @@
 """Programs that speak Perf's API, over a real socket: they finish jobs and see failures."""
 
 import json
-import secrets
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg import sql
 
-from stack.servers.postgres import EmbeddedPostgres
 from tests.conftest import Simulator
 from tests.integration.api.serving import Longtake, ran, serving
 from tests.integration.engine.waiting import until
@@ -97,17 +93,6 @@ async def test_curl_creates_and_reads_with_the_documents_lines(longtake: Longtak
         return bool(shown["status"] == "complete")
 
     await until(is_complete, within=60)
-
-
-@pytest.fixture
-def inner_database_url(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
-    """A second database, for the Longtake behind the first."""
-    name = f"test_{secrets.token_hex(6)}"
-    new, template = sql.Identifier(name), sql.Identifier(template_database)
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template {}").format(new, template))
-        yield postgres_server.url(name)
-        admin.execute(sql.SQL("drop database {} with (force)").format(new))
 
 
 async def test_longtake_behind_longtake_pays_once(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from api.dialects import perf
+from api.dialects import aimlapi, perf
 from api.dialects.fields import Fields
 from api.dialects.ids import AsUuid, Prefixed, Spelling, Timed, milliseconds_of
 from api.dialects.words import STATUSES, StatusWords
@@ -54,7 +54,7 @@ def test_what_is_no_id_is_not_found_and_never_an_error(spelling: Spelling, text:
         assert found == "not_found" or found.startswith("job_vid_")
 
 
-@pytest.mark.parametrize("words", [perf.WORDS])
+@pytest.mark.parametrize("words", [perf.WORDS, aimlapi.WORDS])
 def test_every_state_has_a_word(words: StatusWords) -> None:
     for state in JobState:
         assert words.of(state) == words.of(PUBLIC_STATUS[state])
