@@ -4,13 +4,17 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api.dialects.aimlapi_models import UNIVERSAL
+
 Status = Literal["queued", "generating", "completed", "error"]
 
 
 class AimlapiRequest(BaseModel):
     """The body of a creation; a model has its own values, and unknown fields are ignored."""
 
-    model: str = Field(description="A name of the vendor's document, as google/veo-3.1-t2v")
+    model: str = Field(
+        description="A name of the vendor's document", json_schema_extra={"enum": list(UNIVERSAL)}
+    )
     prompt: str = Field(min_length=1, description="What the video shows")
     duration: int | None = Field(default=None, description="Seconds, of the model's own")
     aspect_ratio: str | None = Field(default=None, description="As 16:9; also named `ratio`")
