@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 from fastapi import FastAPI
@@ -53,6 +53,15 @@ class Renderer(Protocol):
     def render(self, refusal: RequestRefused, *, request_id: str | None) -> Response: ...
 
 
+@runtime_checkable
+class Located(Protocol):
+    """A renderer whose errors repeat the request's path."""
+
+    def at(self, path: str) -> Renderer:
+        """The renderer for a request to `path`."""
+        ...
+
+
 class Native:
     """The native shape: `{"error": {type, code, message, param, request_id}}`."""
 
@@ -86,7 +95,8 @@ class Renderers:
     def of(self, path: str) -> Renderer:
         for prefix in self._longest_first:
             if path == prefix or path.startswith(f"{prefix}/"):
-                return self._by_prefix[prefix]
+                renderer = self._by_prefix[prefix]
+                return renderer.at(path) if isinstance(renderer, Located) else renderer
         return NATIVE
 
 

@@ -21,9 +21,10 @@ One more line, in DIALECTS below, registers a dialect.
 
 from typing import Final
 
+from api.dialects.aimlapi import AIMLAPI
 from api.dialects.dialect import Dialect
 from api.dialects.lunos import LUNOS
 from api.dialects.openai_videos import OPENAI_VIDEOS
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (PERF, LUNOS, OPENAI_VIDEOS)
+DIALECTS: Final[tuple[Dialect, ...]] = (PERF, LUNOS, AIMLAPI, OPENAI_VIDEOS)

@@ -142,16 +142,17 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
             for status, response in responses.items():
                 if int(status) >= 400:
                     schema = response["content"]["application/json"]["schema"]
-                    assert schema == {"$ref": f"#/components/schemas/{error}"}
+                    assert schema.keys() == {"$ref"}
+                    assert schema["$ref"].rpartition("/")[2].casefold() == error.casefold()
 
 
 def _dialect_tag(path: str, operation: dict[str, Any]) -> str | None:
-    """The tag of a dialect's operation, which its error's schema is named for."""
+    """The letters of the tag of a dialect's operation, which its error's schema is named for."""
     prefixes = [prefix for each in DIALECTS for prefix in each.prefixes]
     if not any(f"{path}/".startswith(f"{prefix}/") for prefix in prefixes):
         return None
     (tag,) = operation["tags"]
-    return str(tag)
+    return "".join(filter(str.isalnum, tag))
 
 
 async def test_references_all_lead_somewhere(api: Api) -> None:

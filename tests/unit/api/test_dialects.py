@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from api.dialects import lunos, openai_videos, perf
+from api.dialects import aimlapi, lunos, openai_videos, perf
 from api.dialects.fields import Fields
 from api.dialects.ids import (
     AsUuid,
@@ -77,7 +77,7 @@ def test_what_is_no_id_is_not_found_and_never_an_error(spelling: Spelling, text:
         assert found == "not_found" or found.startswith("job_vid_")
 
 
-@pytest.mark.parametrize("words", [perf.WORDS, lunos.WORDS, openai_videos.WORDS])
+@pytest.mark.parametrize("words", [perf.WORDS, lunos.WORDS, aimlapi.WORDS, openai_videos.WORDS])
 def test_every_state_has_a_word(words: StatusWords) -> None:
     for state in JobState:
         assert words.of(state) == words.of(PUBLIC_STATUS[state])
