@@ -65,6 +65,14 @@ class Outcome:
     #: The response's HTTP status; 0 if none was begun.
     status: int
 
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether it made no job, as far as the status says, and its client will try again.
+
+        A retry that met our own error may have a job, that of an earlier try.
+        """
+        return self.status in _SENT_AGAIN or (self.status >= _OURS and not self.is_retry)
+
 
 class Verdict(Enum):
     """What a submission is that repeats none."""
@@ -214,7 +222,7 @@ async def record(engine: Engine, outcomes: Sequence[Outcome]) -> None:
     ordered = sorted(outcomes, key=lambda each: each.id)  # two processes never wait for each other
     answered = [each.is_written and each.status < _ERRORS for each in ordered]
     states = [AnswerState.ANSWERED if each else AnswerState.LOST for each in answered]
-    refused = [each for each in ordered if each.status in _SENT_AGAIN or each.status >= _OURS]
+    refused = [each for each in ordered if each.may_be_sent_again]
 
     async def work(connection: Connection) -> None:
         await connection.execute(_NOTE, ([each.id for each in ordered], states))

@@ -10,9 +10,11 @@ import httpx
 import pytest
 from starlette.types import Message, Scope
 
+from api.repeats import Answer, watched
 from models.limits import set_limits
 from models.rows.limits import Holder
 from tasks import jobs, resent
+from tasks.repeats import Caller
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +60,7 @@ async def _age(api: Api, seconds: float) -> None:
 
 
 @dataclass(slots=True)
-class Caller:
+class Program:
     """A client of the application that hangs up when it is told to."""
 
     api: Api
@@ -96,9 +98,9 @@ class Caller:
 
 
 @pytest.fixture
-def gone(api: Api) -> Caller:
+def gone(api: Api) -> Program:
     """A client that has hung up by the time its answer could be sent."""
-    caller = Caller(api, asyncio.Event(), [])
+    caller = Program(api, asyncio.Event(), [])
     caller.hangs_up.set()
     return caller
 
@@ -132,7 +134,7 @@ def _fails(error: BaseException) -> Callable[[], Any]:
 
 
 async def test_a_client_that_hung_up_gets_its_job_when_it_sends_again(
-    api: Api, gone: Caller, at_commit: Callable[..., None]
+    api: Api, gone: Program, at_commit: Callable[..., None]
 ) -> None:
     gone.hangs_up.clear()
     at_commit(gone.hangs_up.set)
@@ -167,7 +169,7 @@ async def test_a_repeat_has_the_first_answers_fields_and_what_was_adapted(
     assert first["id"] != other["id"]
 
 
-async def test_four_tries_whose_answers_are_all_lost_make_one_job(api: Api, gone: Caller) -> None:
+async def test_four_tries_whose_answers_are_all_lost_make_one_job(api: Api, gone: Program) -> None:
     for _ in range(4):
         await gone.post()
         await _noted(api)
@@ -222,7 +224,7 @@ async def test_an_answer_that_takes_long_is_waited_for_and_not_taken(
 
 
 async def test_a_long_wait_whose_client_hangs_up_is_taken_at_once(
-    api: Api, gone: Caller, monkeypatch: pytest.MonkeyPatch
+    api: Api, gone: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted, go = _slow_at_first(monkeypatch)
     gone.hangs_up.clear()
@@ -387,7 +389,7 @@ async def test_the_retries_of_parallel_requests_take_one_job_each(
     ],
     ids=["body", "app", "query", "Idempotency-Key", "allow", "allow with a count"],
 )
-async def test_another_request_is_no_repeat(api: Api, gone: Caller, other: dict[str, Any]) -> None:
+async def test_another_request_is_no_repeat(api: Api, gone: Program, other: dict[str, Any]) -> None:
     await gone.post()
     await _noted(api)
 
@@ -399,7 +401,7 @@ async def test_another_request_is_no_repeat(api: Api, gone: Caller, other: dict[
     assert (await _states(api))[0] == "lost"
 
 
-async def test_another_key_never_gets_the_job(api: Api, gone: Caller) -> None:
+async def test_another_key_never_gets_the_job(api: Api, gone: Program) -> None:
     await gone.post()
     await _noted(api)
     for tenant in ("acme", "other"):
@@ -410,7 +412,7 @@ async def test_another_key_never_gets_the_job(api: Api, gone: Caller) -> None:
     assert await _jobs(api) == 3
 
 
-async def test_after_the_window_it_is_a_new_job(api: Api, gone: Caller) -> None:
+async def test_after_the_window_it_is_a_new_job(api: Api, gone: Program) -> None:
     await gone.post()
     await _noted(api)
     await _age(api, resent.WINDOW_SECONDS + 1)
@@ -420,7 +422,7 @@ async def test_after_the_window_it_is_a_new_job(api: Api, gone: Caller) -> None:
 
 
 async def test_one_whose_client_was_gone_before_its_commit_makes_no_job_beside_its_retry(
-    api: Api, gone: Caller
+    api: Api, gone: Program
 ) -> None:
     """The first waited long, and its retry went past it."""
     retry = await _created(api)
@@ -430,6 +432,25 @@ async def test_one_whose_client_was_gone_before_its_commit_makes_no_job_beside_i
     assert await _jobs(api) == 1
     assert await _states(api) == ["answered"]
     assert (await _created(api)).json()["id"] != retry.json()["id"]
+
+
+async def test_the_jobs_of_one_request_are_no_repeats_of_each_other(api: Api) -> None:
+    scope: Scope = {
+        "type": "http",
+        "path": PATH,
+        "query_string": b"",
+        "headers": [],
+        "app": api.app,
+        "state": {"answer": Answer(_never)},
+    }
+    made = [watched(scope, Caller(api_key="key_1"), BODY, by_default=True) for _ in range(2)]
+
+    assert len({each.unkeyed.fingerprint for each in made if each.unkeyed}) == 2
+    api.front.answers.end(scope["state"]["answer"])
+
+
+async def _never() -> Message:
+    raise AssertionError
 
 
 # -- headers, our own API, deletion --------------------------------------------------------------
@@ -464,7 +485,7 @@ async def test_a_wrong_header_is_refused_by_name(api: Api, value: str) -> None:
     assert await _jobs(api) == 0
 
 
-async def test_a_deleted_job_is_not_made_again_by_a_repeat(api: Api, gone: Caller) -> None:
+async def test_a_deleted_job_is_not_made_again_by_a_repeat(api: Api, gone: Program) -> None:
     await gone.post()
     await _noted(api)
     (row,) = await api.fetch("SELECT id FROM job")
@@ -476,7 +497,7 @@ async def test_a_deleted_job_is_not_made_again_by_a_repeat(api: Api, gone: Calle
     assert await _jobs(api) == 1
 
 
-async def test_a_repeat_is_not_counted_by_a_limit(api: Api, gone: Caller) -> None:
+async def test_a_repeat_is_not_counted_by_a_limit(api: Api, gone: Program) -> None:
     await _limit(api, at_a_time=1)
     await gone.post()
     await _noted(api)
