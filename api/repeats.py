@@ -36,6 +36,8 @@ _BEAT: Final = OPEN_SECONDS / 5
 #: Maximum outcomes that wait to be noted, and in one transaction.
 _MOST_WAITING: Final = 10_000
 _BATCH: Final = 500
+#: Turns in which the loop reads that a socket has ended, closes it, and tells of it.
+_TURNS: Final = 3
 #: Seconds for noting the last ones at the end.
 _LINGER: Final = 5.0
 
@@ -55,7 +57,8 @@ class Answer:
     async def is_gone(self) -> bool:
         """Whether the client has hung up; only after the whole body was read."""
         if not self._is_gone:
-            await asyncio.sleep(0)  # the loop reads what the socket has to tell
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 message = await self.receive()

@@ -16,6 +16,7 @@ from models.rows.limits import Holder
 from tasks import jobs, resent
 from tasks.repeats import Caller
 from tests.integration.api.conftest import Api
+from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
 PATH = "/perf/v1/video/generations"
@@ -52,6 +53,10 @@ async def _jobs(api: Api) -> int:
 
 async def _states(api: Api) -> list[str]:
     return [row["state"] for row in await api.fetch("SELECT state FROM submission ORDER BY at")]
+
+
+async def _is_lost(api: Api) -> bool:
+    return await _states(api) == ["lost"]
 
 
 async def _age(api: Api, seconds: float) -> None:
@@ -150,6 +155,19 @@ async def test_a_client_that_hung_up_gets_its_job_when_it_sends_again(
     assert await _states(api) == ["answered"]
 
 
+async def test_a_hang_up_that_the_loop_has_not_yet_read_is_seen_too(
+    api: Api, gone: Program, at_commit: Callable[..., None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    gone.hangs_up.clear()
+    # A socket's end is read in one turn of the loop, and told in the next.
+    at_commit(lambda: loop.call_soon(loop.call_soon, gone.hangs_up.set))
+    await gone.post()
+    await _noted(api)
+
+    assert await _states(api) == ["lost"]
+
+
 async def test_a_repeat_has_the_first_answers_fields_and_what_was_adapted(
     api: Api, at_commit: Callable[..., None]
 ) -> None:
@@ -231,6 +249,7 @@ async def test_a_long_wait_whose_client_hangs_up_is_taken_at_once(
     first = asyncio.create_task(gone.post())
     await accepted.wait()
     gone.hangs_up.set()
+    await until(lambda: _is_lost(api))
     second = await _post(api)
     assert not first.done()
     go.set()
@@ -399,6 +418,13 @@ async def test_another_request_is_no_repeat(api: Api, gone: Program, other: dict
     assert REPLAYED not in answer.headers
     assert await _jobs(api) == 2
     assert (await _states(api))[0] == "lost"
+
+
+async def test_a_request_with_a_key_of_its_own_is_the_first_of_no_other(api: Api) -> None:
+    await _created(api, {"Idempotency-Key": "k"})
+
+    assert await _states(api) == []
+    assert REPLAYED not in (await _created(api, _retry(1))).headers
 
 
 async def test_another_key_never_gets_the_job(api: Api, gone: Program) -> None:
