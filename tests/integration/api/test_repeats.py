@@ -337,6 +337,18 @@ async def test_the_retry_of_a_refused_request_is_no_repeat_of_another(api: Api) 
     assert await _jobs(api) == 2
 
 
+async def test_the_retry_of_a_request_that_met_our_own_error_is_no_repeat_of_another(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await _created(api, _retry(0))
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.jobs.accept", None)  # it fails before anything is written
+        assert (await _post(api, **_retry(0))).status_code == 500
+        await _noted(api)
+
+    assert (await _created(api, _retry(1))).json()["id"] != first.json()["id"]
+
+
 async def _limit(api: Api, *, at_a_time: int) -> None:
     await api.front.engine.database.run(
         lambda connection: set_limits(
