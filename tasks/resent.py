@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from models.database import Connection, fetch_row, fetch_rows
 from models.failure import RequestRefused
 from models.records import Json
-from models.rows.submissions import AnswerState, Earlier
+from models.rows.submissions import AnswerState
 from tasks.engine import Engine
 
 T = TypeVar("T")
@@ -43,6 +43,21 @@ class Unkeyed:
     is_gone: Callable[[], Awaitable[bool]]
     #: When earlier ones were first looked for, by the database's clock.
     looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An earlier submission of the same, as a later one finds it."""
+
+    id: str
+    job: str | None
+    state: AnswerState
+    given: int
+    at: datetime
+    #: The process that should have answered it has died.
+    is_stale: bool
+    #: When it was read, by the database's clock.
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

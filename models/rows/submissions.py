@@ -1,6 +1,5 @@
-"""Submissions without an Idempotency-Key, and what is known of their answers: table and row."""
+"""Submissions without an Idempotency-Key, and what is known of their answers: the table."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,18 +47,3 @@ class Submission(SQLModel, table=True):
     response: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     #: When the request was accepted whose answer this is, or was last seen being answered.
     at: datetime | None = Field(default=None, sa_column=now_column())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
-    """An earlier submission of the same, as a later one finds it."""
-
-    id: str
-    job: str | None
-    state: AnswerState
-    given: int
-    at: datetime
-    #: The process that should have answered it has died.
-    is_stale: bool
-    #: When it was read, by the database's clock.
-    now: datetime
