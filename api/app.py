@@ -19,6 +19,7 @@ from api.front import Front, Nudger
 from api.native import content, deliveries, gates, jobs, usage
 from api.native import models as catalog
 from api.openapi import describe
+from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
 from metrics.reading import Reader
 from models import migrate
@@ -73,6 +74,7 @@ def create_app(
     app.add_middleware(CappedBody)
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
+    app.add_middleware(WatchedAnswers)
     app.add_middleware(Edge)  # added last, so outermost
     return app
 
@@ -94,12 +96,15 @@ async def _lifespan(
         keyring=Keyring(engine.database),
         metrics=Reader(engine.database),
         hinter=hinter(),
+        answers=Answers(engine),
         revision=await asyncio.to_thread(migrate.newest),
     )
     app.state.front = front
+    front.answers.start()
     try:
         yield
     finally:
         front.is_draining = True
+        await front.answers.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

@@ -147,7 +147,17 @@ RETRY: Final[dict[str, Any]] = {
 }
 
 #: The submission's body and headers, which its handler parses.
-SUBMIT: Final[dict[str, Any]] = RETRY | {
+SUBMIT: Final[dict[str, Any]] = {
+    "parameters": [
+        *RETRY["parameters"],
+        parameter(
+            "Longtake-Repeats",
+            "`once`: without an Idempotency-Key, an identical request within ten minutes counts as "
+            "a repeat if it says so (X-Stainless-Retry-Count), or if the first answer was lost",
+            {"enum": ["once", "allow"], "default": "allow"},
+            place="header",
+        ),
+    ],
     "requestBody": {
         "required": True,
         "content": {

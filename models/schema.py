@@ -15,12 +15,13 @@ from models.rows import (
     limits,
     money,
     outputs,
+    submissions,
     tenants,
 )
 
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
-    *(durations, high_water, intake_failures, limits, money, gates, accounts),
+    *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
 )
 METADATA = SQLModel.metadata

@@ -27,6 +27,7 @@ from tasks.choosing import Choice, choose, picker
 from tasks.engine import Engine
 from tasks.pictures import check_references
 from tasks.repeats import Accepted, Caller, first_answer, remember
+from tasks.resent import patiently
 from tasks.view import ShownJob, job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
 
@@ -49,7 +50,8 @@ async def accept(
 ) -> Accepted:
     """Check a request against its route and insert its rows, in one transaction.
 
-    For a `job_id` or Idempotency-Key that exists already, return the first job.
+    For a `job_id` or Idempotency-Key that exists already, and for a submission that was sent again
+    (`tasks.resent`), return the first job.
 
     Raises:
         RequestRefused: the request is invalid, its model unavailable, a limit reached or a budget
@@ -58,11 +60,11 @@ async def accept(
     """
     caller, started = caller or Caller(), time.monotonic()
     if caller.idempotency_key:  # a repeat is answered even if the model was removed since
-        first = await engine.database.run(
+        known = await engine.database.run(
             lambda connection: first_answer(engine, connection, tenant, caller)
         )
-        if first is not None:
-            return first
+        if known is not None:
+            return known
     check_webhook(engine, request)
     names = _Names(job=job_id or new_id("job_vid"), tenant=tenant, caller=caller, retry_of=retry_of)
     by_model, pick = None, await picker(engine)
@@ -70,21 +72,18 @@ async def accept(
         by_model = _rows(engine, request, Choice.of_model(engine, request, pick), names)
 
     async def work(connection: Connection) -> Accepted:
-        if caller.idempotency_key and (
-            first := await first_answer(engine, connection, tenant, caller)
-        ):
+        if first := await first_answer(engine, connection, tenant, caller):
             return first
         new = by_model or await _through_gate(engine, connection, request, names, pick)
         accepted = await _record(engine, connection, new, names) if isinstance(new, _New) else new
         if accepted.is_repeat:
             return accepted
         accepted.view["perf"]["latency_ms"] = round((time.monotonic() - started) * 1000)
-        if caller.idempotency_key:
-            await remember(engine, connection, tenant, caller, accepted.view)
+        await remember(engine, connection, tenant, caller, accepted.view)
         return accepted
 
     try:
-        return await engine.database.run(work)
+        return await patiently(lambda: engine.database.run(work))
     except ForeignKeyViolation:
         msg = f"tenant {tenant!r} is unknown; `longtake keys create --tenant` creates one"
         raise RequestRefused(msg, param="tenant") from None

@@ -1,4 +1,4 @@
-"""A submission's caller and its first answer, which a repeated Idempotency-Key gets again."""
+"""A submission's caller and its first answer, which a repeat of the submission gets again."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from models.database import Connection, fetch_row
 from models.failure import Allowance, RequestRefused, job_deleted
 from models.records import Json
 from tasks.engine import Engine
+from tasks.resent import First, Unkeyed, first_of, keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,13 @@ class Caller:
     idempotency_key: str | None = None
     #: SHA-256 of the body as canonical JSON.
     body_hash: bytes = b""
+    #: Set where a repeat is known without an Idempotency-Key; there is none then.
+    unkeyed: Unkeyed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A durable job: a new one, or the one that this id or Idempotency-Key already has."""
+    """A durable job: a new one, or the one that this id, key or submission already has."""
 
     job_id: str
     lane: str
@@ -56,11 +59,23 @@ class _Answered:
 async def first_answer(
     engine: Engine, connection: Connection, tenant: str, caller: Caller
 ) -> Accepted | None:
-    """The first response to this Idempotency-Key; a concurrent duplicate waits for the first.
+    """The first response to what this repeats; a concurrent duplicate waits for the first.
 
     Raises:
-        RequestRefused: the key came with another body, or its job was deleted since.
+        RequestRefused: the Idempotency-Key came with another body, or the job was deleted since.
+        StillOpen: see `tasks.resent`.
     """
+    if caller.idempotency_key is not None:
+        return await _first_of_key(engine, connection, tenant, caller)
+    if caller.unkeyed is not None:
+        first = await first_of(connection, caller.unkeyed)
+        return _again(engine, first) if first else None
+    return None
+
+
+async def _first_of_key(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller
+) -> Accepted | None:
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{tenant}\n{caller.idempotency_key}",),
@@ -80,7 +95,11 @@ async def first_answer(
     if first.body_hash != caller.body_hash:
         msg = "this Idempotency-Key was used with another request body"
         raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
-    if first.deleted_at is not None:  # a second job would be paid for under the same key
+    return _again(engine, first)
+
+
+def _again(engine: Engine, first: _Answered | First) -> Accepted:
+    if first.deleted_at is not None:  # a second job would be paid for under the same request
         raise job_deleted(first.job, first.deleted_at)
     view = engine.vault.open_json(first.response)
     return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
@@ -89,7 +108,11 @@ async def first_answer(
 async def remember(
     engine: Engine, connection: Connection, tenant: str, caller: Caller, view: Json
 ) -> None:
-    """Keep the first answer to the caller's Idempotency-Key, sealed."""
+    """Keep the first answer, sealed, for the caller's repeats, if these can be known."""
+    if caller.unkeyed is not None:
+        await keep(engine, connection, caller.unkeyed, view)
+    if caller.idempotency_key is None:
+        return
     await connection.execute(
         """
         INSERT INTO idempotency (tenant, key, body_hash, job, response)

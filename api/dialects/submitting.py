@@ -9,6 +9,7 @@ from starlette.requests import Request
 from api.answers import limit_headers
 from api.caller import caller_of
 from api.front import front_of, in_time, key_of
+from api.repeats import watched
 from catalog.adapt import Adapted, adapt
 from models.failure import RequestRefused
 from models.records import Json
@@ -52,8 +53,8 @@ async def submit(
 ) -> Submitted:
     """Adapt `fields` (see `catalog.adapt`) and accept them as a job of the key's tenant.
 
-    `body` is the request's whole body, which a repeated Idempotency-Key is compared by; `app_id`
-    is what it names, if the dialect has such a field.
+    `body` is the request's whole body, which a repeat is compared by, with an Idempotency-Key or
+    without one (`api.repeats`); `app_id` is what it names, if the dialect has such a field.
 
     Raises:
         RequestRefused: it can't be carried out; no row was written.
@@ -61,6 +62,7 @@ async def submit(
     """
     front, key = front_of(request), key_of(request)
     caller = caller_of(request.headers, body, api_key=key.id, app_id=app_id)
+    caller = watched(request.scope, caller, body, by_default=True)
     try:
         adapted = await _adapted(front.engine, fields, tenant=key.tenant)
     except RequestRefused:  # a repeat is answered even if the model was removed since

@@ -13,6 +13,7 @@ from api.front import Front, TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
 from api.native.schemas import DeletedJob, Job, JobList
 from api.openapi import ACCEPTED, PAGE_PARAMETERS, RETRY, SUBMIT, parameter, responses
+from api.repeats import watched
 from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
@@ -35,7 +36,9 @@ async def submit(request: Request) -> Response:
     """Accept one request as a job, for one or more videos.
 
     With an `Idempotency-Key` the same request is accepted once: its repeats, for at least 24 hours,
-    get the first answer again and the header `Idempotent-Replayed: true`.
+    get the first answer again and the header `Idempotent-Replayed: true`. With `Longtake-Repeats:
+    once` an identical request counts as a repeat if it says so (`X-Stainless-Retry-Count`), or if
+    the first one's answer did not go out.
     """
     began = time.perf_counter()
     front = front_of(request)
@@ -43,6 +46,7 @@ async def submit(request: Request) -> Response:
     wanted = VideoRequest.from_json(body)
     key = key_of(request)
     caller = caller_of(request.headers, body, api_key=key.id)
+    caller = watched(request.scope, caller, body, by_default=False)
     accepted, hints = await in_time(
         jobs.submit(front.engine, wanted, tenant=key.tenant, caller=caller)
     )

@@ -13,6 +13,7 @@ SEALED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("output", "id", ("source",)),
     ("delivery", "id", ("target", "body")),
     ("idempotency", "job", ("response",)),
+    ("submission", "id", ("response",)),
     ("intake_failure", "id", ("payload",)),
 )
 

@@ -17,6 +17,7 @@ from models.estimate import AT_STAKE
 from storage.base import StorageError
 from storage.receive import ABANDONED_AFTER, remove_abandoned
 from tasks.engine import Engine
+from tasks.resent import WINDOW_SECONDS
 
 log = structlog.get_logger()
 
@@ -40,12 +41,14 @@ class Pruned:
     #: Deliveries that belong to no job; a job's are deleted with it.
     deliveries: int = 0
     keys: int = 0
+    submissions: int = 0
     intake_failures: int = 0
 
     def __str__(self) -> str:
         return (
             f"events={self.events} tries={self.tries} videos={self.videos} jobs={self.jobs} "
-            f"deliveries={self.deliveries} keys={self.keys} intake_failures={self.intake_failures}"
+            f"deliveries={self.deliveries} keys={self.keys} "
+            f"submissions={self.submissions} intake_failures={self.intake_failures}"
         )
 
 
@@ -65,6 +68,7 @@ async def prune_once(engine: Engine) -> Pruned:
     done.events = await _repeat(engine, _OLD_EVENTS, days, until)
     done.tries = await _repeat(engine, _OLD_TRIES, days, until)
     done.keys = await _repeat(engine, _OLD_KEYS, days, until)
+    done.submissions = await _repeat(engine, _OLD_SUBMISSIONS, days, until)
     links = min(settings.keep_videos_days or KEEP_LINKS_DAYS, KEEP_LINKS_DAYS)
     await _repeat(engine, _OLD_LINKS, links, until)
     done.intake_failures = await _repeat(engine, _OLD_INTAKE_FAILURES, days, until)
@@ -153,6 +157,12 @@ DELETE FROM idempotency WHERE (tenant, key) IN (
     WHERE created_at < now() - greatest(%(days)s, 2) * interval '1 day' LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED)
 """
+#: Nobody asks for them once the window is over.
+_OLD_SUBMISSIONS = f"""
+DELETE FROM submission WHERE id IN (
+    SELECT id FROM submission WHERE at < now() - {2 * WINDOW_SECONDS} * interval '1 second'
+    ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
+"""  # noqa: S608 - a constant
 #: A link leads to a video, so it is kept no longer than a video.
 _OLD_LINKS = """
 UPDATE output SET source = NULL, source_at = NULL WHERE id IN (

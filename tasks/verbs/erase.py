@@ -116,9 +116,11 @@ async def _erase(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     )
     await connection.execute("DELETE FROM delivery WHERE job = ANY(%s)", (jobs,))
     # The keys themselves stay, so that a late repeat of the request makes no second job.
-    await connection.execute(
-        "UPDATE idempotency SET response = %s WHERE job = ANY(%s)", (nothing, jobs)
-    )
+    for table in ("idempotency", "submission"):
+        await connection.execute(
+            f"UPDATE {table} SET response = %s WHERE job = ANY(%s)",  # noqa: S608 - constants
+            (nothing, jobs),
+        )
     await connection.execute(
         """
         UPDATE job SET prompt = '', request = '{}', scene = %s, webhook = NULL, erased_at = now()

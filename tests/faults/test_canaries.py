@@ -18,7 +18,7 @@ from tests.faults.harness.wishes import fresh_name
 #: Every table; bytes are sealed, and shown in hex.
 _TABLES = (
     *("tenant", "api_key", "attempt", "output", "event", "delivery", "delivery_try"),
-    *("idempotency", "duration", "due"),
+    *("idempotency", "submission", "duration", "due"),
 )
 #: What makes vendors and receivers say something, besides a job that goes well.
 _TROUBLE: tuple[Mapping[str, Any], ...] = (

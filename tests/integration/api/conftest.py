@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 TABLES = (
     *("job", "attempt", "output", "event", "delivery", "idempotency", "due"),
-    *("ledger_entry", "budget_use"),
+    *("ledger_entry", "budget_use", "submission"),
 )
 
 

@@ -21,6 +21,7 @@ from tasks.outcomes.accepted import record_accepted
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.repeats import Caller
+from tasks.resent import Unkeyed
 from tasks.upkeep.recover import retry_store
 from tasks.upkeep.reseal import reseal
 from tests.integration.conftest import MakeEngine
@@ -41,12 +42,16 @@ BODY = {
     "unsupported": "ignore",
 }
 LIFE = (What.SUBMIT, What.POLL, What.STORE, What.DELIVER)
-TABLES = ("job", "attempt", "output", "event", "delivery", "delivery_try", "idempotency", "due")
+TABLES = (
+    *("job", "attempt", "output", "event", "delivery", "delivery_try", "idempotency", "due"),
+    "submission",
+)
 SEALED = {
     "job": ("scene", "webhook"),
     "output": ("source",),
     "delivery": ("target", "body"),
     "idempotency": ("response",),
+    "submission": ("response",),
 }
 
 
@@ -68,8 +73,13 @@ async def engine(make_engine: MakeEngine, vendor: Script) -> AsyncIterator[Engin
     assert order.watched
 
 
+async def _stays() -> bool:
+    return False
+
+
 async def submitted(engine: Engine) -> str:
-    caller = Caller(idempotency_key="order-1")
+    own = Unkeyed(id="sub_1", fingerprint=b"own", is_gone=_stays)
+    caller = Caller(idempotency_key="order-1", unkeyed=own)
     request = VideoRequest.from_json(BODY)
     return (await accept(engine, request, tenant="default", caller=caller)).job_id
 

@@ -1,0 +1,318 @@
+"""Submissions without an Idempotency-Key: which of them is an earlier one, sent again.
+
+Many clients send a POST again after an error and name nothing that tells a repeat from a second
+order. So each such submission is kept for a while with what is known of its answer, and an
+identical one is taken for its repeat if the client says so, or if the answer did not go out.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Final, TypeVar
+
+from models.database import Connection, fetch_row, fetch_rows
+from models.failure import RequestRefused
+from models.records import Json
+from models.rows.submissions import AnswerState
+from tasks.engine import Engine
+
+T = TypeVar("T")
+
+#: For how long after its request, or its last repeat, a submission is known again.
+WINDOW_SECONDS: Final = 600
+#: An answer that is open for longer comes no more: a process that still works on one says so more
+#: often (`still_answering`).
+OPEN_SECONDS: Final = 5.0
+#: How often the state of an open answer is looked at, in seconds: at first, and at last.
+_PAUSES: Final = (0.01, 0.2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Unkeyed:
+    """A submission without an Idempotency-Key, which may be an earlier one sent again."""
+
+    id: str
+    fingerprint: bytes
+    #: How often its client says that it has sent it before.
+    retries: int = 0
+    #: Whether nobody waits for the answer any more.
+    is_gone: Callable[[], Awaitable[bool]]
+    #: When earlier ones were first looked for, by the database's clock.
+    looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An earlier submission of the same, as a later one finds it."""
+
+    id: str
+    job: str | None
+    state: AnswerState
+    given: int
+    at: datetime
+    #: The process that should have answered it has died.
+    is_stale: bool
+    #: When it was read, by the database's clock.
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """The job of an earlier submission, and what its answer showed."""
+
+    job: str
+    deleted_at: datetime | None
+    response: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of the answer to a submission."""
+
+    id: str
+    fingerprint: bytes
+    is_retry: bool
+    is_written: bool
+    #: The response's HTTP status; 0 if none was begun.
+    status: int
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether it made no job, as far as the status says, and its client will try again.
+
+        A retry that met our own error may have a job, that of an earlier try.
+        """
+        return self.status in _SENT_AGAIN or (self.status >= _OURS and not self.is_retry)
+
+
+class Verdict(Enum):
+    """What a submission is that repeats none."""
+
+    NEW = auto()
+    #: An earlier one is being answered: it is seen in a moment whether the answer goes out.
+    UNDECIDED = auto()
+    #: Nobody waits for its answer, and an identical one has a job.
+    UNWANTED = auto()
+
+
+class StillOpen(Exception):
+    """An identical submission is being answered; ask again in a moment."""
+
+
+def fingerprint(*parts: str | bytes) -> bytes:
+    """SHA-256 of who asks for what: the key, the app, the route and the body's hash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode(errors="surrogatepass") if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8) + content)
+    return digest.digest()
+
+
+def judge(
+    earlier: Sequence[Earlier], *, own: str, retries: int, looked_at: datetime, is_gone: bool
+) -> Earlier | Verdict:
+    """The earlier submission that this one repeats, or what it is instead.
+
+    A refused one stands for a request that made no job: its retry makes one.
+    """
+    if mine := next((each for each in earlier if each.id == own), None):
+        return mine  # its commit was applied and not confirmed
+    jobs = [each for each in earlier if each.state is not AnswerState.REFUSED]
+    if is_gone and jobs:
+        return Verdict.UNWANTED
+    if lost := [each for each in jobs if _is_lost(each)]:
+        return min(lost, key=lambda each: each.at)
+    # Those that were accepted after this one had arrived are no answer that it could have missed.
+    if any(each.state is AnswerState.OPEN and each.at <= looked_at for each in jobs):
+        return Verdict.UNDECIDED
+    return _retried(earlier, jobs, retries) if retries else Verdict.NEW
+
+
+def _retried(
+    earlier: Sequence[Earlier], jobs: Sequence[Earlier], retries: int
+) -> Earlier | Verdict:
+    """What a client's own retry repeats, although no answer is known to be lost."""
+    if refused := [each for each in earlier if each.state is AnswerState.REFUSED]:
+        return min(refused, key=lambda each: each.at)
+    return max(jobs, key=lambda each: _likeness(each, retries), default=Verdict.NEW)
+
+
+def _is_lost(each: Earlier) -> bool:
+    return each.state is AnswerState.LOST or (each.state is AnswerState.OPEN and each.is_stale)
+
+
+def _likeness(each: Earlier, retries: int) -> tuple[bool, int, datetime]:
+    """The first of a client's n-th retry was most likely given n - 1 times, and is the newest."""
+    is_earlier = each.given < retries
+    return is_earlier, each.given if is_earlier else -each.given, each.at
+
+
+async def first_of(connection: Connection, unkeyed: Unkeyed) -> First | None:
+    """The job that is this submission's already; its answer is then up to this one.
+
+    Serialises identical submissions until the transaction's end.
+
+    Raises:
+        StillOpen: it must be asked again, in another transaction (`patiently`).
+    """
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (unkeyed.fingerprint.hex(),)
+    )
+    sought = {
+        "fingerprint": unkeyed.fingerprint,
+        "window": WINDOW_SECONDS,
+        "open": OPEN_SECONDS,
+    }
+    earlier = await fetch_rows(connection, _earlier, _FIND, sought)
+    if not earlier:
+        return None
+    unkeyed.looked_at = unkeyed.looked_at or earlier[0].now
+    found = judge(
+        earlier,
+        own=unkeyed.id,
+        retries=unkeyed.retries,
+        looked_at=unkeyed.looked_at,
+        is_gone=await unkeyed.is_gone(),
+    )
+    match found:
+        case Verdict.NEW:
+            return None
+        case Verdict.UNDECIDED:
+            raise StillOpen
+        case Verdict.UNWANTED:
+            jobs = [each for each in earlier if each.job]
+            newest = max(jobs, key=lambda each: each.at)
+            return await fetch_row(connection, First, _READ, (newest.id,))
+        case Earlier(state=AnswerState.REFUSED):
+            await connection.execute("DELETE FROM submission WHERE id = %s", (found.id,))
+            return None
+        case Earlier():
+            return await fetch_row(connection, First, _TAKE, {"own": unkeyed.id, "id": found.id})
+
+
+def _earlier(*, state: str, **columns: object) -> Earlier:
+    return Earlier(state=AnswerState(state), **columns)  # type: ignore[arg-type]
+
+
+async def keep(engine: Engine, connection: Connection, unkeyed: Unkeyed, view: Json) -> None:
+    """Keep the submission of a new job, in the job's transaction."""
+    state = AnswerState.LOST if await unkeyed.is_gone() else AnswerState.OPEN
+    await connection.execute(
+        """
+        INSERT INTO submission (id, fingerprint, job, state, response, at)
+        VALUES (%s, %s, %s, %s, %s, clock_timestamp())
+        """,
+        (unkeyed.id, unkeyed.fingerprint, view["id"], state, engine.vault.seal_json(view)),
+    )
+
+
+async def patiently(run: Callable[[], Awaitable[T]]) -> T:
+    """The result of `run`, which is repeated while it raises StillOpen.
+
+    Raises:
+        RequestRefused: 503; other identical submissions are being answered all the time.
+    """
+    pause, most = _PAUSES
+    until = time.monotonic() + 2 * OPEN_SECONDS
+    while time.monotonic() < until:
+        try:
+            return await run()
+        except StillOpen:
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, most)
+    msg = "an identical request is still being answered; try again"
+    raise RequestRefused(msg, type="service_unavailable", code="identical_request_open")
+
+
+async def record(engine: Engine, outcomes: Sequence[Outcome]) -> None:
+    """Note what became of answers. A refusal is noted only beside an identical job.
+
+    Raises:
+        DatabaseAway: nothing was noted.
+    """
+    ordered = sorted(outcomes, key=lambda each: each.id)  # two processes never wait for each other
+    answered = [each.is_written and each.status < _ERRORS for each in ordered]
+    states = [AnswerState.ANSWERED if each else AnswerState.LOST for each in answered]
+    refused = [each for each in ordered if each.may_be_sent_again]
+
+    async def work(connection: Connection) -> None:
+        await connection.execute(_NOTE, ([each.id for each in ordered], states))
+        for each in refused:
+            await connection.execute(
+                _NOTE_REFUSED,
+                {
+                    "id": each.id,
+                    "fingerprint": each.fingerprint,
+                    "is_retry": each.is_retry,
+                    "window": WINDOW_SECONDS,
+                },
+            )
+
+    await engine.database.run(work)
+
+
+async def still_answering(engine: Engine, ids: Sequence[str]) -> None:
+    """Say that this process lives and is working on these answers."""
+    sql = """
+    UPDATE submission SET at = clock_timestamp() WHERE id IN (
+        SELECT id FROM submission WHERE id = ANY(%s) AND state = 'open'
+        ORDER BY id FOR NO KEY UPDATE)
+    """
+    await engine.database.fetch(sql, (list(ids),))
+
+
+#: HTTP statuses: the first error, our own errors, and refusals after which clients send again.
+_ERRORS: Final = 400
+_OURS: Final = 500
+_SENT_AGAIN: Final = frozenset({408, 409, 429})
+
+#: All whose answer is in doubt, oldest first, and the newest of the answered ones.
+_FIND = """
+SELECT id, job, state, given, at, clock_timestamp() AS now,
+       at < clock_timestamp() - %(open)s * interval '1 second' AS is_stale
+FROM (
+    (SELECT * FROM submission
+     WHERE fingerprint = %(fingerprint)s AND state IN ('open', 'lost', 'refused')
+       AND at > now() - %(window)s * interval '1 second'
+     ORDER BY at LIMIT 500)
+    UNION ALL
+    (SELECT * FROM submission
+     WHERE fingerprint = %(fingerprint)s AND state = 'answered'
+       AND at > now() - %(window)s * interval '1 second'
+     ORDER BY at DESC LIMIT 50)
+) AS earlier
+"""
+_READ = """
+SELECT submission.job, deleted_at, response FROM submission JOIN job ON job.id = submission.job
+WHERE submission.id = %s
+"""
+_TAKE = """
+UPDATE submission SET id = %(own)s, state = 'open', at = clock_timestamp(),
+       given = CASE WHEN submission.id = %(own)s THEN given ELSE least(given + 1, 30000) END
+FROM job WHERE submission.id = %(id)s AND job.id = submission.job
+RETURNING submission.job, deleted_at, response
+"""
+_NOTE = """
+UPDATE submission SET state = noted.state
+FROM (
+    SELECT submission.id, told.state FROM submission
+    JOIN unnest(%s::text[], %s::text[]) AS told (id, state) ON told.id = submission.id
+    ORDER BY submission.id FOR NO KEY UPDATE OF submission
+) AS noted
+WHERE submission.id = noted.id
+"""
+#: A later retry of an identical request may be this one's. Retries are of a request that is noted.
+_NOTE_REFUSED = """
+INSERT INTO submission (id, fingerprint, state, at)
+SELECT %(id)s, %(fingerprint)s, 'refused', clock_timestamp()
+WHERE EXISTS (SELECT 1 FROM submission WHERE fingerprint = %(fingerprint)s AND job IS NOT NULL
+              AND at > now() - %(window)s * interval '1 second')
+  AND NOT (%(is_retry)s AND EXISTS (
+      SELECT 1 FROM submission WHERE fingerprint = %(fingerprint)s AND state = 'refused'
+      AND at > now() - %(window)s * interval '1 second'))
+ON CONFLICT (id) DO NOTHING
+"""
