@@ -147,11 +147,11 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
 
 
 def _dialect_tag(path: str, operation: dict[str, Any]) -> str | None:
-    """The tag of a dialect's operation, which its error's schema is named for."""
+    """The letters of the tag of a dialect's operation, which its error's schema is named for."""
     if not any(path.startswith(f"{prefix}/") for each in DIALECTS for prefix in each.prefixes):
         return None
     (tag,) = operation["tags"]
-    return "".join(filter(str.isalnum, tag))  # AI/ML API
+    return "".join(filter(str.isalnum, tag))
 
 
 async def test_references_all_lead_somewhere(api: Api) -> None:
