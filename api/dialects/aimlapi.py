@@ -6,9 +6,9 @@ address, so both paths are served at the root too.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -68,6 +68,9 @@ _OUTSIDE_THE_BODY: Final = frozenset({"generation_id", "Idempotency-Key", "X-App
 _FORBIDDEN: Final = 403
 _IDS: Final = AsUuid()
 
+#: One that is not known is a path that does not exist: 404.
+Vendor = Annotated[str, Path(json_schema_extra={"enum": list(LEGACY)})]
+
 _routes = APIRouter(route_class=TenantRoute, tags=["AI/ML API"])
 
 
@@ -103,7 +106,7 @@ async def read(request: Request, generation_id: str) -> Response:
     responses=dialect_responses(AimlapiError, {201: AimlapiCreated}, 400, 403, 404, 413, 422, 429),
     openapi_extra=body_of(AimlapiLegacyRequest),
 )
-async def create_legacy(request: Request, vendor: str) -> Response:
+async def create_legacy(request: Request, vendor: Vendor) -> Response:
     """As on the universal path, with the vendor's models and the fields of their own time."""
     models = _models(vendor)
     body = await read_object(request)
@@ -116,7 +119,7 @@ async def create_legacy(request: Request, vendor: str) -> Response:
     summary="Read a generation on the older path of a vendor",
     responses=dialect_responses(AimlapiError, {200: AimlapiGeneration}, 400, 404),
 )
-async def read_legacy(request: Request, vendor: str, generation_id: str) -> Response:
+async def read_legacy(request: Request, vendor: Vendor, generation_id: str) -> Response:
     """As on the universal path; Runway's videos are a list of links."""
     _models(vendor)
     shown = await _generation(request, generation_id)

@@ -44,7 +44,7 @@ def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
     """Every operation below a dialect's prefix."""
     prefixes = [f"{prefix}/" for dialect in DIALECTS for prefix in dialect.prefixes]
     for path, methods in document["paths"].items():
-        if path.startswith(tuple(prefixes)):
+        if f"{path}/".startswith(tuple(prefixes)):
             for method, told in methods.items():
                 yield Operation(method.upper(), path, told, document["components"])
 
