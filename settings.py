@@ -91,6 +91,14 @@ class Settings(BaseSettings):
     #: Days to keep videos after storing them; unset: as long as their jobs.
     keep_videos_days: int | None = Field(default=None, ge=1)
 
+    #: Total time of a job that was submitted by Layer's API, whose call waits for it, in seconds.
+    layer_deadline_seconds: int = Field(default=900, ge=1, le=86_400)
+    #: How long Layer's API holds back its response's status, in seconds: Node's fetch gives up
+    #: after 300.
+    layer_headers_seconds: float = Field(default=240.0, ge=0, le=3600)
+    #: White space is sent this often after that, in seconds, so that no proxy closes the call.
+    layer_space_seconds: float = Field(default=15.0, ge=0.05, le=300)
+
     #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 

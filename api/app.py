@@ -20,9 +20,11 @@ from api.native import content, deliveries, gates, jobs, usage
 from api.native import models as catalog
 from api.openapi import describe
 from api.slashes import SingleSlashes
+from api.waiting import Waiting
 from metrics.reading import Reader
 from models import migrate
 from settings import Settings
+from tasks import jobs as use_cases
 from tasks.engine import Engine
 
 _DESCRIPTION = """
@@ -94,6 +96,7 @@ async def _lifespan(
         keyring=Keyring(engine.database),
         metrics=Reader(engine.database),
         hinter=hinter(),
+        waiting=Waiting(lambda ids: use_cases.ended_among(engine, ids)),
         revision=await asyncio.to_thread(migrate.newest),
     )
     app.state.front = front
@@ -101,5 +104,6 @@ async def _lifespan(
         yield
     finally:
         front.is_draining = True
+        await front.waiting.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Keyring
+from api.waiting import Waiting
 from metrics.reading import Reader
 from models.database import DatabaseAway
 from models.keys import Key
@@ -38,6 +39,8 @@ class Front:
     keyring: Keyring
     metrics: Reader
     hinter: Nudger
+    #: Who waits for a job's end.
+    waiting: Waiting
     #: The newest migration in this code.
     revision: str
     #: Set after SIGTERM: still serving, but no new traffic wanted.

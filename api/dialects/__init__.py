@@ -21,6 +21,7 @@ One more line, in DIALECTS below, registers a dialect.
 from typing import Final
 
 from api.dialects.dialect import Dialect
+from api.dialects.layer import LAYER
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (PERF,)
+DIALECTS: Final[tuple[Dialect, ...]] = (LAYER, PERF)

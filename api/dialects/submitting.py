@@ -15,7 +15,7 @@ from models.records import Json
 from tasks import gates, jobs
 from tasks.engine import Engine
 from tasks.repeats import Accepted, Caller, first_answer
-from tasks.view import ShownJob, job_view
+from tasks.view import LINK_LIVES, ShownJob, job_view
 
 #: The response header that lists what is made otherwise than it was asked for.
 ADAPTED: Final = "Longtake-Adapted"
@@ -96,7 +96,7 @@ async def read_own(request: Request, job_id: str) -> ShownJob:
     return await in_time(jobs.read(front_of(request).engine, job_id, tenant=key_of(request).tenant))
 
 
-def view_of(request: Request, job: ShownJob) -> Json:
-    """The native view of a job."""
+def view_of(request: Request, job: ShownJob, *, link_lives: int = LINK_LIVES) -> Json:
+    """The native view of a job; `link_lives` is in seconds."""
     engine = front_of(request).engine
-    return job_view(job, api_url=engine.settings.api_url, vault=engine.vault)
+    return job_view(job, api_url=engine.settings.api_url, vault=engine.vault, link_lives=link_lives)
