@@ -76,13 +76,16 @@ async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
 class TenantRoute(APIRoute):
     """A route that requires a valid key, so no handler can forget to check."""
 
+    def authorization(self, request: Request) -> str | None:
+        """What stands for the header Authorization; a dialect may have another header."""
+        return request.headers.get("authorization")
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             keyring = front_of(request).keyring
-            authorization = request.headers.get("authorization")
-            request.state.key = await in_time(keyring.identify(authorization))
+            request.state.key = await in_time(keyring.identify(self.authorization(request)))
             return await handle(request)
 
         return guarded

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,6 +23,8 @@ class Caller:
     idempotency_key: str | None = None
     #: SHA-256 of the body as canonical JSON.
     body_hash: bytes = b""
+    #: The fields of its own that a dialect's webhook event has, by the job's id.
+    event_fields: Callable[[str], Json] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ One more line, in DIALECTS below, registers a dialect.
 from typing import Final
 
 from api.dialects.dialect import Dialect
+from api.dialects.imagineo import IMAGINEO
 from api.dialects.layer import LAYER
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (LAYER, PERF)
+DIALECTS: Final[tuple[Dialect, ...]] = (IMAGINEO, LAYER, PERF)

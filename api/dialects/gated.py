@@ -1,6 +1,6 @@
 """A dialect's submission through a tenant's gate, which decides what requests may set."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,12 @@ async def gate_of(request: Request, name: str) -> Json:
 
 
 async def submit_through(
-    request: Request, gate: Json, fields: Mapping[str, Any], *, body: Any
+    request: Request,
+    gate: Json,
+    fields: Mapping[str, Any],
+    *,
+    body: Any,
+    event_fields: Callable[[str], Json] | None = None,
 ) -> Gated:
     """Submit `fields` through the gate, without what it forbids and without an unknown model.
 
@@ -46,7 +51,8 @@ async def submit_through(
     refused. Raises as `submit`.
     """
     kept, left_out = _permitted(fields, gate, front_of(request).engine.catalog)
-    submitted = await submit(request, {**kept, "gate": gate["id"]}, body=body)
+    through = {**kept, "gate": gate["id"]}
+    submitted = await submit(request, through, body=body, event_fields=event_fields)
     return Gated(submitted=submitted, left_out=left_out)
 
 
