@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
@@ -25,6 +26,8 @@ from pydantic_settings import (
 
 #: File in which the embedded stack publishes its addresses to other local processes (mode 0600).
 STACK_FILE = "stack.json"
+#: Scheme, host and port as browsers send them.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
 class SettingsError(Exception):
@@ -91,6 +94,19 @@ class Settings(BaseSettings):
     #: Days to keep videos after storing them; unset: as long as their jobs.
     keep_videos_days: int | None = Field(default=None, ge=1)
 
+    #: Total time of a job that was submitted by Layer's API, whose call waits for it, in seconds.
+    layer_deadline_seconds: int = Field(default=900, ge=1, le=86_400)
+    #: How long Layer's API holds back its response's status, in seconds: Node's fetch gives up
+    #: after 300.
+    layer_headers_seconds: float = Field(default=240.0, ge=0, le=3600)
+    #: White space is sent this often after that, in seconds, so that no proxy closes the call.
+    layer_space_seconds: float = Field(default=15.0, ge=0.05, le=300)
+
+    #: Origins whose pages may call the API from a browser, as in https://app.example.com.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Whether Imagineo's API takes a request without a picture, as its document's example sends.
+    imagineo_text_to_video: bool = False
+
     #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 
@@ -112,7 +128,7 @@ class Settings(BaseSettings):
         """Only the values from `load`, which reads the environment."""
         return (init_settings,)
 
-    @field_validator("secret_keys", "allow_private_hosts", mode="before")
+    @field_validator("secret_keys", "allow_private_hosts", "cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -126,6 +142,15 @@ class Settings(BaseSettings):
             msg = "each key must have at least 32 characters"
             raise ValueError(msg)
         return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _named_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                msg = "each must be an origin as in https://app.example.com, and never *"
+                raise ValueError(msg)
+        return origins
 
     @field_validator("database_url")
     @classmethod

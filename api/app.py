@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from api import callbacks, health, metrics
 from api.auth import Keyring
@@ -21,9 +22,11 @@ from api.native import models as catalog
 from api.openapi import describe
 from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
+from api.waiting import Waiting
 from metrics.reading import Reader
 from models import migrate
 from settings import Settings
+from tasks import jobs as use_cases
 from tasks.engine import Engine
 
 _DESCRIPTION = """
@@ -36,6 +39,19 @@ status and progress true, brings the video into its own storage and sends a sign
 ROUTERS = tuple(
     module.router
     for module in (jobs, content, catalog, gates, deliveries, usage, health, metrics, callbacks)
+)
+
+
+#: What pages of LONGTAKE_CORS_ORIGINS may send and read. Keys are headers: no cookie is needed.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_REQUEST_HEADERS = (
+    *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-App-ID"),
+    *("X-Request-ID", "Range", "If-Range", "If-None-Match"),
+)
+_RESPONSE_HEADERS = (
+    *("Longtake-Adapted", "Longtake-Warning", "X-Job-ID", "X-Request-ID", "Retry-After"),
+    *("Idempotent-Replayed", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+    *("Content-Range", "ETag"),
 )
 
 
@@ -75,7 +91,15 @@ def create_app(
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(WatchedAnswers)
-    app.add_middleware(Edge)  # added last, so outermost
+    app.add_middleware(Edge)
+    if settings.cors_origins:  # outermost, so that errors too can be read by those pages
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_RESPONSE_HEADERS,
+        )
     return app
 
 
@@ -97,6 +121,7 @@ async def _lifespan(
         metrics=Reader(engine.database),
         hinter=hinter(),
         answers=Answers(engine),
+        waiting=Waiting(lambda ids: use_cases.ended_among(engine, ids)),
         revision=await asyncio.to_thread(migrate.newest),
     )
     app.state.front = front
@@ -106,5 +131,6 @@ async def _lifespan(
     finally:
         front.is_draining = True
         await front.answers.close()
+        await front.waiting.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.auth import Keyring
 from api.repeats import Answers
+from api.waiting import Waiting
 from metrics.reading import Reader
 from models.database import DatabaseAway
 from models.keys import Key
@@ -40,6 +41,8 @@ class Front:
     metrics: Reader
     hinter: Nudger
     answers: Answers
+    #: Who waits for a job's end.
+    waiting: Waiting
     #: The newest migration in this code.
     revision: str
     #: Set after SIGTERM: still serving, but no new traffic wanted.
@@ -75,13 +78,16 @@ async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
 class TenantRoute(APIRoute):
     """A route that requires a valid key, so no handler can forget to check."""
 
+    def authorization(self, request: Request) -> str | None:
+        """What stands for the header Authorization; a dialect may have another header."""
+        return request.headers.get("authorization")
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             keyring = front_of(request).keyring
-            authorization = request.headers.get("authorization")
-            request.state.key = await in_time(keyring.identify(authorization))
+            request.state.key = await in_time(keyring.identify(self.authorization(request)))
             return await handle(request)
 
         return guarded

@@ -112,7 +112,8 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     """The schema with each reference to a definition replaced by it."""
     match schema:
         case {"$ref": str(name), **rest}:
-            return {**definitions[name.rpartition("/")[2]], **rest}
+            found: dict[str, Any] = _inlined(definitions[name.rpartition("/")[2]], definitions)
+            return {**found, **rest}
         case dict():
             return {name: _inlined(value, definitions) for name, value in schema.items()}
         case list():

@@ -113,7 +113,7 @@ def _end_of(engine: Engine, to: JobState, job: ShownJob) -> Event:
     return Event(
         type=EVENT_TYPES[to],
         at=job.finished_at,
-        data=view,
+        data=view | engine.vault.open_json(job.webhook).get("fields", {}),
         tenant=job.tenant,
         target=job.webhook,
         job=job.id,

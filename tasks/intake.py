@@ -199,7 +199,7 @@ def _rows(engine: Engine, request: VideoRequest, choice: Choice, names: _Names) 
         estimated_cost_micros=plan.estimated_cost_micros,
         # The dearest that its gate may move on to.
         reserved_micros=max(each.estimated_cost_micros for each in choice.plans),
-        webhook=_sealed_webhook(engine, request),
+        webhook=_sealed_webhook(engine, request, names),
         **_named_alike(request) | own,
     )
     attempts, outputs = _attempts_and_outputs(plan, job.id)
@@ -220,10 +220,13 @@ def _named_alike(request: VideoRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in names}
 
 
-def _sealed_webhook(engine: Engine, request: VideoRequest) -> bytes | None:
+def _sealed_webhook(engine: Engine, request: VideoRequest, names: _Names) -> bytes | None:
     if request.webhook_url is None:
         return None
-    return engine.vault.seal_json({"url": request.webhook_url, "secret": request.webhook_secret})
+    target: Json = {"url": request.webhook_url, "secret": request.webhook_secret}
+    if names.caller.event_fields is not None:
+        target["fields"] = names.caller.event_fields(names.job)
+    return engine.vault.seal_json(target)
 
 
 def _attempts_and_outputs(plan: Plan, job_id: str) -> tuple[list[NewAttempt], list[NewOutput]]:

@@ -1,6 +1,6 @@
 """Use cases of jobs: submit, read, list, cancel, serve; submit and cancel also return hints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from models.database import Connection, fetch_ids, fetch_row
 from models.failure import RequestRefused, job_deleted, not_found
 from models.request import VideoRequest
-from models.state import PUBLIC_STATUS, JobState, public_status
+from models.state import FINAL_JOB_STATES, PUBLIC_STATUS, JobState, public_status
 from models.verbs import Hint, What
 from tasks.engine import Engine
 from tasks.intake import accept
@@ -91,6 +91,16 @@ async def submit(
 async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
     """The tenant's job; raises RequestRefused (`not_found`)."""
     return await engine.database.run(lambda connection: own_job(connection, job_id, tenant=tenant))
+
+
+async def ended_among(engine: Engine, ids: Sequence[str]) -> list[str]:
+    """Those of the jobs that are final or don't exist any more: one statement by primary key."""
+    sql = """
+    SELECT asked.id FROM unnest(%s::text[]) AS asked (id)
+    WHERE NOT EXISTS (SELECT FROM job WHERE job.id = asked.id AND NOT job.state = ANY(%s))
+    """
+    states = list(FINAL_JOB_STATES)
+    return [row["id"] for row in await engine.database.fetch(sql, (list(ids), states))]
 
 
 async def list_own(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -25,6 +26,8 @@ class Caller:
     body_hash: bytes = b""
     #: Set where a repeat is known without an Idempotency-Key; there is none then.
     unkeyed: Unkeyed | None = None
+    #: The fields of its own that a dialect's webhook event has, by the job's id.
+    event_fields: Callable[[str], Json] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

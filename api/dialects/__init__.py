@@ -23,8 +23,10 @@ from typing import Final
 
 from api.dialects.aimlapi import AIMLAPI
 from api.dialects.dialect import Dialect
+from api.dialects.imagineo import IMAGINEO
+from api.dialects.layer import LAYER
 from api.dialects.lunos import LUNOS
 from api.dialects.openai_videos import OPENAI_VIDEOS
 from api.dialects.perf import PERF
 
-DIALECTS: Final[tuple[Dialect, ...]] = (PERF, LUNOS, AIMLAPI, OPENAI_VIDEOS)
+DIALECTS: Final[tuple[Dialect, ...]] = (LAYER, IMAGINEO, PERF, AIMLAPI, LUNOS, OPENAI_VIDEOS)

@@ -3,6 +3,7 @@
 Each reader checks a field against the system's own document; null is a field that is not set.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
@@ -78,6 +79,14 @@ class Fields:
         value: bool | None = self._typed(name, bool, "true or false")
         return value
 
+    def objects(self, name: str) -> "tuple[Fields, ...]":
+        """The objects of a list; none if the field is not set."""
+        values = self._typed(name, list, "a list of objects") or ()
+        if not all(isinstance(each, dict) for each in values):
+            self.refuse(name, "must be a list of objects")
+        within = self._within + name
+        return tuple(Fields(each, within=f"{within}[{at}]") for at, each in enumerate(values))
+
     def inner(self, name: str) -> "Fields | None":
         """An object in this one."""
         value = self._typed(name, dict, "an object")
@@ -95,3 +104,18 @@ class Fields:
         if value is not None and not isinstance(value, kind):
             self.refuse(name, f"must be {what}")
         return value
+
+
+def in_words_of(names: Mapping[str, str], refusal: RequestRefused) -> RequestRefused:
+    """The refusal of a native request in the dialect's names; `names` are its own by ours."""
+    ours = re.split(r"[.\[]", refusal.param or "")[0]
+    if ours not in names:
+        return refusal
+    return RequestRefused(
+        refusal.message.replace(ours, names[ours], 1),
+        type=refusal.type,
+        code=refusal.code,
+        param=(refusal.param or "").replace(ours, names[ours], 1),
+        retry_after=refusal.retry_after,
+        allowance=refusal.allowance,
+    )

@@ -1,7 +1,7 @@
 """A dialect's submission: fields of the native request, adapted and accepted as a job."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -50,11 +50,13 @@ async def submit(
     *,
     body: Any,
     app_id: str | None = None,
+    event_fields: Callable[[str], Json] | None = None,
 ) -> Submitted:
     """Adapt `fields` (see `catalog.adapt`) and accept them as a job of the key's tenant.
 
     `body` is the request's whole body, which a repeat is compared by, with an Idempotency-Key or
-    without one (`api.repeats`); `app_id` is what it names, if the dialect has such a field.
+    without one (`api.repeats`); `app_id` is what it names, if the dialect has such a field;
+    `event_fields` makes what the job's webhook event has beside its view, from the job's id.
 
     Raises:
         RequestRefused: it can't be carried out; no row was written.
@@ -63,6 +65,7 @@ async def submit(
     front, key = front_of(request), key_of(request)
     caller = caller_of(request.headers, body, api_key=key.id, app_id=app_id)
     caller = watched(request.scope, caller, body, by_default=True)
+    caller = replace(caller, event_fields=event_fields)
     try:
         adapted = await _adapted(front.engine, fields, tenant=key.tenant)
     except RequestRefused:  # a repeat is answered even if the model was removed since
