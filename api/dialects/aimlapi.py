@@ -23,7 +23,7 @@ from api.dialects.aimlapi_shapes import (
     AimlapiRequest,
 )
 from api.dialects.dialect import Dialect
-from api.dialects.fields import Fields, read_object
+from api.dialects.fields import Fields, in_words_of, read_object
 from api.dialects.ids import AsUuid
 from api.dialects.inline import MOST_INLINE, in_base64
 from api.dialects.submitting import ADAPTED, Submitted, read_own, submit, view_of
@@ -228,7 +228,7 @@ class AimlapiErrors:
 def _message(refusal: RequestRefused) -> str:
     match refusal.type:
         case "invalid_request" if refusal.param not in _OUTSIDE_THE_BODY:
-            return f"{INVALID} {_in_own_names(refusal)}"
+            return f"{INVALID} {in_words_of(OWN_NAMES, refusal).message}"
         case "not_found" if refusal.code in {"not_found", "job_deleted"} and not refusal.param:
             is_route = refusal.message.startswith("no such route")
             return refusal.message if is_route else "Generation not found"
@@ -238,15 +238,6 @@ def _message(refusal: RequestRefused) -> str:
             return f"{SENTENCES[kind]}: {refusal.message}"
         case _:
             return refusal.message
-
-
-def _in_own_names(refusal: RequestRefused) -> str:
-    """The message with the vendor's name of the field that it begins with."""
-    native = (refusal.param or "").partition(".")[0].partition("[")[0]
-    own = OWN_NAMES.get(native)
-    if own is None or not refusal.message.startswith(native):
-        return refusal.message
-    return own + refusal.message.removeprefix(native)
 
 
 AIMLAPI: Final = Dialect(prefixes=(PREFIX, ROOT), router=router, errors=AimlapiErrors())
