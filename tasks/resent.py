@@ -270,9 +270,14 @@ _ERRORS: Final = 400
 _OURS: Final = 500
 _SENT_AGAIN: Final = frozenset({408, 409, 429})
 
-#: All whose answer is in doubt, oldest first, and the newest of the answered ones.
+#: All whose answer is in doubt, oldest first, and the newest of the answered ones. A job that has
+#: failed, and was certainly not paid for in vain, counts as answered: whoever asks again wants
+#: another try.
 _FIND = """
-SELECT id, job, state, given, at, clock_timestamp() AS now,
+SELECT earlier.id, earlier.job, given, at, clock_timestamp() AS now,
+       CASE WHEN earlier.state = 'lost' AND job.state = 'failed'
+                 AND job.error ->> 'code' IS DISTINCT FROM 'submit_unknown'
+            THEN 'answered' ELSE earlier.state END AS state,
        at < clock_timestamp() - %(open)s * interval '1 second' AS is_stale
 FROM (
     (SELECT * FROM submission
@@ -284,7 +289,7 @@ FROM (
      WHERE fingerprint = %(fingerprint)s AND state = 'answered'
        AND at > now() - %(window)s * interval '1 second'
      ORDER BY at DESC LIMIT 50)
-) AS earlier
+) AS earlier LEFT JOIN job ON job.id = earlier.job
 """
 _READ = """
 SELECT submission.job, deleted_at, response FROM submission JOIN job ON job.id = submission.job

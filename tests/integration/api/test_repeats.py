@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
 from starlette.types import Message, Scope
 
 from api.repeats import Answer, watched
@@ -206,6 +207,20 @@ async def test_an_answer_of_5xx_after_the_commit_is_no_answer(
     await _created(api)
 
     assert await _jobs(api) == 1
+
+
+@pytest.mark.parametrize(("code", "made"), [("provider_refused", 2), ("submit_unknown", 1)])
+async def test_a_job_that_failed_is_made_again_unless_it_may_have_been_paid_for(
+    api: Api, gone: Program, code: str, made: int
+) -> None:
+    """An open call ends with its job: whoever sends it again after that wants another try."""
+    await gone.post()
+    await until(lambda: _is_lost(api))
+    sql = "UPDATE job SET state = 'failed', error = %s, finished_at = now()"
+    await api.fetch(sql, Jsonb({"code": code}))
+
+    await _created(api)
+    assert await _jobs(api) == made
 
 
 async def test_a_process_that_died_before_it_answered_is_not_waited_for_long(
