@@ -11,7 +11,7 @@ from models.database import Connection
 from models.gate import GateRequest
 from models.ids import new_id
 from models.invariants import violations
-from models.request import VideoRequest
+from models.request import DEFAULT_MODEL, VideoRequest
 from models.state import JobState
 from models.verbs import What
 from providers.base import Accepted
@@ -362,6 +362,22 @@ async def test_a_retry_sets_only_what_its_gate_allows(engine: Engine) -> None:
 
     again, _ = await retry(engine, job, tenant="default", caller=Caller())
     assert (again.view["model"], again.view["retry_of"]) == ("gen4.5", job)
+
+
+@pytest.mark.parametrize("asked", [DEFAULT_MODEL, "gen4.5", None])
+async def test_a_retry_asks_its_gate_for_the_same_model(engine: Engine, asked: str | None) -> None:
+    """The model that requests have by default is no default of a gate that has another one."""
+    luma_first = FALLBACK | {"name": "luma", "model": "ray-3.2", "fallback_models": ["gen4.5"]}
+    await gates.create(engine, GateRequest.from_json(luma_first), tenant="default")
+    job = await submitted(engine, gate="luma", **({"model": asked} if asked else {}))
+    await cancelled(engine, job)
+
+    again, _ = await retry(engine, job, tenant="default", caller=Caller())
+
+    sql = "SELECT model, estimated_cost_micros, plan ->> 'model' AS used FROM job WHERE id = %s"
+    (before,) = await engine.database.fetch(sql, (job,))
+    assert await engine.database.fetch(sql, (again.job_id,)) == [before]
+    assert before["model"] == (asked or "ray-3.2")
 
 
 async def test_a_retry_goes_through_its_gate_whatever_its_name_is_now(engine: Engine) -> None:
