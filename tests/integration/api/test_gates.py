@@ -45,6 +45,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"overrides": 7}, "overrides", "must be all, none or a list"),
     ({"spending_limit_usd": 0}, "spending_limit_usd", "greater than 0"),
     ({"spending_limit_usd": -1}, "spending_limit_usd", "greater than 0"),
+    ({"spending_limit_usd": 1e-7}, "spending_limit_usd", "at least 0.000001 (it is 1e-07)"),
     ({"spending_limit_usd": 1e30}, "spending_limit_usd", "less than or equal to 1000000000"),
     ({"spending_limit_usd": "5"}, "spending_limit_usd", "valid number"),
     ({"colour": "red"}, "colour", "known: name, model, overrides"),
