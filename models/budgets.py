@@ -226,18 +226,21 @@ async def _write(
         (new_id("bud"), tenant, scope, subject, period, limit),
     )
     # By the statement's time: jobs may have come, even in a new period, while the lock was awaited.
+    # The period before is opened too: a submission that began in it may still reserve.
     start = PERIOD_START.format(at="statement_timestamp()")
-    counted = COUNTED.format(starts_at="present.starts_at")
+    before = PERIOD_START.format(at="present.starts_at - interval '1 microsecond'")
+    counted = COUNTED.format(starts_at="opened.starts_at")
     await connection.execute(
         f"""
         INSERT INTO budget_use (budget, starts_at, reserved_micros, spent_micros)
-        SELECT budget.id, present.starts_at,
+        SELECT budget.id, opened.starts_at,
                coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:reserved'), 0),
                coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:spent'), 0)
         FROM budget
         CROSS JOIN LATERAL (SELECT {start} AS starts_at) AS present
+        CROSS JOIN LATERAL (SELECT starts_at UNION SELECT {before}) AS opened
         LEFT JOIN ledger_entry ON {counted}
-        WHERE budget.id = ANY(%(ids)s) GROUP BY budget.id, present.starts_at
+        WHERE budget.id = ANY(%(ids)s) GROUP BY budget.id, opened.starts_at
         ON CONFLICT (budget, starts_at) DO NOTHING
         """,  # noqa: S608 - constants
         {"ids": ids},

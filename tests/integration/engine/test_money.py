@@ -377,6 +377,37 @@ async def test_a_new_budget_counts_a_submission_that_is_being_committed(
     assert budget.spent_micros == 70
 
 
+@pytest.mark.parametrize("period", [Period.DAY, Period.MONTH])
+async def test_a_submission_that_began_before_a_budgets_first_period_counts_in_its_own(
+    engine: Engine, period: Period
+) -> None:
+    """It reserves after the budget was set, beside jobs that the budget found in that period."""
+
+    async def begin(ago: str) -> None:
+        await engine.database.fetch(
+            f"ALTER TABLE job ALTER created_at SET DEFAULT now() - interval '{ago}'"
+        )
+
+    (clock,) = await engine.database.fetch(
+        "SELECT now() - date_trunc(%s, now(), 'UTC') + interval '1 s' AS ago", (period,)
+    )
+    ago = f"{clock['ago'].total_seconds()} s"
+    await begin(ago)
+    earlier = await ask(engine)
+    cost = await price(engine, earlier)
+    await limit(engine, 2 * cost, period=period)
+    late = await ask(engine)
+    await refusal(engine)
+    await begin("0 s")
+    now = await ask(engine)
+
+    for job in (earlier, late):
+        await cancel(engine, job)
+
+    used = await engine.database.fetch("SELECT reserved_micros FROM budget_use ORDER BY starts_at")
+    assert [row["reserved_micros"] for row in used] == [0, await price(engine, now)]
+
+
 async def test_exactly_as_many_jobs_are_accepted_as_a_budget_has_room_for(
     engine: Engine, make_engine: MakeEngine
 ) -> None:
