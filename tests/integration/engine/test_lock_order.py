@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -167,10 +166,18 @@ async def test_budgets_are_taken_last_and_in_order(
 async def test_a_batch_of_look_ups_takes_budgets_in_order(engine: Engine, order: LockOrder) -> None:
     """The jobs come in another order than the ids of their apps' budgets."""
     for app in ("first", "second"):
-        budget: dict[str, Any] = {"scope": Scope.APP, "subject": app, "period": Period.TOTAL}
-        await engine.database.run(
-            lambda c, budget=budget: set_budget(c, "default", limit_micros=10**12, **budget)
-        )
+
+        async def work(connection: Connection, app: str = app) -> None:
+            await set_budget(
+                connection,
+                "default",
+                scope=Scope.APP,
+                subject=app,
+                period=Period.TOTAL,
+                limit_micros=10**12,
+            )
+
+        await engine.database.run(work)
     for app in ("second", "first"):
         request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5"})
         await accept(engine, request, tenant="default", caller=Caller(app_id=app))
