@@ -1,6 +1,7 @@
 """The `longtake` command: its command groups, and error handling for all of them."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -19,7 +20,7 @@ from cli import (
     up,
 )
 from cli.demo import command as demo
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, Refused
 from cli.show import err, say
 from models.database import DatabaseAway
 from settings import SettingsError
@@ -47,6 +48,7 @@ app.add_typer(intake.app, name="intake", rich_help_panel="Operation")
 def main() -> None:
     """Entry point; exits 0, or prints an error and exits with an `ExitCode`."""
     try:
+        _check_text(sys.argv[1:])
         app(prog_name="longtake")
     except CommandError as error:
         _end(str(error), error.exit_code)
@@ -54,6 +56,18 @@ def main() -> None:
         _end(str(error), ExitCode.REFUSED)
     except DatabaseAway as error:
         _end(f"no response from the database: {error}", ExitCode.NOT_REACHED)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no text: no database, URL or JSON takes them."""
+    before = ""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            name = before if before.startswith("-") else f"argument {number}"
+            raise Refused(f"{name} must be text in UTF-8 (it is {argument[:64]!r})") from None
+        before = argument
 
 
 def _end(message: str, code: ExitCode) -> None:

@@ -122,6 +122,15 @@ MONEY = (
         """,
     ),
     Invariant(
+        "gate_limit_untrue",
+        "a gate's spending limit is that of its budget",
+        """
+        SELECT gate.id FROM gate
+        LEFT JOIN budget ON budget.scope = 'gate' AND budget.subject = gate.id
+        WHERE gate.spending_limit_micros IS DISTINCT FROM budget.limit_micros
+        """,
+    ),
+    Invariant(
         "account_cap_exceeded",
         "what an account's attempts of a period may cost is at most its cap, or what it was when "
         "the cap was set; costs above an estimate and late evidence do not count",

@@ -117,7 +117,7 @@ async def deposit(connection: Connection, tenant: str, micros: int, *, id_: str)
 
 async def make_prepaid(connection: Connection, tenant: str) -> None:
     """Refuse the tenant's requests from now on when its deposits are used up; idempotent."""
-    await _lock_tenant(connection, tenant)
+    await lock_tenant(connection, tenant)
     is_prepaid = await fetch_ids(
         connection, "SELECT id FROM budget WHERE tenant = %s AND period = 'prepaid'", (tenant,)
     )
@@ -141,7 +141,7 @@ async def set_budget(
     Raises:
         RequestRefused: the tenant is unknown, or has no such key.
     """
-    await _lock_tenant(connection, tenant)
+    await lock_tenant(connection, tenant)
     if scope is Scope.KEY:
         sql = "SELECT id FROM api_key WHERE id = %s AND tenant = %s"
         if not await fetch_ids(connection, sql, (subject, tenant)):
@@ -150,11 +150,30 @@ async def set_budget(
     await _write(connection, tenant, scope, subject, period, limit=limit_micros)
 
 
+async def set_gate_limit(
+    connection: Connection, tenant: str, gate: str, *, limit_micros: int | None
+) -> None:
+    """Set or lift what the jobs of a gate may cost together, all its earlier jobs included.
+
+    The caller holds the gate's row, and then its tenant by `lock_tenant`.
+    """
+    if limit_micros is None:
+        await _remove(connection, tenant, Scope.GATE, gate, Period.TOTAL)
+    else:
+        await _write(connection, tenant, Scope.GATE, gate, Period.TOTAL, limit=limit_micros)
+
+
 async def remove_budget(
     connection: Connection, tenant: str, *, scope: Scope, subject: str, period: Period
 ) -> bool:
     """Remove a budget; False if there is none. Raises RequestRefused for an unknown tenant."""
-    await _lock_tenant(connection, tenant)
+    await lock_tenant(connection, tenant)
+    return await _remove(connection, tenant, scope, subject, period)
+
+
+async def _remove(
+    connection: Connection, tenant: str, scope: Scope, subject: str, period: Period
+) -> bool:
     removed = await fetch_ids(
         connection,
         """
@@ -167,7 +186,11 @@ async def remove_budget(
 
 
 async def list_budgets(connection: Connection, tenant: str | None = None) -> list[ListedBudget]:
-    """The budgets of a tenant, or of all; raises RequestRefused for an unknown tenant."""
+    """The budgets of a tenant, or of all; raises RequestRefused for an unknown tenant.
+
+    Among them are the spending limits of gates. Those of deleted gates are left out: they are kept
+    for the jobs that still hold a part of them.
+    """
     if tenant is not None:
         await _check_tenant(connection, tenant)
     return await fetch_rows(
@@ -183,6 +206,7 @@ async def list_budgets(connection: Connection, tenant: str | None = None) -> lis
         LEFT JOIN budget_use AS used
              ON used.budget = budget.id AND used.starts_at = present.starts_at
         WHERE budget.period <> 'prepaid'
+          AND (budget.scope <> 'gate' OR budget.subject IN (SELECT id FROM gate))
           AND (%(tenant)s::text IS NULL OR budget.tenant = %(tenant)s)
         ORDER BY budget.tenant, budget.scope, budget.subject, budget.period
         """,  # noqa: S608 - columns of our own
@@ -233,18 +257,21 @@ async def _write(
         (new_id("bud"), tenant, scope, subject, period, limit),
     )
     # By the statement's time: jobs may have come, even in a new period, while the lock was awaited.
+    # The period before is opened too: a submission that began in it may still reserve.
     start = PERIOD_START.format(at="statement_timestamp()")
-    counted = COUNTED.format(starts_at="present.starts_at")
+    before = PERIOD_START.format(at="present.starts_at - interval '1 microsecond'")
+    counted = COUNTED.format(starts_at="opened.starts_at")
     await connection.execute(
         f"""
         INSERT INTO budget_use (budget, starts_at, reserved_micros, spent_micros)
-        SELECT budget.id, present.starts_at,
+        SELECT budget.id, opened.starts_at,
                coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:reserved'), 0),
                coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:spent'), 0)
         FROM budget
         CROSS JOIN LATERAL (SELECT {start} AS starts_at) AS present
+        CROSS JOIN LATERAL (SELECT starts_at UNION SELECT {before}) AS opened
         LEFT JOIN ledger_entry ON {counted}
-        WHERE budget.id = ANY(%(ids)s) GROUP BY budget.id, present.starts_at
+        WHERE budget.id = ANY(%(ids)s) GROUP BY budget.id, opened.starts_at
         ON CONFLICT (budget, starts_at) DO NOTHING
         """,  # noqa: S608 - constants
         {"ids": ids},
@@ -258,8 +285,11 @@ async def _write(
     )
 
 
-async def _lock_tenant(connection: Connection, tenant: str) -> None:
-    """Lock a tenant against new entries; raises RequestRefused for an unknown one."""
+async def lock_tenant(connection: Connection, tenant: str) -> None:
+    """Lock a tenant against new entries, before its budgets are set.
+
+    Raises RequestRefused for an unknown tenant.
+    """
     found = await fetch_ids(connection, "SELECT id FROM tenant WHERE id = %s FOR UPDATE", (tenant,))
     _check_found(tenant, found)
 

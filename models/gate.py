@@ -103,6 +103,14 @@ class GateRequest(BaseModel):
         """Accept a JSON array."""
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("spending_limit_usd")
+    @classmethod
+    def _not_rounded_to_nothing(cls, value: float | None) -> float | None:
+        if value is not None and round(value * 1_000_000) < 1:
+            msg = "must be at least 0.000001"
+            raise ValueError(msg)
+        return value
+
     @model_validator(mode="after")
     def _strategy_fits_models(self) -> Self:
         if self.strategy is Strategy.SINGLE and self.fallback_models:

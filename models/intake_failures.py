@@ -1,5 +1,6 @@
 """Dead letters: requests that came over the broker, could not be accepted, and why."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,8 +38,9 @@ async def record_intake_failure(
     """
     cursor = await connection.execute(
         """
-        INSERT INTO intake_failure (id, task_id, tenant, code, message, param, payload)
-        SELECT %(id)s, %(task_id)s, %(tenant)s, %(code)s, %(message)s, %(param)s, %(payload)s
+        INSERT INTO intake_failure (id, task_id, tenant, job, code, message, param, payload)
+        SELECT %(id)s, %(task_id)s, %(tenant)s, %(job)s, %(code)s, %(message)s, %(param)s,
+               %(payload)s
         WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = %(job)s AND tenant = %(tenant)s)
         ON CONFLICT (task_id) DO NOTHING RETURNING id
         """,
@@ -54,6 +56,22 @@ async def record_intake_failure(
         },
     )
     return await cursor.fetchone() is not None
+
+
+async def forget_intake_failures(connection: Connection, jobs: Sequence[str]) -> None:
+    """Delete the dead letters of jobs that a later message made, whose content is erased.
+
+    None is written later: the jobs' rows stay.
+    """
+    await connection.execute(
+        """
+        DELETE FROM intake_failure WHERE id IN (
+            SELECT failure.id FROM intake_failure AS failure
+            JOIN job ON job.id = failure.job AND job.tenant = failure.tenant
+            WHERE job.id = ANY(%s) ORDER BY failure.id FOR UPDATE OF failure)
+        """,
+        (jobs,),
+    )
 
 
 async def list_intake_failures(

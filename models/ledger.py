@@ -26,13 +26,16 @@ PERIOD_END = """CASE budget.period
     WHEN 'month' THEN date_trunc('month', {starts_at} AT TIME ZONE 'UTC' + interval '1 month')
     END AT TIME ZONE 'UTC'"""
 
-#: SQL: whether a `budget` counts what belongs to a tenant, a key and an app, columns of `of`.
+#: SQL: whether a `budget` counts what belongs to a tenant, key, app and gate, columns of `of`.
 COUNTS = """budget.tenant = {of}.tenant AND CASE budget.scope
     WHEN 'key' THEN budget.subject = {of}.api_key
     WHEN 'app' THEN budget.subject = {of}.app_id
+    WHEN 'gate' THEN budget.subject = {of}.gate
     ELSE true END"""
 
-_COLUMNS = "entry_set, account, amount_micros, tenant, api_key, app_id, job, attempt, counts_at"
+_COLUMNS = (
+    "entry_set, account, amount_micros, tenant, api_key, app_id, gate, job, attempt, counts_at"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Exceeded:
 
     id: str
     scope: str
+    #: As in the budget; of a gate its name.
     subject: str
     period: str
     limit_micros: int
@@ -52,11 +56,12 @@ class Exceeded:
 
 _RESERVE = f"""
 WITH job AS (
-    SELECT id, tenant, api_key, app_id, reserved_micros, created_at FROM job WHERE id = %(job)s
+    SELECT id, tenant, api_key, app_id, gate, reserved_micros, created_at
+    FROM job WHERE id = %(job)s
 ), entries AS (
     INSERT INTO ledger_entry ({_COLUMNS})
-    SELECT 'reserve ' || job.id, side.account, side.amount, tenant, api_key, app_id, job.id, NULL,
-           created_at
+    SELECT 'reserve ' || job.id, side.account, side.amount, tenant, api_key, app_id, gate, job.id,
+           NULL, created_at
     FROM job, LATERAL (VALUES
         ('{Account.AVAILABLE}', -reserved_micros),
         ('{Account.RESERVED}', reserved_micros)) AS side (account, amount)
@@ -92,7 +97,10 @@ async def reserve(connection: Connection, job: str) -> list[Exceeded]:
         connection,
         Exceeded,
         f"""
-        SELECT budget.id, budget.scope, budget.subject, budget.period, budget.limit_micros,
+        SELECT budget.id, budget.scope, budget.period, budget.limit_micros,
+               CASE budget.scope WHEN 'gate' THEN coalesce((
+                   SELECT name FROM gate WHERE gate.id = budget.subject), budget.subject)
+               ELSE budget.subject END AS subject,
                coalesce(budget_use.reserved_micros, 0) AS reserved_micros,
                coalesce(budget_use.spent_micros, 0) AS spent_micros,
                {PERIOD_END.format(starts_at="period.starts_at")} AS resets_at
@@ -108,8 +116,8 @@ async def reserve(connection: Connection, job: str) -> list[Exceeded]:
 
 _CHARGE = f"""
 INSERT INTO ledger_entry ({_COLUMNS})
-SELECT 'charge ' || job.id, side.account, side.amount, tenant, api_key, app_id, job.id, NULL,
-       created_at
+SELECT 'charge ' || job.id, side.account, side.amount, tenant, api_key, app_id, gate, job.id,
+       NULL, created_at
 FROM job, LATERAL (VALUES
     ('{Account.RESERVED}', -reserved_micros),
     ('{Account.SPENT}', cost_micros),
@@ -120,9 +128,9 @@ WHERE job.id = ANY(%(jobs)s) AND side.amount <> 0 ORDER BY job.id
 #: What jobs cost us beyond their price: videos that were made and not delivered, and dearer ones.
 _ABSORB_OF_JOBS = f"""
 INSERT INTO ledger_entry ({_COLUMNS})
-SELECT 'absorb ' || made.id, side.account, side.amount, tenant, api_key, app_id, made.id, NULL,
-       created_at
-FROM (SELECT job.id, job.tenant, job.api_key, job.app_id, job.created_at,
+SELECT 'absorb ' || made.id, side.account, side.amount, tenant, api_key, app_id, gate, made.id,
+       NULL, created_at
+FROM (SELECT job.id, job.tenant, job.api_key, job.app_id, job.gate, job.created_at,
              sum({COST_TO_US})::bigint - job.cost_micros AS over
       FROM job JOIN attempt ON attempt.job = job.id AND attempt.state = 'succeeded'
       WHERE job.id = ANY(%(jobs)s) GROUP BY job.id) AS made,
@@ -134,8 +142,9 @@ WHERE over > 0 ORDER BY made.id
 _ABSORB = f"""
 INSERT INTO ledger_entry ({_COLUMNS})
 SELECT 'absorb ' || made.id || ' ' || made.times, side.account, side.amount, tenant, api_key,
-       app_id, made.job, made.id, created_at
-FROM (SELECT attempt.id, attempt.job, job.tenant, job.api_key, job.app_id, job.created_at,
+       app_id, gate, made.job, made.id, created_at
+FROM (SELECT attempt.id, attempt.job, job.tenant, job.api_key, job.app_id, job.gate,
+             job.created_at,
              {COST_TO_US} - coalesce(before.amount, 0) AS more, coalesce(before.times, 0) AS times
       FROM attempt JOIN job ON job.id = attempt.job
       LEFT JOIN LATERAL (SELECT sum(amount_micros)::bigint AS amount, count(*) AS times

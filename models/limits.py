@@ -1,7 +1,8 @@
 """Limits of submissions: checked under a row lock in the transaction that inserts the job.
 
 Rows are locked before any other row of that transaction, key before tenant, and nobody who holds
-them waits for a row of a job: so they need no place in the order of `models.locks`.
+them waits for a row of a job: so they need no place in the order of `models.locks`. A holder's
+first limits lock the table, which waits for the submissions that saw none: so those count as well.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from models.database import Connection, fetch_row, fetch_rows
+from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 from models.failure import Allowance, RequestRefused
 from models.records import columns
 from models.rows.limits import Holder, LimitRow
@@ -214,19 +215,44 @@ async def set_limits(
         if value is not None and not 1 <= value <= MOST:
             msg = f"{name} must be a whole number from 1 to {MOST}, or none (it is {value})"
             raise RequestRefused(msg, param=name)
-    await _tenant_of(connection, holder, id_)
+    tenant = await _tenant_of(connection, holder, id_)
+    await _open(connection, holder, id_, tenant=tenant)
     named = [name for name in ("concurrent", "per_minute", "per_day") if name in wanted]
     values = {name: wanted[name] for name in named} | ({"tier": tier} if tier is not None else {})
-    names = list(values)
     await connection.execute(
         f"""
-        INSERT INTO rate_limit ({", ".join(["holder", "id", *names])})
-        VALUES ({", ".join(["%(holder)s", "%(id)s", *(f"%({name})s" for name in names)])})
-        ON CONFLICT (holder, id) DO UPDATE
-        SET {", ".join(f"{name} = excluded.{name}" for name in names)}
+        UPDATE rate_limit SET {", ".join(f"{name} = %({name})s" for name in values)}
+        WHERE holder = %(holder)s AND id = %(id)s
         """,  # noqa: S608 - columns of our own
         {"holder": holder, "id": id_} | values,
     )
+
+
+async def _open(connection: Connection, holder: Holder, id_: str, *, tenant: str) -> None:
+    """Insert the holder's row if there is none, with what it has submitted in the current windows.
+
+    From then on submissions count themselves.
+    """
+    its = {"holder": holder, "id": id_}
+    sql = "SELECT id FROM rate_limit WHERE holder = %(holder)s AND id = %(id)s"
+    if await fetch_ids(connection, sql, its):
+        return
+    await connection.execute("LOCK TABLE rate_limit IN EXCLUSIVE MODE")
+    await connection.execute(_OPEN, its | {"tenant": tenant, "is_key": holder is Holder.KEY})
+
+
+_OPEN = """
+INSERT INTO rate_limit (holder, id, minute_at, minute_used, day, day_used)
+SELECT %(holder)s, %(id)s, min(created_at) FILTER (WHERE created_at > minute.starts_at),
+       count(*) FILTER (WHERE created_at > minute.starts_at), day.starts_at AT TIME ZONE 'UTC',
+       count(*) FILTER (WHERE created_at >= day.starts_at)
+FROM (SELECT statement_timestamp() - interval '1 minute' AS starts_at) AS minute
+CROSS JOIN (SELECT date_trunc('day', statement_timestamp(), 'UTC') AS starts_at) AS day
+LEFT JOIN job ON job.tenant = %(tenant)s AND (NOT %(is_key)s OR job.api_key = %(id)s)
+     AND created_at >= least(minute.starts_at, day.starts_at)
+GROUP BY day.starts_at
+ON CONFLICT (holder, id) DO NOTHING
+"""
 
 
 async def read_limits(

@@ -74,7 +74,9 @@ class VideoRequest(Scene[Picture]):
         le=30 * 86_400,
         description="Time in which a provider must accept the job",
     )
-    max_cost_usd: float | None = Field(default=None, gt=0, description="Maximum cost in US dollars")
+    max_cost_usd: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Maximum cost in US dollars"
+    )
     unsupported: Literal["refuse", "ignore"] = Field(
         default="refuse", description="What to do with a parameter that the model lacks"
     )

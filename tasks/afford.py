@@ -13,16 +13,21 @@ async def reserve(connection: Connection, job: NewJob) -> None:
     """Reserve what an inserted job may cost its tenant.
 
     Raises:
-        RequestRefused: `insufficient_balance`: the balance or a budget has too little left.
+        RequestRefused: `insufficient_balance`: the balance, a budget or the gate's spending limit
+            has too little left.
     """
     exceeded = await ledger.reserve(connection, job.id)
     if not exceeded:
         return
     # An empty balance first: no budget's end would help.
     full = min(exceeded, key=lambda each: each.period != Period.PREPAID)
-    code = "insufficient_balance" if full.period == Period.PREPAID else "budget_exceeded"
+    is_of_gate = full.scope == Scope.GATE
+    code = "gate_spending_limit" if is_of_gate else "budget_exceeded"
     raise RequestRefused(
-        _in_words(full, asked=job.reserved_micros), type="insufficient_balance", code=code
+        _in_words(full, asked=job.reserved_micros),
+        type="insufficient_balance",
+        code="insufficient_balance" if full.period == Period.PREPAID else code,
+        param="gate" if is_of_gate else None,
     )
 
 
@@ -34,6 +39,12 @@ def _in_words(full: Exceeded, *, asked: int) -> str:
         return (
             f"the balance of tenant {full.subject} is {dollars(left)}: of "
             f"{dollars(full.limit_micros)} deposited, {used}; {asked_for}"
+        )
+    if full.scope == Scope.GATE:
+        return (
+            f"the gate {full.subject} has a spending limit of {dollars(full.limit_micros)}, of "
+            f"which {dollars(full.spent_micros + full.reserved_micros)} is spent or reserved; this "
+            f"job may cost {dollars(asked)}"
         )
     whose = {Scope.TENANT: "tenant", Scope.KEY: "API key", Scope.APP: "app"}[Scope(full.scope)]
     kind = {Period.DAY: "daily", Period.MONTH: "monthly", Period.TOTAL: "total"}[

@@ -15,7 +15,6 @@ from models.gate import OVERRIDABLE, Strategy
 from models.records import Json
 from models.request import VideoRequest
 from models.rows.gates import GateRow
-from models.rows.jobs import DEAREST
 from tasks.engine import Engine
 from tasks.gates import find_gate
 
@@ -57,16 +56,17 @@ async def picker(engine: Engine) -> Picker:
 async def choose(
     engine: Engine, connection: Connection, request: VideoRequest, *, tenant: str, pick: Pick
 ) -> Choice:
-    """The plans of a request that names a gate, whose row is locked if it counts jobs or money.
+    """The plans of a request that names a gate, whose row is locked if it deals out turns.
 
     The lock comes first in the transaction, before the rows of the job, which nobody else sees yet.
+    The gate's spending limit is a budget, which is checked with the others.
 
     A model that has no credentials is passed over, and so is one that can't make the request, but
     not if the request names it.
 
     Raises:
-        RequestRefused: `not_found`, an override that the gate forbids, its spending limit, or no
-            model that can make it; then with the first one's reason.
+        RequestRefused: `not_found`, an override that the gate forbids, or no model that can make
+            it; then with the first one's reason.
     """
     gate = await find_gate(connection, str(request.gate), tenant=tenant)
     given = {name for name in request.model_fields_set if getattr(request, name) is not None}
@@ -75,8 +75,6 @@ async def choose(
     asked = None if is_free else request.model
     names = await _order(connection, gate, asked)
     plans = _plans(engine, request, names, asked=asked, pick=pick)
-    if gate.spending_limit_micros is not None:
-        await _check_spending(connection, gate, plans)
     scene = request.scene().model_dump(mode="json")
     return Choice(plans=plans, scene=scene, gate=gate.id, is_free=is_free)
 
@@ -124,31 +122,3 @@ def _plans(
     if not plans:
         raise refusals[0]
     return list(plans.values())
-
-
-async def _check_spending(connection: Connection, gate: GateRow, plans: Sequence[Plan]) -> None:
-    """Refuse a job that could take the gate past its limit; unfinished jobs count at their dearest.
-
-    The gate's row is locked, so that jobs submitted at once don't pass it together.
-    """
-    cursor = await connection.execute(
-        "SELECT spending_limit_micros AS most FROM gate WHERE id = %s FOR NO KEY UPDATE", (gate.id,)
-    )
-    row = await cursor.fetchone()
-    if row is None or row["most"] is None:
-        return  # deleted or lifted since it was read
-    limit = row["most"]
-    sql = f"""
-    SELECT coalesce(sum(coalesce(job.cost_micros, {DEAREST})), 0)::text
-    FROM job WHERE job.gate = %s
-    """  # noqa: S608 - a constant
-    (spent,) = map(int, await fetch_ids(connection, sql, (gate.id,)))
-    asked = max(plan.estimated_cost_micros for plan in plans)
-    if spent + asked > limit:
-        msg = (
-            f"the gate {gate.name} has a spending limit of ${limit / 1e6:.6g}, of which "
-            f"${spent / 1e6:.6g} is spent or reserved; this job may cost ${asked / 1e6:.6g}"
-        )
-        raise RequestRefused(
-            msg, type="insufficient_balance", code="gate_spending_limit", param="gate"
-        )

@@ -3,7 +3,8 @@
 from psycopg.errors import UniqueViolation
 
 from catalog.models import Catalog
-from models.database import Connection, fetch_row, fetch_rows
+from models.budgets import lock_tenant, set_gate_limit
+from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 from models.failure import RequestRefused
 from models.gate import GateRequest
 from models.ids import new_id
@@ -143,14 +144,21 @@ def _row(wanted: GateRequest, *, id_: str, tenant: str) -> NewGate:
 
 
 async def _write(engine: Engine, sql: str, new: NewGate) -> GateRow:
-    async def work(connection: Connection) -> GateRow | None:
-        return await fetch_row(connection, GateRow, sql, values(new))
+    async def work(connection: Connection) -> GateRow:
+        # The gate before its tenant, as a submission that takes a turn.
+        held = "SELECT (spending_limit_micros IS NOT NULL)::text FROM gate WHERE id = %s"
+        had_limit = "true" in await fetch_ids(connection, f"{held} FOR NO KEY UPDATE", (new.id,))
+        limit = new.spending_limit_micros
+        if had_limit or limit is not None:
+            await lock_tenant(connection, new.tenant)
+            await set_gate_limit(connection, new.tenant, new.id, limit_micros=limit)
+        written = await fetch_row(connection, GateRow, sql, values(new))
+        if written is None:
+            raise RequestRefused(f"gate {new.id!r} not found", type="not_found", param="gate")
+        return written
 
     try:
-        written = await engine.database.run(work)
+        return await engine.database.run(work)
     except UniqueViolation:
         msg = f"name must be unique: you have another gate {new.name!r}"
         raise RequestRefused(msg, type="conflict", code="gate_exists", param="name") from None
-    if written is None:
-        raise RequestRefused(f"gate {new.id!r} not found", type="not_found", param="gate")
-    return written

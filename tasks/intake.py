@@ -143,16 +143,11 @@ async def _through_gate(
 ) -> _New | Accepted:
     """The rows of a job whose gate chooses its model, or the job that exists already.
 
-    A repeat does not count against the gate's limit.
+    A repeat does not take a turn.
     """
     if existing := await _existing(engine, connection, names):
         return existing
-    try:
-        choice = await choose(engine, connection, request, tenant=names.tenant, pick=pick)
-    except RequestRefused:  # another delivery of the same job may have used up the limit
-        if existing := await _existing(engine, connection, names):
-            return existing
-        raise
+    choice = await choose(engine, connection, request, tenant=names.tenant, pick=pick)
     return _rows(engine, request, choice, names)
 
 

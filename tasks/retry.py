@@ -78,7 +78,12 @@ async def _original(
 def _request_of(engine: Engine, original: _Original) -> VideoRequest:
     """The request as it was submitted, with what was kept sealed of it."""
     scene = engine.vault.open_json(original.scene)
-    body = {name: value for name, value in original.request.items() if not _is_default(name, value)}
+    body = {
+        name: value
+        for name, value in original.request.items()
+        # A model that its gate chose is not stored: one that is stored was asked for.
+        if name == "model" or not _is_default(name, value)
+    }
     body |= {name: scene[name] for name in PICTURES if scene.get(name)}
     if original.gate is not None:  # by its id, since it may have another name now
         body["gate"] = original.gate

@@ -108,6 +108,10 @@ class Attempt(SQLModel, table=True):
     cancel_faults: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
+    #: Of these, the latest in a row that were denials.
+    cancel_denials: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
     #: When a restore parked it, because it may have been sent since the backup. Kept when its
     #: operation is adopted; NULL again after its release.
     parked_at: datetime | None = Field(default=None, sa_column=Column(Time))

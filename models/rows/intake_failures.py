@@ -16,12 +16,15 @@ class IntakeFailure(SQLModel, table=True):
         UniqueConstraint("task_id", name="intake_failure_once_per_task"),
         Index("intake_failure_by_tenant", "tenant", "id"),
         Index("intake_failure_by_time", "at"),
+        Index("intake_failure_by_job", "job"),
     )
     id: str = Field(sa_column=id_column(primary_key=True))
     #: The Celery message's id, so that a redelivered message is recorded once.
     task_id: str = Field(sa_column=Column(Id, nullable=False))
     #: As named in the message, whether it exists or not; NULL if unreadable.
     tenant: str | None = Field(default=None, sa_column=Column(Id))
+    #: The job that it would have made; a later message with the same id may have made it.
+    job: str | None = Field(default=None, sa_column=Column(Id))
     code: str = Field(sa_column=Column(Text, nullable=False))
     #: The reason, without private values of the request.
     message: str = Field(sa_column=Column(Text, nullable=False))

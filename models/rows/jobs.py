@@ -13,7 +13,6 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Text,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -36,7 +35,6 @@ class Job(SQLModel, table=True):
         one_of("state", JobState),
         CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
         Index("job_by_tenant", "tenant", "id"),
-        Index("job_by_gate", "gate", postgresql_where=text("gate IS NOT NULL")),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))

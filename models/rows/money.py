@@ -43,6 +43,8 @@ class Scope(StrEnum):
     TENANT = "tenant"
     KEY = "key"
     APP = "app"
+    #: Its limit is the gate's spending limit.
+    GATE = "gate"
 
 
 class Period(StrEnum):
@@ -79,6 +81,8 @@ class LedgerEntry(SQLModel, table=True):
     tenant: str = Field(sa_column=Column(Id, ForeignKey("tenant.id"), nullable=False))
     api_key: str | None = Field(default=None, sa_column=Column(Id))
     app_id: str | None = None
+    #: The gate's id, of a job that named one.
+    gate: str | None = Field(default=None, sa_column=Column(Id))
     job: str | None = Field(default=None, sa_column=Column(Id))
     #: The attempt that cost it, of an entry for an attempt alone.
     attempt: str | None = Field(default=None, sa_column=Column(Id))
@@ -88,7 +92,7 @@ class LedgerEntry(SQLModel, table=True):
 
 
 class Budget(SQLModel, table=True):
-    """A limit of what a tenant's jobs, or those of one of its keys or apps, may cost."""
+    """A limit of what a tenant's jobs, or those of one of its keys, apps or gates, may cost."""
 
     __tablename__ = "budget"
     __table_args__ = (
@@ -100,7 +104,7 @@ class Budget(SQLModel, table=True):
     id: str = Field(sa_column=id_column(primary_key=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     scope: Scope = Field(sa_column=Column(Text, nullable=False))
-    #: The tenant, the key's id or the app's id.
+    #: The tenant, or the id of the key, app or gate.
     subject: str = Field(sa_column=Column(Id, nullable=False))
     period: Period = Field(sa_column=Column(Text, nullable=False))
     limit_micros: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -67,7 +67,7 @@ async def mark_unknown(engine: Engine, attempt: str, reason: str) -> None:
         )
         wait = await _first_look(engine, connection, attempt, provider=row["provider"])
         if wait is None:
-            await end_by_policy(engine, connection, attempt)
+            await settle(engine, connection, await end_by_policy(connection, attempt))
             return
         look = due.Row(id=attempt, lane=row["account"], tenant=row["tenant"], after=wait)
         await due.put(connection, What.LOOK_UP, [look])
@@ -130,28 +130,35 @@ class _Unanswered:
     videos: int
 
 
-async def replace_absent(engine: Engine, connection: Connection, attempt: str) -> None:
-    """Refuse an attempt that look-ups proved absent; its job may send another."""
+async def replace_absent(connection: Connection, attempt: str) -> list[str]:
+    """Refuse an attempt that look-ups proved absent; its job may send another.
+
+    Returns the jobs that may end with it: the caller settles those of a batch at once, so that
+    budgets are locked in order.
+    """
     moved = await advance_attempts(
         connection, AttemptState.REFUSED, [attempt], failures={attempt: ABSENT}
     )
     if not moved:
-        return
+        return []
     row = await _read(connection, attempt)
-    if row is not None and not row.job_is_final:
-        await _plan_another(engine, connection, row)
+    if row is None or row.job_is_final:
+        return []
+    return await _plan_another(connection, row)
 
 
-async def end_by_policy(engine: Engine, connection: Connection, attempt: str) -> None:
-    """End an attempt that no look-up can settle: by policy the job fails or sends another."""
+async def end_by_policy(connection: Connection, attempt: str) -> list[str]:
+    """End an attempt that no look-up can settle: by policy the job fails or sends another.
+
+    Returns the jobs that may end with it, as `replace_absent`.
+    """
     row = await _read(connection, attempt)
     if row is None or row.job_is_final or row.state != AttemptState.UNKNOWN:
-        return  # the job has ended, or a callback has just named the operation
+        return []  # the job has ended, or a callback has just named the operation
     if row.unknown_policy == "at_least_once":
-        await _plan_another(engine, connection, row)
-        return
+        return await _plan_another(connection, row)
     await fail_outputs(connection, {attempt: SUBMIT_UNKNOWN}, of="attempt")
-    await settle(engine, connection, [row.job])
+    return [row.job]
 
 
 async def _read(connection: Connection, attempt: str) -> _Unanswered | None:
@@ -173,18 +180,18 @@ async def _read(connection: Connection, attempt: str) -> _Unanswered | None:
     )
 
 
-async def _plan_another(engine: Engine, connection: Connection, row: _Unanswered) -> None:
+async def _plan_another(connection: Connection, row: _Unanswered) -> list[str]:
     """A replacement by the same route takes over the videos that the attempt was to make.
 
-    None is planned where no video is expected any more: it would be paid for in vain.
+    None is planned where no video is expected any more: it would be paid for in vain. Returns the
+    job if it may end instead.
     """
     expected = await expected_of(connection, row.id)
     if not expected:
-        return
+        return []
     if row.attempts >= MOST_ATTEMPTS + row.videos:
         await fail_outputs(connection, {row.id: TOO_MANY}, of="attempt")
-        await settle(engine, connection, [row.job])
-        return
+        return [row.job]
     new = Replacement(
         of=row.id,
         job=row.job,
@@ -198,3 +205,4 @@ async def _plan_another(engine: Engine, connection: Connection, row: _Unanswered
     )
     another = await plan_replacement(connection, new, expected)
     await tell(connection, "attempt.repeated", [(row.job, {"attempt": another, "after": row.id})])
+    return []

@@ -20,6 +20,7 @@ from providers.registry import capabilities_of
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.evidence import owner_of
+from tasks.outcomes.finish import settle
 from tasks.outcomes.sent import ABSENT_AFTER
 from tasks.outcomes.unknown import replace_absent
 
@@ -151,7 +152,7 @@ async def settle_absent(engine: Engine, attempt: str) -> None:
     async def work(connection: Connection) -> None:
         await lock_whole_of(connection, [attempt])
         await due.drop(connection, What.LOOK_UP, [attempt])
-        await replace_absent(engine, connection, attempt)
+        await settle(engine, connection, await replace_absent(connection, attempt))
 
     await engine.database.run(work)
 

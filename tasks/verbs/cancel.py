@@ -28,7 +28,8 @@ from transport.base import TransportError
 
 log = structlog.get_logger()
 
-#: Tries before the operation is left running, and polled for its cost.
+#: Tries before the operation is left running, and polled for its cost; and denials in a row that
+#: are believed, for which it is tried beyond that.
 TRIES = 6
 #: Between two tries; all of them take one to two minutes, longer than an edge usually stumbles.
 BACKOFF = Backoff(base=4.0, ceiling=60.0)
@@ -44,7 +45,9 @@ class CancelItem:
     account: str
     operation_id: str
     estimate: int
+    #: Tries that failed, and the latest of them that were denials.
     faults: int
+    denials: int
     #: Seconds since it was accepted.
     elapsed: float
 
@@ -60,6 +63,8 @@ class Stopped:
     wait: float | None = None
     #: Whether this try counts against `TRIES`.
     counts: bool = True
+    #: Whether the provider knows no such operation.
+    is_denied: bool = False
 
     @property
     def id(self) -> str:
@@ -81,6 +86,7 @@ class Cancel(Verb[CancelItem, Stopped]):
             f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
                    {SHARE_OF_ESTIMATE} AS estimate, attempt.cancel_faults AS faults,
+                   attempt.cancel_denials AS denials,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state = 'accepted'
@@ -107,20 +113,26 @@ class Cancel(Verb[CancelItem, Stopped]):
             await upstream.cancel(item.operation_id)
         except ProviderError as error:
             # An edge that denies everything for a while must not leave a paid operation running.
-            is_gone = error.failure.fault is Fault.GONE and item.faults + 1 >= TRIES
-            return stopped if is_gone else self._failed(item, str(error))
+            is_denied = error.failure.fault is Fault.GONE
+            if is_denied and item.denials + 1 >= TRIES:
+                return stopped
+            return self._failed(item, str(error), is_denied=is_denied)
         except TransportError as error:
-            return self._failed(item, str(error))
+            return self._failed(item, str(error), is_denied=False)
         crash_point("cancel.posted")
         return stopped
 
-    def _failed(self, item: CancelItem, reason: str) -> Stopped:
+    def _failed(self, item: CancelItem, reason: str, *, is_denied: bool) -> Stopped:
         log.warning("cancel.failed", attempt=item.id, error=reason, tries=item.faults + 1)
-        wait = BACKOFF.wait(item.faults, dice=random.random())
-        return self._later(item, wait if item.faults + 1 < TRIES else None)
+        # Denials end by themselves: after TRIES in a row they are believed.
+        is_last = item.faults + 1 >= TRIES and not is_denied
+        wait = None if is_last else BACKOFF.wait(item.faults, dice=random.random())
+        return self._later(item, wait, is_denied=is_denied)
 
-    def _later(self, item: CancelItem, wait: float | None, *, counts: bool = True) -> Stopped:
-        return Stopped(item=item, done=False, wait=wait, counts=counts)
+    def _later(
+        self, item: CancelItem, wait: float | None, *, counts: bool = True, is_denied: bool = False
+    ) -> Stopped:
+        return Stopped(item=item, done=False, wait=wait, counts=counts, is_denied=is_denied)
 
     def jobs(self, results: Sequence[Stopped]) -> list[str]:
         return [one.item.job for one in results if one.wait is None]
@@ -134,13 +146,15 @@ class Cancel(Verb[CancelItem, Stopped]):
         await connection.execute(
             """
             UPDATE attempt
-            SET cancel_faults = CASE WHEN id = ANY(%s) THEN 0 ELSE cancel_faults + 1 END
-            WHERE id = ANY(%s)
+            SET cancel_faults = CASE WHEN id = ANY(%(left)s) THEN 0 ELSE cancel_faults + 1 END,
+                cancel_denials = CASE WHEN id = ANY(%(denied)s) THEN cancel_denials + 1 ELSE 0 END
+            WHERE id = ANY(%(tried)s)
             """,
-            (
-                [one.id for one in left],
-                [one.id for one in results if not one.done and one.counts],
-            ),
+            {
+                "left": [one.id for one in left],
+                "denied": [one.id for one in results if one.is_denied],
+                "tried": [one.id for one in results if not one.done and one.counts],
+            },
         )
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
         await due.drop(connection, self.what, [*done, *(one.id for one in left)])

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+from psycopg.types.json import Jsonb
 
 from models import due
 from models.database import Connection, fetch_ids
+from models.intake_failures import forget_intake_failures
 from models.verbs import What
 from scheduler.claim import Claimed
 from storage.base import StorageError
@@ -26,6 +28,10 @@ log = structlog.get_logger()
 #: Shortest and longest wait before the next try, in seconds: between them it is as long as the job
 #: has been waiting, since an operation may take minutes and a delivery days.
 SHORTEST, LONGEST = 2.0, 600.0
+#: In place of what was said of a failure.
+ERASED = "the job was deleted, and with it what was said of this failure"
+#: The keys of events' details that hold what somebody said.
+_QUOTING = ["said", "reason"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +115,25 @@ async def _erase(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     """Remove the content of jobs from the rows; what they cost, and when, stays."""
     # A sealed value stays one that every reader of it can open.
     nothing = engine.vault.seal_json({})
+    # What a vendor quotes of a request can't be told from what it says.
+    for table, column in (("job", "id"), ("attempt", "job"), ("output", "job")):
+        await connection.execute(
+            f"""
+            UPDATE {table} SET error = error || %s
+            WHERE {column} = ANY(%s) AND jsonb_typeof(error -> 'message') = 'string'
+            """,  # noqa: S608 - constants
+            (Jsonb({"message": ERASED}), jobs),
+        )
+    await connection.execute(
+        "UPDATE event SET detail = detail - %s::text[] WHERE job = ANY(%s)", (_QUOTING, jobs)
+    )
     await connection.execute(
         "UPDATE output SET source = NULL, source_at = NULL, deleted_at = CASE WHEN key IS NULL "
         "THEN deleted_at ELSE now() END, key = NULL WHERE job = ANY(%s)",
         (jobs,),
     )
     await connection.execute("DELETE FROM delivery WHERE job = ANY(%s)", (jobs,))
+    await forget_intake_failures(connection, jobs)
     # The keys themselves stay, so that a late repeat of the request makes no second job.
     for table in ("idempotency", "submission"):
         await connection.execute(

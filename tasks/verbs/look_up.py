@@ -25,6 +25,7 @@ from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
 from tasks.outcomes.ended import ABANDONED_AFTER
+from tasks.outcomes.finish import settle
 from tasks.outcomes.sent import ABSENT_AFTER, fingerprint
 from tasks.outcomes.unknown import end_by_policy, replace_absent
 from tasks.rebuild import ask_of, plan_of
@@ -182,20 +183,22 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
             ([one.id for one in results], [one.negatives for one in results]),
         )
         await due.put_back(connection, self.what, list(again), after=list(again.values()))
+        jobs: list[str] = []
         for one in results:
             if one.wait is None:
-                await self._end(connection, one)
+                jobs += await self._end(connection, one)
+        await settle(self.engine, connection, jobs)
 
-    async def _end(self, connection: Connection, one: Looked) -> None:
+    async def _end(self, connection: Connection, one: Looked) -> list[str]:
+        """End an attempt; returns the jobs that may end with it."""
         await due.drop(connection, self.what, [one.id])
         if one.is_absent:
-            await replace_absent(self.engine, connection, one.id)
-            return
+            return await replace_absent(connection, one.id)
         alikes = list(one.found.look_alikes) if one.found else []
         if alikes:
             detail = {"attempt": one.id, "ids": alikes}
             await tell(connection, "attempt.look_alikes", [(one.item.job, detail)])
-        await end_by_policy(self.engine, connection, one.id)
+        return await end_by_policy(connection, one.id)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Leave attempts of ended jobs to the operator two days after they were sent."""

@@ -103,6 +103,9 @@ CORRUPTIONS: Mapping[str, str] = {
     "overrun_not_absorbed": "UPDATE attempt SET cost_micros = 10^9 WHERE job = %(complete)s",
     "budget_miscounted": "UPDATE budget_use SET spent_micros = spent_micros - 1",
     "budget_exceeded": "UPDATE budget SET limit_micros = 1 WHERE period = 'day'",
+    "gate_limit_untrue": """
+        INSERT INTO gate (id, tenant, name, strategy, routing, spending_limit_micros)
+        VALUES ('gate_planted', 'default', 'planted', 'single', '{}', 1)""",
     "account_cap_exceeded": "UPDATE account_rule SET cap_micros = 1",
     "deposits_untrue": """
         UPDATE budget SET limit_micros = limit_micros + 1 WHERE period = 'prepaid'""",

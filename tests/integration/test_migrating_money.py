@@ -79,3 +79,36 @@ def test_there_is_a_way_back(old_database: str) -> None:
     with psycopg.connect(old_database) as connection:
         (count,) = connection.execute("SELECT count(*) FROM ledger_entry").fetchone() or (0,)
     assert count == 2 * 4 + (2 + 2 + 2) + 2 * 3
+
+
+GATE = """
+INSERT INTO gate (id, tenant, name, strategy, routing, spending_limit_micros)
+VALUES ('gate_1', 'default', 'shop', 'single', '{}', %s)
+"""
+
+
+@pytest.mark.parametrize("most", [1500, 5000])
+async def test_a_gates_limit_opens_with_what_its_jobs_hold_and_have_spent(
+    old_database: str, most: int
+) -> None:
+    migrate(old_database, "0012")
+    with psycopg.connect(old_database) as connection:
+        connection.execute(GATE, (most,))
+        connection.execute("UPDATE job SET gate = 'gate_1' WHERE id IN ('running', 'complete')")
+
+    migrate(old_database, "head")
+    migrate(old_database, "0012", step=command.downgrade)
+    migrate(old_database, "head")
+
+    with psycopg.connect(old_database) as connection:
+        cursor = connection.execute(
+            "SELECT limit_micros, reserved_micros, spent_micros, used_before_micros "
+            "FROM budget JOIN budget_use ON budget = budget.id WHERE scope = 'gate'"
+        )
+        assert cursor.fetchall() == [(most, 1000, 1000, 2000)]
+        with pytest.raises(psycopg.errors.RaiseException, match="never changed"):
+            connection.execute("UPDATE ledger_entry SET gate = NULL")
+    database = Database(old_database)
+    contradictions = {each.kind for each in await database.run(violations)}
+    await database.close()
+    assert not contradictions & (OURS | {"budget_exceeded", "gate_limit_untrue"})

@@ -45,6 +45,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"overrides": 7}, "overrides", "must be all, none or a list"),
     ({"spending_limit_usd": 0}, "spending_limit_usd", "greater than 0"),
     ({"spending_limit_usd": -1}, "spending_limit_usd", "greater than 0"),
+    ({"spending_limit_usd": 1e-7}, "spending_limit_usd", "at least 0.000001 (it is 1e-07)"),
     ({"spending_limit_usd": 1e30}, "spending_limit_usd", "less than or equal to 1000000000"),
     ({"spending_limit_usd": "5"}, "spending_limit_usd", "valid number"),
     ({"colour": "red"}, "colour", "known: name, model, overrides"),
@@ -200,10 +201,10 @@ async def test_a_spending_limit_holds_for_jobs_that_come_at_once(api: Api) -> No
     )
     assert Counter(answer.status_code for answer in answers) == {202: 3, 402: 9}
     refused = next(answer.json()["error"] for answer in answers if answer.status_code == 402)
-    assert refused["code"] == "gate_spending_limit"
+    assert (refused["code"], refused["param"]) == ("gate_spending_limit", "gate")
     assert refused["message"] == (
-        "the gate shop has a spending limit of $2, of which $1.8 is spent or reserved; "
-        "this job may cost $0.6"
+        "the gate shop has a spending limit of $2.00, of which $1.80 is spent or reserved; "
+        "this job may cost $0.60"
     )
 
     # What a job did not use is free again

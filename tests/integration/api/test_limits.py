@@ -11,13 +11,14 @@ import pytest
 
 from api.app import create_app
 from models.database import Connection
-from models.limits import set_limits
+from models.limits import hold, set_limits
 from models.rows.limits import Holder
 from models.state import JobState
 from settings import Settings
 from tasks.enqueue import Letter, take_in
 from tasks.outcomes.finish import finish
 from tests.integration.api.conftest import Api, Hints
+from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/video/generations"
@@ -92,6 +93,46 @@ async def test_a_refusal_says_which_limit_and_when_to_come_again(api: Api) -> No
     assert answer.headers["X-RateLimit-Limit"] == "1"
     assert answer.headers["X-RateLimit-Remaining"] == "0"
     assert 0 < int(answer.headers["X-RateLimit-Reset"]) - time.time() < 7
+
+
+@pytest.mark.parametrize("holder", Holder)
+@pytest.mark.parametrize("name", ["per_minute", "per_day"])
+async def test_first_limits_count_what_was_submitted_before(
+    api: Api, holder: Holder, name: str
+) -> None:
+    for _ in range(4):
+        await ask(api.http)
+    # Given that one of them was made long ago, and one with no key
+    ids = [row["id"] for row in await api.fetch("SELECT id FROM job ORDER BY id")]
+    await api.fetch("UPDATE job SET created_at = now() - interval '25 h' WHERE id = %s", ids[0])
+    await api.fetch("UPDATE job SET api_key = NULL WHERE id = %s", ids[1])
+
+    await limit(api, holder, **{name: 4})
+
+    used = {Holder.TENANT: 3, Holder.KEY: 2}[holder]
+    answers = [await ask(api.http) for _ in range(5 - used)]
+    assert [one.status_code for one in answers] == [*[202] * (4 - used), 429]
+    assert "submitted 4 jobs" in answers[-1].json()["error"]["message"]
+
+
+async def test_first_limits_count_a_submission_that_saw_none(api: Api) -> None:
+    """They wait for its transaction."""
+    database = api.front.engine.database
+    async with database.transaction() as connection:
+        await hold(connection, tenant="acme", api_key=None)
+        setting = asyncio.create_task(limit(api, Holder.TENANT, per_day=1))
+
+        async def is_waiting() -> bool:
+            assert not setting.done()
+            return bool(
+                await api.fetch(
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND datname = current_database()"
+                )
+            )
+
+        await until(is_waiting)
+    await setting
 
 
 async def test_a_day_is_over_at_midnight_by_the_databases_clock(api: Api) -> None:

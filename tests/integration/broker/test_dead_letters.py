@@ -48,6 +48,16 @@ async def test_what_is_kept_can_be_opened_and_was_what_was_sent(engine: Engine) 
     assert engine.vault.open_json(row["payload"]) == {"args": [], "kwargs": sent}
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+async def test_a_number_that_is_none_is_named(engine: Engine, value: float) -> None:
+    """A message may hold what JSON has no number for."""
+    assert await take_in(engine, letter(request=REQUEST | {"max_cost_usd": value})) is None
+
+    (row,) = await kept(engine)
+    assert (row["code"], row["param"]) == ("invalid_request", "max_cost_usd")
+    assert "finite number" in row["message"]
+
+
 async def test_a_message_whose_job_is_there_is_no_dead_letter_when_it_comes_again(
     engine: Engine,
 ) -> None:

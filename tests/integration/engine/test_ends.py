@@ -256,6 +256,39 @@ async def test_a_cancel_that_is_denied_to_its_last_try_has_ended(
     assert await engine.database.fetch("SELECT * FROM due") == []
 
 
+async def test_a_denial_after_other_faults_is_not_the_last_of_six(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await finished(engine, job)
+    script.words["cancel"] = "broken"
+    await run(engine, *[What.CANCEL] * (TRIES - 1))
+    script.words["cancel"] = "gone"
+    await run(engine, *[What.CANCEL] * (TRIES - 1))
+    assert await states(engine, "attempt", job) == ["accepted"]
+
+    await run(engine, What.CANCEL)
+    assert await states(engine, "attempt", job) == ["cancelled"]
+
+
+async def test_an_edge_that_denies_now_and_then_is_not_asked_for_ever(
+    engine: Engine, script: Script
+) -> None:
+    job = await submitted(engine)
+    await run(engine, What.SUBMIT)
+    await finished(engine, job)
+    for word in (*["broken"] * (TRIES - 1), "gone", "broken"):
+        script.words["cancel"] = word
+        await run(engine, What.CANCEL)
+
+    assert await states(engine, "attempt", job) == ["accepted"]
+    due_rows = await engine.database.fetch("SELECT what FROM due")
+    assert [row["what"] for row in due_rows] == ["poll"]
+    (counts,) = await engine.database.fetch("SELECT cancel_faults, cancel_denials FROM attempt")
+    assert set(counts.values()) == {0}
+
+
 #: What a look may bring again and again of an operation that never ends.
 ENDLESS = ["running", "broken", "strange", "lost", "gone", None]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from models.advance import tell
 from models.database import Connection
 from models.failure import RequestRefused
 from models.invariants import violations
@@ -16,6 +17,7 @@ from storage.base import Unavailable
 from tasks.deletion import delete
 from tasks.deliveries import replay
 from tasks.engine import Engine
+from tasks.enqueue import Letter, take_in
 from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
 from tasks.pump.pump import Pump
@@ -24,9 +26,11 @@ from tasks.repeats import Caller
 from tasks.resent import Unkeyed
 from tasks.upkeep.recover import retry_store
 from tasks.upkeep.reseal import reseal
+from tasks.verbs.erase import ERASED
 from tests.integration.conftest import MakeEngine
-from tests.integration.engine.far_side import FarSide, Script, facing
+from tests.integration.engine.far_side import FarSide, Script, facing, kind_of, said
 from tests.integration.engine.lock_order import LockOrder
+from transport.base import Request, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +48,7 @@ BODY = {
 LIFE = (What.SUBMIT, What.POLL, What.STORE, What.DELIVER)
 TABLES = (
     *("job", "attempt", "output", "event", "delivery", "delivery_try", "idempotency", "due"),
-    "submission",
+    *("submission", "intake_failure"),
 )
 SEALED = {
     "job": ("scene", "webhook"),
@@ -52,6 +56,7 @@ SEALED = {
     "delivery": ("target", "body"),
     "idempotency": ("response",),
     "submission": ("response",),
+    "intake_failure": ("payload",),
 }
 
 
@@ -138,6 +143,56 @@ async def test_nothing_is_left_but_times_and_cost(engine: Engine) -> None:
     assert await due_kinds(engine) == []
     assert await engine.database.fetch("SELECT id FROM delivery") == []
     assert await reseal(engine) > 0
+
+
+async def test_nothing_is_left_of_what_a_vendor_said(engine: Engine, vendor: Script) -> None:
+    """It may quote any field, whole or in part, and nobody can tell what it quotes."""
+    quoting = {"failure": "rejected: a-word-of-my-neighbour", "failureCode": "SAFETY.INPUT"}
+
+    async def reply(request: Request) -> Response:
+        if kind_of(request) != "poll":
+            return await vendor.reply(request)
+        id_ = request.url.rpartition("/")[2]
+        task = {"id": id_, "status": "FAILED", "createdAt": "2026-01-01T00:00:00Z"}
+        return said(200, task | quoting)
+
+    job = await submitted(engine)
+    await run(facing(engine, FarSide(reply)), *LIFE)
+    words = {"attempt": "a", "reason": "a-word-of-the-prompt", "said": "a-word-of-the-prompt"}
+    await engine.database.run(lambda c: tell(c, "attempt.unknown", [(job, words)]))
+    for table in ("job", "attempt", "output"):
+        (row,) = await engine.database.fetch(f"SELECT error FROM {table}")  # noqa: S608 - constants
+        assert "a-word-of-my-neighbour" in row["error"]["message"]
+
+    await delete(engine, job, tenant="default")
+    await run(engine, What.ERASE)
+
+    assert "a-word-of" not in await left(engine)
+    for table in ("job", "attempt", "output"):
+        (row,) = await engine.database.fetch(f"SELECT error FROM {table}")  # noqa: S608 - constants
+        assert (row["error"]["fault"], row["error"]["message"]) == ("moderated", ERASED)
+
+
+async def test_a_dead_letter_of_the_same_job_goes_with_it(engine: Engine) -> None:
+    # Given a message that was refused before its job was made, and those of other jobs
+    bad = {"request": {"prompt": "a-word-of-the-prompt", "fps": "many"}}
+    for number, own in enumerate(({"job_id": "mine"}, {}, {"job_id": "mine", "tenant": "other"})):
+        letter = Letter(task_id=f"t-{number}", args=(), kwargs=bad | own)
+        assert await take_in(engine, letter) is None
+    body = {"prompt": "a-word-of-the-prompt", "model": "gen4.5"}
+    good = Letter(task_id="t-9", args=(), kwargs={"request": body, "job_id": "mine"})
+    assert await take_in(engine, good) is not None
+    await run(engine, *LIFE)
+
+    await delete(engine, "mine", tenant="default")
+    await run(engine, What.ERASE)
+    # When messages with the same id come again, good ones and bad ones
+    for again in (good, replace(good, task_id="t-10", kwargs=bad | {"job_id": "mine"})):
+        assert await take_in(engine, again) is None or again is good
+
+    rows = await engine.database.fetch("SELECT task_id FROM intake_failure ORDER BY id")
+    assert [row["task_id"] for row in rows] == ["t-1", "t-2"]
+    assert "a-word-of" not in str(await row_of(engine, "mine"))
 
 
 async def test_a_running_operation_is_stopped_before_anything_is_erased(

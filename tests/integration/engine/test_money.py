@@ -92,6 +92,16 @@ async def limit(engine: Engine, micros: int, **named: Any) -> None:
     )
 
 
+async def is_waiting(engine: Engine, other: asyncio.Task[Any]) -> bool:
+    """Whether another transaction waits for a lock; the task must not have ended without one."""
+    assert not other.done()
+    rows = await engine.database.fetch(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND datname = current_database()"
+    )
+    return bool(rows)
+
+
 async def refusal(engine: Engine, **given: Any) -> RequestRefused:
     with pytest.raises(RequestRefused) as refused:
         await ask(engine, **given)
@@ -219,10 +229,8 @@ async def test_entries_are_never_changed(engine: Engine, sql: str) -> None:
         await engine.database.fetch(sql)
 
 
-async def test_a_job_that_an_older_worker_ended_is_charged_later(engine: Engine) -> None:
-    job = await ask(engine)
-    await limit(engine, 10**9)
-    # As a version without a ledger cancels a job
+async def ended_by_an_older_worker(engine: Engine, job: str) -> None:
+    """As a version without a ledger cancels a job."""
     for sql in (
         "UPDATE job SET state = 'cancelled', cost_micros = 0 WHERE id = %(job)s",
         "UPDATE job SET finished_at = now() WHERE id = %(job)s",
@@ -232,12 +240,30 @@ async def test_a_job_that_an_older_worker_ended_is_charged_later(engine: Engine)
         "DELETE FROM due WHERE %(job)s::text IS NOT NULL",
     ):
         await engine.database.fetch(sql, {"job": job})
+
+
+async def test_a_job_that_an_older_worker_ended_is_charged_later(engine: Engine) -> None:
+    job = await ask(engine)
+    await limit(engine, 10**9)
+    await ended_by_an_older_worker(engine, job)
     assert {each.kind for each in await engine.database.run(violations)} == {"ledger_of_job"}
 
     assert await engine.database.run(charge_overlooked) == 1
 
     assert await ledger(engine) == {}
     assert await engine.database.run(charge_overlooked) == 0
+
+
+async def test_two_workers_that_charge_what_was_overlooked_charge_it_once(engine: Engine) -> None:
+    job = await ask(engine)
+    await ended_by_an_older_worker(engine, job)
+    async with engine.database.transaction() as connection:
+        assert await charge_overlooked(connection) == 1
+        other = asyncio.create_task(engine.database.run(charge_overlooked))
+        await until(lambda: is_waiting(engine, other))
+
+    assert await other == 0
+    assert await ledger(engine) == {}
 
 
 # -- balances and budgets ------------------------------------------------------------------------
@@ -348,19 +374,41 @@ async def test_a_new_budget_counts_a_submission_that_is_being_committed(
             """
         )
         setting = asyncio.create_task(limit(engine, 1000))
-
-        async def is_waiting() -> bool:
-            assert not setting.done()
-            rows = await engine.database.fetch(
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-                "AND datname = current_database()"
-            )
-            return bool(rows)
-
-        await until(is_waiting)
+        await until(lambda: is_waiting(engine, setting))
     await setting
     (budget,) = await engine.database.run(list_budgets)
     assert budget.spent_micros == 70
+
+
+@pytest.mark.parametrize("period", [Period.DAY, Period.MONTH])
+async def test_a_submission_that_began_before_a_budgets_first_period_counts_in_its_own(
+    engine: Engine, period: Period
+) -> None:
+    """It reserves after the budget was set, beside jobs that the budget found in that period."""
+
+    async def begin(ago: str) -> None:
+        await engine.database.fetch(
+            f"ALTER TABLE job ALTER created_at SET DEFAULT now() - interval '{ago}'"
+        )
+
+    (clock,) = await engine.database.fetch(
+        "SELECT now() - date_trunc(%s, now(), 'UTC') + interval '1 s' AS ago", (period,)
+    )
+    ago = f"{clock['ago'].total_seconds()} s"
+    await begin(ago)
+    earlier = await ask(engine)
+    cost = await price(engine, earlier)
+    await limit(engine, 2 * cost, period=period)
+    late = await ask(engine)
+    await refusal(engine)
+    await begin("0 s")
+    now = await ask(engine)
+
+    for job in (earlier, late):
+        await cancel(engine, job)
+
+    used = await engine.database.fetch("SELECT reserved_micros FROM budget_use ORDER BY starts_at")
+    assert [row["reserved_micros"] for row in used] == [0, await price(engine, now)]
 
 
 async def test_exactly_as_many_jobs_are_accepted_as_a_budget_has_room_for(

@@ -306,3 +306,20 @@ def test_a_job_that_waits_is_shown_with_its_reason(run: Run, api: FakeApi) -> No
     ended = run("get", "job_vid_1", "--api-key", "lt_key", "--api-url", api.url)
 
     assert "paused since 2026-01-01T00:00:00.000Z: new requests …" in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("money", "balance", "\udcff"), "argument 3"),
+        (("limits", "show", "--tenant", "\udcff"), "--tenant"),
+        (("submit", "A fox", "--model=\udcff"), "argument 3"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(
+    run: Run, arguments: tuple[str, ...], name: str
+) -> None:
+    ended = run(*arguments)
+
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {name} must be text in UTF-8 (it is '")
