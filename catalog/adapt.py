@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from math import log
 from typing import Any, Final, NamedTuple
 
-from catalog.models import Catalog, Frames, Model, Route
+from catalog.models import Catalog, Model
 from catalog.resolve import plan_on, usable_routes
+from catalog.routes import Frames, Route
 from models.failure import RequestRefused
 from models.request import DEFAULT_MODEL, VideoRequest
 from models.scene import DEFAULT_TYPE, KNOBS, OPTIONAL, Picture, Reference, Scene

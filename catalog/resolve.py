@@ -6,8 +6,9 @@ from decimal import ROUND_CEILING, Decimal
 from typing import NoReturn
 
 from catalog.accounts import Pick, pick_any
-from catalog.models import Catalog, Combination, Frames, Model, Route
+from catalog.models import Catalog, Model
 from catalog.plan import Plan
+from catalog.routes import Combination, Frames, Route
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from models.scene import OPTIONAL, PICTURES, Picture, Scene

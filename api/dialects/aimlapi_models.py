@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from catalog.models import PromptLimit
+from catalog.routes import PromptLimit
 
 _WIDE: Final = ("16:9", "9:16")
 _THREE: Final = (*_WIDE, "1:1")

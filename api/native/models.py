@@ -12,7 +12,8 @@ from api.answers import answer
 from api.front import TenantRoute, front_of
 from api.native.schemas import ModelList
 from api.openapi import responses
-from catalog.models import Frames, Model, Price, Route
+from catalog.models import Model
+from catalog.routes import Frames, Price, Route
 from models.records import Json
 from models.request import MAX_COUNT
 from providers.base import Account, Capabilities

@@ -10,8 +10,9 @@ from typing import TypeVar
 import pytest
 from aiohttp import web
 
-from catalog.models import Catalog, Model, Route
+from catalog.models import Catalog, Model
 from catalog.resolve import plan_on
+from catalog.routes import Route
 from models.failure import Fault
 from models.request import VideoRequest
 from providers.base import (

@@ -12,9 +12,10 @@ from itertools import product
 
 import pytest
 
-from catalog.models import Catalog, Model, Route
+from catalog.models import Catalog, Model
 from catalog.plan import Plan
 from catalog.resolve import plan_on
+from catalog.routes import Route
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from providers.base import Phase, ProviderError

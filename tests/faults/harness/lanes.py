@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from catalog.models import Catalog, Model, Route
+from catalog.models import Catalog, Model
+from catalog.routes import Route
 from cli.demo.shots import picture
 from settings import Settings
 from tests.faults.harness.client import Json

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.adapt import FIELDS, Adapted, adapt
-from catalog.models import Catalog, Route
+from catalog.models import Catalog
 from catalog.resolve import resolve
+from catalog.routes import Route
 from models.failure import RequestRefused
 from models.scene import Scene
 from providers.base import Account

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.models import Catalog, CatalogError, Route
+from catalog.models import Catalog, CatalogError
+from catalog.routes import Route
 from models.failure import RequestRefused
 from models.request import DEFAULT_MODEL
 from settings import Settings

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.accounts import Picker
-from catalog.models import Catalog, Route
+from catalog.models import Catalog
 from catalog.plan import Plan
 from catalog.resolve import attempt_counts, cost_micros, resolve
+from catalog.routes import Route
 from models.failure import RequestRefused
 from models.request import MAX_COUNT, VideoRequest
 from models.scene import OPTIONAL, PICTURES, Scene
