@@ -42,6 +42,10 @@ class Program:
     home: str | None = None
 
     @property
+    def name(self) -> str:
+        return self.script.partition(".")[0].replace("_", "-")
+
+    @property
     def is_node(self) -> bool:
         return not self.script.endswith(".py")
 
@@ -122,7 +126,7 @@ async def running(
         raise Refused(f"the demo has {len(prompts)} prompts left for {len(PROGRAMS)} programs")
     tasks = []
     for at, (program, prompt) in enumerate(zip(PROGRAMS, prompts, strict=False), start=number):
-        path = folder / f"{at:02d}-{slug(Path(program.script).stem, prompt)}.mp4"
+        path = folder / f"{at:02d}-{slug(program.name, prompt)}.mp4"
         asked = Run(program=program, prompt=prompt, path=path, client=program.client)
         tasks.append(asyncio.create_task(run(asked, url=url, key=key)))
     try:

@@ -88,8 +88,9 @@ def _switched(seen: Outcome) -> Claim:
     wrong = {run.path.stem: problem for run in ran if (problem := _problem(run))}
     made = [f"{run.system} ({run.client})" for run in ran if run.path.stem not in wrong]
     text = f"{len(made)} of {len(ran)} programs of other systems finished: {', '.join(made)}"
-    if left_out := [f"{run.system} ({run.client})" for run in seen.runs if run.left_out]:
-        text += f"; left out: {', '.join(left_out)}"
+    for reason in dict.fromkeys(run.left_out for run in seen.runs if run.left_out):
+        names = [f"{run.system} ({run.client})" for run in seen.runs if run.left_out == reason]
+        text += f"; left out: {', '.join(names)}: {reason}"
     return Claim(
         text=_with(text, [f"{name}: {why}" for name, why in wrong.items()]),
         holds=len(made) == len(ran) > 0,
@@ -136,7 +137,7 @@ def _paid_once(seen: Outcome) -> Claim:
             paid[prompt] += any(prompt in text for text in said)
     twice = [f"{count} x {prompt!r}" for prompt, count in paid.items() if count != 1]
     double = sum(count > 1 for count in paid.values())
-    text = f"{len(seen.bill)} paid requests at the providers, double-billed: {double}"
+    text = f"{len(seen.bill)} paid requests for {len(paid)} jobs, double-billed: {double}"
     return Claim(text=_with(text, twice), holds=not twice and len(seen.bill) == len(paid))
 
 

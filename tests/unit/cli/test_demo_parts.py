@@ -269,7 +269,7 @@ def test_the_claim_names_the_programs_that_finished_and_those_left_out() -> None
     assert claim.holds
     assert claim.text == (
         "2 of 2 programs of other systems finished: OpenAI (openai 1.0), Perf (Python 1.0); "
-        "left out: AI/ML API (aimlapi-sdk-python 1.0)"
+        "left out: AI/ML API (aimlapi-sdk-python 1.0): its client is not here"
     )
 
 
@@ -309,7 +309,7 @@ def test_a_programs_job_is_paid_once_priced_and_in_the_ledger() -> None:
     free = [dict(seen.runs[0].jobs[0]) | {"cost_usd": 0}]
 
     assert broken(dataclasses.replace(seen, bill=seen.bill[:-1])) == [
-        f"{len(seen.bill) - 1} paid requests at the providers, double-billed: 0"
+        f"{len(seen.bill) - 1} paid requests for {len(seen.bill)} jobs, double-billed: 0"
     ]
     assert broken(dataclasses.replace(seen, bill=[*seen.bill, seen.bill[-1]]))
     priced, balanced = broken(with_run(seen, jobs=free))
