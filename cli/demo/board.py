@@ -1,4 +1,4 @@
-"""The demo's live display: one line per model, a total, and the programs of other systems.
+"""The demo's live display: a total, the programs of other systems, and one line per model.
 
 Plain lines without a terminal.
 """
@@ -49,7 +49,8 @@ class _LiveTable:
         done = Text(
             f"{sum(job['status'] in FINAL for job in jobs)} of {total} jobs finished, {programs}"
         )
-        self._live.update(Group(table, Text(), _bar(jobs, total, width=60), done))
+        # A terminal that is too low for every model cuts off the end.
+        self._live.update(Group(done, _bar(jobs, total, width=60), Text(), table))
 
 
 class _Lines:

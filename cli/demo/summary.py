@@ -50,8 +50,8 @@ def _results(seen: Outcome) -> Table:
 
 def _programs(runs: Sequence[Run]) -> Table:
     """What each program spoke through and to, and what it got."""
-    title = "Programs of other systems, with Longtake's address and key"
-    table = _table(title, "system", "client", "path of the address", "got")
+    title = "Programs of other systems, given Longtake's address and key"
+    table = _table(title, "system", "client", "path", "got")
     for column in table.columns:
         column.justify = "left"
     for run in runs:
@@ -66,7 +66,7 @@ def _got(run: Run) -> str:
         return "failed"
     (job, *_) = run.jobs
     cost = show.money(total(run.jobs))
-    return f"{job['model']}, {job['duration_seconds']} s, {job['size']}, {cost}"
+    return f"{job['model']}, {job['duration_seconds']} s, {cost}"
 
 
 def _statement(seen: Outcome) -> Table:
