@@ -1,4 +1,7 @@
-"""The demo's live display: one line per model and a total; plain lines without a terminal."""
+"""The demo's live display: a total, the programs of other systems, and one line per model.
+
+Plain lines without a terminal.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +20,8 @@ from cli.waiting import FINAL
 
 
 class Board(Protocol):
-    def show(self, jobs: Sequence[Json]) -> None: ...
+    def show(self, jobs: Sequence[Json], programs: str) -> None:
+        """Show how far our own jobs are; `programs` says it of other systems' programs."""
 
 
 @contextmanager
@@ -34,7 +38,7 @@ class _LiveTable:
         self._live = live
         self._submitted = {model: models.count(model) for model in dict.fromkeys(models)}
 
-    def show(self, jobs: Sequence[Json]) -> None:
+    def show(self, jobs: Sequence[Json], programs: str) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("model", "submitted", "pending", "processing", "done", "failed", ""):
             table.add_column(name, justify="left" if name in {"model", ""} else "right")
@@ -42,8 +46,11 @@ class _LiveTable:
             ours = [job for job in jobs if job["model"] == model]
             table.add_row(model, str(submitted), *_counts(ours), _bar(ours, submitted, width=20))
         total = sum(self._submitted.values())
-        done = Text(f"{sum(job['status'] in FINAL for job in jobs)} of {total} finished")
-        self._live.update(Group(table, Text(), _bar(jobs, total, width=60), done))
+        done = Text(
+            f"{sum(job['status'] in FINAL for job in jobs)} of {total} jobs finished, {programs}"
+        )
+        # A terminal that is too low for every model cuts off the end.
+        self._live.update(Group(done, _bar(jobs, total, width=60), Text(), table))
 
 
 class _Lines:
@@ -52,9 +59,11 @@ class _Lines:
     def __init__(self) -> None:
         self._last_line = ""
 
-    def show(self, jobs: Sequence[Json]) -> None:
+    def show(self, jobs: Sequence[Json], programs: str) -> None:
         pending, processing, done, failed = _counts(jobs)
-        line = f"{pending} pending, {processing} processing, {done} done, {failed} failed"
+        line = (
+            f"{pending} pending, {processing} processing, {done} done, {failed} failed; {programs}"
+        )
         if line != self._last_line:
             self._last_line = line
             say(line)

@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +11,24 @@ from typing import Annotated
 
 import httpx
 import typer
-from rich.table import Table
 
 from cli import show
 from cli.api import Api, Json
+from cli.demo import systems
 from cli.demo.board import board
 from cli.demo.films import bring
 from cli.demo.gate import gate_shot, prepare
 from cli.demo.receiver import receiving
 from cli.demo.shots import Shot, plan
-from cli.demo.verdict import Claim, Outcome, claims, total
+from cli.demo.summary import sum_up
+from cli.demo.systems import Run
+from cli.demo.verdict import Outcome, claims
 from cli.errors import CommandError, ExitCode, JobFailed, Refused
 from cli.stopping import stopped_by_signals
 from cli.waiting import FINAL, LOOK
 from models import budgets
 from models.budgets import Balance
 from models.database import Connection, Database
-from models.dollars import dollars
 from models.rows.money import EntryRow
 from providers.registry import is_vendor_variable
 from settings import environment
@@ -40,8 +40,9 @@ from transport.base import TransportError
 
 #: Timeouts after the stack is up, in seconds: the whole run, and the last webhook.
 BOUND, WEBHOOK_BOUND = 150.0, 20.0
-#: Maximum jobs: what one page of the API's list can show, beside the gate's.
-MOST_JOBS = 95
+#: Maximum jobs beside the gate's and the programs': what one page of the API's list can show, and
+#: as many as there are prompts.
+MOST_JOBS = 88
 #: Whose jobs they are, and more entries than they have in the ledger.
 TENANT, MOST_ENTRIES = "default", 10_000
 
@@ -95,22 +96,32 @@ async def _demo(place: "Place", wanted: int) -> bool:
                     await asyncio.to_thread(
                         prepare, api, shots[-1], simulator_url=str(stack.simulator_url)
                     )
-                    jobs = await _until_final(api, shots, await _submit(api, shots))
+                    async with systems.running(
+                        number=len(shots) + 1,
+                        url=stack.api_url,
+                        key=stack.api_key,
+                        folder=place.folder,
+                    ) as programs:
+                        submitted = await _submit(api, shots)
+                        jobs = await _until_final(api, shots, submitted, programs)
+                        runs = [await program for program in programs]
                     took = time.monotonic() - began
                     await receiver.heard_of((job["id"] for job in jobs), bound=WEBHOOK_BOUND)
                     films = await bring(api, shots, jobs, place.folder)
+                    runs = await _from_inside(api, runs)
                 bill = await _bill(stack)
                 balance, statement = await _money(stack)
         seen = Outcome(
             shots=shots,
             jobs=jobs,
             films=films,
+            runs=runs,
             receipts=receiver.receipts,
             bill=bill,
             balance=balance,
             statement=statement,
         )
-        return _sum_up(seen, claims(seen), took=took, folder=place.folder)
+        return sum_up(seen, claims(seen), took=took, folder=place.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +179,29 @@ async def _submit(api: Api, shots: Sequence[Shot]) -> list[str]:
     return [job["id"] for job in accepted]
 
 
-async def _until_final(api: Api, shots: Sequence[Shot], ids: Sequence[str]) -> list[Json]:
-    """Wait, showing progress, until all jobs are final; in the order of the shots."""
+async def _until_final(
+    api: Api, shots: Sequence[Shot], ids: Sequence[str], programs: Sequence[asyncio.Task[Run]]
+) -> list[Json]:
+    """Wait, showing progress, until all jobs are final and all programs have ended.
+
+    Returns the jobs in the order of the shots.
+    """
     with board(shots) as shown:
         while True:
             page = await asyncio.to_thread(lambda: api.jobs(app_id="demo", limit=100))
             jobs = {job["id"]: job for job in page["data"]}
             found = [jobs[job_id] for job_id in ids]
-            shown.show(found)
-            if all(job["status"] in FINAL for job in found):
+            ended = sum(program.done() for program in programs)
+            shown.show(found, f"{ended} of {len(programs)} other systems' programs ended")
+            if ended == len(programs) and all(job["status"] in FINAL for job in found):
                 return found
             await asyncio.sleep(LOOK)
+
+
+async def _from_inside(api: Api, runs: Sequence[Run]) -> list[Run]:
+    """The programs' runs with the jobs that they made, as our own API shows them."""
+    page = await asyncio.to_thread(lambda: api.jobs(limit=100))
+    return [await asyncio.to_thread(run.seen_from_inside, page["data"]) for run in runs]
 
 
 async def _bill(stack: Stack) -> list[Json]:
@@ -206,39 +229,3 @@ def _greet(stack: Stack) -> None:
     show.say(f"\n  API       {stack.api_url}")
     show.say(f"  Flower    {stack.flower_url}")
     show.say(f"  Simulator {stack.simulator_url}\n")
-
-
-def _statement(seen: Outcome) -> Table:
-    """The sums of the ledger's entries, by kind and account."""
-    sums: Counter[tuple[str, str]] = Counter()
-    for entry in seen.statement:
-        sums[entry.entry_set.split()[0], entry.account] += entry.amount_micros
-    table = Table(title="Statement", box=None, header_style="bold", title_justify="left")
-    for name in ("entry", "account", "amount"):
-        table.add_column(name, justify="right" if name == "amount" else "left")
-    for (kind, account), amount in sums.items():
-        table.add_row(kind, account, dollars(amount))
-    return table
-
-
-def _sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path) -> bool:
-    table = Table(title="Results", box=None, header_style="bold", title_justify="left")
-    for name in ("model", "jobs", "complete", "video", "cost"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for model in dict.fromkeys(shot.model for shot in seen.shots):
-        ours = [job for job in seen.jobs if job["model"] == model]
-        done = [job for job in ours if job["status"] == "complete"]
-        length = sum(job["duration_seconds"] for job in done)
-        cost = show.money(total(ours))
-        table.add_row(model, str(len(ours)), str(len(done)), f"{length} s", cost)
-    show.out.print()
-    show.out.print(table)
-    show.out.print()
-    show.out.print(_statement(seen))
-    show.out.print()
-    for claim in verdict:
-        show.out.print("[green]✓[/] " if claim.holds else "[bold red]✗[/] ", end="")
-        show.result(claim.text)
-    show.result(f"\n{took:.0f} s from the first submission to the last finished job.")
-    show.result(f"Videos: {folder}\n")
-    return all(claim.holds for claim in verdict)

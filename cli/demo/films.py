@@ -43,11 +43,23 @@ async def bring(api: Api, shots: Sequence[Shot], jobs: Sequence[Json], to: Path)
 def _bring(api: Api, job: Json, path: Path) -> Film:
     try:
         api.download(job["video_url"], path)
+    except (CommandError, OSError) as error:
+        return _broken(path, error)
+    return inspect(job, path)
+
+
+def inspect(job: Json, path: Path) -> Film:
+    """Decode and measure a file, which must be the video of a complete job."""
+    try:
         frames, seconds, size = _measure(path)
-    except (CommandError, av.FFmpegError, OSError) as error:
-        return Film(path=path, frames=0, seconds=0, defect=f"{path.name}: {error}")
-    defect = _defect(job, path, frames=frames, seconds=seconds, size=size)
+        defect = _defect(job, path, frames=frames, seconds=seconds, size=size)
+    except (av.FFmpegError, OSError, LookupError) as error:
+        return _broken(path, error)
     return Film(path=path, frames=frames, seconds=seconds, defect=defect)
+
+
+def _broken(path: Path, error: Exception) -> Film:
+    return Film(path=path, frames=0, seconds=0, defect=f"{path.name}: {error}")
 
 
 def _measure(path: Path) -> tuple[int, float, str]:

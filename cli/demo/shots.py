@@ -31,8 +31,13 @@ class Shot:
 
     @property
     def file(self) -> str:
-        words = "".join(letter if letter.isalnum() else " " for letter in self.prompt.lower())
-        return f"{self.number:02d}-{self.model.replace('/', '-')}-{'-'.join(words.split()[:6])}.mp4"
+        return f"{self.number:02d}-{slug(self.model, self.prompt)}.mp4"
+
+
+def slug(maker: str, prompt: str) -> str:
+    """A file's name: what makes the video, and the prompt's first words."""
+    words = "".join(letter if letter.isalnum() else " " for letter in prompt.lower())
+    return "-".join((maker.replace("/", "-"), *words.split()[:6]))
 
 
 def read_prompts() -> list[str]:

@@ -10,6 +10,7 @@ from cli.demo.films import Film
 from cli.demo.gate import FIRST, NEXT, hops_of
 from cli.demo.receiver import Receipt
 from cli.demo.shots import Shot
+from cli.demo.systems import Run
 from models.budgets import Balance
 from models.dollars import dollars
 from models.rows.money import EntryRow
@@ -33,6 +34,8 @@ class Outcome:
     shots: Sequence[Shot]
     jobs: Sequence[Json]
     films: Sequence[Film]
+    #: Other systems' programs, with the jobs that they made.
+    runs: Sequence[Run]
     receipts: Sequence[Receipt]
     #: Rows of the simulator's bill.
     bill: Sequence[Json]
@@ -40,11 +43,22 @@ class Outcome:
     balance: Balance
     statement: Sequence[EntryRow]
 
+    @property
+    def every_job(self) -> list[Json]:
+        """Our own jobs and those of the programs."""
+        return [*self.jobs, *(job for run in self.runs for job in run.jobs)]
+
+    @property
+    def prompts(self) -> list[str]:
+        """What was asked for: by each shot, and by each program that got as far as a job."""
+        return [*(s.prompt for s in self.shots), *(run.prompt for run in self.runs if run.jobs)]
+
 
 def claims(seen: Outcome) -> list[Claim]:
     return [
         _complete(seen),
         _playable(seen),
+        _switched(seen),
         _notified_once(seen),
         _paid_once(seen),
         _priced(seen),
@@ -66,6 +80,32 @@ def _playable(seen: Outcome) -> Claim:
     frames = sum(film.frames for film in seen.films)
     text = f"{good} videos downloaded and played: right length, size and hash, {frames:,} frames"
     return Claim(text=_with(text, details), holds=good == len(seen.shots))
+
+
+def _switched(seen: Outcome) -> Claim:
+    """Every program that ran has one complete job and has saved its video."""
+    ran = [run for run in seen.runs if run.left_out is None]
+    wrong = {run.path.stem: problem for run in ran if (problem := _problem(run))}
+    made = [f"{run.system} ({run.client})" for run in ran if run.path.stem not in wrong]
+    text = f"{len(made)} of {len(ran)} programs of other systems finished: {', '.join(made)}"
+    for reason in dict.fromkeys(run.left_out for run in seen.runs if run.left_out):
+        names = [f"{run.system} ({run.client})" for run in seen.runs if run.left_out == reason]
+        text += f"; left out: {', '.join(names)}: {reason}"
+    return Claim(
+        text=_with(text, [f"{name}: {why}" for name, why in wrong.items()]),
+        holds=len(made) == len(ran) > 0,
+    )
+
+
+def _problem(run: Run) -> str | None:
+    """What is wrong with a program that ran, if anything is."""
+    if run.failure is not None:
+        return run.failure
+    if len(run.jobs) != 1:
+        return f"it made {len(run.jobs)} jobs, not 1"
+    if run.film is None:
+        return f"its job is {run.jobs[0]['status']} and there is no {run.path.name}"
+    return run.film.defect
 
 
 def _notified_once(seen: Outcome) -> Claim:
@@ -90,21 +130,22 @@ def _notified_once(seen: Outcome) -> Claim:
 
 
 def _paid_once(seen: Outcome) -> Claim:
-    paid = {shot.prompt: 0 for shot in seen.shots}
+    paid = dict.fromkeys(seen.prompts, 0)
     for row in seen.bill:
         said = set(_texts(row["body"]))
         for prompt in paid:
             paid[prompt] += any(prompt in text for text in said)
     twice = [f"{count} x {prompt!r}" for prompt, count in paid.items() if count != 1]
     double = sum(count > 1 for count in paid.values())
-    text = f"{len(seen.bill)} paid requests at the providers, double-billed: {double}"
-    return Claim(text=_with(text, twice), holds=not twice and len(seen.bill) == len(seen.shots))
+    text = f"{len(seen.bill)} paid requests for {len(paid)} jobs, double-billed: {double}"
+    return Claim(text=_with(text, twice), holds=not twice and len(seen.bill) == len(paid))
 
 
 def _priced(seen: Outcome) -> Claim:
-    free = [job["id"] for job in seen.jobs if not job.get("cost_usd")]
-    over = [job["id"] for job in seen.jobs if job.get("cost_usd", 0) > job["estimated_cost_usd"]]
-    text = f"every job has its cost, none above its estimate: ${total(seen.jobs):.2f} in all"
+    jobs = seen.every_job
+    free = [job["id"] for job in jobs if not job.get("cost_usd")]
+    over = [job["id"] for job in jobs if job.get("cost_usd", 0) > job["estimated_cost_usd"]]
+    text = f"every job has its cost, none above its estimate: ${total(jobs):.2f} in all"
     return Claim(text=_with(text, [*free, *over]), holds=not free and not over)
 
 
@@ -130,7 +171,7 @@ def _balanced(seen: Outcome) -> Claim:
         f"{len(sums)} sets of entries in the ledger, each summing to zero: "
         f"{dollars(spent)} spent, {dollars(left)} still reserved"
     )
-    is_spent = spent == round(total(seen.jobs) * 1_000_000)
+    is_spent = spent == round(total(seen.every_job) * 1_000_000)
     return Claim(
         text=_with(text, uneven), holds=bool(sums) and not uneven and is_spent and not left
     )

@@ -36,6 +36,11 @@ def test_the_demo_makes_a_video_of_every_prompt_and_leaves_only_them(data_dir: P
     assert complete
     made, wanted = map(int, complete.groups())
     assert made == wanted >= 24
+    programs = re.search(r"(\d+) of (\d+) programs of other systems finished", answer.stdout)
+    assert programs
+    assert programs[1] == programs[2]
+    for name in ("OpenAI (openai ", "Perf (Python)", "Imagineo (Python)"):
+        assert name in answer.stdout.partition(programs[0])[2].splitlines()[0]
     assert "double-billed: 0" in answer.stdout
     assert "✗" not in answer.stdout
 
@@ -44,7 +49,7 @@ def test_the_demo_makes_a_video_of_every_prompt_and_leaves_only_them(data_dir: P
     assert str(folder) in answer.stdout
     films = sorted(folder.glob("*.mp4"))
     assert {path.name for path in folder.iterdir()} == {*(film.name for film in films), "logs"}
-    assert len(films) == wanted
+    assert len(films) == wanted + int(programs[1])
     for film in films:
         with av.open(film) as container:
             assert next(container.decode(video=0)).width > 0

@@ -21,6 +21,7 @@ from cli.demo.films import Film
 from cli.demo.gate import FIRST, NEXT, gate_shot
 from cli.demo.receiver import Receipt, receiving
 from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
+from cli.demo.systems import PROGRAMS, Program, Run
 from cli.demo.verdict import Outcome, claims
 from models.budgets import Balance
 from models.request import VideoRequest
@@ -113,6 +114,18 @@ def entry(amount: int, *, of: str = "charge job_1") -> EntryRow:
     )
 
 
+def made(program: Program, *, number: int, **more: Any) -> Run:
+    """A program that saved the video of its one job."""
+    prompt = f"the prompt of program {number}"
+    path = Path(f"{number}-{program.system}.mp4")
+    told: dict[str, Any] = {
+        "jobs": [job(Shot(number=number, model="m", prompt=prompt, body={}))],
+        "film": Film(path=path, frames=96, seconds=4, defect=None),
+    }
+    client = f"{program.client} 1.0"
+    return Run(program=program, prompt=prompt, path=path, client=client, **told | more)
+
+
 def good() -> Outcome:
     asked = shots(2)
     asked.append(gate_shot(len(asked) + 1, webhook=WEBHOOK))
@@ -120,6 +133,11 @@ def good() -> Outcome:
         shots=asked,
         jobs=[job(shot) for shot in asked],
         films=[Film(path=Path(s.file), frames=120, seconds=5, defect=None) for s in asked],
+        runs=[
+            made(PROGRAMS[0], number=101),
+            made(PROGRAMS[1], number=102),
+            made(PROGRAMS[-1], number=103, left_out="its client is not here", jobs=(), film=None),
+        ],
         receipts=[
             Receipt(
                 id=f"evt_{shot.number}",
@@ -130,13 +148,16 @@ def good() -> Outcome:
             )
             for shot in asked
         ],
-        bill=[{"body": {"input": [{"text": f"{shot.prompt}!"}]}} for shot in asked],
+        bill=[
+            *({"body": {"input": [{"text": f"{shot.prompt}!"}]}} for shot in asked),
+            *({"body": {"prompt": f"the prompt of program {number}"}} for number in (101, 102)),
+        ],
         balance=Balance(
             tenant="default",
             is_prepaid=False,
             deposited_micros=0,
             reserved_micros=0,
-            spent_micros=500_000 * len(asked),
+            spent_micros=500_000 * (len(asked) + 2),
         ),
         statement=[entry(500_000), entry(-500_000)],
     )
@@ -232,6 +253,68 @@ def test_a_set_of_entries_that_does_not_sum_to_zero_breaks_it() -> None:
 
     assert broken(dataclasses.replace(seen, statement=[*seen.statement, entry(1)]))
     assert broken(dataclasses.replace(seen, statement=[]))
+
+
+# --- other systems' programs
+
+
+def with_run(seen: Outcome, **change: Any) -> Outcome:
+    first, *others = seen.runs
+    return dataclasses.replace(seen, runs=[dataclasses.replace(first, **change), *others])
+
+
+def test_the_claim_names_the_programs_that_finished_and_those_left_out() -> None:
+    (claim,) = (claim for claim in claims(good()) if "of other systems" in claim.text)
+
+    assert claim.holds
+    assert claim.text == (
+        "2 of 2 programs of other systems finished: OpenAI (openai 1.0), Perf (Python 1.0); "
+        "left out: AI/ML API (aimlapi-sdk-python 1.0): its client is not here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"failure": "exit code 1: KeyError: 'id'"}, "exit code 1: KeyError: 'id'"),
+        ({"film": None}, "its job is complete and there is no 101-OpenAI.mp4"),
+        ({"film": Film(path=Path("a"), frames=0, seconds=0, defect="too short")}, "too short"),
+    ],
+)
+def test_a_broken_program_breaks_the_claim(change: dict[str, Any], why: str) -> None:
+    (claim,) = (claim for claim in claims(with_run(good(), **change)) if not claim.holds)
+
+    assert claim.text.startswith("1 of 2 programs of other systems finished: Perf (Python 1.0);")
+    assert claim.text.endswith(f"\n    101-OpenAI: {why}")
+
+
+def test_a_program_without_a_job_or_with_two_breaks_it() -> None:
+    seen = good()
+    ours = list(seen.runs[0].jobs)
+
+    assert any("0 jobs, not 1" in c.text for c in claims(with_run(seen, jobs=[])) if not c.holds)
+    twice = claims(with_run(seen, jobs=[*ours, *ours]))
+    assert any("2 jobs, not 1" in claim.text for claim in twice if not claim.holds)
+
+
+def test_a_demo_that_left_out_every_program_breaks_it() -> None:
+    seen = good()
+    none = dataclasses.replace(seen, runs=[seen.runs[-1]], bill=seen.bill[:-2])
+
+    assert [text[:30] for text in broken(none)][:1] == ["0 of 0 programs of other syste"]
+
+
+def test_a_programs_job_is_paid_once_priced_and_in_the_ledger() -> None:
+    seen = good()
+    free = [dict(seen.runs[0].jobs[0]) | {"cost_usd": 0}]
+
+    assert broken(dataclasses.replace(seen, bill=seen.bill[:-1])) == [
+        f"{len(seen.bill) - 1} paid requests for {len(seen.bill)} jobs, double-billed: 0"
+    ]
+    assert broken(dataclasses.replace(seen, bill=[*seen.bill, seen.bill[-1]]))
+    priced, balanced = broken(with_run(seen, jobs=free))
+    assert priced.startswith("every job has its cost")
+    assert "sets of entries" in balanced
 
 
 # --- the receiver
