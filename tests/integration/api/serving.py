@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import uvicorn
 
 from api.app import create_app
@@ -37,6 +38,7 @@ async def serving(
     database_url: str, folder: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[Longtake]:
     """It serves and works until the block ends; `environment` has the providers' variables."""
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         own = {
@@ -64,6 +66,22 @@ async def serving(
                 await works
             server.should_exit = True
             await serves
+
+
+@asynccontextmanager
+async def in_front(
+    database_url: str, folder: Path, gateway: Mapping[str, str]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a Longtake whose only provider is another one; `gateway` has its variables."""
+    async with (
+        serving(database_url, folder, gateway) as outer,
+        httpx.AsyncClient(
+            base_url=outer.url,
+            headers={"Authorization": f"Bearer {outer.key}"},
+            trust_env=False,
+        ) as http,
+    ):
+        yield http
 
 
 async def _work(engine: Engine) -> None:

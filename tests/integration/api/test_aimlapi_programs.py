@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from models.budgets import make_prepaid
@@ -17,7 +16,7 @@ from tests.conformance.driving import AIMLAPI_SDK, LANGCHAIN_AIMLAPI, Driven, Ou
 from tests.conformance.judging import IMAGE, LAST
 from tests.conformance.watching import seen, watched
 from tests.conftest import Simulator
-from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -218,18 +217,9 @@ async def test_longtake_behind_longtake_pays_once(
     database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
 ) -> None:
     """Both of our adapters for AI/ML API, pointed at our dialect, complete jobs, and fail one."""
-    for folder in ("inner", "outer"):
-        (tmp_path / folder).mkdir()
     async with serving(inner_database_url, tmp_path / "inner", simulator.env) as inner:
         aimlapi = {"AIMLAPI_BASE_URL": f"{inner.url}/aimlapi/v2", "AIMLAPI_API_KEY": inner.key}
-        async with (
-            serving(database_url, tmp_path / "outer", aimlapi) as outer,
-            httpx.AsyncClient(
-                base_url=outer.url,
-                headers={"Authorization": f"Bearer {outer.key}"},
-                trust_env=False,
-            ) as http,
-        ):
+        async with in_front(database_url, tmp_path / "outer", aimlapi) as http:
 
             async def ended(path: str, **fields: Any) -> dict[str, Any]:
                 created = await http.post(path, json={"prompt": "a red kite"} | fields)

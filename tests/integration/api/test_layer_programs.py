@@ -2,24 +2,20 @@
 
 import asyncio
 import json
-import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from models.gate import GateRequest
-from stack.servers.postgres import EmbeddedPostgres
 from tasks import gates
 from tests.conftest import Simulator
-from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -202,37 +198,17 @@ async def test_every_call_of_the_document_at_once(
     assert all(float(one["cost"]) > 0 and float(one["perSecond"]) > 0 for one in given)
 
 
-@pytest.fixture
-def inner_database_url(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
-    """A second database, for the Longtake behind the first."""
-    name = f"test_{secrets.token_hex(6)}"
-    new, template = sql.Identifier(name), sql.Identifier(template_database)
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template {}").format(new, template))
-        yield postgres_server.url(name)
-        admin.execute(sql.SQL("drop database {} with (force)").format(new))
-
-
 async def test_longtake_behind_longtake_pays_once(
     database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
 ) -> None:
     """Our own adapter for Layer, pointed at our own dialect, completes a job and sees a failure."""
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "outer").mkdir()
     async with with_gate(inner_database_url, tmp_path / "inner", dict(simulator.env)) as inner:
         layer = {
             "LAYER_BASE_URL": f"{inner.url}/layer",
             "LAYER_API_KEY": inner.key,
             "LAYER_GATE_ID": "shop",
         }
-        async with (
-            serving(database_url, tmp_path / "outer", layer) as outer,
-            httpx.AsyncClient(
-                base_url=outer.url,
-                headers={"Authorization": f"Bearer {outer.key}"},
-                trust_env=False,
-            ) as http,
-        ):
+        async with in_front(database_url, tmp_path / "outer", layer) as http:
             shown = {}
             for prompt in ("a red kite", "[sim:moderate] no"):
                 asked = {"prompt": prompt, "model": "layer/runway-gen3", "duration_seconds": 6}

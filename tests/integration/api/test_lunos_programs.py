@@ -16,7 +16,7 @@ from models.budgets import make_prepaid
 from tests.conformance.driving import LUNOS_CLIENT, Driven, Outcome, node
 from tests.conformance.watching import watched
 from tests.conftest import Simulator
-from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -223,18 +223,9 @@ async def test_longtake_behind_longtake_pays_once(
     database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
 ) -> None:
     """Our own adapter for Lunos, pointed at our own dialect, completes a job and sees a failure."""
-    for folder in ("inner", "outer"):
-        (tmp_path / folder).mkdir()
     async with serving(inner_database_url, tmp_path / "inner", simulator.env) as inner:
         lunos = {"LUNOS_BASE_URL": f"{inner.url}/lunos", "LUNOS_API_KEY": inner.key}
-        async with (
-            serving(database_url, tmp_path / "outer", lunos) as outer,
-            httpx.AsyncClient(
-                base_url=outer.url,
-                headers={"Authorization": f"Bearer {outer.key}"},
-                trust_env=False,
-            ) as http,
-        ):
+        async with in_front(database_url, tmp_path / "outer", lunos) as http:
 
             async def ended(path: str, job: str) -> dict[str, Any]:
                 shown: dict[str, Any] = {}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import av
-import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -18,7 +17,7 @@ from openai import AsyncOpenAI, OpenAI
 from models.budgets import make_prepaid
 from tests.conformance.watching import seen
 from tests.conftest import Simulator
-from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
 
 pytestmark = [
@@ -230,18 +229,9 @@ async def test_longtake_behind_longtake_pays_once(
     database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
 ) -> None:
     """Our own adapter, pointed at our own dialect, completes jobs, sees a failure and cancels."""
-    for folder in ("inner", "outer"):
-        (tmp_path / folder).mkdir()
     async with serving(inner_database_url, tmp_path / "inner", simulator.env) as inner:
         gateway = {"OPENAI_BASE_URL": f"{inner.url}/v1", "OPENAI_API_KEY": inner.key}
-        async with (
-            serving(database_url, tmp_path / "outer", gateway) as outer,
-            httpx.AsyncClient(
-                base_url=outer.url,
-                headers={"Authorization": f"Bearer {outer.key}"},
-                trust_env=False,
-            ) as http,
-        ):
+        async with in_front(database_url, tmp_path / "outer", gateway) as http:
 
             async def submitted(prompt: str) -> str:
                 body = {"model": "sora-2", "prompt": prompt, "duration_seconds": 8}

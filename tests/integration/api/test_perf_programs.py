@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import Simulator
-from tests.integration.api.serving import Longtake, ran, serving
+from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -99,18 +99,9 @@ async def test_longtake_behind_longtake_pays_once(
     database_url: str, inner_database_url: str, tmp_path: Path, simulator: Simulator
 ) -> None:
     """Our own adapter for Perf, pointed at our own dialect, completes a job and sees a failure."""
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "outer").mkdir()
     async with serving(inner_database_url, tmp_path / "inner", simulator.env) as inner:
         perf = {"PERF_BASE_URL": f"{inner.url}/perf", "PERF_API_KEY": inner.key}
-        async with (
-            serving(database_url, tmp_path / "outer", perf) as outer,
-            httpx.AsyncClient(
-                base_url=outer.url,
-                headers={"Authorization": f"Bearer {outer.key}"},
-                trust_env=False,
-            ) as http,
-        ):
+        async with in_front(database_url, tmp_path / "outer", perf) as http:
             asks = {PATH: {"model": "runway-gen3"}, NATIVE: {"model": "perf/runway-gen3"}}
             for path, model in asks.items():
                 asked = {"prompt": "a red kite", "duration_seconds": 6, "resolution": "720p"}
