@@ -70,8 +70,8 @@ def page(systems: list[System]) -> str:
     lines = [
         "# What is served of each system",
         "",
-        "`make features` writes this page from `tests/features.toml`. A test fails if a row names a",
-        "test that is not collected, or if a field of /openapi.json stands in no row.",
+        "`make features` writes this page from `tests/features.toml`. A test fails if a row names",
+        "a test that is not collected, or if a field of /openapi.json stands in no row.",
     ]
     for system in systems:
         lines += ["", f"## {system.name}"]

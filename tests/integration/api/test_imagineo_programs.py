@@ -1,14 +1,20 @@
 """Programs that speak Imagineo's API, over a real socket: runs from pictures and from runs."""
 
+import asyncio
 import json
 import shutil
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
+from models.verbs import What
+from tasks.pump.pump import Pump
+from tasks.pump.running import verb_for
 from tests.conformance.driving import node
 from tests.conformance.judging import IMAGE
 from tests.conftest import Simulator
@@ -38,7 +44,7 @@ async def _told(longtake: Longtake, payload: dict[str, Any]) -> dict[str, Any]:
 async def test_nodes_program_makes_runs_from_a_picture_and_from_a_run(
     longtake: Longtake, simulator: Simulator
 ) -> None:
-    """Every field of the payload but the webhook's, which test_imagineo.py has."""
+    """Every field of the payload but the webhook's."""
     from_picture = {
         "prompt": "a harbour at dusk, the boats sway",
         "negative_prompt": "rain",
@@ -78,6 +84,43 @@ async def test_nodes_program_sees_the_rule_and_a_failure(
     assert failed["ended"]["status"] == "failed"
     assert failed["ended"]["error"].keys() == {"code", "message"}
     assert len(simulator.bill()) == 1
+
+
+async def test_the_webhook_tells_of_completion_and_of_failure_and_is_signed(
+    longtake: Longtake,
+) -> None:
+    """The published package of Standard Webhooks verifies what arrives."""
+    secret = "a token of sixteen bytes"
+    arrived: list[dict[str, Any]] = []
+    verifying = Webhook("whsec_" + b64encode(secret.encode()).decode())
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[1:-1]
+        headers = {
+            name.lower(): value for name, _, value in (each.partition(": ") for each in lines)
+        }
+        body = await reader.readexactly(int(headers["content-length"]))
+        arrived.append(verifying.verify(body, headers))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(receive, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        hook = {"webhook_url": f"http://127.0.0.1:{port}/hook", "webhook_secret": secret}
+        told = [
+            await _told(longtake, {"image_url": IMAGE, "prompt": prompt} | hook)
+            for prompt in ("a harbour", "[sim:fail] no")
+        ]
+        engine = longtake.engine
+        await Pump(verb_for(What.DELIVER, engine), engine.database, None, seconds=5).run()
+
+    assert {(each["type"], each["data"]["run_id"]) for each in arrived} == {
+        ("video.completed", told[0]["begun"]["run_id"]),
+        ("video.failed", told[1]["begun"]["run_id"]),
+    }
+    assert secret not in json.dumps([told, arrived])
 
 
 async def test_curl_begins_a_run_and_reads_it(longtake: Longtake) -> None:
