@@ -101,6 +101,10 @@ faults: $(STAMP) ## The other fault tests: a kill at each named point, outages, 
 proofs: $(STAMP) ## Show that each proof fails in the old tree by its own assertion, and passes now
 	$(BIN)/python -m tests.proofs
 
+.PHONY: features
+features: $(STAMP) ## Write docs/features.md and the README's table from tests/features.toml
+	$(BIN)/python -m tests.features
+
 .PHONY: bench
 bench: $(STAMP) ## Measure against peers and against the limit
 	$(BIN)/python -m benchmarks

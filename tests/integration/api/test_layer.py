@@ -29,6 +29,12 @@ PNG = "iVBORw0KGgoAAAANSUhEUg=="
 URL = "https://pictures.example.com/a.jpg"
 INLINE = "data:image/jpeg;base64,/9j/4AAQSkZJRg=="
 DAY = 86_400
+#: Fields that a job carries, or that the answer tells as dropped.
+OPTIONS = {
+    "seed": "seed",
+    "negativePrompt": "negative_prompt",
+    "personGeneration": "person_generation",
+}
 NO_PROMPT = "Missing required field: data.prompt (must be a non-empty string)"
 STORED = """
 UPDATE output SET state = 'stored', key = %s, sha256 = %s, bytes = %s, content_type = 'video/mp4',
@@ -173,6 +179,11 @@ async def test_every_value_of_the_document_is_taken(
         asked = float(str(data["duration"]).removesuffix("s"))
         assert abs(request["plan"]["duration_seconds"] - asked) <= 0.5
     dropped = answer.headers.get("Longtake-Adapted", "")
+    for own, ours in OPTIONS.items():
+        assert not data.get(own) or ours in request or ours in dropped, (own, dropped)
+    if size := data.get("size"):
+        is_tall = size in {"720x1280", "1024x1792"}
+        assert request["plan"]["aspect_ratio"] == ("9:16" if is_tall else "16:9")
     if data.get("fps") == 30:
         assert "fps" in dropped
 

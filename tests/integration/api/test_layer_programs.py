@@ -159,7 +159,8 @@ async def test_a_client_that_hangs_up_leaves_a_job_that_goes_on(
     assert job["state"] in {"pending", "submitting", "processing"}
 
 
-#: What the samples of its document set, one payload each.
+INLINE = "data:image/jpeg;base64,/9j/4AAQSkZJRg=="
+#: What the samples and tables of its document set, one payload each.
 CALLS: list[dict[str, Any]] = [
     {"data": {"size": "1280x720"}},
     {"data": {"duration": 10}},
@@ -172,6 +173,22 @@ CALLS: list[dict[str, Any]] = [
     {"data": {"size": "1792x1024", "duration": 8, "negativePrompt": "people"}},
     {"model": "runway-gen3", "data": {}},
     {"data": {"size": "1024x1792", "personGeneration": "allow_adult"}},
+    {"data": {"size": "1280x720", "duration": "10", "fps": 30}},
+    {"data": {"image": {"base64": INLINE}, "lastFrame": {"base64": INLINE}, "duration": 5}},
+    {
+        "data": {
+            "referenceImages": [
+                {"url": "https://203.0.113.9/her.jpg", "referenceType": "subject"},
+                {"base64": INLINE, "referenceType": "style"},
+                {"base64": INLINE, "referenceType": "asset"},
+            ],
+            "duration": 6,
+        }
+    },
+    {
+        "metadata": {"userId": "user-1", "campaign": "summer", "platform": "shorts"},
+        "data": {"size": "720x1280", "duration": 10},
+    },
 ]
 
 

@@ -1,21 +1,9 @@
 // Makes all the calls at once, as a program with Layer's SDK does, and prints what each gave.
 // Arguments: base address (it may end with a slash), key, a JSON array of payloads.
-const [base, key, payloads] = process.argv.slice(2);
+import { Layer } from "./layer_client.mjs";
 
-class Layer {
-  async video(payload) {
-    const response = await fetch(`${base}/v3/video`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
-      body: JSON.stringify(payload),
-    });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.message || answer.error);
-    return answer;
-  }
-}
-
-const layer = new Layer();
+const [baseUrl, apiKey, payloads] = process.argv.slice(2);
+const layer = new Layer({ apiKey, baseUrl });
 const calls = JSON.parse(payloads).map(async (payload) => {
   try {
     const response = await layer.video(payload);
