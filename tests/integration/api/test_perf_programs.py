@@ -1,5 +1,6 @@
 """Programs that speak Perf's API, over a real socket: they finish jobs and see failures."""
 
+import asyncio
 import json
 import shutil
 import sys
@@ -9,7 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from perf import AuthenticationError, PerfClient, PerfError, RateLimitError
+from perf.exceptions import UsageLimitError
 
+from models.limits import set_limits
+from models.rows.limits import Holder
 from tests.conftest import Simulator
 from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
@@ -93,6 +98,49 @@ async def test_curl_creates_and_reads_with_the_documents_lines(longtake: Longtak
         return bool(shown["status"] == "complete")
 
     await until(is_complete, within=60)
+
+
+LIMITED = {"per_minute": (RateLimitError, True), "per_day": (UsageLimitError, False)}
+
+
+@pytest.mark.parametrize("limit", LIMITED)
+async def test_perfs_sdk_knows_a_limit_and_whether_to_send_again(
+    longtake: Longtake, limit: str
+) -> None:
+    kind, is_worth_it = LIMITED[limit]
+    await longtake.engine.database.run(
+        lambda c: set_limits(c, Holder.TENANT, "acme", changes={limit: 1})
+    )
+    with PerfClient(longtake.key, base_url=f"{longtake.url}/perf") as client:
+        first = await refused_by(client)
+        error = await refused_by(client)
+
+    # It takes every status but 200 for an error, also the documented 202 of a creation.
+    assert first.status_code == 202
+    assert type(error) is kind
+    assert (error.status_code, error.is_retryable) == (429, is_worth_it)
+    assert limit in error.message
+    assert error.request_id
+
+
+async def test_perfs_sdk_knows_a_wrong_key_and_reads_other_errors(longtake: Longtake) -> None:
+    with PerfClient("lt_" + "a" * 32, base_url=f"{longtake.url}/perf") as stranger:
+        assert type(await refused_by(stranger)) is AuthenticationError
+    with PerfClient(longtake.key, base_url=f"{longtake.url}/perf") as client:
+        error = await refused_by(client, prompt="")
+    assert (error.status_code, error.error_type) == (400, "invalid_request")
+    assert error.message == "prompt is required"
+
+
+async def refused_by(client: PerfClient, **fields: Any) -> PerfError:
+    """What the SDK raises for the answer to a creation; it has no verb of its own for videos."""
+    with pytest.raises(PerfError) as raised:
+        await asyncio.to_thread(
+            client._do_request,  # noqa: SLF001 - its one way to any path
+            "/v1/video/generations",
+            {"prompt": "a red kite"} | fields,
+        )
+    return raised.value
 
 
 async def test_longtake_behind_longtake_pays_once(
