@@ -84,6 +84,8 @@ async def first_or_refuse(
     Raises:
         RequestRefused: `refusal`, if it repeats nothing; or as `first_answer`.
     """
+    if caller.idempotency_key is None and caller.unkeyed is None:
+        raise refusal
 
     async def work(connection: Connection) -> Accepted:
         if first := await first_answer(engine, connection, tenant, caller):

@@ -248,8 +248,8 @@ async def test_asking_for_a_failed_job_again_does_not_extend_its_window(
 
     for _ in range(2):
         await _age(api, 0.6 * resent.WINDOW_SECONDS)
-        await gone.post()
-        await _noted(api)
+        await _created(api)
+        await api.fetch("UPDATE submission SET state = 'lost' RETURNING id")
 
     assert await _jobs(api) == 2
 
