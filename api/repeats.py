@@ -70,7 +70,7 @@ class Answer:
             Outcome(
                 id=each.id,
                 fingerprint=each.fingerprint,
-                is_retry=each.retries > 0,
+                retries=each.retries,
                 is_written=self.is_written,
                 status=self.status,
             )
@@ -221,7 +221,7 @@ def _wanted(headers: Headers, *, by_default: bool) -> bool:
             raise RequestRefused(msg, param=HEADER)
 
 
-def _retries(headers: Headers) -> int:
+def _retries(headers: Headers) -> int | None:
     given = headers.get(_RETRIES, "")
     is_number = given.isascii() and given.isdigit() and len(given) <= len(str(_MOST_RETRIES))
-    return min(int(given), _MOST_RETRIES) if is_number else 0
+    return min(int(given), _MOST_RETRIES) if is_number else None

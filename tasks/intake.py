@@ -26,7 +26,7 @@ from tasks.afford import reserve
 from tasks.choosing import Choice, choose, picker
 from tasks.engine import Engine
 from tasks.pictures import check_references
-from tasks.repeats import Accepted, Caller, first_answer, remember
+from tasks.repeats import Accepted, Caller, first_answer, first_or_refuse, remember
 from tasks.resent import patiently
 from tasks.view import ShownJob, job_view, read_jobs
 from webhooks.signing import BadSecret, secret_bytes
@@ -65,11 +65,14 @@ async def accept(
         )
         if known is not None:
             return known
-    check_webhook(engine, request)
     names = _Names(job=job_id or new_id("job_vid"), tenant=tenant, caller=caller, retry_of=retry_of)
     by_model, pick = None, await picker(engine)
-    if request.gate is None:
-        by_model = _rows(engine, request, Choice.of_model(engine, request, pick), names)
+    try:
+        check_webhook(engine, request)
+        if request.gate is None:
+            by_model = _rows(engine, request, Choice.of_model(engine, request, pick), names)
+    except RequestRefused as refusal:
+        return await first_or_refuse(engine, refusal, tenant=tenant, caller=caller)
 
     async def work(connection: Connection) -> Accepted:
         if first := await first_answer(engine, connection, tenant, caller):

@@ -11,7 +11,7 @@ from models.database import Connection, fetch_row
 from models.failure import Allowance, RequestRefused, job_deleted
 from models.records import Json
 from tasks.engine import Engine
-from tasks.resent import First, Unkeyed, first_of, keep
+from tasks.resent import First, Unkeyed, first_of, keep, patiently
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,25 @@ async def first_answer(
         first = await first_of(connection, caller.unkeyed)
         return _again(engine, first) if first else None
     return None
+
+
+async def first_or_refuse(
+    engine: Engine, refusal: RequestRefused, *, tenant: str, caller: Caller
+) -> Accepted:
+    """The first response to what this repeats, although it could not be accepted today.
+
+    Raises:
+        RequestRefused: `refusal`, if it repeats nothing; or as `first_answer`.
+    """
+    if caller.idempotency_key is None and caller.unkeyed is None:
+        raise refusal
+
+    async def work(connection: Connection) -> Accepted:
+        if first := await first_answer(engine, connection, tenant, caller):
+            return first
+        raise refusal  # what was found out is rolled back: it is up to a request that is accepted
+
+    return await patiently(lambda: engine.database.run(work))
 
 
 async def _first_of_key(

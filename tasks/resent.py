@@ -37,12 +37,14 @@ class Unkeyed:
 
     id: str
     fingerprint: bytes
-    #: How often its client says that it has sent it before.
-    retries: int = 0
+    #: How often its client says that it has sent it before; None if it does not say.
+    retries: int | None = None
     #: Whether nobody waits for the answer any more.
     is_gone: Callable[[], Awaitable[bool]]
-    #: When earlier ones were first looked for, by the database's clock.
-    looked_at: datetime | None = None
+    #: When it arrived, by `time.monotonic()`.
+    arrived: float = field(default_factory=time.monotonic)
+    #: The same by the database's clock, from the first look for earlier ones on.
+    arrived_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,6 @@ class Earlier:
     at: datetime
     #: The process that should have answered it has died.
     is_stale: bool
-    #: When it was read, by the database's clock.
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +75,21 @@ class Outcome:
 
     id: str
     fingerprint: bytes
-    is_retry: bool
+    #: As of its `Unkeyed`.
+    retries: int | None = None
     is_written: bool
     #: The response's HTTP status; 0 if none was begun.
     status: int
 
     @property
-    def may_be_sent_again(self) -> bool:
-        """Whether it made no job, as far as the status says, and its client will try again.
+    def may_be_retried(self) -> bool:
+        """Whether it made no job, as far as the status says, and its client will count a retry.
 
         A retry that met our own error may have a job, that of an earlier try.
         """
-        return self.status in _SENT_AGAIN or (self.status >= _OURS and not self.is_retry)
+        if self.retries is None:
+            return False
+        return self.status in _SENT_AGAIN or (self.status >= _OURS and self.retries == 0)
 
 
 class Verdict(Enum):
@@ -113,7 +116,12 @@ def fingerprint(*parts: str | bytes) -> bytes:
 
 
 def judge(
-    earlier: Sequence[Earlier], *, own: str, retries: int, looked_at: datetime, is_gone: bool
+    earlier: Sequence[Earlier],
+    *,
+    own: str,
+    retries: int | None,
+    arrived_at: datetime,
+    is_gone: bool,
 ) -> Earlier | Verdict:
     """The earlier submission that this one repeats, or what it is instead.
 
@@ -127,7 +135,7 @@ def judge(
     if lost := [each for each in jobs if _is_lost(each)]:
         return min(lost, key=lambda each: each.at)
     # Those that were accepted after this one had arrived are no answer that it could have missed.
-    if any(each.state is AnswerState.OPEN and each.at <= looked_at for each in jobs):
+    if any(each.state is AnswerState.OPEN and each.at <= arrived_at for each in jobs):
         return Verdict.UNDECIDED
     return _retried(earlier, jobs, retries) if retries else Verdict.NEW
 
@@ -159,9 +167,8 @@ async def first_of(connection: Connection, unkeyed: Unkeyed) -> First | None:
     Raises:
         StillOpen: it must be asked again, in another transaction (`patiently`).
     """
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (unkeyed.fingerprint.hex(),)
-    )
+    arrived_at = await _lock(connection, unkeyed)
+    unkeyed.arrived_at = unkeyed.arrived_at or arrived_at
     sought = {
         "fingerprint": unkeyed.fingerprint,
         "window": WINDOW_SECONDS,
@@ -170,12 +177,11 @@ async def first_of(connection: Connection, unkeyed: Unkeyed) -> First | None:
     earlier = await fetch_rows(connection, _earlier, _FIND, sought)
     if not earlier:
         return None
-    unkeyed.looked_at = unkeyed.looked_at or earlier[0].now
     found = judge(
         earlier,
         own=unkeyed.id,
         retries=unkeyed.retries,
-        looked_at=unkeyed.looked_at,
+        arrived_at=unkeyed.arrived_at,
         is_gone=await unkeyed.is_gone(),
     )
     match found:
@@ -192,6 +198,15 @@ async def first_of(connection: Connection, unkeyed: Unkeyed) -> First | None:
             return None
         case Earlier():
             return await fetch_row(connection, First, _TAKE, {"own": unkeyed.id, "id": found.id})
+
+
+async def _lock(connection: Connection, unkeyed: Unkeyed) -> datetime:
+    """Wait for identical ones; returns when this one arrived, or a little later."""
+    since = time.monotonic() - unkeyed.arrived
+    cursor = await connection.execute(_LOCK, (since, unkeyed.fingerprint.hex()))
+    (row,) = await cursor.fetchall()
+    arrived_at: datetime = row["arrived_at"]
+    return arrived_at
 
 
 def _earlier(*, state: str, **columns: object) -> Earlier:
@@ -229,25 +244,26 @@ async def patiently(run: Callable[[], Awaitable[T]]) -> T:
 
 
 async def record(engine: Engine, outcomes: Sequence[Outcome]) -> None:
-    """Note what became of answers. A refusal is noted only beside an identical job.
+    """Note what became of answers. A refusal is noted if its client says when it retries.
 
     Raises:
         DatabaseAway: nothing was noted.
     """
     ordered = sorted(outcomes, key=lambda each: each.id)  # two processes never wait for each other
-    answered = [each.is_written and each.status < _ERRORS for each in ordered]
+    answered = [each.is_written and each.status < _OURS for each in ordered]
     states = [AnswerState.ANSWERED if each else AnswerState.LOST for each in answered]
-    refused = [each for each in ordered if each.may_be_sent_again]
+    written = [each.is_written for each in ordered]
+    refused = [each for each in ordered if each.may_be_retried]
 
     async def work(connection: Connection) -> None:
-        await connection.execute(_NOTE, ([each.id for each in ordered], states))
+        await connection.execute(_NOTE, ([each.id for each in ordered], states, written))
         for each in refused:
             await connection.execute(
                 _NOTE_REFUSED,
                 {
                     "id": each.id,
                     "fingerprint": each.fingerprint,
-                    "is_retry": each.is_retry,
+                    "is_retry": bool(each.retries),
                     "window": WINDOW_SECONDS,
                 },
             )
@@ -265,58 +281,81 @@ async def still_answering(engine: Engine, ids: Sequence[str]) -> None:
     await engine.database.fetch(sql, (list(ids),))
 
 
-#: HTTP statuses: the first error, our own errors, and refusals after which clients send again.
-_ERRORS: Final = 400
+#: HTTP statuses: our own errors, and refusals after which clients send again.
 _OURS: Final = 500
 _SENT_AGAIN: Final = frozenset({408, 409, 429})
 
-#: All whose answer is in doubt, oldest first, and the newest of the answered ones. A job that has
-#: failed, and was certainly not paid for in vain, counts as answered: whoever asks again wants
-#: another try.
-_FIND = """
-SELECT earlier.id, earlier.job, given, at, clock_timestamp() AS now,
-       CASE WHEN earlier.state = 'lost' AND job.state = 'failed'
-                 AND job.error ->> 'code' IS DISTINCT FROM 'submit_unknown'
+#: The clock is read before the lock is waited for.
+_LOCK = """
+WITH seen AS MATERIALIZED (
+    SELECT clock_timestamp() - %s * interval '1 second' AS arrived_at)
+SELECT arrived_at, pg_advisory_xact_lock(hashtextextended(%s, 0)) FROM seen
+"""
+#: SQL: whether a `job` may have been paid for, or may yet be. A failed or cancelled operation costs
+#: what its provider says, as in `models.estimate`; what a restore parked may have been sent.
+_MAY_BE_PAID = """EXISTS (
+    SELECT 1 FROM attempt WHERE attempt.job = job.id
+    AND (attempt.state IN ('sent', 'unknown', 'accepted', 'succeeded') OR attempt.cost_micros > 0
+         OR attempt.parked_at IS NOT NULL))"""
+#: All whose answer is in doubt, the oldest refusal, and the newest of the answered ones. A job that
+#: ended without a video, and was certainly not paid for, counts as answered: whoever asks again
+#: wants another try.
+_FIND = f"""
+SELECT earlier.id, earlier.job, given, at,
+       CASE WHEN earlier.state = 'lost' AND job.state IN ('failed', 'cancelled')
+                 AND NOT {_MAY_BE_PAID}
             THEN 'answered' ELSE earlier.state END AS state,
        at < clock_timestamp() - %(open)s * interval '1 second' AS is_stale
 FROM (
     (SELECT * FROM submission
-     WHERE fingerprint = %(fingerprint)s AND state IN ('open', 'lost', 'refused')
+     WHERE fingerprint = %(fingerprint)s AND state IN ('open', 'lost')
        AND at > now() - %(window)s * interval '1 second'
      ORDER BY at LIMIT 500)
+    UNION ALL
+    (SELECT * FROM submission
+     WHERE fingerprint = %(fingerprint)s AND state = 'refused'
+       AND at > now() - %(window)s * interval '1 second'
+     ORDER BY at LIMIT 1)
     UNION ALL
     (SELECT * FROM submission
      WHERE fingerprint = %(fingerprint)s AND state = 'answered'
        AND at > now() - %(window)s * interval '1 second'
      ORDER BY at DESC LIMIT 50)
 ) AS earlier LEFT JOIN job ON job.id = earlier.job
-"""
+"""  # noqa: S608 - a constant
 _READ = """
 SELECT submission.job, deleted_at, response FROM submission JOIN job ON job.id = submission.job
 WHERE submission.id = %s
 """
+#: The window of a job that ended without a video is not extended: after it a request makes another.
 _TAKE = """
-UPDATE submission SET id = %(own)s, state = 'open', at = clock_timestamp(),
+UPDATE submission SET id = %(own)s, state = 'open',
+       at = CASE WHEN job.state IN ('failed', 'cancelled') THEN at ELSE clock_timestamp() END,
        given = CASE WHEN submission.id = %(own)s THEN given ELSE least(given + 1, 30000) END
 FROM job WHERE submission.id = %(id)s AND job.id = submission.job
 RETURNING submission.job, deleted_at, response
 """
+#: Whoever read that its own job was cancelled or deleted was answered, whatever the status.
 _NOTE = """
 UPDATE submission SET state = noted.state
 FROM (
-    SELECT submission.id, told.state FROM submission
-    JOIN unnest(%s::text[], %s::text[]) AS told (id, state) ON told.id = submission.id
+    SELECT submission.id,
+           CASE WHEN is_written AND (job.state = 'cancelled' OR job.deleted_at IS NOT NULL)
+                THEN 'answered' ELSE told.state END AS state
+    FROM submission
+    JOIN unnest(%s::text[], %s::text[], %s::boolean[]) AS told (id, state, is_written)
+         ON told.id = submission.id
+    LEFT JOIN job ON job.id = submission.job
     ORDER BY submission.id FOR NO KEY UPDATE OF submission
 ) AS noted
 WHERE submission.id = noted.id
 """
-#: A later retry of an identical request may be this one's. Retries are of a request that is noted.
+#: A later retry of an identical request may be this one's, also beside a job that another orders
+#: meanwhile. Retries are of a request that is noted.
 _NOTE_REFUSED = """
 INSERT INTO submission (id, fingerprint, state, at)
 SELECT %(id)s, %(fingerprint)s, 'refused', clock_timestamp()
-WHERE EXISTS (SELECT 1 FROM submission WHERE fingerprint = %(fingerprint)s AND job IS NOT NULL
-              AND at > now() - %(window)s * interval '1 second')
-  AND NOT (%(is_retry)s AND EXISTS (
+WHERE NOT (%(is_retry)s AND EXISTS (
       SELECT 1 FROM submission WHERE fingerprint = %(fingerprint)s AND state = 'refused'
       AND at > now() - %(window)s * interval '1 second'))
 ON CONFLICT (id) DO NOTHING

@@ -20,6 +20,7 @@ from api.dialects.fields import Fields, in_words_of, read_object
 from api.dialects.gated import gate_of, submit_through
 from api.dialects.layer_shapes import LayerError, LayerRequest, LayerResponse
 from api.dialects.open_call import OpenCall
+from api.dialects.submitting import repeat_of
 from api.errors import STATUS
 from api.front import TenantRoute, front_of
 from api.openapi import body_of, dialect_responses
@@ -66,29 +67,40 @@ async def create(request: Request) -> Response:
     """
     began = time.perf_counter()
     body = Fields(await read_object(request))
-    gate = await _gate(request, body)
-    data = _data(body)
-    fields = _wanted(body, data)
-    fields["deadline_seconds"] = front_of(request).engine.settings.layer_deadline_seconds
-    inline = data.one_of("responseFormat", FORMATS) == "b64_json"
+    name = body.values.get("gateId")
+    if not isinstance(name, str) or not name.strip():
+        raise RequestRefused("Missing required field: gateId", param="gateId")
     try:
-        gated = await submit_through(request, gate, fields, body=body.values)
-    except RequestRefused as refusal:
-        raise in_words_of(NAMES, refusal) from None
+        gate = await _gate(request, name)
+    except RequestRefused as refusal:  # a repeat is answered even if the gate was deleted since
+        first = await repeat_of(request, refusal, body=body.values)
+        job, headers = first.accepted.job_id, first.headers
+    else:
+        job, headers = await _submitted(request, gate, body)
     call = OpenCall(
-        request=request,
-        job=gated.submitted.accepted.job_id,
-        headers=gated.headers,
-        began=began,
-        inline=inline,
+        request=request, job=job, headers=headers, began=began, inline=_is_inline(_data(body))
     )
     return await call.answer()
 
 
-async def _gate(request: Request, body: Fields) -> Json:
-    name = body.values.get("gateId")
-    if not isinstance(name, str) or not name.strip():
-        raise RequestRefused("Missing required field: gateId", param="gateId")
+async def _submitted(request: Request, gate: Json, body: Fields) -> tuple[str, dict[str, str]]:
+    """The job's id and the response's headers; raises RequestRefused in Layer's words."""
+    data = _data(body)
+    fields = _wanted(body, data)
+    fields["deadline_seconds"] = front_of(request).engine.settings.layer_deadline_seconds
+    _is_inline(data)  # a wrong format is refused before a job is made
+    try:
+        gated = await submit_through(request, gate, fields, body=body.values)
+    except RequestRefused as refusal:
+        raise in_words_of(NAMES, refusal) from None
+    return gated.submitted.accepted.job_id, gated.headers
+
+
+def _is_inline(data: Fields) -> bool:
+    return data.one_of("responseFormat", FORMATS) == "b64_json"
+
+
+async def _gate(request: Request, name: str) -> Json:
     try:
         return await gate_of(request, name)
     except RequestRefused as refusal:

@@ -15,7 +15,7 @@ from models.failure import RequestRefused
 from models.records import Json
 from tasks import gates, jobs
 from tasks.engine import Engine
-from tasks.repeats import Accepted, Caller, first_answer
+from tasks.repeats import Accepted, Caller, first_or_refuse
 from tasks.view import LINK_LIVES, ShownJob, job_view
 
 #: The response header that lists what is made otherwise than it was asked for.
@@ -63,20 +63,37 @@ async def submit(
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     front, key = front_of(request), key_of(request)
-    caller = caller_of(request.headers, body, api_key=key.id, app_id=app_id)
-    caller = watched(request.scope, caller, body, by_default=True)
-    caller = replace(caller, event_fields=event_fields)
+    caller = replace(_caller(request, body, app_id), event_fields=event_fields)
     try:
         adapted = await _adapted(front.engine, fields, tenant=key.tenant)
-    except RequestRefused:  # a repeat is answered even if the model was removed since
-        if first := await _first(front.engine, caller, tenant=key.tenant):
-            return Submitted(accepted=first)
-        raise
+    except RequestRefused as refusal:  # a repeat is answered even if the model was removed since
+        return await _repeated(request, refusal, caller)
     accepted, hints = await in_time(
         jobs.submit(front.engine, adapted.request, tenant=key.tenant, caller=caller)
     )
     front.send(hints)
     return Submitted(accepted=accepted, adapted=adapted)
+
+
+async def repeat_of(request: Request, refusal: RequestRefused, *, body: Any) -> Submitted:
+    """The answer to what this request repeats, though `refusal` says why it is refused today.
+
+    Raises:
+        RequestRefused: `refusal`, if it repeats nothing; or that the first one's job was deleted.
+        DatabaseAway: PostgreSQL can't be reached.
+    """
+    return await _repeated(request, refusal, _caller(request, body))
+
+
+def _caller(request: Request, body: Any, app_id: str | None = None) -> Caller:
+    caller = caller_of(request.headers, body, api_key=key_of(request).id, app_id=app_id)
+    return watched(request.scope, caller, body, by_default=True)
+
+
+async def _repeated(request: Request, refusal: RequestRefused, caller: Caller) -> Submitted:
+    engine, tenant = front_of(request).engine, key_of(request).tenant
+    first = await in_time(first_or_refuse(engine, refusal, tenant=tenant, caller=caller))
+    return Submitted(accepted=first)
 
 
 async def _adapted(engine: Engine, fields: Mapping[str, Any], *, tenant: str) -> Adapted:
@@ -85,15 +102,6 @@ async def _adapted(engine: Engine, fields: Mapping[str, Any], *, tenant: str) ->
         gate = await in_time(gates.read(engine, name, tenant=tenant))
         models = [gate.routing["model"], *gate.routing["fallback_models"]]
     return adapt(fields, catalog=engine.catalog, accounts=engine.accounts, gate_models=models)
-
-
-async def _first(engine: Engine, caller: Caller, *, tenant: str) -> Accepted | None:
-    """What was answered to the caller's Idempotency-Key before."""
-    if caller.idempotency_key is None:
-        return None
-    return await in_time(
-        engine.database.run(lambda connection: first_answer(engine, connection, tenant, caller))
-    )
 
 
 async def read_own(request: Request, job_id: str) -> ShownJob:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from starlette.types import Message, Scope
 
 from api.repeats import Answer, watched
+from models.failure import RequestRefused
 from models.limits import set_limits
 from models.rows.limits import Holder
 from tasks import jobs, resent
@@ -209,18 +210,53 @@ async def test_an_answer_of_5xx_after_the_commit_is_no_answer(
     assert await _jobs(api) == 1
 
 
-@pytest.mark.parametrize(("code", "made"), [("provider_refused", 2), ("submit_unknown", 1)])
-async def test_a_job_that_failed_is_made_again_unless_it_may_have_been_paid_for(
-    api: Api, gone: Program, code: str, made: int
+@pytest.mark.parametrize("ended", ["failed", "cancelled"])
+@pytest.mark.parametrize(
+    ("attempt", "made"),
+    [
+        ("state = 'refused', sent_at = now()", 2),
+        ("state = 'failed', sent_at = now(), operation_id = 'op_1'", 2),
+        ("state = 'cancelled'", 2),
+        ("state = 'sent', sent_at = now()", 1),
+        ("state = 'unknown', sent_at = now()", 1),
+        ("state = 'accepted', sent_at = now(), operation_id = 'op_1'", 1),
+        ("state = 'succeeded', sent_at = now(), operation_id = 'op_1'", 1),
+        ("state = 'failed', sent_at = now(), operation_id = 'op_1', cost_micros = 5", 1),
+        ("state = 'failed', parked_at = now()", 1),
+    ],
+)
+async def test_a_job_that_ended_is_made_again_unless_it_may_have_been_paid_for(
+    api: Api, gone: Program, attempt: str, made: int, ended: str
 ) -> None:
     """An open call ends with its job: whoever sends it again after that wants another try."""
     await gone.post()
     await until(lambda: _is_lost(api))
-    sql = "UPDATE job SET state = 'failed', error = %s, finished_at = now()"
-    await api.fetch(sql, Jsonb({"code": code}))
+    await api.fetch(f"UPDATE attempt SET {attempt} RETURNING id")  # noqa: S608 - the test's own
+    await _end(api, ended)
 
     await _created(api)
     assert await _jobs(api) == made
+
+
+async def test_asking_for_a_failed_job_again_does_not_extend_its_window(
+    api: Api, gone: Program
+) -> None:
+    await gone.post()
+    await until(lambda: _is_lost(api))
+    await api.fetch("UPDATE attempt SET state = 'unknown', sent_at = now() RETURNING id")
+    await _end(api, "failed")
+
+    for _ in range(2):
+        await _age(api, 0.6 * resent.WINDOW_SECONDS)
+        await _created(api)
+        await api.fetch("UPDATE submission SET state = 'lost' RETURNING id")
+
+    assert await _jobs(api) == 2
+
+
+async def _end(api: Api, state: str) -> None:
+    sql = "UPDATE job SET state = %s, error = %s, finished_at = now() RETURNING id"
+    await api.fetch(sql, state, Jsonb({"code": "deadline_exceeded"}))
 
 
 async def test_a_process_that_died_before_it_answered_is_not_waited_for_long(
@@ -364,6 +400,46 @@ async def test_the_retry_of_a_request_that_met_our_own_error_is_no_repeat_of_ano
     assert (await _created(api, _retry(1))).json()["id"] != first.json()["id"]
 
 
+async def test_two_refused_requests_that_are_retried_make_two_jobs(api: Api) -> None:
+    await api.submit()
+    await _limit(api, at_a_time=1)
+    for _ in range(2):
+        assert (await _post(api, **_retry(0))).status_code == 429
+        await _noted(api)
+    await _limit(api, at_a_time=9)
+
+    retries = [await _created(api, _retry(1)) for _ in range(2)]
+
+    assert len({answer.json()["id"] for answer in retries}) == 2
+    assert await _states(api) == ["answered", "answered"]
+
+
+async def test_the_retry_of_a_refused_request_is_no_repeat_of_a_later_one(api: Api) -> None:
+    await api.submit()
+    await _limit(api, at_a_time=1)
+    assert (await _post(api, **_retry(0))).status_code == 429
+    await _noted(api)
+    await _limit(api, at_a_time=9)
+    order = await _created(api, _retry(0))
+
+    retried = await _created(api, _retry(1))
+
+    assert retried.json()["id"] != order.json()["id"]
+
+
+async def test_many_refusals_hide_no_lost_answer(api: Api, gone: Program) -> None:
+    await gone.post()
+    await until(lambda: _is_lost(api))
+    sql = """
+    INSERT INTO submission (id, fingerprint, state, at)
+    SELECT 'sub_' || number, fingerprint, 'refused', at - interval '1 minute'
+    FROM submission, generate_series(1, 600) AS number RETURNING id
+    """
+    await api.fetch(sql)
+
+    assert (await _created(api)).headers[REPLAYED] == "true"
+
+
 async def _limit(api: Api, *, at_a_time: int) -> None:
     await api.front.engine.database.run(
         lambda connection: set_limits(
@@ -372,7 +448,7 @@ async def _limit(api: Api, *, at_a_time: int) -> None:
     )
 
 
-async def test_a_refused_request_leaves_no_row(api: Api) -> None:
+async def test_a_refused_request_whose_client_does_not_count_leaves_no_row(api: Api) -> None:
     await api.submit()
     await _limit(api, at_a_time=1)
     assert (await _post(api)).status_code == 429
@@ -548,6 +624,55 @@ async def test_a_deleted_job_is_not_made_again_by_a_repeat(api: Api, gone: Progr
 
     assert answer.status_code == 404
     assert await _jobs(api) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (PATH, {}),
+        (PATH, {"Idempotency_Key": "order-1"}),
+        (NATIVE, {"Longtake_Repeats": "once"}),
+        (NATIVE, {"Idempotency_Key": "order-1"}),
+    ],
+)
+async def test_a_repeat_is_answered_after_its_model_was_removed(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str]
+) -> None:
+    first = await _post(api, path=path, **headers)
+    await _noted(api)
+    await api.fetch("UPDATE submission SET state = 'lost' RETURNING id")
+    removed = RequestRefused("there is no such model", type="model_unavailable", param="model")
+    for adapting in ("api.dialects.submitting.adapt", "tasks.choosing.Choice.of_model"):
+        monkeypatch.setattr(adapting, _refuses(removed))
+
+    again = await _post(api, path=path, **headers)
+
+    assert again.json()["id"] == first.json()["id"]
+    assert (again.status_code, again.headers[REPLAYED]) == (202, "true")
+    other = await _post(api, path=path, Longtake_Repeats="allow")
+    assert other.status_code >= 400
+
+
+async def test_a_retry_that_is_refused_today_leaves_the_refusal_that_explains_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.submit()
+    await _limit(api, at_a_time=1)
+    assert (await _post(api, **_retry(0))).status_code == 429
+    await _noted(api)
+    removed = RequestRefused("the model is unknown", param="model")
+    monkeypatch.setattr("api.dialects.submitting.adapt", _refuses(removed))
+
+    assert (await _post(api, **_retry(1))).status_code == 400
+
+    assert await _states(api) == ["refused"]
+
+
+def _refuses(refusal: RequestRefused) -> Callable[..., Any]:
+    def act(*_: object, **__: object) -> None:
+        raise refusal
+
+    return act
 
 
 async def test_a_repeat_is_not_counted_by_a_limit(api: Api, gone: Program) -> None:

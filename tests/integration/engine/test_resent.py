@@ -2,9 +2,9 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -64,7 +64,7 @@ async def _has_gone() -> bool:
 
 
 async def _send(engine: Engine, client: Client, mark: bytes) -> None:
-    fate, retries = client.fates.pop(0), client.sent if client.counts else 0
+    fate, retries = client.fates.pop(0), client.sent if client.counts else None
     client.sent += 1
     own = Unkeyed(id=new_id("sub"), fingerprint=mark, retries=retries, is_gone=_stays)
     if fate == REFUSED:
@@ -80,9 +80,8 @@ async def _send(engine: Engine, client: Client, mark: bytes) -> None:
         sql = "UPDATE submission SET at = at - interval '1 minute' WHERE id = %s"
         await engine.database.fetch(sql, (own.id,))
         return
-    is_retry, is_written = retries > 0, fate != LOST
     told = Outcome(
-        id=own.id, fingerprint=mark, is_retry=is_retry, is_written=is_written, status=status
+        id=own.id, fingerprint=mark, retries=retries, is_written=fate != LOST, status=status
     )
     await record(engine, [told])
     if fate == ANSWERED or (fate == REFUSED and job):  # a repeat meets no limit
@@ -176,10 +175,10 @@ async def test_a_commit_that_was_not_confirmed_is_known_again(
 async def test_one_that_is_accepted_while_another_waits_is_taken_if_its_client_has_gone(
     engine: Engine, is_gone: Callable[[], Awaitable[bool]], jobs: int
 ) -> None:
-    mark, before = fingerprint("gone"), datetime(2026, 1, 1, tzinfo=UTC)
+    mark, before = fingerprint("gone"), time.monotonic() - 1
     first = Unkeyed(id=new_id("sub"), fingerprint=mark, is_gone=is_gone)
-    # It looked before the first was accepted: what is open then is no answer that it missed.
-    second = Unkeyed(id=new_id("sub"), fingerprint=mark, is_gone=_stays, looked_at=before)
+    # It arrived before the first was accepted: what is open then is no answer that it missed.
+    second = Unkeyed(id=new_id("sub"), fingerprint=mark, is_gone=_stays, arrived=before)
 
     for own in (first, second):
         await accept(engine, REQUEST, tenant="default", caller=Caller(unkeyed=own))
@@ -193,7 +192,7 @@ async def test_a_retry_that_met_our_own_error_makes_no_room_for_a_second_job(
     mark = fingerprint("error")
     client = Client(counts=True, fates=[VANISHED, ANSWERED])
     await _send(engine, client, mark)
-    error = Outcome(id="sub_1", fingerprint=mark, is_retry=True, is_written=True, status=503)
+    error = Outcome(id="sub_1", fingerprint=mark, retries=1, is_written=True, status=503)
     await record(engine, [error])
     client.sent = 2
     await _send(engine, client, mark)
