@@ -191,6 +191,8 @@ def _check_picture(request: VideoRequest, route: Route, name: str, picture: Pict
     if not isinstance(picture, str):
         if longest == 0:
             _refuse(name, f"must be a URL for {request.model} model (it is an earlier job's frame)")
+    elif longest == 0 and picture.startswith("data:"):
+        _refuse(name, f"must be a URL for {request.model} model (it is a data URI)")
     elif not picture.startswith("data:"):
         pass  # a URL: the provider fetches it, or we inline it before sending
     elif longest is not None and len(picture) > longest:

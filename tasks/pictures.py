@@ -20,6 +20,8 @@ from transport.base import Blocked, Request, TransportError
 #: Maximum size of a picture behind a link, and the timeout for its download, in seconds.
 MOST_BYTES = 20 * 2**20
 SECONDS = 30.0
+#: Code of the refusal of a picture that refers to a job without a stored video.
+NO_STORED_VIDEO = "no_stored_video"
 
 
 class PictureTrouble(Exception):
@@ -57,7 +59,7 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
     for param, job in wanted.items():
         if job not in stored:
             msg = f"{param} refers to the job {job!r}, of which you have no stored video"
-            raise RequestRefused(msg, param=param)
+            raise RequestRefused(msg, code=NO_STORED_VIDEO, param=param)
 
 
 def _references(plan: Plan) -> dict[str, str]:

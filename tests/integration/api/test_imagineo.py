@@ -132,6 +132,44 @@ async def test_neither_picture_or_both_is_the_documents_error(
     assert (await api.counts())["job"] == 0
 
 
+@pytest.mark.parametrize(
+    "picture", [{"image_url": URL}, {"source_run_id": "run_0123456789abcdefghjkmnpqrs"}]
+)
+async def test_a_model_that_takes_no_picture_is_not_paid_for(
+    database_url: str, tmp_path: Path, picture: dict[str, str]
+) -> None:
+    only_perf = {"RUNWAYML_API_SECRET": "", "PERF_API_KEY": "pk_test_abcdefgh"}
+    async with other_settings(database_url, tmp_path, **only_perf) as http:
+        answer = await http.post(PATH, json={"prompt": "the boats sway", **picture})
+        listed = (await http.get(NATIVE)).json()["data"]
+
+    (field,) = picture
+    assert answer.status_code == 400, answer.text
+    message = answer.json()["error"]["message"]
+    assert message.startswith(f"{field} is not supported by the perf/runway-gen3 model")
+    assert listed == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "why"),
+    [
+        ({"image_url": "data:image/png;base64,iVBORw0KGgo="}, "it is a data URI"),
+        ({"source_run_id": "run_0123456789abcdefghjkmnpqrs"}, "it is an earlier job's frame"),
+    ],
+)
+async def test_a_gates_model_that_takes_links_alone_says_so(
+    database_url: str, tmp_path: Path, picture: dict[str, str], why: str
+) -> None:
+    async with other_settings(database_url, tmp_path, LUMAAI_API_KEY="luma-for-tests") as http:
+        gate = {"name": "imagineo", "model": "ray-2"}
+        assert (await http.post("/v1/gates", json=gate)).status_code == 201
+        answer = await http.post(PATH, json={"duration": 5, **picture})
+
+    (field,) = picture
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"] == f"{field} must be a URL for ray-2 model ({why})"
+
+
 async def test_a_setting_allows_text_to_video(database_url: str, tmp_path: Path) -> None:
     setting = {"LONGTAKE_IMAGINEO_TEXT_TO_VIDEO": "true"}
     example = {"prompt": "a futuristic cityscape", "aspect_ratio": "16:9", "duration": 5}

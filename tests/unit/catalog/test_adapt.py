@@ -106,7 +106,6 @@ def routed(name: str, **changes: object) -> Catalog:
             {"person_generation": "everyone", "motion_bucket_id": 1000},
             "motion_bucket_id, person_generation",
         ),
-        ({"model": "luma-dream-machine", "image": INLINE}, "image"),
         ({"seed": -1}, "seed=4294967295 (asked -1)"),
         ({"seed": 2**32 + 7}, "seed=7 (asked 4294967303)"),
         ({"seed": 42.0}, ""),
@@ -163,6 +162,14 @@ def test_gen3a_turbo_without_a_picture_is_made_by_another_model() -> None:
         ({"resolution": "sharp"}, "resolution must be a class as in 720p"),
         ({"image": "ftp://example.com/a.png"}, "image must be an http(s) URL"),
         ({"prompt": ""}, "prompt is required"),
+        (
+            {"model": "luma-dream-machine", "image": INLINE},
+            "image must be a URL for luma-dream-machine model (it is a data URI)",
+        ),
+        (
+            {"model": "luma-dream-machine", "image": {"job_id": "job_vid_1"}},
+            "image must be a URL for luma-dream-machine model (it is an earlier job's frame)",
+        ),
     ],
 )
 def test_maximums_are_enforced_and_so_is_what_means_nothing(
@@ -193,6 +200,20 @@ def test_a_model_without_credentials_is_made_by_a_gateway_that_has_some() -> Non
     with pytest.raises(RequestRefused, match="RUNWAYML_API_SECRET") as refused:
         adapted({}, providers=accounts("luma_agents"))
     assert refused.value.type == "model_unavailable"
+
+
+def test_a_first_frame_is_never_dropped() -> None:
+    """The gateway or the gate's model that carries it makes it; else it is refused."""
+    with pytest.raises(RequestRefused, match="image is not supported") as refused:
+        adapted({"image": IMAGE}, providers=accounts("perf"))
+    assert refused.value.param == "image"
+    with pytest.raises(RequestRefused, match="image must be a URL for ray-2 model"):
+        adapted({"image": INLINE}, gate=("ray-2",))
+
+    made = adapted({"image": IMAGE}, providers=accounts("perf", "layer"))
+    assert (made.request.model, made.request.image) == ("layer/runway-gen3", IMAGE)
+    gated = adapted({"image": INLINE}, gate=("ray-2", "gen4_turbo"))
+    assert (gated.request.image, str(gated)) == (INLINE, "")
 
 
 def test_a_gates_first_model_that_can_make_it_is_adapted_to_and_not_named() -> None:
