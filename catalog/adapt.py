@@ -7,7 +7,7 @@ never, since the video would be another one. Maximums are enforced all the same.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from catalog.gateways import gateways_for
@@ -17,7 +17,15 @@ from catalog.resolve import plan_on, usable_routes
 from catalog.routes import Route
 from models.failure import RequestRefused
 from models.request import DEFAULT_MODEL, VideoRequest
-from models.scene import DEFAULT_TYPE, KNOBS, OPTIONAL, Picture, Reference, Scene
+from models.scene import (
+    DEFAULT_TYPE,
+    KNOBS,
+    MOST_REFERENCES,
+    OPTIONAL,
+    Picture,
+    Reference,
+    Scene,
+)
 from providers.base import Account
 
 #: The order in which changes are listed: that of the request's fields, the scene's last.
@@ -172,6 +180,11 @@ def _draft(given: Mapping[str, Any]) -> _Draft:
         values["seed"] = int(seed) % _SEEDS  # the same seed still gives the same video
         if values["seed"] != seed:
             changes.append(Change(field="seed", asked=seed, made=values["seed"]))
+    references = values.get("reference_images")
+    if isinstance(references, list) and len(references) > MOST_REFERENCES:
+        values["reference_images"] = references[:MOST_REFERENCES]
+        cut = Change(field="reference_images", asked=len(references), made=MOST_REFERENCES)
+        changes.append(cut)
     while True:
         try:
             return _Draft(VideoRequest.from_json(values), tuple(changes))
@@ -188,7 +201,7 @@ def _to_route(
 ) -> Adapted:
     """The request as the route can make it; raises RequestRefused beyond its maximums."""
     request, more = _fitted(draft.request, route)
-    changes = [*draft.changes, *more]
+    changes = _merged(draft.changes, more)
     pictures = request.given_pictures
     frames = route.frames_for(with_image="image" in pictures)
     frames = {name: each for name, each in frames.items() if route.durations_with(pictures, name)}
@@ -203,6 +216,14 @@ def _to_route(
         if name in given and given[name] != made
     ]
     return Adapted(request=request.model_copy(update=update), changes=tuple(changes))
+
+
+def _merged(first: Sequence[Change], then: Sequence[Change]) -> list[Change]:
+    """One change for each field: from what was asked for at first to what is made at last."""
+    asked = {change.field: change.asked for change in first}
+    later = [replace(each, asked=asked.get(each.field, each.asked)) for each in then]
+    fields = {change.field for change in later}
+    return [*(change for change in first if change.field not in fields), *later]
 
 
 def _fitted(request: VideoRequest, route: Route) -> tuple[VideoRequest, list[Change]]:
@@ -282,6 +303,11 @@ def _reason(
 ) -> RequestRefused:
     """Why no route can make it: the first one's reason, but of maximums the highest."""
     first = refusals[0]
+    if first.param == "prompt":
+        with_image = given.get("image") is not None
+        limits = [route.prompt_limit_for(with_image=with_image) for route in usable]
+        most = [limit.most if limit else 0 for limit in limits]
+        return refusals[most.index(max(most))]
     if first.param != "duration_seconds":
         return first
     longest = max(usable, key=lambda route: max(route.durations))

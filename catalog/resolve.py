@@ -165,7 +165,7 @@ def _refuse_unsupported(request: VideoRequest, route: Route, name: str) -> NoRet
 
 
 def _check_prompt(request: VideoRequest, route: Route) -> None:
-    limit = route.prompt_limit
+    limit = route.prompt_limit_for(with_image=request.image is not None)
     if limit and (length := limit.length(request.prompt)) > limit.most:
         unit = "UTF-16 code units" if limit.unit == "utf16" else "characters"
         _refuse(

@@ -210,7 +210,7 @@ def _in_its_words(body: Fields, refusal: RequestRefused) -> RequestRefused:
     source = body.text("source_run_id")
     if refusal.param != "image" or not source:
         return in_words_of(NAMES, refusal)
-    if refusal.code == NO_STORED_VIDEO:
+    if refusal.message.endswith(NO_STORED_VIDEO):
         return _no_such_source(source)
     return in_words_of({"image": "source_run_id"}, refusal)
 

@@ -312,6 +312,10 @@ async def test_the_event_carries_the_run_id(api: Api) -> None:
     assert "run_id" not in events[native["id"]]["data"]
     retried = await api.http.post(f"{NATIVE}/{job}/retry")
     assert retried.status_code == 202, retried.text
+    new = retried.json()["id"]
+    rows = await api.fetch("SELECT webhook FROM job WHERE id = %s", new)
+    run = {"run_id": "run_" + new.removeprefix("job_vid_")}
+    assert api.front.engine.vault.open_json(rows[0]["webhook"])["fields"] == run
 
 
 async def test_a_key_comes_in_either_header(api: Api) -> None:
@@ -419,6 +423,31 @@ async def test_pages_of_named_origins_may_call_and_no_others(
     for answer in (foreign, foreign_call, without):
         assert allowed not in answer.headers
     assert without.status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        (PATH, "longtake-repeats"),
+        (PATH, "idempotency-key"),
+        ("/v1/videos", "x-stainless-retry-count"),
+        ("/v1/videos", "x-stainless-runtime-version"),
+    ],
+)
+async def test_a_page_may_send_the_headers_that_the_api_reads(
+    database_url: str, tmp_path: Path, path: str, header: str
+) -> None:
+    asks = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": f"authorization,content-type,{header}",
+    }
+    async with other_settings(database_url, tmp_path, LONGTAKE_CORS_ORIGINS=PAGE) as http:
+        preflight = await http.options(path, headers={"Origin": PAGE, **asks})
+        called = await http.post(path, json={}, headers={"Origin": PAGE})
+
+    assert preflight.status_code == 200, preflight.text
+    exposed = called.headers["Access-Control-Expose-Headers"]
+    assert {"openai-poll-after-ms", "x-should-retry"} <= {*exposed.split(", ")}
 
 
 @pytest.mark.parametrize("origins", ["*", f"{PAGE},*", "app.example.com", "null", f"{PAGE}/"])

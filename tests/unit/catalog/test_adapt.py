@@ -58,6 +58,7 @@ def routed(name: str, **changes: object) -> Catalog:
     [
         ({}, ""),
         ({"duration_seconds": 8, "resolution": "720p"}, ""),
+        ({"model": "kling-3.0-turbo", "prompt": "x" * 3072}, ""),
         ({"duration_seconds": 8.0}, ""),
         ({"fps": 24, "seed": 7}, ""),
         ({"model": "luma-dream-machine", "duration_seconds": 4}, "duration_seconds=5 (asked 4)"),
@@ -101,6 +102,12 @@ def routed(name: str, **changes: object) -> Catalog:
             "duration_seconds=8 (asked 4)",
         ),
         ({"model": "veo-3", "image": IMAGE, "reference_images": [IMAGE]}, "reference_images"),
+        # More than the native request allows are cut to what the route takes.
+        (
+            {"model": "veo-3", "reference_images": [IMAGE] * 17},
+            "reference_images=3 (asked 17)",
+        ),
+        ({"reference_images": [IMAGE] * 17}, "reference_images"),
         # Values that no model takes are dropped like those that this one does not.
         (
             {"person_generation": "everyone", "motion_bucket_id": 1000},
@@ -155,6 +162,14 @@ def test_gen3a_turbo_without_a_picture_is_made_by_another_model() -> None:
         ),
         ({"prompt": "x" * 1001}, "prompt exceeds maximum of 1000"),
         ({"image": "data:image/png;base64," + "a" * 6_000_000}, "image exceeds maximum of"),
+        (
+            {"model": "kling-3.0-turbo", "prompt": "x" * 3073},
+            "prompt exceeds maximum of 3072 characters for kling-3.0-turbo model (it has 3073)",
+        ),
+        (
+            {"model": "kling-3.0-turbo", "prompt": "x" * 2501, "image": IMAGE},
+            "prompt exceeds maximum of 2500 characters for kling-3.0-turbo model (it has 2501)",
+        ),
         ({"model": "no-such-model"}, "model must be one of"),
         ({"aspect_ratio": "wide"}, "aspect_ratio must be as in 16:9 (it is 'wide')"),
         ({"aspect_ratio": "0:1"}, "aspect_ratio must be as in 16:9"),
