@@ -46,12 +46,17 @@ ROUTERS = tuple(
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-App-ID"),
-    *("X-Request-ID", "Range", "If-Range", "If-None-Match"),
+    *("X-Request-ID", "Range", "If-Range", "If-None-Match", "Longtake-Repeats"),
+    # OpenAI's SDK sends the others beside the first, which the API reads.
+    *("X-Stainless-Retry-Count", "X-Stainless-Timeout", "X-Stainless-Lang", "X-Stainless-OS"),
+    *("X-Stainless-Package-Version", "X-Stainless-Arch", "X-Stainless-Runtime"),
+    *("X-Stainless-Runtime-Version", "X-Stainless-Helper-Method", "X-Stainless-Poll-Helper"),
+    *("X-Stainless-Custom-Poll-Interval", "OpenAI-Organization", "OpenAI-Project"),
 )
 _RESPONSE_HEADERS = (
     *("Longtake-Adapted", "Longtake-Warning", "X-Job-ID", "X-Request-ID", "Retry-After"),
     *("Idempotent-Replayed", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
-    *("Content-Range", "ETag"),
+    *("Content-Range", "ETag", "openai-poll-after-ms", "x-should-retry"),
 )
 
 

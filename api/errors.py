@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from api.answers import answer, limit_headers
@@ -17,6 +18,8 @@ from models.database import DatabaseAway
 from models.failure import RequestRefused
 
 log = structlog.get_logger()
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 STATUS: Final[Mapping[str, HTTPStatus]] = {
     "invalid_request": HTTPStatus.BAD_REQUEST,
@@ -161,8 +164,24 @@ async def _http_exception(request: Request, error: Exception) -> Response:
             kind, message = "invalid_request", "the request is malformed"
         case _:
             raise error
+    headers = dict(error.headers or {})
+    if kind == "method_not_allowed":
+        headers["Allow"] = _methods(request)
     refusal = RequestRefused(message, type=kind)
-    return error_answer(refusal, request.scope, headers=error.headers)
+    return error_answer(refusal, request.scope, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """The methods of all routes of the path; the router itself names those of the first one."""
+    allowed = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return ", ".join(allowed)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

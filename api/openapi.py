@@ -26,7 +26,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     "Retry-After",
 }
 #: Errors that any route may return.
-_ALWAYS = (401, 503)
+_UNAUTHORIZED, _UNAVAILABLE = 401, 503
+_ALWAYS = (_UNAUTHORIZED, _UNAVAILABLE)
 
 _EXAMPLE_ERROR = {
     "error": {
@@ -63,16 +64,19 @@ def responses(
 
 
 def dialect_responses(
-    error: type[BaseModel], shapes: Mapping[int, Any], *others: int
+    error: type[BaseModel], shapes: Mapping[int, Any], *others: int, unavailable: int = _UNAVAILABLE
 ) -> dict[int | str, dict[str, Any]]:
-    """A dialect's responses by status, and its possible errors in its own shape."""
+    """A dialect's responses by status, and its possible errors in its own shape.
+
+    `unavailable` is the dialect's status for what is 503 natively.
+    """
     answers: dict[int | str, dict[str, Any]] = {
         status: {"model": shape, "description": HTTPStatus(status).phrase}
         for status, shape in shapes.items()
     }
     errors = {
         status: {"model": error, "description": HTTPStatus(status).phrase}
-        for status in sorted({*others, *_ALWAYS})
+        for status in sorted({*others, _UNAUTHORIZED, unavailable})
     }
     return answers | errors
 

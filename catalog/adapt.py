@@ -2,22 +2,30 @@
 
 The native API refuses what a model can't make. Those systems' documents allow values whatever the
 model, so a dialect adapts: the duration to the nearest that the route makes (the longer on a tie),
-resolution, ratio and size to the nearest frame; what can't be carried is dropped. Maximums are
-enforced all the same. Pure functions.
+resolution, ratio and size to the nearest frame; what can't be carried is dropped, but a first frame
+never, since the video would be another one. Maximums are enforced all the same. Pure functions.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import log
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from catalog.models import Catalog, Model
+from catalog.gateways import gateways_for
+from catalog.models import Catalog
+from catalog.nearest import nearest_duration, nearest_frame
 from catalog.resolve import plan_on, usable_routes
-from catalog.routes import Frames, Route
+from catalog.routes import Route
 from models.failure import RequestRefused
 from models.request import DEFAULT_MODEL, VideoRequest
-from models.scene import DEFAULT_TYPE, KNOBS, OPTIONAL, Picture, Reference, Scene
+from models.scene import (
+    DEFAULT_TYPE,
+    KNOBS,
+    MOST_REFERENCES,
+    OPTIONAL,
+    Picture,
+    Reference,
+    Scene,
+)
 from providers.base import Account
 
 #: The order in which changes are listed: that of the request's fields, the scene's last.
@@ -30,9 +38,6 @@ _FITTED: Final = ("duration_seconds", "resolution", "aspect_ratio", "size")
 #: Dropped also for a value that no model takes.
 _DROPPABLE: Final = frozenset({*KNOBS, "fps"})
 _SEEDS: Final = 2**32
-_CLASS: Final = re.compile(r"(\d{1,5})([pk])", re.IGNORECASE)
-_RATIO: Final = re.compile(r"(\d{1,5}(?:\.\d{1,4})?):(\d{1,5}(?:\.\d{1,4})?)")
-_SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 #: Maximum characters of a value in the list of changes.
 _SHOWN: Final = 64
 
@@ -93,37 +98,61 @@ def adapt(
         names = [given["model"], *gate_models[1:]] if "model" in given else list(gate_models)
     else:
         names = [given.get("model", DEFAULT_MODEL)]
-    refusals: list[RequestRefused] = []
+    return _to_first_of(names, given, _Sources(catalog, accounts))
+
+
+class _Sources(NamedTuple):
+    catalog: Catalog
+    accounts: Mapping[str, Account]
+
+
+def _to_first_of(
+    names: Sequence[str],
+    given: Mapping[str, Any],
+    sources: _Sources,
+    changes: Collection[Change] = (),
+) -> Adapted:
+    """To the first model that can make it; with no credentials of its own, at a gateway."""
+    refusals: dict[str, RequestRefused] = {}
     for name in names:
         try:
-            return _to_model(name, given, catalog=catalog, accounts=accounts)
+            return _to_model(name, given, sources, asked=name, changes=changes)
         except RequestRefused as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
+            refusals.setdefault(name, refusal)
+    for name, unavailable in tuple(refusals.items()):
+        for at_gateway in gateways_for(name, unavailable, *sources):
+            try:
+                return _to_model(at_gateway, given, sources, asked=name, changes=changes)
+            except RequestRefused as refusal:
+                if refusals[name] is unavailable:
+                    refusals[name] = refusal
+    raise next(iter(refusals.values()))
 
 
 def _to_model(
-    name: str,
+    named: str,
     given: Mapping[str, Any],
+    sources: _Sources,
     *,
-    catalog: Catalog,
-    accounts: Mapping[str, Account],
-    changes: Collection[Change] = (),
+    asked: str,
+    changes: Collection[Change],
 ) -> Adapted:
-    named, model, usable = _find(name, catalog, accounts)
+    """To a model by its name, which for a gateway's is not the one that was asked for."""
+    model = sources.catalog.find(named)
+    usable = [route for route, _ in usable_routes(model, *sources, asked=named)]
     is_free = "gate" in given and "model" not in given
     if "image" not in given and all(route.image == "required" for route in usable):
         instead = model.without_image
         if instead is not None and not is_free and not changes:
-            swap = Change(field="model", asked=name, made=instead)
-            return _to_model(instead, given, catalog=catalog, accounts=accounts, changes=(swap,))
+            swap = Change(field="model", asked=asked, made=instead)
+            return _to_first_of([instead], given, sources, changes=(swap,))
     own = {} if is_free else {"model": named}
     draft = _draft({**given, **own})
     best: Adapted | None = None
     refusals: list[RequestRefused] = []
     for route in usable:
         try:
-            fitted = _to_route(draft, given, route, asked_model=name)
+            fitted = _to_route(draft, given, route, asked_model=asked)
             made = fitted.request.model_copy(update={"model": named, "gate": None})
             plan_on(made, model=model, route=route)
         except RequestRefused as refusal:
@@ -131,32 +160,8 @@ def _to_model(
         else:
             best = fitted if best is None or _cost(fitted) < _cost(best) else best
     if best is None:
-        raise _reason(refusals, usable, given, asked_model=name)
+        raise _reason(refusals, usable, given, asked_model=asked)
     return Adapted(request=best.request, changes=_sorted([*changes, *best.changes]))
-
-
-def _find(
-    name: str, catalog: Catalog, accounts: Mapping[str, Account]
-) -> tuple[str, Model, list[Route]]:
-    """The model and its routes that have an account; at a gateway if it has no others."""
-    model = catalog.find(name)
-    try:
-        return name, model, _routes(model, catalog, accounts, asked=name)
-    except RequestRefused as unavailable:
-        for provider in dict.fromkeys(account.provider for account in accounts.values()):
-            at_gateway = f"{provider}/{name}"
-            try:
-                model = catalog.find(at_gateway)
-            except RequestRefused:
-                continue
-            return at_gateway, model, _routes(model, catalog, accounts, asked=at_gateway)
-        raise unavailable from None
-
-
-def _routes(
-    model: Model, catalog: Catalog, accounts: Mapping[str, Account], *, asked: str
-) -> list[Route]:
-    return [route for route, _ in usable_routes(model, catalog, accounts, asked=asked)]
 
 
 class _Draft(NamedTuple):
@@ -175,6 +180,11 @@ def _draft(given: Mapping[str, Any]) -> _Draft:
         values["seed"] = int(seed) % _SEEDS  # the same seed still gives the same video
         if values["seed"] != seed:
             changes.append(Change(field="seed", asked=seed, made=values["seed"]))
+    references = values.get("reference_images")
+    if isinstance(references, list) and len(references) > MOST_REFERENCES:
+        values["reference_images"] = references[:MOST_REFERENCES]
+        cut = Change(field="reference_images", asked=len(references), made=MOST_REFERENCES)
+        changes.append(cut)
     while True:
         try:
             return _Draft(VideoRequest.from_json(values), tuple(changes))
@@ -191,21 +201,29 @@ def _to_route(
 ) -> Adapted:
     """The request as the route can make it; raises RequestRefused beyond its maximums."""
     request, more = _fitted(draft.request, route)
-    changes = [*draft.changes, *more]
+    changes = _merged(draft.changes, more)
     pictures = request.given_pictures
     frames = route.frames_for(with_image="image" in pictures)
     frames = {name: each for name, each in frames.items() if route.durations_with(pictures, name)}
-    update, resolution = _frame(given, route, frames or route.frames)
+    update, resolution = nearest_frame(given, route, frames or route.frames)
     if (asked := given.get("duration_seconds")) is not None:
         _check_longest(asked, route, asked_model=asked_model)
         durations = route.durations_with(pictures, resolution) or route.durations
-        update["duration_seconds"] = _nearest(asked, durations)
+        update["duration_seconds"] = nearest_duration(asked, durations)
     changes += [
         Change(field=name, asked=given[name], made=made)
         for name, made in update.items()
         if name in given and given[name] != made
     ]
     return Adapted(request=request.model_copy(update=update), changes=tuple(changes))
+
+
+def _merged(first: Sequence[Change], then: Sequence[Change]) -> list[Change]:
+    """One change for each field: from what was asked for at first to what is made at last."""
+    asked = {change.field: change.asked for change in first}
+    later = [replace(each, asked=asked.get(each.field, each.asked)) for each in then]
+    fields = {change.field for change in later}
+    return [*(change for change in first if change.field not in fields), *later]
 
 
 def _fitted(request: VideoRequest, route: Route) -> tuple[VideoRequest, list[Change]]:
@@ -245,7 +263,10 @@ def _typed(reference: Reference[Picture], route: Route) -> Reference[Picture]:
 
 
 def _not_carried(request: VideoRequest, route: Route) -> list[str]:
-    """The parameters that were asked for and that the route can't carry."""
+    """The parameters that were asked for and that the route can't carry, but for the first frame.
+
+    Without that one, the route is refused.
+    """
     asked = [name for name in OPTIONAL if getattr(request, name) not in (None, ())]
     dropped = [name for name in asked if name not in route.takes]
     if request.fps is not None and request.fps not in (route.fps, *route.fps_choices):
@@ -257,9 +278,9 @@ def _not_carried(request: VideoRequest, route: Route) -> list[str]:
             if not isinstance(picture, str) or picture.startswith("data:")
         ]
     needs_image = route.last_image == "with_image" and "last_image" in asked
-    if needs_image and ("image" not in asked or "image" in dropped):
+    if needs_image and "image" not in asked:
         dropped.append("last_image")
-    return list(dict.fromkeys(dropped))
+    return [name for name in dict.fromkeys(dropped) if name != "image"]
 
 
 def _check_longest(asked: float, route: Route, *, asked_model: str) -> None:
@@ -267,79 +288,6 @@ def _check_longest(asked: float, route: Route, *, asked_model: str) -> None:
     if asked > longest:
         msg = f"duration_seconds exceeds maximum of {longest} for {asked_model} model"
         raise RequestRefused(msg, param="duration_seconds")
-
-
-def _nearest(asked: float, durations: Iterable[int]) -> int:
-    """The nearest duration, the longer on a tie."""
-    return min(durations, key=lambda seconds: (abs(seconds - asked), -seconds))
-
-
-def _frame(given: Mapping[str, Any], route: Route, frames: Frames) -> tuple[dict[str, Any], str]:
-    """The fields that ask for the nearest frame, first by its ratio, then by its size.
-
-    Beside them stands its resolution.
-    """
-    each = [
-        (resolution, ratio, size)
-        for resolution, ratios in frames.items()
-        for ratio, size in ratios.items()
-    ]
-    if (size := given.get("size")) is not None:
-        width, height = _sides(_SIZE, "size", size)
-        resolution, ratio, (across, down) = min(
-            each,
-            key=lambda frame: (
-                frame[2] != (width, height),
-                _distance(_ratio(frame[1]), width / height),
-                _distance(frame[2][0] * frame[2][1], width * height),
-                -frame[2][0] * frame[2][1],
-            ),
-        )
-        return {"size": f"{across}x{down}"}, resolution
-    if "resolution" not in given and "aspect_ratio" not in given:
-        return {}, route.resolution if route.resolution in frames else next(iter(frames))
-    side = _short_side(given.get("resolution", route.resolution))
-    shape = _ratio(given.get("aspect_ratio", route.aspect_ratio))
-    resolution, ratio, _ = min(
-        each,
-        key=lambda frame: (
-            _distance(_ratio(frame[1]), shape),
-            _distance(_short_side(frame[0]), side),
-            -_short_side(frame[0]),
-        ),
-    )
-    made = {"resolution": resolution, "aspect_ratio": ratio}
-    own = {"resolution": route.resolution, "aspect_ratio": route.aspect_ratio}
-    fields = {name: value for name, value in made.items() if name in given or value != own[name]}
-    return dict(fields), resolution
-
-
-def _ratio(label: str) -> float:
-    across, down = _sides(_RATIO, "aspect_ratio", label)
-    return across / down
-
-
-def _short_side(label: str) -> int:
-    """The short side in pixels of a resolution class: 720 of 720p, 2160 of 4k."""
-    match = _CLASS.fullmatch(label)
-    if match is None or not int(match[1]):
-        msg = f"resolution must be a class as in 720p (it is {label[:64]!r})"
-        raise RequestRefused(msg, param="resolution")
-    return int(match[1]) * (540 if match[2] in "kK" else 1)
-
-
-def _sides(pattern: re.Pattern[str], field: str, text: str) -> tuple[float, float]:
-    match = pattern.fullmatch(text)
-    if match is None or not float(match[1]) or not float(match[2]):
-        example = "1280x720" if field == "size" else "16:9"
-        msg = f"{field} must be as in {example} (it is {text[:64]!r})"
-        raise RequestRefused(msg, param=field)
-    return float(match[1]), float(match[2])
-
-
-def _distance(one: float, other: float) -> float:
-    """How far two sizes are apart, the same in both directions."""
-    return round(abs(log(one / other)), 9)
 
 
 def _cost(adapted: Adapted) -> tuple[int, int]:
@@ -355,6 +303,11 @@ def _reason(
 ) -> RequestRefused:
     """Why no route can make it: the first one's reason, but of maximums the highest."""
     first = refusals[0]
+    if first.param == "prompt":
+        with_image = given.get("image") is not None
+        limits = [route.prompt_limit_for(with_image=with_image) for route in usable]
+        most = [limit.most if limit else 0 for limit in limits]
+        return refusals[most.index(max(most))]
     if first.param != "duration_seconds":
         return first
     longest = max(usable, key=lambda route: max(route.durations))

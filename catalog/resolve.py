@@ -165,7 +165,7 @@ def _refuse_unsupported(request: VideoRequest, route: Route, name: str) -> NoRet
 
 
 def _check_prompt(request: VideoRequest, route: Route) -> None:
-    limit = route.prompt_limit
+    limit = route.prompt_limit_for(with_image=request.image is not None)
     if limit and (length := limit.length(request.prompt)) > limit.most:
         unit = "UTF-16 code units" if limit.unit == "utf16" else "characters"
         _refuse(
@@ -191,6 +191,8 @@ def _check_picture(request: VideoRequest, route: Route, name: str, picture: Pict
     if not isinstance(picture, str):
         if longest == 0:
             _refuse(name, f"must be a URL for {request.model} model (it is an earlier job's frame)")
+    elif longest == 0 and picture.startswith("data:"):
+        _refuse(name, f"must be a URL for {request.model} model (it is a data URI)")
     elif not picture.startswith("data:"):
         pass  # a URL: the provider fetches it, or we inline it before sending
     elif longest is not None and len(picture) > longest:

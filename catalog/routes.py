@@ -155,6 +155,8 @@ class Route(Table):
     #: Default for `audio`; only if `carries` includes it.
     audio: bool | None = None
     prompt_limit: PromptLimit | None = None
+    #: The limit with a first frame, if different.
+    image_prompt_limit: PromptLimit | None = None
     #: Maximum length of a data URI in bytes; 0: images by URL only.
     data_uri_bytes: int | None = Field(default=None, ge=0)
     price: Price
@@ -174,6 +176,10 @@ class Route(Table):
 
     def frames_for(self, *, with_image: bool) -> Frames:
         return self.image_frames if with_image and self.image_frames else self.frames
+
+    def prompt_limit_for(self, *, with_image: bool) -> PromptLimit | None:
+        other = self.image_prompt_limit if with_image else None
+        return other or self.prompt_limit
 
     def narrowing(self, pictures: Collection[str], resolution: str) -> tuple[Combination, ...]:
         """The combinations that such a request fits."""

@@ -20,6 +20,8 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
+#: Maximum reference pictures of a request.
+MOST_REFERENCES: Final = 16
 #: Maximum nesting of objects and lists in `metadata`.
 MOST_NESTED = 32
 
@@ -175,7 +177,7 @@ class Scene(Parameters, Generic[P]):
     image: P | None = Field(default=None, description="First frame")
     last_image: P | None = Field(default=None, description="Last frame")
     reference_images: tuple[Given[P], ...] = Field(
-        default=(), max_length=16, description="Pictures of what the video shows"
+        default=(), max_length=MOST_REFERENCES, description="Pictures of what the video shows"
     )
 
     @staticmethod

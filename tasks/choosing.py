@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from catalog.accounts import Pick, Picker
+from catalog.gateways import gateways_for
 from catalog.plan import Plan
 from catalog.resolve import resolve
 from models.accounts import room
@@ -62,7 +63,7 @@ async def choose(
     The gate's spending limit is a budget, which is checked with the others.
 
     A model that has no credentials is passed over, and so is one that can't make the request, but
-    not if the request names it.
+    not if the request names it. If all of them are, gateways that sell them are tried.
 
     Raises:
         RequestRefused: `not_found`, an override that the gate forbids, or no model that can make
@@ -106,9 +107,36 @@ async def _order(connection: Connection, gate: GateRow, asked: str | None) -> li
 def _plans(
     engine: Engine, request: VideoRequest, names: Sequence[str], *, asked: str | None, pick: Pick
 ) -> list[Plan]:
-    """The plans of the models that can make the request, each route once."""
+    """The plans of the models that can make the request, each route once.
+
+    If there are none, gateways make those that the gate chose and that have no credentials.
+    """
+    refusals: dict[str, RequestRefused] = {}
+    plans = _made(engine, request, names, refusals, asked=asked, pick=pick)
+    if not plans:
+        at_gateways = [
+            at_gateway
+            for name, refusal in tuple(refusals.items())
+            if name != asked
+            for at_gateway in gateways_for(name, refusal, engine.catalog, engine.accounts)
+        ]
+        plans = _made(engine, request, at_gateways, refusals, asked=asked, pick=pick)
+    if not plans:
+        raise next(iter(refusals.values()))
+    return plans
+
+
+def _made(
+    engine: Engine,
+    request: VideoRequest,
+    names: Sequence[str],
+    refusals: dict[str, RequestRefused],
+    *,
+    asked: str | None,
+    pick: Pick,
+) -> list[Plan]:
+    """The plans of these models; `refusals` gets why the others have none."""
     plans: dict[tuple[str, str, str], Plan] = {}
-    refusals = []
     for name in names:
         named = request.model_copy(update={"model": name})
         try:
@@ -116,9 +144,7 @@ def _plans(
         except RequestRefused as refusal:
             if name == asked and refusal.type == "invalid_request":
                 raise
-            refusals.append(refusal)
+            refusals.setdefault(name, refusal)
         else:
             plans.setdefault((plan.model, plan.provider, plan.route), plan)
-    if not plans:
-        raise refusals[0]
     return list(plans.values())

@@ -20,6 +20,8 @@ from transport.base import Blocked, Request, TransportError
 #: Maximum size of a picture behind a link, and the timeout for its download, in seconds.
 MOST_BYTES = 20 * 2**20
 SECONDS = 30.0
+#: The end of the refusal of a picture that refers to such a job.
+NO_STORED_VIDEO = "of which you have no stored video"
 
 
 class PictureTrouble(Exception):
@@ -56,7 +58,7 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
     stored = {video.job for video in await fetch_rows(connection, _Stored, _STORED, parameters)}
     for param, job in wanted.items():
         if job not in stored:
-            msg = f"{param} refers to the job {job!r}, of which you have no stored video"
+            msg = f"{param} refers to the job {job!r}, {NO_STORED_VIDEO}"
             raise RequestRefused(msg, param=param)
 
 

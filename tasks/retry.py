@@ -1,5 +1,6 @@
 """Retry: the request of a job that ended without a video, as a new job that names the first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -49,8 +50,13 @@ async def retry(
     )
     if isinstance(original, Accepted):
         return original, ()
-    own = replace(caller, app_id=caller.app_id or original.app_id)
-    request = _request_of(engine, original)
+    target = engine.vault.open_json(original.webhook) if original.webhook is not None else None
+    own = replace(
+        caller,
+        app_id=caller.app_id or original.app_id,
+        event_fields=_event_fields(job_id, target),
+    )
+    request = _request_of(engine, original, target)
     return await jobs.submit(engine, request, tenant=tenant, caller=own, retry_of=job_id)
 
 
@@ -75,7 +81,23 @@ async def _original(
     return found
 
 
-def _request_of(engine: Engine, original: _Original) -> VideoRequest:
+def _event_fields(first: str, target: Json | None) -> Callable[[str], Json] | None:
+    """The fields of its dialect that the first job's event had, with the new job's id in them."""
+    fields: Json | None = (target or {}).get("fields")
+    if fields is None:
+        return None
+    return lambda job: {
+        name: value.replace(_number(first), _number(job)) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
+def _number(job_id: str) -> str:
+    """What dialects spell ids with."""
+    return job_id.removeprefix("job_vid_")
+
+
+def _request_of(engine: Engine, original: _Original, target: Json | None) -> VideoRequest:
     """The request as it was submitted, with what was kept sealed of it."""
     scene = engine.vault.open_json(original.scene)
     body = {
@@ -87,8 +109,7 @@ def _request_of(engine: Engine, original: _Original) -> VideoRequest:
     body |= {name: scene[name] for name in PICTURES if scene.get(name)}
     if original.gate is not None:  # by its id, since it may have another name now
         body["gate"] = original.gate
-    if original.webhook is not None:
-        target = engine.vault.open_json(original.webhook)
+    if target is not None:
         body |= {"webhook_url": target["url"], "webhook_secret": target["secret"]}
     return VideoRequest.from_json(body, tells_values=False)
 

@@ -59,11 +59,11 @@ _GEN4: Final = Schema(
     model="gen4_turbo",
     seconds=(5, 10),
     ratios=_SIX,
-    prompt_limit=_prompt(1000),
+    prompt_limit=PromptLimit(most=1000, unit="utf16"),  # as the vendor counts it
     largest_seed=2**32 - 1,
 )
 _GEN3: Final = replace(_GEN4, model="gen3a_turbo", ratios=_WIDE)
-#: The page of 2025 counts UTF-16 code units, and had a default of 10 s.
+#: The page of 2025 had a default of 10 s.
 _GEN3_LEGACY: Final = replace(
     _GEN3, seconds=(10, 5), prompt_limit=PromptLimit(most=512, unit="utf16")
 )

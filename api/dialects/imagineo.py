@@ -26,6 +26,7 @@ from api.openapi import body_of, dialect_responses
 from models.failure import RequestRefused, not_found
 from models.records import Json
 from models.request import DEFAULT_MODEL
+from tasks.pictures import NO_STORED_VIDEO
 from transport.signature import SECRET_PREFIX
 from webhooks.signing import BadSecret, secret_bytes
 
@@ -207,9 +208,11 @@ def _warnings(body: Fields) -> list[str]:
 
 def _in_its_words(body: Fields, refusal: RequestRefused) -> RequestRefused:
     source = body.text("source_run_id")
-    if refusal.param == "image" and source:
+    if refusal.param != "image" or not source:
+        return in_words_of(NAMES, refusal)
+    if refusal.message.endswith(NO_STORED_VIDEO):
         return _no_such_source(source)
-    return in_words_of(NAMES, refusal)
+    return in_words_of({"image": "source_run_id"}, refusal)
 
 
 def _run(view: Json) -> Json:

@@ -68,7 +68,9 @@ router = APIRouter(route_class=TenantRoute, tags=["Lunos"])
 @router.post(
     PATH,
     summary="Start a video generation, as Lunos does",
-    responses=dialect_responses(LunosError, {200: LunosCreated}, 400, 402, 404, 422, 429, 500),
+    responses=dialect_responses(
+        LunosError, {200: LunosCreated}, 400, 402, 404, 422, 429, unavailable=500
+    ),
     openapi_extra={"parameters": [_APP]} | body_of(LunosRequest),
 )
 async def create(request: Request) -> Response:
@@ -79,7 +81,10 @@ async def create(request: Request) -> Response:
     body = await read_object(request)
     fields = Fields(body)
     wanted = _wanted(fields)
-    submitted = await submit(request, wanted, body=body, app_id=_app_id(fields))
+    try:
+        submitted = await submit(request, wanted, body=body, app_id=_app_id(fields))
+    except RequestRefused as refusal:
+        raise _in_its_words(refusal) from None
     job = submitted.view["id"]
     shown = {
         "id": IDS.of(job),
@@ -93,7 +98,7 @@ async def create(request: Request) -> Response:
     PATH + "/{operation_id}",
     summary="Read a video generation, as Lunos shows it",
     responses=dialect_responses(
-        LunosError, {200: LunosPending | LunosCompleted | LunosFailed}, 404, 500
+        LunosError, {200: LunosPending | LunosCompleted | LunosFailed}, 404, unavailable=500
     ),
     openapi_extra={"parameters": [_APP]},
 )
@@ -128,6 +133,14 @@ def _wanted(fields: Fields) -> Json:
         "negative_prompt": parameters.text("negativePrompt") or None,
         "metadata": _metadata(fields),
     }
+
+
+def _in_its_words(refusal: RequestRefused) -> RequestRefused:
+    """Another model may stand in for Lunos' own, whose limit the prompt's maximum then is not."""
+    if refusal.param != "prompt":
+        return refusal
+    message = refusal.message.replace(f"for {MODEL} model", "for the model that makes it")
+    return RequestRefused(message, type=refusal.type, code=refusal.code, param=refusal.param)
 
 
 def _filled(value: object) -> str | None:

@@ -110,13 +110,13 @@ async def list_videos(request: Request) -> Response:
     """The jobs of the key's tenant, also those of other APIs."""
     query = Fields(request.query_params)
     limit = _limit(query)
-    after = query.values.get("after")
+    after = await _after(request, query)
     found = await in_time(
         jobs.list_own(
             front_of(request).engine,
             tenant=key_of(request).tenant,
             limit=limit + 1,
-            after=IDS.job(_printable(after)) if after else None,
+            after=after,
             oldest_first=query.one_of("order", ORDERS) == "asc",
         )
     )
@@ -213,7 +213,7 @@ def _seconds(fields: Fields, *, allowed: tuple[int, ...]) -> int:
     given = fields.values.get("seconds")
     if given is None:
         return SECONDS[0]
-    text = given if isinstance(given, str) else str(fields.number("seconds"))
+    text = given if isinstance(given, str) else f"{fields.number('seconds'):g}"
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len("600") else 0
     if allowed and number not in allowed:
         fields.refuse("seconds", f"must be one of {', '.join(map(str, allowed))}")
@@ -269,11 +269,21 @@ def _limit(query: Fields) -> int:
     return int(text)
 
 
-def _printable(after: str) -> str:
+async def _after(request: Request, query: Fields) -> str | None:
+    """The job that the page follows, maybe deleted since; raises RequestRefused (`not_found`)."""
+    after = query.values.get("after")
+    if not after:
+        return None
     if not after.isprintable():
         msg = "after must be the id of a video"
         raise RequestRefused(msg, param="after")
-    return after
+    job, tenant = IDS.job(after), key_of(request).tenant
+    await in_time(
+        front_of(request).engine.database.run(
+            lambda connection: jobs.own_or_deleted_job(connection, job, tenant=tenant)
+        )
+    )
+    return job
 
 
 def _keep_days(request: Request) -> int | None:

@@ -67,7 +67,6 @@ def model_view(model: Model, accounts: Mapping[str, Account]) -> Json:
 
 def _limits(route: Route) -> Json:
     with_image = route.frames_for(with_image=True)
-    prompt = route.prompt_limit
     return {
         "durations": sorted(route.durations),
         "default_duration": route.duration,
@@ -90,9 +89,15 @@ def _limits(route: Route) -> Json:
         "reference_images": route.reference_images,
         "reference_types": list(route.reference_types) if route.reference_images else [],
         "max_count": MAX_COUNT,
-        "prompt": {"most": prompt.most, "unit": prompt.unit} if prompt else None,
+        "prompt": _prompt(route, with_image=False),
+        "prompt_with_image": _prompt(route, with_image=True) if route.image != "none" else None,
         "data_uri_bytes": route.data_uri_bytes,
     }
+
+
+def _prompt(route: Route, *, with_image: bool) -> Json | None:
+    limit = route.prompt_limit_for(with_image=with_image)
+    return {"most": limit.most, "unit": limit.unit} if limit else None
 
 
 def _sizes(frames: Frames) -> list[str]:

@@ -194,6 +194,7 @@ class Limits(BaseModel):
     reference_types: list[ReferenceType] = Field(description="Types that they may have")
     max_count: int = Field(description="Maximum videos per job")
     prompt: PromptLimit | None
+    prompt_with_image: PromptLimit | None
     data_uri_bytes: int | None
 
 

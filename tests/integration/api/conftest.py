@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,24 @@ class Api:
 
     async def fetch(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         return await self.front.engine.database.fetch(sql, parameters)
+
+
+@asynccontextmanager
+async def other_settings(
+    database_url: str, folder: Path, **environment: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API with further settings, whose key is good."""
+    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(folder)}
+    app = create_app(load(ENVIRONMENT | own | environment), hinter=Hints)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
+    ):
+        database = app.state.front.engine.database
+        _, key = await database.run(lambda connection: create_key(connection, "acme"))
+        http.headers["Authorization"] = f"Bearer {key}"
+        yield http
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A dialect's submission through a model or a gate: adapted, accepted once, and told."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +18,8 @@ from api.dialects.fields import read_object
 from api.dialects.submitting import read_own, submit, view_of
 from api.errors import NATIVE
 from api.front import TenantRoute
-from settings import Settings
-from tests.integration.api.conftest import Api, Hints
+from settings import Settings, load
+from tests.integration.api.conftest import ENVIRONMENT, Api, Hints
 
 pytestmark = pytest.mark.anyio
 router = APIRouter(route_class=TenantRoute)
@@ -38,10 +40,10 @@ async def _read(request: Request, job_id: str) -> Response:
 TOY = Dialect(prefixes=("/toy",), router=router, errors=NATIVE)
 
 
-@pytest.fixture
-async def toy(api_settings: Settings, anyio_backend: str) -> AsyncIterator[Api]:
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[Api]:
     hints = Hints()
-    app = create_app(api_settings, hinter=lambda: hints, dialects=(TOY,))
+    app = create_app(settings, hinter=lambda: hints, dialects=(TOY,))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -49,6 +51,12 @@ async def toy(api_settings: Settings, anyio_backend: str) -> AsyncIterator[Api]:
     ):
         made = Api(app=app, http=http, hints=hints, key="")
         http.headers["Authorization"] = f"Bearer {await made.new_key('acme')}"
+        yield made
+
+
+@pytest.fixture
+async def toy(api_settings: Settings, anyio_backend: str) -> AsyncIterator[Api]:
+    async with _serving(api_settings) as made:
         yield made
 
 
@@ -89,6 +97,26 @@ async def test_a_gates_model_is_adapted_to_and_the_gate_still_chooses(toy: Api) 
     assert accepted.headers["Longtake-Adapted"] == "duration_seconds=6 (asked 5)"
     assert accepted.json()["perf"]["model_used"] == "veo3.1"
     assert accepted.json()["gate"].startswith("gate_")
+
+
+async def test_a_gates_model_without_credentials_is_made_by_a_gateway(
+    database_url: str, tmp_path: Path
+) -> None:
+    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
+    only_perf = {"RUNWAYML_API_SECRET": "", "PERF_API_KEY": "pk_test_abcdefgh"}
+    async with _serving(load(ENVIRONMENT | own | only_perf)) as toy:
+        await _gate(toy, model="runway-gen3", overrides="none")
+
+        plain = await _ask(toy, model="runway-gen3")
+        gated = await _ask(toy, gate="shop")
+        named = await toy.http.post(
+            "/v1/video/generations", json={"prompt": "a fox", "model": "runway-gen3"}
+        )
+
+        assert (plain.status_code, gated.status_code) == (202, 202), gated.text
+        plans = await toy.fetch("SELECT plan->>'provider' AS provider FROM job")
+        assert [plan["provider"] for plan in plans] == ["perf", "perf"]
+        assert named.status_code == 503  # natively a gateway is named
 
 
 async def test_what_a_gate_forbids_is_refused_and_not_adapted(toy: Api) -> None:

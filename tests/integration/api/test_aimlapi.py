@@ -138,14 +138,16 @@ async def test_what_stands_in_the_page_of_2025_is_made(
     assert not request.keys() & {"colour", "webhook_url", "run_at"}
 
 
-async def test_a_prompt_is_counted_in_utf16_on_the_older_path_and_in_characters_on_the_universal(
+async def test_runways_prompt_is_counted_in_utf16_on_both_paths(
     api: Api,
 ) -> None:
     await _create(api, prompt="🦊" * 256)
     await _create(api, PATH, model="gen3a_turbo", prompt="é" * 1000)
+    await _create(api, PATH, model="gen3a_turbo", prompt="🦊" * 500)
     for path, prompt, words in (
         (LEGACY_PATH, "🦊" * 257, "at most 512 UTF-16 code units (it has 514)"),
-        (PATH, "é" * 1001, "at most 1000 characters (it has 1001)"),
+        (PATH, "é" * 1001, "at most 1000 UTF-16 code units (it has 1001)"),
+        (PATH, "🦊" * 501, "at most 1000 UTF-16 code units (it has 1002)"),
     ):
         body = {"model": "gen3a_turbo", "prompt": prompt}
         refused = await api.http.post(path, json=body)

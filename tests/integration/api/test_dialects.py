@@ -21,7 +21,7 @@ from models.database import Database
 from models.failure import RequestRefused
 from models.keys import create_key
 from settings import Settings
-from tests.integration.api.conftest import Hints
+from tests.integration.api.conftest import Api, Hints
 
 pytestmark = pytest.mark.anyio
 NATIVE = {"type", "code", "message", "param", "request_id"}
@@ -161,3 +161,48 @@ async def test_a_renderer_that_fails_hides_no_error(http: httpx.AsyncClient) -> 
 async def test_a_prefix_is_a_path_and_registered_once(prefixes: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="prefix"):
         Renderers((prefix, Toy("toy")) for prefix in prefixes)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/perf/v1/video/generations", {}, "prompt {most} for runway-gen3 model {has}"),
+        (
+            "/lunos/v1/video/generations",
+            {"model": "google/veo-3.0-generate-preview"},
+            "prompt {most} for the model that makes it {has}",
+        ),
+        (
+            "/imagineo/v1/videos/generate",
+            {"image_url": "https://pictures.example.com/a.png"},
+            "prompt {most} for runway-gen3 model {has}",
+        ),
+        ("/v1/videos", {"model": "runway-gen3"}, "prompt {most} for runway-gen3 model {has}"),
+        (
+            "/layer/v3/video",
+            {"gateId": "shop", "data": {}},
+            "data.prompt {most} for runway-gen3 model {has}",
+        ),
+    ],
+)
+async def test_a_prompt_that_the_model_can_not_take_is_refused_with_the_models_number(
+    api: Api, path: str, body: dict[str, Any], message: str
+) -> None:
+    """Their documents name no maximum; Lunos' names a model that another one stands in for."""
+    gate = await api.http.post("/v1/gates", json={"name": "shop", "model": "runway-gen3"})
+    assert gate.status_code == 201
+    sent = dict(body)
+    if "data" in sent:
+        sent["data"] = {"prompt": "x" * 1001}
+    else:
+        sent["prompt"] = "x" * 1001
+
+    refused = await api.http.post(path, json=sent)
+
+    assert refused.status_code == 400, refused.text
+    words = {"most": "exceeds maximum of 1000 UTF-16 code units", "has": "(it has 1001)"}
+    shown = refused.json()
+    fault = shown["error"]
+    told = fault["message"] if isinstance(fault, dict) else shown.get("message", fault)
+    assert told == message.format(**words)
+    assert (await api.counts())["job"] == 0

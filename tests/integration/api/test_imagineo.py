@@ -1,21 +1,16 @@
 """Imagineo's dialect: its document's fields, rule and defaults; keys, webhooks and browsers."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from api.app import create_app
 from api.body import MAX_BODY
 from models.budgets import make_prepaid
-from models.keys import create_key
-from settings import SettingsError, load
 from tests.conftest import Simulator
-from tests.integration.api.conftest import ENVIRONMENT, Api, Hints
+from tests.integration.api.conftest import Api, other_settings
 from tests.integration.api.serving import serving
 from tests.integration.engine.waiting import until
 from webhooks.signing import secret_bytes
@@ -25,7 +20,6 @@ PATH, NATIVE = "/imagineo/v1/videos/generate", "/v1/video/generations"
 URL = "https://pictures.example.com/a.png"
 ONE_PICTURE = "Either image_url or source_run_id must be provided, but not both."
 HOOK = "https://203.0.114.1/hook"
-PAGE = "https://app.example.com"
 
 
 async def generate(api: Api, **fields: Any) -> httpx.Response:
@@ -40,23 +34,6 @@ async def _row(api: Api) -> dict[str, Any]:
     if row["webhook"]:
         opened["webhook"] = api.front.engine.vault.open_json(row["webhook"])
     return row | opened
-
-
-@asynccontextmanager
-async def other_settings(
-    database_url: str, folder: Path, **environment: str
-) -> AsyncIterator[httpx.AsyncClient]:
-    own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(folder)}
-    app = create_app(load(ENVIRONMENT | own | environment), hinter=Hints)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
-    ):
-        database = app.state.front.engine.database
-        _, key = await database.run(lambda connection: create_key(connection, "acme"))
-        http.headers["Authorization"] = f"Bearer {key}"
-        yield http
 
 
 async def test_a_run_begins_with_the_documents_defaults(api: Api) -> None:
@@ -130,6 +107,44 @@ async def test_neither_picture_or_both_is_the_documents_error(
     assert answer.status_code == 400
     assert answer.json() == {"error": {"code": "invalid_parameter", "message": ONE_PICTURE}}
     assert (await api.counts())["job"] == 0
+
+
+@pytest.mark.parametrize(
+    "picture", [{"image_url": URL}, {"source_run_id": "run_0123456789abcdefghjkmnpqrs"}]
+)
+async def test_a_model_that_takes_no_picture_is_not_paid_for(
+    database_url: str, tmp_path: Path, picture: dict[str, str]
+) -> None:
+    only_perf = {"RUNWAYML_API_SECRET": "", "PERF_API_KEY": "pk_test_abcdefgh"}
+    async with other_settings(database_url, tmp_path, **only_perf) as http:
+        answer = await http.post(PATH, json={"prompt": "the boats sway", **picture})
+        listed = (await http.get(NATIVE)).json()["data"]
+
+    (field,) = picture
+    assert answer.status_code == 400, answer.text
+    message = answer.json()["error"]["message"]
+    assert message.startswith(f"{field} is not supported by the perf/runway-gen3 model")
+    assert listed == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "why"),
+    [
+        ({"image_url": "data:image/png;base64,iVBORw0KGgo="}, "it is a data URI"),
+        ({"source_run_id": "run_0123456789abcdefghjkmnpqrs"}, "it is an earlier job's frame"),
+    ],
+)
+async def test_a_gates_model_that_takes_links_alone_says_so(
+    database_url: str, tmp_path: Path, picture: dict[str, str], why: str
+) -> None:
+    async with other_settings(database_url, tmp_path, LUMAAI_API_KEY="luma-for-tests") as http:
+        gate = {"name": "imagineo", "model": "ray-2"}
+        assert (await http.post("/v1/gates", json=gate)).status_code == 201
+        answer = await http.post(PATH, json={"duration": 5, **picture})
+
+    (field,) = picture
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"] == f"{field} must be a URL for ray-2 model ({why})"
 
 
 async def test_a_setting_allows_text_to_video(database_url: str, tmp_path: Path) -> None:
@@ -274,6 +289,10 @@ async def test_the_event_carries_the_run_id(api: Api) -> None:
     assert "run_id" not in events[native["id"]]["data"]
     retried = await api.http.post(f"{NATIVE}/{job}/retry")
     assert retried.status_code == 202, retried.text
+    new = retried.json()["id"]
+    rows = await api.fetch("SELECT webhook FROM job WHERE id = %s", new)
+    run = {"run_id": "run_" + new.removeprefix("job_vid_")}
+    assert api.front.engine.vault.open_json(rows[0]["webhook"])["fields"] == run
 
 
 async def test_a_key_comes_in_either_header(api: Api) -> None:
@@ -356,37 +375,6 @@ async def test_other_errors_have_imagineos_shape(api: Api) -> None:
         assert answer.status_code == status
         assert answer.json()["error"].keys() == {"code", "message"}
         assert answer.json()["error"]["code"] == code
-
-
-async def test_pages_of_named_origins_may_call_and_no_others(
-    api: Api, database_url: str, tmp_path: Path
-) -> None:
-    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-    async with other_settings(database_url, tmp_path, LONGTAKE_CORS_ORIGINS=PAGE) as http:
-        preflight = await http.options(PATH, headers={"Origin": PAGE, **asks})
-        called = await http.post(PATH, json={"image_url": URL, "fps": 60}, headers={"Origin": PAGE})
-        refused = await http.post(PATH, json={}, headers={"Origin": PAGE})
-        foreign = await http.options(PATH, headers={"Origin": "https://evil.example", **asks})
-        foreign_call = await http.get("/healthz", headers={"Origin": "https://evil.example"})
-    without = await api.http.options(PATH, headers={"Origin": PAGE, **asks})
-
-    allowed = "Access-Control-Allow-Origin"
-    assert preflight.status_code == 200
-    assert "x-api-key" in preflight.headers["Access-Control-Allow-Headers"].lower()
-    for answer in (preflight, called, refused):
-        assert answer.headers[allowed] == PAGE
-    assert called.status_code == 200
-    assert "Longtake-Adapted" in called.headers["Access-Control-Expose-Headers"]
-    assert refused.status_code == 400
-    for answer in (foreign, foreign_call, without):
-        assert allowed not in answer.headers
-    assert without.status_code == 405
-
-
-@pytest.mark.parametrize("origins", ["*", f"{PAGE},*", "app.example.com", "null", f"{PAGE}/"])
-def test_an_origin_is_named_in_full(origins: str) -> None:
-    with pytest.raises(SettingsError, match="LONGTAKE_CORS_ORIGINS"):
-        load({"LONGTAKE_CORS_ORIGINS": origins})
 
 
 async def test_a_run_from_a_run_completes(

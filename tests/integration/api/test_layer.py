@@ -213,6 +213,14 @@ async def test_pictures_reach_the_job_with_their_types(made: Api) -> None:
     ]
 
 
+async def test_more_references_than_any_model_takes_are_cut(made: Api) -> None:
+    references = [{"url": URL, "referenceType": "style"}] * 17
+    answer = await call(made, body(referenceImages=references))
+
+    assert answer.status_code == 200, answer.text
+    assert "reference_images" in answer.headers["Longtake-Adapted"]
+
+
 async def test_a_gate_is_named_by_id_or_name_and_chooses_the_model(made: Api) -> None:
     other = await make_gate(made, "films", model="gen4_turbo", overrides="none")
     picture = {"image": {"url": URL}}

@@ -123,6 +123,11 @@ async def test_every_value_of_the_types_is_made(api: Api, model: str) -> None:
             assert answer.headers["Longtake-Adapted"] == f"size={nearest} (asked {size})"
 
 
+@pytest.mark.parametrize("seconds", ["4", 4, 4.0], ids=repr)
+async def test_seconds_may_be_a_number(api: Api, seconds: object) -> None:
+    assert (await _create(api, seconds=seconds))["seconds"] == "4"
+
+
 async def test_another_model_of_the_catalogue_has_its_own_seconds(api: Api) -> None:
     video = await _create(api, model="runway-gen3", seconds="5", size="1920x1080")
 
@@ -256,6 +261,14 @@ async def test_pages_go_both_ways_over_all_jobs_of_the_tenant(api: Api) -> None:
     assert await ids(f"after={first}") == ([], False)
     foreign = await api.http.get(PATH, headers={"Authorization": f"Bearer {other}"})
     assert foreign.json()["data"] == []
+    headers = {"Authorization": f"Bearer {other}"}
+    for answer in (
+        await api.http.get(f"{PATH}?after={native}", headers=headers),
+        await api.http.get(f"{PATH}?after=video_nope"),
+    ):
+        assert _fault(answer, 404)["message"] == "Video not found"
+    await api.http.delete(f"{PATH}/{native}")  # while it is paged by
+    assert await ids(f"after={native}") == ([first], False)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def routed(name: str, **changes: object) -> Catalog:
     [
         ({}, ""),
         ({"duration_seconds": 8, "resolution": "720p"}, ""),
+        ({"model": "kling-3.0-turbo", "prompt": "x" * 3072}, ""),
         ({"duration_seconds": 8.0}, ""),
         ({"fps": 24, "seed": 7}, ""),
         ({"model": "luma-dream-machine", "duration_seconds": 4}, "duration_seconds=5 (asked 4)"),
@@ -101,12 +102,17 @@ def routed(name: str, **changes: object) -> Catalog:
             "duration_seconds=8 (asked 4)",
         ),
         ({"model": "veo-3", "image": IMAGE, "reference_images": [IMAGE]}, "reference_images"),
+        # More than the native request allows are cut to what the route takes.
+        (
+            {"model": "veo-3", "reference_images": [IMAGE] * 17},
+            "reference_images=3 (asked 17)",
+        ),
+        ({"reference_images": [IMAGE] * 17}, "reference_images"),
         # Values that no model takes are dropped like those that this one does not.
         (
             {"person_generation": "everyone", "motion_bucket_id": 1000},
             "motion_bucket_id, person_generation",
         ),
-        ({"model": "luma-dream-machine", "image": INLINE}, "image"),
         ({"seed": -1}, "seed=4294967295 (asked -1)"),
         ({"seed": 2**32 + 7}, "seed=7 (asked 4294967303)"),
         ({"seed": 42.0}, ""),
@@ -156,6 +162,14 @@ def test_gen3a_turbo_without_a_picture_is_made_by_another_model() -> None:
         ),
         ({"prompt": "x" * 1001}, "prompt exceeds maximum of 1000"),
         ({"image": "data:image/png;base64," + "a" * 6_000_000}, "image exceeds maximum of"),
+        (
+            {"model": "kling-3.0-turbo", "prompt": "x" * 3073},
+            "prompt exceeds maximum of 3072 characters for kling-3.0-turbo model (it has 3073)",
+        ),
+        (
+            {"model": "kling-3.0-turbo", "prompt": "x" * 2501, "image": IMAGE},
+            "prompt exceeds maximum of 2500 characters for kling-3.0-turbo model (it has 2501)",
+        ),
         ({"model": "no-such-model"}, "model must be one of"),
         ({"aspect_ratio": "wide"}, "aspect_ratio must be as in 16:9 (it is 'wide')"),
         ({"aspect_ratio": "0:1"}, "aspect_ratio must be as in 16:9"),
@@ -163,6 +177,14 @@ def test_gen3a_turbo_without_a_picture_is_made_by_another_model() -> None:
         ({"resolution": "sharp"}, "resolution must be a class as in 720p"),
         ({"image": "ftp://example.com/a.png"}, "image must be an http(s) URL"),
         ({"prompt": ""}, "prompt is required"),
+        (
+            {"model": "luma-dream-machine", "image": INLINE},
+            "image must be a URL for luma-dream-machine model (it is a data URI)",
+        ),
+        (
+            {"model": "luma-dream-machine", "image": {"job_id": "job_vid_1"}},
+            "image must be a URL for luma-dream-machine model (it is an earlier job's frame)",
+        ),
     ],
 )
 def test_maximums_are_enforced_and_so_is_what_means_nothing(
@@ -193,6 +215,20 @@ def test_a_model_without_credentials_is_made_by_a_gateway_that_has_some() -> Non
     with pytest.raises(RequestRefused, match="RUNWAYML_API_SECRET") as refused:
         adapted({}, providers=accounts("luma_agents"))
     assert refused.value.type == "model_unavailable"
+
+
+def test_a_first_frame_is_never_dropped() -> None:
+    """The gateway or the gate's model that carries it makes it; else it is refused."""
+    with pytest.raises(RequestRefused, match="image is not supported") as refused:
+        adapted({"image": IMAGE}, providers=accounts("perf"))
+    assert refused.value.param == "image"
+    with pytest.raises(RequestRefused, match="image must be a URL for ray-2 model"):
+        adapted({"image": INLINE}, gate=("ray-2",))
+
+    made = adapted({"image": IMAGE}, providers=accounts("perf", "layer"))
+    assert (made.request.model, made.request.image) == ("layer/runway-gen3", IMAGE)
+    gated = adapted({"image": INLINE}, gate=("ray-2", "gen4_turbo"))
+    assert (gated.request.image, str(gated)) == (INLINE, "")
 
 
 def test_a_gates_first_model_that_can_make_it_is_adapted_to_and_not_named() -> None:

@@ -171,7 +171,7 @@ REFUSED = [
     ),
     (
         {"model": "luma-dream-machine", "image": "data:image/png;base64,aGVsbG8="},
-        ("image exceeds maximum of 0 bytes as a data URI for luma-dream-machine model (it has 30)"),
+        "image must be a URL for luma-dream-machine model (it is a data URI)",
     ),
     (
         {"max_cost_usd": 0.59},
