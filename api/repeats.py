@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.database import DatabaseAway
 from models.failure import RequestRefused
 from models.ids import new_id
+from tasks.ending import end
 from tasks.engine import Engine
 from tasks.repeats import Caller, canonical_hash
 from tasks.resent import OPEN_SECONDS, Outcome, Unkeyed, fingerprint, record, still_answering
@@ -105,9 +106,7 @@ class Answers:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 await self._ended.join()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _note(self) -> None:
         while True:

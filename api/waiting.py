@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from models.database import DatabaseAway
+from tasks.ending import end
 
 log = structlog.get_logger()
 
@@ -51,9 +51,7 @@ class Waiting:
     async def close(self) -> None:
         """Ask no more; who still waits learns of no end."""
         if self._asking is not None:
-            self._asking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._asking
+            await end(self._asking)
 
     def _leave(self, job: str) -> None:
         end, count = self._ends[job]

@@ -24,6 +24,7 @@ from models.verbs import What
 from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect, release
 from scheduler.pace import Pace
 from tasks.crash import crash_point
+from tasks.ending import end
 from tasks.pump.in_flight import Held, InFlight
 from tasks.pump.leases import Leases
 from tasks.pump.loading import load
@@ -123,8 +124,7 @@ class Pump:
                     until = time.monotonic() + self.seconds
                 await self._take_suspects(time.monotonic() + FOR_SUSPECTS)
                 await self._release_reclaimed()
-                renewer.cancel()
-                writer.cancel()
+                await end(renewer, writer)
         finally:
             await self._stop_workers()
             self.tally.seconds = time.monotonic() - started

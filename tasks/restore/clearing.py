@@ -13,7 +13,6 @@ crash have no mark yet; surviving processes remember their own and compare them 
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -32,6 +31,7 @@ from providers.registry import PROVIDERS
 from storage import marks
 from storage.base import StorageError
 from storage.marks import Mark, Name
+from tasks.ending import end
 from tasks.engine import Engine
 from tasks.outcomes.sent import fingerprint
 from tasks.restore.clearance import Sent
@@ -125,9 +125,7 @@ async def tending(engine: Engine) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        follower.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follower
+        await end(follower)
         if engine.clearance.sent:
             await tend(engine)
 

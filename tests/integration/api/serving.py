@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from api.app import create_app
 from models.keys import create_key
 from models.verbs import What
 from settings import load
+from tasks.ending import end
 from tasks.engine import Engine
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
@@ -61,9 +62,7 @@ async def serving(
         try:
             yield Longtake(url=url, key=key, engine=engine)
         finally:
-            works.cancel()
-            with suppress(asyncio.CancelledError):
-                await works
+            await end(works)
             server.should_exit = True
             await serves
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from api.waiting import Waiting
 from models.budgets import make_prepaid
 from storage.base import video_key
 from tasks import jobs
+from tasks.ending import end
 from tests.integration.api.conftest import Api
 from tests.integration.engine.waiting import until
 
@@ -94,9 +94,7 @@ async def made(layer: Api, tmp_path: Path) -> AsyncIterator[Api]:
 
     works = asyncio.create_task(work())
     yield layer
-    works.cancel()
-    with suppress(asyncio.CancelledError):
-        await works
+    await end(works)
 
 
 def body(gate: str = "shop", /, **data: Any) -> dict[str, Any]:
