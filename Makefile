@@ -94,7 +94,7 @@ chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOB
 		--chaos-sieges $(or $(SIEGES),all) $(if $(SEED),--chaos-seed $(SEED))
 
 .PHONY: faults
-faults: $(STAMP) ## The other fault tests: a kill at each named point, outages, frozen workers
+faults: $(STAMP) $(JUDGES_STAMP) ## The other fault tests: a kill at each named point, outages, frozen workers
 	$(BIN)/python -m pytest tests/faults -m "" --deselect tests/faults/test_chaos.py
 
 .PHONY: proofs

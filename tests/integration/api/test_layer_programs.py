@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from models.gate import GateRequest
 from tasks import gates
+from tests.conformance.driving import node
 from tests.conftest import Simulator
 from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
@@ -25,14 +25,8 @@ NATIVE = "/v1/video/generations"
 QUICK = {"LONGTAKE_LAYER_HEADERS_SECONDS": "0.5", "LONGTAKE_LAYER_SPACE_SECONDS": "0.2"}
 NEVER = {"gateId": "shop", "data": {"prompt": "[sim:never] a fox"}}
 #: How long fetch waits for a status, and how much later a job ends, in milliseconds.
-PATIENCE, LATER = "2000", "4000"
+PATIENCE, LATER = "3000", "15000"
 FAILURE = {"fault": "unknown", "code": "provider_error", "message": "it broke"}
-
-
-def node() -> str:
-    found = shutil.which("node")
-    assert found, "Node is needed: Layer's clients are JavaScript"
-    return found
 
 
 @asynccontextmanager
@@ -64,7 +58,7 @@ async def fetching(
     longtake: Longtake, body: Any, *, patience: str = PATIENCE, later: str = LATER
 ) -> AsyncIterator[Fetching]:
     process = await asyncio.create_subprocess_exec(
-        *(node(), str(PROGRAMS / "layer_fetch.mjs"), f"{longtake.url}/layer", longtake.key),
+        *(str(node()), str(PROGRAMS / "layer_fetch.mjs"), f"{longtake.url}/layer", longtake.key),
         *(json.dumps(body), patience, later),
         stdout=asyncio.subprocess.PIPE,
     )
@@ -201,7 +195,12 @@ async def test_every_call_of_the_document_at_once(
     ]
     async with with_gate(database_url, tmp_path, {**simulator.env, **QUICK}) as longtake:
         output = await ran(
-            *(node(), str(PROGRAMS / "layer_calls.mjs"), f"{longtake.url}/layer/", longtake.key),
+            *(
+                str(node()),
+                str(PROGRAMS / "layer_calls.mjs"),
+                f"{longtake.url}/layer/",
+                longtake.key,
+            ),
             json.dumps(payloads),
         )
         given = json.loads(output)

@@ -15,6 +15,7 @@ from perf.exceptions import UsageLimitError
 
 from models.limits import set_limits
 from models.rows.limits import Holder
+from tests.conformance.driving import node
 from tests.conftest import Simulator
 from tests.integration.api.serving import Longtake, in_front, ran, serving
 from tests.integration.engine.waiting import until
@@ -22,9 +23,7 @@ from tests.integration.engine.waiting import until
 pytestmark = pytest.mark.anyio
 PATH, NATIVE = "/perf/v1/video/generations", "/v1/video/generations"
 PROGRAMS = Path(__file__).with_name("programs")
-POLLING = {"python": [sys.executable, str(PROGRAMS / "perf_poll.py")]}
-if node := shutil.which("node"):  # without Node, Python's program and curl still speak Perf
-    POLLING["node"] = [node, str(PROGRAMS / "perf_poll.mjs")]
+POLLING = {"python": "perf_poll.py", "node": "perf_poll.mjs"}
 #: Every field, and the defaults alone.
 ASKED: list[dict[str, Any]] = [
     {
@@ -37,6 +36,11 @@ ASKED: list[dict[str, Any]] = [
     {"prompt": "a dog at a drum kit in a smoky club"},
     {"prompt": "waves", "model": "luma-dream-machine", "duration_seconds": 4},
 ]
+
+
+def polling(name: str) -> tuple[str, str]:
+    """The command of a program that submits and polls."""
+    return (str(node()) if name == "node" else sys.executable), str(PROGRAMS / POLLING[name])
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ async def test_a_program_that_polls_completes_its_jobs(
     delivered = [(8, "720p", 0.96), (4, "720p", 0.48), (5, "1080p", None)]
     for asked, (seconds, resolution, cost) in zip(ASKED, delivered, strict=True):
         output = await ran(
-            *POLLING[name], f"{longtake.url}/perf", longtake.key, json.dumps(asked), "50"
+            *polling(name), f"{longtake.url}/perf", longtake.key, json.dumps(asked), "50"
         )
         done = json.loads(output)
         assert done.get("status") == "complete", done
@@ -70,7 +74,7 @@ async def test_a_program_that_polls_completes_its_jobs(
 async def test_a_program_that_polls_sees_why_a_job_failed(longtake: Longtake, name: str) -> None:
     asked = json.dumps({"prompt": "[sim:moderate] something unspeakable"})
 
-    output = await ran(*POLLING[name], f"{longtake.url}/perf", longtake.key, asked, "50")
+    output = await ran(*polling(name), f"{longtake.url}/perf", longtake.key, asked, "50")
 
     message = "Content policy violation: prompt contains prohibited content"
     assert json.loads(output) == {"thrown": message}
