@@ -1,6 +1,6 @@
 """Engines on a database of the test's own, whose far side is a script or a bare socket."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,18 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def make_engine(database_url: str, tmp_path: Path) -> MakeEngine:
+async def make_engine(
+    database_url: str, tmp_path: Path, anyio_backend: str
+) -> AsyncIterator[MakeEngine]:
+    """Makes engines and closes their databases, since a pool's worker may lose a cancellation."""
+    made: list[Engine] = []
+
     def make(**environment: Any) -> Engine:
         given = {name: str(value) for name, value in environment.items()}
         base = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
-        return Engine.build(load(ENVIRONMENT | base | given))
+        made.append(Engine.build(load(ENVIRONMENT | base | given)))
+        return made[-1]
 
-    return make
+    yield make
+    for engine in made:
+        await engine.database.close()
