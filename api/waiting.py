@@ -19,7 +19,7 @@ ANSWERS_WITHIN: Final = 15.0
 class Waiting:
     """The jobs that requests wait for; `ended_among` tells which of some jobs have ended.
 
-    While nobody waits, nothing is asked.
+    Without waiting requests it asks nothing.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Balances and budgets as operators see and set them; `models.ledger` holds submissions to them.
 
-Whoever sets a budget first locks its tenant, which waits for every transaction that is writing
+Setting a budget first locks its tenant, which waits for every transaction that is writing
 entries of that tenant and holds up the next ones: what a new budget has used is then exact.
 """
 

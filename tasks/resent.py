@@ -39,7 +39,7 @@ class Unkeyed:
     fingerprint: bytes
     #: How often its client says that it has sent it before; None if it does not say.
     retries: int | None = None
-    #: Whether nobody waits for the answer any more.
+    #: Whether its client has disconnected.
     is_gone: Callable[[], Awaitable[bool]]
     #: When it arrived, by `time.monotonic()`.
     arrived: float = field(default_factory=time.monotonic)
@@ -98,7 +98,7 @@ class Verdict(Enum):
     NEW = auto()
     #: An earlier one is being answered: it is seen in a moment whether the answer goes out.
     UNDECIDED = auto()
-    #: Nobody waits for its answer, and an identical one has a job.
+    #: Its client has disconnected, and an identical one has a job.
     UNWANTED = auto()
 
 
@@ -298,8 +298,8 @@ _MAY_BE_PAID = """EXISTS (
     AND (attempt.state IN ('sent', 'unknown', 'accepted', 'succeeded') OR attempt.cost_micros > 0
          OR attempt.parked_at IS NOT NULL))"""
 #: All whose answer is in doubt, the oldest refusal, and the newest of the answered ones. A job that
-#: ended without a video, and was certainly not paid for, counts as answered: whoever asks again
-#: wants another try.
+#: ended without a video, and was certainly not paid for, counts as answered: a client that
+#: asks again wants another try.
 _FIND = f"""
 SELECT earlier.id, earlier.job, given, at,
        CASE WHEN earlier.state = 'lost' AND job.state IN ('failed', 'cancelled')
@@ -335,7 +335,7 @@ UPDATE submission SET id = %(own)s, state = 'open',
 FROM job WHERE submission.id = %(id)s AND job.id = submission.job
 RETURNING submission.job, deleted_at, response
 """
-#: Whoever read that its own job was cancelled or deleted was answered, whatever the status.
+#: A client that has read that its job was cancelled or deleted was answered, whatever the status.
 _NOTE = """
 UPDATE submission SET state = noted.state
 FROM (

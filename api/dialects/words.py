@@ -1,4 +1,4 @@
-"""The words of a dialect for the public statuses: a wrong one makes its clients poll for ever."""
+"""The words of a dialect for the public statuses: a wrong one makes its clients poll forever."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -157,7 +157,7 @@ DELETE FROM idempotency WHERE (tenant, key) IN (
     WHERE created_at < now() - greatest(%(days)s, 2) * interval '1 day' LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED)
 """
-#: Nobody asks for them once the window is over.
+#: They are not read once the window is over.
 _OLD_SUBMISSIONS = f"""
 DELETE FROM submission WHERE id IN (
     SELECT id FROM submission WHERE at < now() - {2 * WINDOW_SECONDS} * interval '1 second'
