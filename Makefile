@@ -13,6 +13,11 @@ STAMP := .venv/.installed
 # Clients that can't live beside our own packages; pyproject.toml says why.
 FOREIGN := tests/conformance/foreign
 CLIENTS := aimlapi-sdk-python google-genai-2 langchain-aimlapi lunos-client
+# Django 6 wants Python 3.12: ours, or another one of this machine. Without one its tests are reported as not run.
+DJANGO_PYTHON ?= $(shell for candidate in $(BIN)/python python3.14 python3.13 python3.12; do \
+	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 \
+	&& echo "$$candidate" && break; done; true)
+DJANGOS := django-backport django-6
 JUDGES := .venv/judges
 JUDGES_STAMP := $(JUDGES)/.installed
 NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm
@@ -35,13 +40,17 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(JUDGES_STAMP): $(CLIENTS:%=$(FOREIGN)/%.lock) $(addprefix $(FOREIGN)/,package.json package-lock.json .npmrc) | $(STAMP)
+$(JUDGES_STAMP): $(patsubst %,$(FOREIGN)/%.lock,$(CLIENTS) $(DJANGOS)) $(addprefix $(FOREIGN)/,package.json package-lock.json .npmrc) | $(STAMP)
 	@echo "Installing the clients that need an environment of their own into $(JUDGES)"
 	@rm -rf $(JUDGES)
-	@for client in $(CLIENTS); do \
+	@for client in $(CLIENTS) django-backport; do \
 		$(BIN)/uv venv --quiet --python $(BIN)/python $(JUDGES)/$$client; \
 		$(BIN)/uv pip sync --quiet --python $(JUDGES)/$$client/bin/python --require-hashes $(FOREIGN)/$$client.lock; \
 	done
+	@if test -n "$(DJANGO_PYTHON)"; then \
+		$(BIN)/uv venv --quiet --python "$(DJANGO_PYTHON)" $(JUDGES)/django-6; \
+		$(BIN)/uv pip sync --quiet --python $(JUDGES)/django-6/bin/python --require-hashes $(FOREIGN)/django-6.lock; \
+	fi
 	@cp $(FOREIGN)/{package.json,package-lock.json,.npmrc} $(JUDGES)/lunos-client
 	@cd $(JUDGES)/lunos-client && $(NPM) ci --loglevel=error >/dev/null
 	@touch $@
@@ -122,7 +131,7 @@ lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
-	@for client in $(CLIENTS); do \
+	@for client in $(CLIENTS) $(DJANGOS); do \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group $$client \
 			--generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" --output-file $(FOREIGN)/$$client.lock; \

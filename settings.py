@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,10 @@ from pydantic_settings import (
 STACK_FILE = "stack.json"
 #: Scheme, host and port as browsers send them.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+
+#: An address with its port; an IPv6 address is in brackets then.
+_WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+_LAST_PORT = 65535
 
 
 class SettingsError(Exception):
@@ -55,6 +59,9 @@ class Settings(BaseSettings):
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Non-public networks that the outbound guard permits.
     allow_private_hosts: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    #: Name servers for hosts that users choose, as in 10.0.0.2 or 127.0.0.1:5353; unset: those of
+    #: /etc/resolv.conf.
+    name_servers: Annotated[tuple[str, ...], NoDecode] = ()
     #: Folder for embedded servers, local videos and logs.
     data_dir: Path = Path(".longtake")
     #: A catalogue (TOML) merged over the shipped one.
@@ -128,7 +135,9 @@ class Settings(BaseSettings):
         """Only the values from `load`, which reads the environment."""
         return (init_settings,)
 
-    @field_validator("secret_keys", "allow_private_hosts", "cors_origins", mode="before")
+    @field_validator(
+        *("secret_keys", "allow_private_hosts", "name_servers", "cors_origins"), mode="before"
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -151,6 +160,15 @@ class Settings(BaseSettings):
                 msg = "each must be an origin as in https://app.example.com, and never *"
                 raise ValueError(msg)
         return origins
+
+    @field_validator("name_servers")
+    @classmethod
+    def _addresses_with_ports(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            if not _is_name_server(server):
+                msg = "each must be an IP address, with a port or without: 10.0.0.2, [::1]:5353"
+                raise ValueError(msg)
+        return servers
 
     @field_validator("database_url")
     @classmethod
@@ -245,6 +263,17 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+
+
+def _is_name_server(text: str) -> bool:
+    host, port = text, 53
+    if found := _WITH_PORT.fullmatch(text):
+        host, port = found["v6"] or found["v4"], int(found["port"])
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return 0 < port <= _LAST_PORT
 
 
 @cache

@@ -43,6 +43,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True stops serving."""
+        if self._stops_at is not None:
+            self._app.state.front.streams.close()
         is_over = self._stops_at is not None and time.monotonic() >= self._stops_at
         return await super().on_tick(counter) or is_over
 

@@ -17,16 +17,29 @@ from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger
-from api.native import content, deliveries, gates, jobs, usage
+from api.native import (
+    batch_events,
+    batch_results,
+    batches,
+    content,
+    deliveries,
+    events,
+    gates,
+    intake,
+    jobs,
+    ops,
+    usage,
+)
 from api.native import models as catalog
 from api.openapi import describe
 from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
-from api.waiting import Waiting
+from api.watching import Watcher
 from metrics.reading import Reader
 from models import migrate
 from settings import Settings
-from tasks import jobs as use_cases
+from tasks import history
+from tasks.batches import following
 from tasks.engine import Engine
 
 _DESCRIPTION = """
@@ -38,7 +51,10 @@ status and progress true, brings the video into its own storage and sends a sign
 #: All routes but the dialects'.
 ROUTERS = tuple(
     module.router
-    for module in (jobs, content, catalog, gates, deliveries, usage, health, metrics, callbacks)
+    for module in (
+        *(jobs, events, batches, batch_results, batch_events, content, catalog, gates, deliveries),
+        *(intake, usage, ops, health, metrics, callbacks),
+    )
 )
 
 
@@ -47,6 +63,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-App-ID"),
     *("X-Request-ID", "Range", "If-Range", "If-None-Match", "Longtake-Repeats"),
+    "Last-Event-ID",
     # OpenAI's SDK sends the others beside the first, which the API reads.
     *("X-Stainless-Retry-Count", "X-Stainless-Timeout", "X-Stainless-Lang", "X-Stainless-OS"),
     *("X-Stainless-Package-Version", "X-Stainless-Arch", "X-Stainless-Runtime"),
@@ -92,7 +109,7 @@ def create_app(
         app,
         Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
     )
-    app.add_middleware(CappedBody)
+    app.add_middleware(CappedBody, routes=app.routes)
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(WatchedAnswers)
@@ -126,7 +143,8 @@ async def _lifespan(
         metrics=Reader(engine.database),
         hinter=hinter(),
         answers=Answers(engine),
-        waiting=Waiting(lambda ids: use_cases.ended_among(engine, ids)),
+        job_watcher=Watcher(partial(history.look, engine)),
+        batch_watcher=Watcher(partial(following.look, engine)),
         revision=await asyncio.to_thread(migrate.newest),
     )
     app.state.front = front
@@ -136,6 +154,8 @@ async def _lifespan(
     finally:
         front.is_draining = True
         await front.answers.close()
-        await front.waiting.close()
+        front.streams.close()
+        await front.job_watcher.close()
+        await front.batch_watcher.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

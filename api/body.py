@@ -1,45 +1,81 @@
 """Request bodies: size-limited while received, and strictly parsed."""
 
 import asyncio
-import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import isfinite
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeVar
 
+from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_answer
+from api.front import front_of
+from api.large_bodies import LARGE, is_large, leave
 from models.failure import RequestRefused
+from models.keys import Key
+from models.strict_json import parse_json
+from tasks.repeats import hashed
 
-#: Maximum size of a request body, in bytes.
+T = TypeVar("T")
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+#: Maximum size of a body with pictures, in bytes; of others it is LARGE.
 MAX_BODY: Final = 25 * 2**20
-#: Timeout for receiving a body, in seconds.
+#: Timeouts for receiving a body, and for the next bytes of one that is large, in seconds.
 ARRIVES_WITHIN = 120.0
+NEXT_WITHIN = 30.0
 #: How long to discard the rest of a refused body, in seconds: without this, a client that is still
 #: sending would see a connection reset instead of our response.
 LINGER = 2.0
-#: Maximum nesting of arrays and objects.
-MAX_DEPTH = 64
+#: Bodies that are discarded at a time: two hundred would take the loop's time from other requests.
+_MOST_DISCARDED: Final = 4
+_KILO: Final = 2**10
+
+
+def takes_up_to(size: int) -> Callable[[Endpoint], Endpoint]:
+    """Declare that an endpoint takes bodies of more than LARGE bytes, and how many it takes."""
+
+    def declared(endpoint: Endpoint) -> Endpoint:
+        endpoint.__dict__["takes_up_to"] = size
+        return endpoint
+
+    return declared
 
 
 class _TooLarge(Exception):
-    """More than MAX_BODY bytes were received."""
+    """More bytes were received than the route takes."""
 
 
 class CappedBody:
-    """ASGI middleware: returns 413 for a body over the limit, whatever its headers claim."""
+    """ASGI middleware: returns 413 for a body over its route's limit, whatever headers claim."""
 
-    def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self.app = app
-        self.most = most
+        self._discarding = asyncio.Semaphore(_MOST_DISCARDED)
+        self._larger = [
+            (route.methods or (), route.path_regex, size)
+            for route in iter_route_contexts(routes)
+            if (size := getattr(route.endpoint, "takes_up_to", LARGE)) > LARGE
+        ]
+
+    def _most(self, scope: Scope) -> int:
+        larger = (
+            size
+            for methods, path, size in self._larger
+            if scope["method"] in methods and path.match(scope["path"])
+        )
+        return next(larger, LARGE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _content_length(scope) > self.most:
-            await self._refuse(scope, receive, send, unread=True)
+        most = self._most(scope)
+        told = content_length(scope)
+        if told > most:
+            await self._refuse(scope, receive, send, most, unread=True)
             return
         count, unread = 0, True
 
@@ -49,18 +85,31 @@ class CappedBody:
             if message["type"] == "http.request":
                 count += len(message.get("body", b""))
                 unread = message.get("more_body", False)
-                if count > self.most:
+                if count > most:
                     raise _TooLarge
             return message
 
-        try:
-            await self.app(scope, counted, send)
-        except _TooLarge:
-            await self._refuse(scope, receive, send, unread=unread)
+        async def lingering(message: Message) -> None:
+            """End a response that comes before the end of a large body as `_refuse` does."""
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_last and unread and max(told, count) > LARGE:
+                await send({**message, "more_body": True})
+                await self._discard(receive)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, unread: bool) -> None:
+        try:
+            await self.app(scope, counted, lingering)
+        except _TooLarge:
+            await self._refuse(scope, receive, send, most, unread=unread)
+        finally:
+            await leave(scope)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, most: int, *, unread: bool
+    ) -> None:
         refusal = RequestRefused(
-            f"the request body exceeds the maximum of {self.most // 2**20} MB",
+            f"the request body exceeds the maximum of {_in_units(most)} of this route",
             type="payload_too_large",
         )
         answer = error_answer(refusal, scope, headers={"Connection": "close"})
@@ -72,22 +121,18 @@ class CappedBody:
         await send(start)
         await send({"type": "http.response.body", "body": answer.body, "more_body": True})
         if unread:
-            await _discard(receive)
+            await self._discard(receive)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _discard(self, receive: Receive) -> None:
+        with suppress(TimeoutError):  # the connection is closed either way
+            async with asyncio.timeout(LINGER), self._discarding:
+                while (await receive()).get("more_body", False):
+                    pass
 
-async def _discard(receive: Receive) -> None:
-    with suppress(TimeoutError):  # the connection is closed either way
-        async with asyncio.timeout(LINGER):
-            while (await receive()).get("more_body", False):
-                pass
 
-
-def _content_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+def _in_units(size: int) -> str:
+    return f"{size // _KILO} kB" if size < _KILO**2 else f"{size // _KILO**2} MB"
 
 
 async def read_json(request: Request) -> Any:
@@ -96,103 +141,75 @@ async def read_json(request: Request) -> Any:
     Raises:
         RequestRefused: the body timed out, or is not JSON that we can store.
     """
-    return parse_json(await read_body(request))
+    return await off_loop(request, parse_json, await read_body(request))
 
 
 async def read_body(request: Request) -> bytes:
-    """The body's bytes; raises RequestRefused on timeout."""
+    """The body's bytes; of one that is large, once there is a place for it.
+
+    Raises:
+        RequestRefused: it timed out, or too many others are here.
+    """
     try:
         async with asyncio.timeout(ARRIVES_WITHIN):
-            return await request.body()
+            return await _received(request)
     except TimeoutError:
         msg = f"the request body did not arrive within {ARRIVES_WITHIN:.0f} s"
         raise RequestRefused(msg, code="body_timeout") from None
 
 
-def parse_json(content: bytes) -> Any:
-    """Strict JSON: UTF-8, no duplicate keys, no NaN, no NUL, nesting up to MAX_DEPTH.
-
-    Raises:
-        RequestRefused: invalid; the message gives the position if known.
-    """
-    if not content.strip():
-        _refuse("is required: send a JSON object")
-    try:
-        value = json.loads(
-            content.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-    except json.JSONDecodeError as error:
-        _refuse(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}")
-    except UnicodeDecodeError as error:
-        _refuse(f"is not UTF-8: invalid byte at position {error.start}")
-    except RecursionError:
-        _refuse(_TOO_DEEP)
-    except ValueError:  # an integer with thousands of digits
-        _refuse("has a number with too many digits")
-    if b"\\u" in content or content.count(b"[") + content.count(b"{") > MAX_DEPTH:
-        _check_values(value)
-    return value
-
-
-_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
-
-
-def _check_values(value: Any) -> None:
-    """Refuse escaped characters and nesting that the parser accepts but PostgreSQL does not."""
-    waiting = [(value, 1)]
-    while waiting:
-        current, depth = waiting.pop()
-        match current:
-            case str():
-                _check_text(current)
-            case dict() | list():
-                if depth > MAX_DEPTH:
-                    _refuse(_TOO_DEEP)
-                waiting.extend((child, depth + 1) for child in _children(current))
-            case _:
+async def discard_body(request: Request) -> None:
+    """Read the body to its end, or for as long as `read_body` would, and keep none of it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ARRIVES_WITHIN):
+            async for _ in request.stream():
                 pass
 
 
-def _children(container: dict[str, Any] | list[Any]) -> list[Any]:
-    if isinstance(container, list):
-        return container
-    return [*container.keys(), *container.values()]
+async def off_loop(request: Request, work: Callable[..., T], *arguments: Any) -> T:
+    """The result of work on the request's body: of a large one, in a thread."""
+    if is_large(request):
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
 
 
-def _check_text(text: str) -> None:
-    if "\x00" in text:
-        _refuse("must not contain the NUL character (\\u0000)")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        _refuse("has an unpaired surrogate (\\ud800 to \\udfff)")
+async def compared(request: Request, body: Any) -> Any:
+    """What stands for the request's body where it is compared: of a large one, its hash."""
+    return await asyncio.to_thread(hashed, body) if is_large(request) else body
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                _refuse(f"has the key {name[:64]!r} twice")
-            seen.add(name)
-    return made
+async def _received(request: Request) -> bytes:
+    pieces, size = list[bytes](), 0
+    if content_length(request.scope) > LARGE:
+        await _enter(request)
+    stream = aiter(request.stream())
+    while True:
+        async with asyncio.timeout(NEXT_WITHIN if is_large(request) else None):
+            piece = await anext(stream, None)
+        if piece is None:
+            break
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGE and not is_large(request):  # its length was not told
+            await _enter(request)
+    if is_large(request):
+        await front_of(request).large_bodies.begin_work(request, tenant=_tenant(request))
+    return b"".join(pieces)
 
 
-def _no_constant(name: str) -> NoReturn:
-    _refuse(f"has {name}, which is not JSON")
+async def _enter(request: Request) -> None:
+    await front_of(request).large_bodies.enter(request, tenant=_tenant(request))
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        _refuse(f"has a number out of range: {text[:64]}")
-    return number
+def _tenant(request: Request) -> str:
+    """The key's tenant; callbacks, which have no key, count as one."""
+    key: Key | None = getattr(request.state, "key", None)
+    return key.tenant if key else ""
 
 
-def _refuse(what: str) -> NoReturn:
-    msg = f"the request body {what}"
-    raise RequestRefused(msg, code="invalid_json")
+def content_length(scope: Scope) -> int:
+    """What the request's header says; 0 without one."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.body import read_body
+from api.body import MAX_BODY, read_body, takes_up_to
 from api.front import front_of, in_time
 from models.failure import not_found
 from tasks.callbacks import hear
@@ -13,6 +13,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/callbacks/{provider}/{token}")
+@takes_up_to(MAX_BODY)
 async def called_back(request: Request, provider: str, token: str) -> Response:
     """Make the attempt's next poll due now; its state is polled, never read from the callback.
 

@@ -16,6 +16,8 @@ from starlette.types import Scope
 from api.answers import answer, limit_headers
 from models.database import DatabaseAway
 from models.failure import RequestRefused
+from models.records import Json
+from tasks.batches.checking import InvalidLines
 
 log = structlog.get_logger()
 
@@ -66,16 +68,21 @@ class Located(Protocol):
 
 
 class Native:
-    """The native shape: `{"error": {type, code, message, param, request_id}}`."""
+    """The native shape: `{"error": {type, code, message, param, request_id}}`.
+
+    Of invalid lines also `errors` and `error_count`.
+    """
 
     def render(self, refusal: RequestRefused, *, request_id: str | None) -> Response:
-        error = {
+        error: Json = {
             "type": refusal.type,
             "code": refusal.code,
             "message": refusal.message,
             "param": refusal.param,
             "request_id": request_id,
         }
+        if isinstance(refusal, InvalidLines):
+            error |= {"errors": refusal.errors, "error_count": refusal.error_count}
         return answer({"error": error}, status=STATUS[refusal.type])
 
 

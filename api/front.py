@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from fastapi.routing import APIRoute
@@ -10,12 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Keyring
+from api.large_bodies import LargeBodies
 from api.repeats import Answers
-from api.waiting import Waiting
+from api.spool import Spool
+from api.streams import Streams
+from api.watching import Watcher
 from metrics.reading import Reader
 from models.database import DatabaseAway
+from models.failure import RequestRefused
 from models.keys import Key
 from models.verbs import Hint, What
+from tasks import history
+from tasks.batches import following
 from tasks.engine import Engine
 
 T = TypeVar("T")
@@ -41,10 +47,17 @@ class Front:
     metrics: Reader
     hinter: Nudger
     answers: Answers
-    #: Who waits for a job's end.
-    waiting: Waiting
+    #: The jobs that requests wait for or follow.
+    job_watcher: Watcher[history.Asked, history.Seen]
+    #: The batches that requests follow.
+    batch_watcher: Watcher[following.Asked, following.Seen]
+    streams: Streams = field(default_factory=Streams)
     #: The newest migration in this code.
     revision: str
+    #: Receives batches.
+    spool: Spool = field(default_factory=Spool)
+    #: Where other large bodies have their places.
+    large_bodies: LargeBodies = field(default_factory=LargeBodies)
     #: Set after SIGTERM: still serving, but no new traffic wanted.
     is_draining: bool = False
 
@@ -75,6 +88,13 @@ async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
         raise DatabaseAway(msg) from error
 
 
+def refuse_unless_admin(key: Key, *, what: str) -> None:
+    """Raise RequestRefused if the key is no admin's; `what` begins the message."""
+    if not key.is_admin:
+        msg = f"{what} need an admin key: longtake keys create --admin"
+        raise RequestRefused(msg, type="authentication_error", param="Authorization")
+
+
 class TenantRoute(APIRoute):
     """A route that requires a valid key, so no handler can forget to check."""
 
@@ -88,6 +108,21 @@ class TenantRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             keyring = front_of(request).keyring
             request.state.key = await in_time(keyring.identify(self.authorization(request)))
+            return await handle(request)
+
+        return guarded
+
+
+class AdminRoute(TenantRoute):
+    """A route for operators: it requires an admin's key, of whichever tenant."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = APIRoute.get_route_handler(self)
+
+        async def guarded(request: Request) -> Response:
+            keyring = front_of(request).keyring
+            request.state.key = await in_time(keyring.identify(self.authorization(request)))
+            refuse_unless_admin(request.state.key, what="operations")
             return await handle(request)
 
         return guarded

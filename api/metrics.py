@@ -7,9 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.front import front_of, in_time
+from api.front import front_of, in_time, refuse_unless_admin
 from api.openapi import failures
-from models.failure import RequestRefused
 
 router = APIRouter(tags=["Operations"])
 
@@ -32,9 +31,7 @@ async def metrics(request: Request) -> Response:
     front = front_of(request)
     if not _is_local(request):
         key = await in_time(front.keyring.identify(request.headers.get("authorization")))
-        if not key.is_admin:
-            msg = "metrics need an admin key: longtake keys create --admin"
-            raise RequestRefused(msg, type="authentication_error", param="Authorization")
+        refuse_unless_admin(key, what="metrics")
     return Response(await in_time(front.metrics.read()), media_type=CONTENT_TYPE_LATEST)
 
 

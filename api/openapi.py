@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api.native.schemas import ErrorAnswer
+from models.batch import BatchOptions
 from models.request import VideoRequest
 
 _FAILURES: Final[Mapping[int, str]] = {
@@ -17,7 +18,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     402: "`insufficient_balance`: the balance or a budget has too little left; nothing was sent",
     404: "`not_found`: it does not exist, or is another tenant's",
     409: "`conflict`: not allowed in the current state",
-    413: "`payload_too_large`: more than 25 MB",
+    413: "`payload_too_large`: more than 25 MB, of a batch more than 200 MB, of a route that takes "
+    "no pictures more than 256 kB",
     416: "`range_not_satisfiable`: the range begins past the last byte",
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
     429: "`rate_limited`: a limit of the key or tenant is reached; see Retry-After and "
@@ -104,12 +106,17 @@ PAGE_PARAMETERS: Final = (
 )
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Documentation of a JSON body that the route parses itself."""
+    described = {"application/json": {"schema": schema_of(model)}}
+    return {"requestBody": {"required": required, "content": described}}
+
+
+def schema_of(model: type[BaseModel]) -> Any:
+    """The model's schema, without references."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
-    content = _inlined(schema, definitions)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": content}}}}
+    return _inlined(schema, definitions)
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
@@ -189,6 +196,31 @@ SUBMIT: Final[dict[str, Any]] = {
     },
 }
 
+#: A batch's body and headers.
+BATCH: Final[dict[str, Any]] = {
+    "parameters": RETRY["parameters"],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["requests"],
+                    "properties": {
+                        "options": {"$ref": "#/components/schemas/BatchOptions"},
+                        "requests": {"type": "array", "items": {"type": "object"}},
+                    },
+                },
+                "example": {
+                    "options": {"defaults": {"model": "runway-gen3"}, "name": "foxes"},
+                    "requests": [{"custom_id": "fox-1", "prompt": "a fox in fresh snow"}],
+                },
+            },
+            "application/jsonl": {"schema": {"type": "string"}},
+        },
+    },
+}
+
 _BYTES = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
 
 #: Responses that contain a video.
@@ -196,6 +228,15 @@ VIDEO: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The whole video", "content": _BYTES},
     206: {"description": "The requested range", "content": _BYTES},
     304: {"description": "If-None-Match names this video"},
+}
+
+#: Responses of a stream of server-sent events.
+EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Messages as they come, and a comment after 15 s of silence",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "Last-Event-ID is the last event: there is nothing to wait for"},
 }
 
 _LINK = {
@@ -224,6 +265,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     request = VideoRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= request.pop("$defs", {}) | {"VideoRequest": request}
+    schemas["BatchOptions"] = BatchOptions.model_json_schema()
     components["securitySchemes"] = {"key": _BEARER, "link": _LINK}
     for path, operations in schema["paths"].items():
         for operation in operations.values():

@@ -63,6 +63,8 @@ class Report:
     unit: str
     contenders: Sequence[Contender]
     targets: Sequence[Target]
+    #: What else was seen, a line each.
+    notes: Sequence[str] = ()
 
     def show(self, console: Console) -> None:
         table = Table(title=self.name, title_justify="left", caption_justify="left")
@@ -72,6 +74,8 @@ class Report:
         for contender in self.contenders:
             table.add_row(contender.name, *_cells(contender.readings))
         console.print(table)
+        for note in self.notes:
+            console.print(note, highlight=False, soft_wrap=True)
         for target in self.targets:
             verdict = "met" if target.is_met else "NOT MET"
             console.print(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, TypeAdapter
 
-from models.scene import JobReference, Picture, Scene
+from models.scene import JobReference, Kept, Scene, StoredPicture, StoredScene
 from providers.base import Ask
 
 _NO_PICTURES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -25,7 +25,7 @@ class Plan:
     account: str
     upstream: str
     #: What the route supports of the requested parameters.
-    scene: Annotated[Scene[Picture], BeforeValidator(Scene.from_json)] = field(repr=False)
+    scene: Annotated[StoredScene, BeforeValidator(Scene.from_json)] = field(repr=False)
     #: Number of videos each attempt makes; the sum is the requested count.
     attempt_counts: tuple[int, ...]
     duration_seconds: int
@@ -53,17 +53,23 @@ class Plan:
         callback_url: str | None = None,
         pictures: Mapping[str, str] = _NO_PICTURES,
     ) -> Ask:
-        """One attempt's request; `pictures` maps each of `job_references` to a URL.
+        """One attempt's request; `pictures` maps `job_references` and `stored_pictures` to URIs.
+
+        A link that it maps as well is replaced by what was fetched.
 
         `variation` is the number of videos in earlier attempts of the job: it offsets the seed, or
         every attempt would pay for the same video.
 
         Raises:
-            KeyError: `pictures` lacks a referenced job.
+            KeyError: `pictures` lacks a referenced job or a stored picture.
         """
 
-        def uri(picture: Picture) -> str:
-            return pictures[picture.job_id] if isinstance(picture, JobReference) else picture
+        def uri(picture: Kept) -> str:
+            match picture:
+                case JobReference(job_id=id_) | StoredPicture(picture=id_):
+                    return pictures[id_]
+                case _:
+                    return pictures.get(picture, picture)
 
         return Ask(
             attempt_id=attempt_id,
@@ -98,6 +104,24 @@ class Plan:
             for _, picture in self.scene.pictures()
             if isinstance(picture, JobReference)
         )
+
+    @property
+    def stored_pictures(self) -> tuple[str, ...]:
+        """Ids of the pictures that the request contained."""
+        return tuple(
+            picture.picture
+            for _, picture in self.scene.pictures()
+            if isinstance(picture, StoredPicture)
+        )
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The links to pictures, by parameter."""
+        return {
+            name: picture
+            for name, picture in self.scene.pictures()
+            if isinstance(picture, str) and not picture.startswith("data:")
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; contains the prompt and images, so store it encrypted."""

@@ -21,6 +21,8 @@ TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
 #: Idempotency-Key makes repeats return the first one's job.
 TRIES, RETRY_DELAY = 3, 1.0
 
+HOW_TO_AUTHENTICATE = " (--api-key, or LONGTAKE_API_KEY; `longtake keys create` makes one)"
+
 GENERATIONS = "/v1/video/generations"
 GATES = "/v1/gates"
 
@@ -125,10 +127,14 @@ class Api:
         try:
             yield
         except httpx.RequestError as error:
-            raise NotReached(
-                f"no response from {self.url} ({type(error).__name__}). Is the API running? "
-                "Start a local stack with `longtake up --simulate`, or set LONGTAKE_API_URL."
-            ) from error
+            raise not_reached(self.url, error) from error
+
+
+def not_reached(url: str, error: Exception) -> NotReached:
+    return NotReached(
+        f"no response from {url} ({type(error).__name__}). Is the API running? "
+        "Start a local stack with `longtake up --simulate`, or set LONGTAKE_API_URL."
+    )
 
 
 def _segment(job_id: str) -> str:
@@ -145,7 +151,7 @@ def _refusal(answer: httpx.Response) -> Refused | NotReached:
     except (ValueError, KeyError, TypeError):
         return NotReached(f"{answer.request.url.host} answered HTTP {answer.status_code}")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        message += " (--api-key, or LONGTAKE_API_KEY; `longtake keys create` makes one)"
+        message += HOW_TO_AUTHENTICATE
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR and not _is_ours(body):
         return NotReached(message)
     return Refused(message)

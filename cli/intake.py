@@ -1,4 +1,4 @@
-"""`longtake intake`: requests from the broker that were rejected, and why."""
+"""`longtake intake`: requests from the broker that were rejected, why, and a second try."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -8,23 +8,25 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import show
-from cli.database import in_transaction
+from cli.database import in_transaction, with_engine
+from cli.errors import Refused
 from cli.options import AsJson
-from models.intake_failures import list_intake_failures
+from models.failure import RequestRefused
+from models.intake_failures import ListedFailure, list_intake_failures
+from tasks import letters
+from tasks.engine import Engine
 
 app = typer.Typer(help="Requests from the broker that were rejected.", no_args_is_help=True)
 
-
-@app.callback()
-def _group() -> None:
-    """Make `list` a subcommand: Typer would run a group's only command without its name."""
+#: Dead letters that one `retry --all` takes, oldest first.
+_MOST = 10_000
 
 
 @app.command("list")
 def list_(
     *,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's requests.")] = None,
-    most: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of requests.")] = 100,
+    most: Annotated[int, typer.Option(min=1, max=_MOST, help="Maximum number of requests.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List rejected requests, newest first, with tenant, task, field and reason."""
@@ -36,10 +38,61 @@ def list_(
         show.say("No request from the broker was rejected.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("when", "tenant", "task", "code", "field", "reason"):
+    for name in ("id", "when", "tenant", "job or batch", "code", "field", "line", "reason"):
         table.add_column(name, no_wrap=name != "reason")
     for one in found:
-        when, field = f"{one.at:%Y-%m-%d %H:%M}", one.param or ""
-        reason = Text(one.message)  # a sender's text may look like markup
-        table.add_row(when, one.tenant or "", one.task_id, one.code, Text(field), reason)
+        table.add_row(
+            *(one.id, f"{one.at:%Y-%m-%d %H:%M}", one.tenant or "", one.job or one.batch or ""),
+            *(one.code, Text(one.param or ""), str(one.line or "")),
+            Text(one.message),  # a sender's text may look like markup
+        )
     show.out.print(table)
+
+
+@app.command()
+def retry(
+    letter: Annotated[str | None, typer.Argument(metavar="ID", help="A dead letter's id.")] = None,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="Retry all, oldest first.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="With --all: only this tenant's.")] = None,
+) -> None:
+    """Take rejected requests in once more; those that are accepted leave the list.
+
+    For example: [cyan]longtake intake retry --all --tenant acme[/]
+    """
+    if (letter is None) != all_:
+        raise Refused("name one dead letter by its id, or give --all")
+    if tenant is not None and not all_:
+        raise Refused("--tenant goes with --all")
+    if letter is not None:
+        made = with_engine(lambda engine: _retried(engine, letter))
+        if isinstance(made, RequestRefused):
+            raise Refused(made.message)
+        show.result(made.id)
+        return
+    found = in_transaction(lambda c: list_intake_failures(c, tenant=tenant, most=_MOST))
+    refused = with_engine(lambda engine: _retry_all(engine, found[::-1]))
+    show.say(f"{len(found) - refused} accepted, {refused} refused again.")
+    if refused:
+        raise typer.Exit(1)
+
+
+async def _retry_all(engine: Engine, found: list[ListedFailure]) -> int:
+    """Retry each, and print what became of it; returns how many were refused again."""
+    refused = 0
+    for one in found:
+        made = await _retried(engine, one.id)
+        if isinstance(made, RequestRefused):
+            refused += 1
+            show.say(f"{one.id}  {made.message}")
+        else:
+            show.result(made.id)
+    return refused
+
+
+async def _retried(engine: Engine, letter: str) -> letters.Made | RequestRefused:
+    # No hint is sent: the next tick finds the work.
+    try:
+        return await letters.retry(engine, letter, tenant=None)
+    except RequestRefused as refusal:
+        return refusal

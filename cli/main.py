@@ -10,6 +10,7 @@ from cli import (
     intake,
     jobs,
     keys,
+    lanes,
     limits,
     migrate,
     models,
@@ -19,6 +20,7 @@ from cli import (
     restore,
     up,
 )
+from cli.batches import command as batches
 from cli.demo import command as demo
 from cli.errors import CommandError, ExitCode, Refused
 from cli.show import err, say
@@ -34,8 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, demo, jobs, models, migrate, operate):
+for group in (up, demo, jobs, models, migrate, operate, lanes):
     group.register(app)
+app.add_typer(batches.app, name="batch", rich_help_panel="Jobs")
 app.add_typer(gates.app, name="gates", rich_help_panel="Jobs")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
 app.add_typer(money.app, name="money", rich_help_panel="Operation")

@@ -36,11 +36,18 @@ def _row(model: Json) -> tuple[Text | str, ...]:
     prices = model["price"]["per_second"].values()
     return (
         Text(model["id"], style="bold"),
-        Text("yes", style="green") if model["available"] else missing,
+        _availability(model) if model["available"] else missing,
         _as_ranges(limits["durations"]),
         ", ".join(limits["resolutions"]),
         " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
         ", ".join(model["aliases"]),
+    )
+
+
+def _availability(model: Json) -> Text:
+    paused = model.get("paused")
+    return (
+        Text(f"waits: {paused['code']}", style="yellow") if paused else Text("yes", style="green")
     )
 
 

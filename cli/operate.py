@@ -14,6 +14,7 @@ from models import due
 from models.accounts import Waiting, waiting
 from models.failure import RequestRefused
 from models.high_water import Row, read
+from models.invariant import Over
 from models.invariants import Violation, violations
 from models.snapshots import OldSnapshot, old_snapshots
 from models.vault import VaultError
@@ -28,6 +29,8 @@ from tasks.verbs.look_up import NEGATIVES
 
 T = TypeVar("T")
 PANEL = "Operation"
+#: Things after which doctor says how far it is.
+_TOLD_EVERY = 100_000
 
 reconcile = typer.Typer(
     help="Attempts that may have cost money unknown to us: list, look up, settle.",
@@ -85,10 +88,17 @@ async def _examined(
     engine: Engine,
 ) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked], list[Waiting]]:
     run = engine.database.run
+    found = await run(lambda connection: violations(connection, progress=_progress))
     return (
-        *(await run(violations), await run(old_snapshots)),
+        *(found, await run(old_snapshots)),
         *(await run(parked), await run(read), await run(due.parked), await run(waiting)),
     )
+
+
+def _progress(over: Over, number: int) -> None:
+    """A line for each so many, of a large database."""
+    if number % _TOLD_EVERY == 0:
+        show.say(f"{number:,} {over} looked at …")
 
 
 def _in_words(wait: float) -> str:

@@ -33,15 +33,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def connect(url: str | None, key: str | None) -> Api:
     """The API client for the options; raises SettingsError for an invalid variable."""
+    return Api(*address(url, key))
+
+
+def address(url: str | None, key: str | None) -> tuple[str, str | None]:
+    """The API's URL and the key for it, if there is one; raises as `connect`."""
     # Port 0 lets a stack choose one, which it records in its file.
     ours = environment()
     if ours.get("LONGTAKE_API_PORT") == "0":
         del ours["LONGTAKE_API_PORT"]
     settings = load(ours)
     # Send the development key to the local stack only.
-    return Api(
-        url or settings.api_url, key or (None if url else _development_key(settings.data_dir))
-    )
+    own = None if url else _development_key(settings.data_dir)
+    return url or settings.api_url, key or own
 
 
 def _development_key(data_dir: Path) -> str | None:

@@ -112,7 +112,7 @@ def pause(
 
 @app.command()
 def resume(target: Target) -> None:
-    """End the pause of an account, or of a provider and all its accounts."""
+    """End the pause of an account, or of a provider and all its accounts, also by the provider."""
 
     async def work(connection: Connection) -> list[str]:
         name, whole = await _target(connection, target)
@@ -216,6 +216,12 @@ def _seconds(text: str) -> int:
 
 
 def _pause_in_words(one: Listed) -> str:
+    if one.paused_at is None and one.blocked_at is not None:
+        probe = f"; next probe {one.probe_at:%H:%M} UTC" if one.probe_at else ""
+        return (
+            f"since {one.blocked_at:%Y-%m-%d %H:%M} by its provider ({one.block_code}): "
+            f"{one.block_reason}{probe}"
+        )
     if one.paused_at is None:
         return "no"
     until = f" until {one.paused_until:%Y-%m-%d %H:%M}" if one.paused_until else ""
@@ -226,6 +232,11 @@ def _pause_in_words(one: Listed) -> str:
 def _json(one: Listed, weight: float) -> Json:
     times = {
         name: moment and moment.isoformat()
-        for name, moment in (("paused_at", one.paused_at), ("paused_until", one.paused_until))
+        for name, moment in (
+            ("paused_at", one.paused_at),
+            ("paused_until", one.paused_until),
+            ("blocked_at", one.blocked_at),
+            ("probe_at", one.probe_at),
+        )
     }
     return asdict(one) | times | {"provider": provider_of(one.name), "weight": weight}

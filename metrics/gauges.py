@@ -21,9 +21,10 @@ class Gauge:
     labels: tuple[str, ...] = ()
 
 
-#: Due rows by kind and lane; a delivery's lane is a receiver's host, and stays out.
+#: Due rows by kind and lane; a receiver's host, or a tenant, stays out.
 _DUE = """
-SELECT what, CASE WHEN what = 'deliver' THEN '' ELSE lane END AS lane, {value} AS value
+SELECT what, CASE WHEN what IN ('deliver', 'prepare') THEN '' ELSE lane END AS lane,
+       {value} AS value
 FROM due WHERE lease IS NULL AND at <= now() GROUP BY 1, 2
 """
 
@@ -71,9 +72,14 @@ GAUGES: Final = (
     ),
     Gauge(
         name="longtake_attempts_waiting",
-        help="Attempts that wait for an account that is paused or capped, by lane and reason.",
+        help="Attempts that wait for an account, by lane and reason: paused, capped or refused.",
         labels=("lane", "code"),
         sql=f"SELECT account AS lane, code, count AS value FROM ({WAITING}) AS waiting",  # noqa: S608 - a constant
+    ),
+    Gauge(
+        name="longtake_receivers_open",
+        help="Receivers, each a tenant's host, whose breaker is open after failures in a row.",
+        sql="SELECT count(*) AS value FROM receiver WHERE open_until > now()",
     ),
     Gauge(
         name="longtake_intake_failures",

@@ -1,5 +1,7 @@
 """Pauses and caps of accounts: what holds a submit back, and how operators set and lift it.
 
+What providers refuse is in `models.blocks`; it holds submits back here as well.
+
 The transaction that commits an attempt as sent locks the account's row, if there is one, and counts
 what the account's attempts of the period cost or may cost. Setting a cap locks the whole table,
 which waits for the submits that have read it: so what was used before is exact as well.
@@ -26,6 +28,12 @@ _RESETS_AT = """
 _IS_PAUSED = """
     rule.paused_at IS NOT NULL AND (rule.paused_until IS NULL OR rule.paused_until > now())
 """
+#: SQL: whether a rule blocks now all but the attempt that probes.
+_IS_BLOCKED = "rule.blocked_at IS NOT NULL AND rule.probe_at > now()"
+
+#: SQL: the values that end a block.
+UNBLOCKED = """block_code = NULL, block_reason = NULL, blocked_at = NULL,
+    probe_at = NULL, probe_by = NULL, probes = 0"""
 
 #: SQL: whether an `attempt`'s account has a rule.
 HAS_RULE = f"""EXISTS (
@@ -44,13 +52,21 @@ def spent_since(start: str, *, account: str, stake: str = AT_STAKE) -> str:
 class Obstacle:
     """Why an account takes no new submits, or not this one."""
 
-    #: `paused` or `capped`.
+    #: `paused`, `capped` or one of `Block`.
     code: str
     account: str
-    #: The operator's words, or the cap in words.
+    #: The operator's words, the provider's, or the cap in words.
     reason: str
-    #: Seconds until it ends by itself; None: never.
+    #: Seconds until it ends by itself; None: never, or by a probe.
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """An attempt may be sent."""
+
+    #: Whether its account is blocked, and this attempt shows whether it still is.
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +74,9 @@ class _Rule:
     is_paused: bool
     pause_reason: str | None
     pause_ends_in: float | None
+    is_blocked: bool
+    block_code: str | None
+    block_reason: str | None
     cap_micros: int | None
     cap_period: str | None
     cap_ends_in: float | None
@@ -67,6 +86,7 @@ class _Rule:
 _RULES = f"""
 SELECT {_IS_PAUSED} AS is_paused, rule.pause_reason,
        extract(epoch FROM rule.paused_until - now())::float8 AS pause_ends_in,
+       coalesce({_IS_BLOCKED}, false) AS is_blocked, rule.block_code, rule.block_reason,
        rule.cap_micros, rule.cap_period,
        extract(epoch FROM {_RESETS_AT} - now())::float8 AS cap_ends_in,
        date_trunc(nullif(rule.cap_period, 'total'), now()) AS starts_at
@@ -74,10 +94,10 @@ FROM account_rule AS rule WHERE rule.name = ANY(%s) ORDER BY rule.name
 """  # noqa: S608 - constants
 
 
-async def obstacle_to(
+async def permit_to_send(
     connection: Connection, account: str, *, provider: str, attempt: str, lock: bool
-) -> Obstacle | None:
-    """Why an attempt may not be sent by an account; None if it may.
+) -> Permit | Obstacle:
+    """Whether an attempt may be sent by an account.
 
     With `lock` the account's row stays locked until the transaction ends, and the answer is exact
     among concurrent submits; without, it is a hint.
@@ -85,23 +105,28 @@ async def obstacle_to(
     names = [account, provider + _ALL]
     sql = f"{_RULES} FOR NO KEY UPDATE" if lock else _RULES
     rules = await fetch_rows(connection, _Rule, sql, (names,))
-    if obstacle := _pause(rules, account):
-        return obstacle
     for rule in rules:
-        if rule.cap_micros is not None:
-            return await _cap(connection, rule, account, attempt=attempt)
-    return None
+        if obstacle := _held_back_by(rule, account):
+            return obstacle
+    for rule in rules:
+        if rule.cap_micros is not None and (
+            obstacle := await _cap(connection, rule, account, attempt=attempt)
+        ):
+            return obstacle
+    return Permit(is_probe=any(rule.block_code is not None for rule in rules))
 
 
-def _pause(rules: Sequence[_Rule], account: str) -> Obstacle | None:
-    for rule in rules:
-        if rule.is_paused:
-            return Obstacle(
-                code="paused",
-                account=account,
-                reason=rule.pause_reason or "paused by an operator",
-                seconds=rule.pause_ends_in,
-            )
+def _held_back_by(rule: _Rule, account: str) -> Obstacle | None:
+    if rule.is_paused:
+        return Obstacle(
+            code="paused",
+            account=account,
+            reason=rule.pause_reason or "paused by an operator",
+            seconds=rule.pause_ends_in,
+        )
+    if rule.is_blocked and rule.block_code is not None:
+        reason = rule.block_reason or ""
+        return Obstacle(code=rule.block_code, account=account, reason=reason, seconds=None)
     return None
 
 
@@ -149,15 +174,17 @@ class _Room:
 async def room(connection: Connection, accounts: Sequence[str]) -> dict[str, int]:
     """What accounts may still spend, in millionths of a US dollar; those without a rule: not named.
 
-    Of a paused one it is 0. Without a lock: a hint for choosing, not a promise.
+    Of a paused or blocked one it is 0. Without a lock: a hint for choosing, not a promise.
     """
+    spent = f"rule.forgotten_micros - {spent_since(STARTS_AT, account='rule.name')}"
     rows = await fetch_rows(
         connection,
         _Room,
         f"""
-        SELECT asked.name, coalesce(min(CASE WHEN {_IS_PAUSED} THEN 0 ELSE greatest(0,
-                   rule.cap_micros - rule.forgotten_micros
-                   - {spent_since(STARTS_AT, account="rule.name")}) END), {2**62})::bigint AS room
+        SELECT asked.name, coalesce(min(
+                   CASE WHEN {_IS_PAUSED} OR {_IS_BLOCKED} THEN 0
+                        WHEN rule.cap_micros IS NOT NULL THEN greatest(0, rule.cap_micros - {spent})
+                   END), {2**62})::bigint AS room
         FROM unnest(%s::text[]) AS asked(name) JOIN account_rule AS rule
              ON rule.name IN (asked.name, split_part(asked.name, ':', 1) || '{_ALL}')
         GROUP BY asked.name
@@ -186,7 +213,7 @@ async def pause(
 
 
 async def resume(connection: Connection, name: str, *, whole: bool) -> list[str]:
-    """End pauses, of an account or if `whole` of a provider with all its accounts; their names.
+    """End pauses and blocks of an account, or if `whole` of a provider's accounts; their names.
 
     What waited for them is due now.
     """
@@ -195,17 +222,18 @@ async def resume(connection: Connection, name: str, *, whole: bool) -> list[str]
         f"""
         WITH ours AS (
             SELECT name FROM account_rule AS rule
-            WHERE paused_at IS NOT NULL AND (
+            WHERE (paused_at IS NOT NULL OR blocked_at IS NOT NULL) AND (
                 name = %(name)s OR (%(whole)s AND split_part(name, ':', 1) = %(name)s))
             ORDER BY name FOR NO KEY UPDATE)
-        UPDATE account_rule SET paused_at = NULL, paused_until = NULL, pause_reason = NULL
+        UPDATE account_rule
+        SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, {UNBLOCKED}
         FROM ours WHERE account_rule.name = ours.name
         RETURNING replace(ours.name, '{_ALL}', '')
         """,  # noqa: S608 - a constant
         {"name": name, "whole": whole},
     )
-    await _forget_empty(connection)
-    await _wake(connection, name)
+    await forget_empty(connection)
+    await wake(connection, name)
     return sorted(set(ended))
 
 
@@ -236,7 +264,7 @@ async def set_cap(connection: Connection, account: str, *, micros: int, period: 
         """,  # noqa: S608 - constants
         (account,),
     )
-    await _wake(connection, account)
+    await wake(connection, account)
 
 
 async def remove_cap(connection: Connection, account: str) -> bool:
@@ -250,26 +278,28 @@ async def remove_cap(connection: Connection, account: str) -> bool:
         """,
         (account,),
     )
-    await _forget_empty(connection)
-    await _wake(connection, account)
+    await forget_empty(connection)
+    await wake(connection, account)
     return bool(removed)
 
 
-async def _wake(connection: Connection, name: str) -> None:
+async def wake(connection: Connection, name: str) -> None:
     """Make the submits due that wait for an account of the same provider: they may move to it.
 
-    Rows that somebody works on are left: who holds one may be waiting for us.
+    Each is back at its place in the queue. Rows that somebody works on are left: who holds one may
+    be waiting for us.
     """
     await connection.execute(
         """
         WITH ours AS (
-            SELECT due.what, due.id FROM due JOIN attempt ON attempt.id = due.id
-            WHERE due.what = %(what)s AND due.lease IS NULL AND due.at > now()
+            SELECT due.what, due.id, least(attempt.due_since, now()) AS since
+            FROM due JOIN attempt ON attempt.id = due.id
+            WHERE due.what = %(what)s AND due.lease IS NULL
               AND attempt.state = 'planned' AND attempt.parked_at IS NULL
               AND attempt.waits_for IS NOT NULL
               AND split_part(due.lane, ':', 1) = split_part(%(name)s, ':', 1)
             ORDER BY due.id FOR UPDATE OF due SKIP LOCKED)
-        UPDATE due SET at = now() FROM ours WHERE due.what = ours.what AND due.id = ours.id
+        UPDATE due SET at = ours.since FROM ours WHERE due.what = ours.what AND due.id = ours.id
         """,
         {"what": What.SUBMIT, "name": name},
     )
@@ -280,9 +310,11 @@ async def _wait_for_submits(connection: Connection) -> None:
     await connection.execute("LOCK TABLE account_rule IN EXCLUSIVE MODE")
 
 
-async def _forget_empty(connection: Connection) -> None:
+async def forget_empty(connection: Connection) -> None:
+    """Delete the rows that say nothing any more."""
     await connection.execute(
-        "DELETE FROM account_rule WHERE paused_at IS NULL AND cap_micros IS NULL"
+        "DELETE FROM account_rule "
+        "WHERE paused_at IS NULL AND cap_micros IS NULL AND blocked_at IS NULL"
     )
 
 
@@ -291,12 +323,17 @@ async def _forget_empty(connection: Connection) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An account, its pause and its cap, and what it does."""
+    """An account, what holds it back, its cap, and what it does."""
 
     name: str
     paused_at: datetime | None
     paused_until: datetime | None
     pause_reason: str | None
+    #: Since when and why its provider refuses it, and when that is looked at again.
+    blocked_at: datetime | None
+    block_code: str | None
+    block_reason: str | None
+    probe_at: datetime | None
     cap_micros: int | None
     cap_period: str | None
     #: In the cap's period, else in this month, in millionths of a US dollar.
@@ -354,6 +391,7 @@ async def list_accounts(connection: Connection, names: Sequence[str]) -> list[Li
         Listed,
         f"""
         SELECT asked.name, pause.paused_at, pause.paused_until, pause.pause_reason,
+               rule.blocked_at, rule.block_code, rule.block_reason, rule.probe_at,
                rule.cap_micros, rule.cap_period,
                coalesce(rule.forgotten_micros, 0) + {
             spent_since(

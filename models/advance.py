@@ -10,6 +10,7 @@ from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import Failure
 from models.ledger import absorb
 from models.state import (
+    PUBLIC_STATUS,
     AttemptState,
     JobState,
     OutputState,
@@ -25,6 +26,33 @@ class Moved:
 
     id: str
     tenant: str
+
+
+_STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
+
+
+def _states(status: str) -> str:
+    return ", ".join(f"'{state}'" for state, shown in PUBLIC_STATUS.items() if shown == status)
+
+
+#: How the moves of lines change the counts of their batches. A line that was not released is not
+#: running: its `expire` row has another lane.
+_COUNTED = f"""
+INSERT INTO batch_change (batch, {", ".join(_STATUSES)}, running)
+SELECT batch_id, {", ".join(f"sum({status})" for status in _STATUSES)}, sum(running)
+FROM (SELECT batch_id, {
+    ", ".join(
+        f"(%(to)s IN ({_states(status)}))::int - (source IN ({_states(status)}))::int AS {status}"
+        for status in _STATUSES
+    )
+}, CASE WHEN %(finishes)s AND EXISTS (
+           SELECT FROM due WHERE what = 'expire' AND due.id = moved.id AND lane = '-')
+       THEN -1 ELSE 0 END AS running
+      FROM moved WHERE batch_id IS NOT NULL) AS one
+GROUP BY batch_id
+HAVING {" OR ".join(f"sum({status}) <> 0" for status in _STATUSES)}
+ORDER BY batch_id
+"""  # noqa: S608 - constants
 
 
 async def advance_jobs(
@@ -44,7 +72,7 @@ async def advance_jobs(
     return await fetch_rows(
         connection,
         Moved,
-        """
+        f"""
         WITH target AS (
             SELECT job.id, job.state, wanted.error
             FROM job JOIN unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
@@ -59,15 +87,15 @@ async def advance_jobs(
                 finished_at = CASE WHEN %(finishes)s THEN clock_timestamp() END,
                 progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
             FROM target WHERE job.id = target.id
-            RETURNING job.id, job.tenant, target.state AS source, target.error
+            RETURNING job.id, job.tenant, job.batch_id, target.state AS source, target.error
         ), told AS (
             INSERT INTO event (job, kind, detail)
             SELECT id, %(to)s,
                    jsonb_strip_nulls(jsonb_build_object('from', source, 'code', error -> 'code'))
             FROM moved
-        )
+        ), counted AS ({_COUNTED})
         SELECT id, tenant FROM moved
-        """,
+        """,  # noqa: S608 - constants
         {
             "ids": list(ids),
             "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],

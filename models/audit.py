@@ -1,9 +1,13 @@
 """The invariants of money: the ledger against the jobs, and the budgets against the ledger."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from models.accounts import STARTS_AT, spent_since
 from models.budgets import COUNTED
+from models.database import Connection, fetch_rows
 from models.estimate import AT_STAKE, COST_TO_US, ESTIMATE_WHEN_SENT
-from models.invariant import Invariant
+from models.invariant import Invariant, Over
 from models.rows.attempts import ESTIMATE
 from models.rows.jobs import DEAREST
 
@@ -30,7 +34,7 @@ MONEY = (
         f"""
         SELECT job.id FROM job JOIN output ON output.job = job.id
              JOIN attempt ON attempt.id = output.attempt
-        WHERE job.state = ANY(%(final)s) GROUP BY job.id
+        WHERE job.state = ANY(%(final)s) GROUP BY job.id, job.state, job.cost_micros
         HAVING job.cost_micros <> round(coalesce(sum({ESTIMATE}) FILTER (
                    WHERE output.state = 'stored' AND output.recovered_at IS NULL), 0) / count(*))
             OR (job.state = 'failed' AND job.cost_micros <> 0)
@@ -53,6 +57,21 @@ MONEY = (
         SELECT entry_set AS id FROM ledger_entry
         GROUP BY entry_set, counts_at HAVING sum(amount_micros) <> 0
         """,
+        Over.ENTRIES,
+    ),
+    Invariant(
+        "ledger_misnamed",
+        "a set is named after what it enters: a deposit, or what was reserved, charged or absorbed "
+        "of a job, or absorbed of an attempt",
+        """
+        SELECT entry_set AS id FROM ledger_entry
+        WHERE CASE WHEN job IS NULL THEN attempt IS NOT NULL
+                   WHEN attempt IS NULL
+                   THEN entry_set NOT IN ('reserve ' || job, 'charge ' || job, 'absorb ' || job)
+                   ELSE NOT starts_with(entry_set, 'absorb ' || attempt || ' ') END
+           OR (account = 'operator:deposits' AND NOT starts_with(entry_set, 'deposit '))
+        """,
+        Over.ENTRIES,
     ),
     Invariant(
         "ledger_of_job",
@@ -93,24 +112,20 @@ MONEY = (
                    GROUP BY 1, 2) AS absorbed
              ON absorbed.job = job.id AND absorbed.counts_at = job.created_at
         LEFT JOIN attempt ON attempt.job = job.id AND attempt.state = 'succeeded'
-             AND NOT EXISTS (SELECT 1 FROM ledger_entry WHERE ledger_entry.attempt = attempt.id)
-        WHERE job.state = ANY(%(final)s) GROUP BY job.id, absorbed.amount
-        HAVING greatest(coalesce(sum({COST_TO_US}), 0) - job.cost_micros, 0)
+        LEFT JOIN (SELECT DISTINCT attempt AS id FROM ledger_entry WHERE attempt IS NOT NULL)
+             AS alone ON alone.id = attempt.id
+        WHERE job.state = ANY(%(final)s) GROUP BY job.id, job.cost_micros, absorbed.amount
+        HAVING greatest(coalesce(sum({COST_TO_US}) FILTER (WHERE alone.id IS NULL), 0)
+                        - job.cost_micros, 0)
                <> coalesce(absorbed.amount, 0)
         """,  # noqa: S608 - a constant
     ),
+    # Compared by `miscounted`.
     Invariant(
         "budget_miscounted",
         "a budget holds what the ledger holds of its jobs in its period",
-        f"""
-        SELECT budget.id FROM budget JOIN budget_use AS used ON used.budget = budget.id
-        LEFT JOIN ledger_entry ON {COUNTED.format(starts_at="used.starts_at")}
-        GROUP BY budget.id, used.starts_at, used.reserved_micros, used.spent_micros
-        HAVING used.reserved_micros <> coalesce(
-                   sum(amount_micros) FILTER (WHERE account = 'tenant:reserved'), 0)
-            OR used.spent_micros <> coalesce(
-                   sum(amount_micros) FILTER (WHERE account = 'tenant:spent'), 0)
-        """,  # noqa: S608 - a constant
+        "SELECT NULL AS id WHERE false",
+        Over.RULES,
     ),
     Invariant(
         "budget_exceeded",
@@ -120,6 +135,7 @@ MONEY = (
         WHERE used.reserved_micros + used.spent_micros
               > greatest(budget.limit_micros, used.used_before_micros)
         """,
+        Over.RULES,
     ),
     Invariant(
         "gate_limit_untrue",
@@ -129,6 +145,7 @@ MONEY = (
         LEFT JOIN budget ON budget.scope = 'gate' AND budget.subject = gate.id
         WHERE gate.spending_limit_micros IS DISTINCT FROM budget.limit_micros
         """,
+        Over.RULES,
     ),
     Invariant(
         "account_cap_exceeded",
@@ -141,6 +158,7 @@ MONEY = (
               > greatest(rule.cap_micros, CASE WHEN rule.cap_set_at >= {STARTS_AT}
                                                THEN rule.used_before_micros ELSE 0 END)
         """,  # noqa: S608 - constants
+        Over.RULES,
     ),
     Invariant(
         "deposits_untrue",
@@ -149,8 +167,66 @@ MONEY = (
         SELECT budget.id FROM budget
         LEFT JOIN ledger_entry ON ledger_entry.tenant = budget.tenant
              AND ledger_entry.account = 'operator:deposits'
+             AND ledger_entry.entry_set >= 'deposit ' AND ledger_entry.entry_set < 'deposit!'
         WHERE budget.period = 'prepaid' GROUP BY budget.id
         HAVING budget.limit_micros <> coalesce(-sum(ledger_entry.amount_micros), 0)
         """,
+        Over.RULES,
     ),
 )
+
+#: Entries that one statement adds up.
+_ENTRIES = 50_000
+_USES = """
+SELECT budget AS id, starts_at, reserved_micros AS reserved, spent_micros AS spent FROM budget_use
+"""
+_ADDED_UP = f"""
+WITH entries AS MATERIALIZED (
+    SELECT * FROM ledger_entry WHERE id > %(after)s ORDER BY id LIMIT {_ENTRIES})
+SELECT budget.id, used.starts_at,
+       coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:reserved'), 0)::bigint
+           AS reserved,
+       coalesce(sum(amount_micros) FILTER (WHERE account = 'tenant:spent'), 0)::bigint AS spent
+FROM budget JOIN budget_use AS used ON used.budget = budget.id
+JOIN entries AS ledger_entry ON {COUNTED.format(starts_at="used.starts_at")}
+GROUP BY budget.id, used.starts_at
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """What a budget holds in a period, or what some entries add to it."""
+
+    id: str
+    starts_at: datetime
+    reserved: int
+    spent: int
+
+
+async def miscounted(connection: Connection) -> list[str]:
+    """The budgets that hold something else than what the ledger holds of their jobs.
+
+    The ledger is added up in pieces: the transaction must see one snapshot.
+    """
+    uses = await fetch_rows(connection, _Use, _USES)
+    left = {(each.id, each.starts_at): (each.reserved, each.spent) for each in uses}
+    after: int | None = 0
+    while left and after is not None:
+        for each in await fetch_rows(connection, _Use, _ADDED_UP, {"after": after}):
+            reserved, spent = left[each.id, each.starts_at]
+            left[each.id, each.starts_at] = (reserved - each.reserved, spent - each.spent)
+        after = await _last_entry(connection, after)
+    return sorted({id_ for (id_, _), amounts in left.items() if amounts != (0, 0)})
+
+
+async def _last_entry(connection: Connection, after: int) -> int | None:
+    """The last of the entries that follow; None if there is none."""
+    cursor = await connection.execute(
+        f"""
+        SELECT max(id) AS last FROM (
+            SELECT id FROM ledger_entry WHERE id > %s ORDER BY id LIMIT {_ENTRIES}) AS entries
+        """,  # noqa: S608 - a constant
+        (after,),
+    )
+    row = await cursor.fetchone()
+    return row["last"] if row else None

@@ -56,6 +56,11 @@ class Database:
                 "-c lock_timeout=10s -c timezone=UTC",
             },
         )
+        self._timeout = timeout
+        #: See `run_around_others`.
+        self._around = asyncio.Semaphore(connections // 2)
+        #: A quarter of the connections is for work that goes first.
+        self._behind = asyncio.Semaphore(connections - connections // 4)
         self._opened = False
         self._opening = asyncio.Lock()
 
@@ -70,7 +75,27 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def _first_transaction(self) -> AsyncIterator[Connection]:
+        async with self._first_connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection for work that does not go first: it waits for others of its kind."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._behind.acquire()
+        except TimeoutError as error:
+            msg = f"no connection was free within {self._timeout:g} s"
+            raise PoolTimeout(msg) from error
+        try:
+            async with self._first_connection() as connection:
+                yield connection
+        finally:
+            self._behind.release()
+
+    @asynccontextmanager
+    async def _first_connection(self) -> AsyncIterator[Connection]:
         if not self._opened:
             async with self._opening:
                 if not self._opened:
@@ -79,28 +104,48 @@ class Database:
         async with self._pool.connection() as connection:
             yield connection
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, first: bool = False) -> T:
         """Run `work` in a transaction, and again on a transient error; `work` must be repeatable.
+
+        Short work that others depend on goes `first`: a quarter of the connections is its own, so
+        it never waits for those of many rows that are worked on.
 
         Raises:
             DatabaseAway: every try failed with a transient error.
         """
-        return await _again(self.transaction, work)
+        return await _again(self._first_transaction if first else self.transaction, work)
 
-    async def run_statement(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run_around_others(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Like `run`, for work that uses further connections while it holds its own.
+
+        At most half of the pool's connections are held by such work, so it always gets others.
+        """
+        async with self._around:
+            return await self.run(work)
+
+    async def run_statement(
+        self, work: Callable[[Connection], Awaitable[T]], *, first: bool = False
+    ) -> T:
         """Like `run`, for a single statement in autocommit: saves two round trips."""
-        return await _again(self._connection, work)
-
-    @overload
-    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[DictRow]: ...
+        return await _again(self._first_connection if first else self._connection, work)
 
     @overload
     async def fetch(
-        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R]
+        self, sql: str, parameters: Parameters = (), *, first: bool = False
+    ) -> list[DictRow]: ...
+
+    @overload
+    async def fetch(
+        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R], first: bool = False
     ) -> list[R]: ...
 
     async def fetch(
-        self, sql: str, parameters: Parameters = (), *, row: Callable[..., R] | None = None
+        self,
+        sql: str,
+        parameters: Parameters = (),
+        *,
+        row: Callable[..., R] | None = None,
+        first: bool = False,
     ) -> list[DictRow] | list[R]:
         """All rows of one statement in a transaction of its own, each made by `row` if given."""
 
@@ -108,7 +153,7 @@ class Database:
             cursor = await connection.execute(sql, parameters)
             return await cursor.fetchall() if cursor.description else []
 
-        found = await self.run_statement(work)
+        found = await self.run_statement(work, first=first)
         return found if row is None else [row(**values) for values in found]
 
 

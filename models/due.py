@@ -13,6 +13,8 @@ from models.verbs import What
 
 #: The lane of work that calls no provider and no receiver.
 NO_LANE = "-"
+#: The lane of the deadline of a batch's line that is held.
+HELD_LANE = "held"
 #: Consecutive faults of our own from which a row is parked, and shown by an event and by `doctor`.
 PARKED_FAULTS = 5
 
@@ -59,6 +61,15 @@ async def drop(connection: Connection, what: What, ids: Sequence[str]) -> None:
     if ids:
         await connection.execute(
             "DELETE FROM due WHERE what = %s AND id = ANY(%s)", (what, list(ids))
+        )
+
+
+async def drop_unsent(connection: Connection, attempts: Sequence[str]) -> None:
+    """Delete the due rows of planned attempts, whether to be submitted or prepared before that."""
+    if attempts:
+        await connection.execute(
+            "DELETE FROM due WHERE what = ANY(%s) AND id = ANY(%s)",
+            ([What.PREPARE, What.SUBMIT], list(attempts)),
         )
 
 
@@ -139,6 +150,16 @@ async def put_back(
             """,
             (list(ids), list(after), what),
         )
+
+
+async def put_at(connection: Connection, what: What, id_: str, *, at: datetime) -> None:
+    """Like `put_back`, for one row that keeps a place in the queue."""
+    await connection.execute(
+        """
+        UPDATE due SET at = %s, lease = NULL, tries = 0, faults = 0 WHERE what = %s AND id = %s
+        """,
+        (at, what, id_),
+    )
 
 
 async def postpone(

@@ -14,6 +14,7 @@ from uuid import uuid4
 from psycopg.types.json import Jsonb
 
 from models.database import Connection, fetch_ids
+from models.due import HELD_LANE
 
 #: When a parked attempt is due: so far off that nobody claims it; a date like any other.
 FAR_SECONDS = 10 * 365 * 86_400.0
@@ -128,24 +129,29 @@ async def park(
 
     In order of their ids, from behind the id `after`. Those of the providers `looked_up` are due at
     once, to be looked for there; the others are due in ten years. What was scheduled for later than
-    `before` was not sent.
+    `before` was not sent. A batch's held lines may have been released and sent since the backup, so
+    they are parked as well, and stay held.
     """
     cursor = await connection.execute(
         """
         WITH chosen AS (
             SELECT due.id FROM due JOIN attempt ON attempt.id = due.id
-            WHERE due.what = 'submit' AND due.id > %(after)s AND attempt.state = 'planned'
-              AND attempt.parked_at IS NULL AND attempt.created_at <= %(before)s
-              AND (due.lease IS NOT NULL OR due.at <= %(before)s + %(later)s * interval '1 second')
+            WHERE due.what IN ('prepare', 'submit') AND due.id > %(after)s
+              AND attempt.state = 'planned' AND attempt.parked_at IS NULL
+              AND attempt.created_at <= %(before)s
+              AND (due.lease IS NOT NULL OR due.at <= %(before)s + %(later)s * interval '1 second'
+                   OR EXISTS (SELECT FROM due AS deadline WHERE deadline.what = 'expire'
+                              AND deadline.id = attempt.job AND deadline.lane = %(held)s))
             ORDER BY due.id LIMIT %(most)s FOR UPDATE OF due
         ), parked AS (
             UPDATE attempt SET parked_at = now(), parked_looks = 0 FROM chosen
             WHERE attempt.id = chosen.id AND attempt.state = 'planned'
-            RETURNING attempt.id, attempt.job, attempt.provider
+            RETURNING attempt.id, attempt.job, attempt.provider, attempt.account
         ), put_off AS (
-            UPDATE due SET lease = NULL, tries = 0, at = now() + interval '1 second'
+            UPDATE due SET what = 'submit', lane = parked.account, lease = NULL, tries = 0,
+                at = now() + interval '1 second'
                 * CASE WHEN parked.provider = ANY(%(looked_up)s) THEN 0 ELSE %(far)s END
-            FROM parked WHERE due.what = 'submit' AND due.id = parked.id
+            FROM parked WHERE due.what IN ('prepare', 'submit') AND due.id = parked.id
         ), told AS (
             INSERT INTO event (job, kind, detail)
             SELECT job, 'attempt.parked', jsonb_build_object('attempt', id) FROM parked
@@ -159,6 +165,7 @@ async def park(
             "most": most,
             "far": FAR_SECONDS,
             "later": SENT_LATER,
+            "held": HELD_LANE,
         },
     )
     return [row["id"] for row in await cursor.fetchall()]

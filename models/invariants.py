@@ -1,14 +1,22 @@
 """Invariants that hold after every commit, as named SQL: what `longtake doctor` checks.
 
-Each query selects the ids of the rows that violate its sentence. All of them run as one statement,
-so they see one snapshot and can run beside workers.
+Each query selects the ids of the rows that violate its sentence. They are read in pieces, so that
+no statement takes long and memory stays flat, and all of them in one snapshot, beside workers.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
 
-from models.audit import MONEY
-from models.database import Connection
-from models.invariant import Invariant
+from models.audit import MONEY, miscounted
+from models.batch_invariants import BATCHES
+from models.database import Connection, fetch_row
+from models.due_invariants import DUE
+from models.invariant import PIECES, Invariant, Over
+from models.pictures import PICTURES
+from models.rows.upkeep import Reached
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
 
 #: Maximum violations reported per invariant.
@@ -20,99 +28,89 @@ class Violation:
     """A row that violates an invariant."""
 
     kind: str
-    #: The id of the job, attempt, output or delivery, or the id in the due row.
+    #: The id of the job, attempt, output, delivery or batch, or the id in the due row.
     id: str
     #: The sentence that it violates.
     words: str
 
 
-async def violations(connection: Connection) -> list[Violation]:
-    """The violations now, up to `MOST` of each invariant."""
-    words = {invariant.kind: invariant.words for invariant in INVARIANTS}
-    cursor = await connection.execute(
-        _ALL,
-        {
-            "from": [state for state, after in JOB_NEXT.items() for _ in after],
-            "to": [state for after in JOB_NEXT.values() for state in after],
-            "states": list(JobState),
-            "final": sorted(FINAL_JOB_STATES),
-            "most": MOST,
-        },
-        prepare=True,
-    )
-    return [
-        Violation(kind=row["kind"], id=row["id"], words=words[row["kind"]])
-        for row in await cursor.fetchall()
-    ]
+#: Told after each piece: what is looked at, and how many of these have been.
+Progress = Callable[[Over, int], None]
 
 
-#: Every unfinished thing, and the kinds of due rows of which it must have exactly one.
-_UNFINISHED = """
-    SELECT attempt.id, ARRAY['submit'] AS kinds, attempt.account AS lane, job.tenant
-    FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state IN ('planned', 'sent')
-    UNION ALL
-    SELECT attempt.id, CASE WHEN EXISTS (
-               SELECT 1 FROM output WHERE output.attempt = attempt.id AND output.state = 'expected')
-           THEN ARRAY['poll'] ELSE ARRAY['poll', 'cancel'] END, attempt.account, job.tenant
-    FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'accepted'
-    UNION ALL
-    SELECT output.id, ARRAY['store'], attempt.account, job.tenant
-    FROM output JOIN attempt ON attempt.id = output.attempt JOIN job ON job.id = output.job
-    WHERE output.state = 'ready' OR output.recovery_asked_at IS NOT NULL
-    UNION ALL
-    SELECT delivery.id, ARRAY['deliver'], delivery.host, delivery.tenant
-    FROM delivery WHERE delivery.state = 'pending'
-    UNION ALL
-    SELECT job.id, ARRAY['expire'], '-', job.tenant FROM job WHERE NOT job.state = ANY(%(final)s)
-    UNION ALL
-    SELECT job.id, ARRAY['erase'], '-', job.tenant FROM job
-    WHERE job.deleted_at IS NOT NULL AND job.erased_at IS NULL
-"""
+async def violations(
+    connection: Connection, *, progress: Progress | None = None
+) -> list[Violation]:
+    """The violations now, up to `MOST` of each invariant.
+
+    Must come first in its transaction, whose statements then all see the same snapshot.
+    """
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    found = _Found()
+    for over, statement in STATEMENTS.items():
+        if over not in PIECES:
+            await found.add(connection, statement, {})
+            continue
+        after, number = "", 0
+        while (piece := await _next_piece(connection, over, after)).last is not None:
+            await found.add(connection, statement, {"after": after, "to": piece.last})
+            after, number = piece.last, number + piece.number
+            if progress is not None:
+                progress(over, number)
+    found.note("budget_miscounted", await miscounted(connection))
+    return [each for of_kind in found.by_kind.values() for each in of_kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """The last id of a piece, None behind the last piece, and the number of things in it."""
+
+    last: str | None
+    number: int
+
+
+async def _next_piece(connection: Connection, over: Over, after: str) -> _Piece:
+    piece = await fetch_row(connection, _Piece, PIECES[over].next, {"after": after})
+    assert piece is not None  # noqa: S101 - an aggregate
+    return piece
+
+
+@dataclass(slots=True)
+class _Found:
+    """Violations by kind."""
+
+    by_kind: dict[str, list[Violation]] = field(default_factory=dict)
+
+    async def add(self, connection: Connection, sql: str, piece: Mapping[str, str]) -> None:
+        cursor = await connection.execute(sql, _VALUES | dict(piece), prepare=True)
+        for row in await cursor.fetchall():
+            self.note(row["kind"], [row["id"]])
+
+    def note(self, kind: str, ids: Sequence[str]) -> None:
+        of_kind = self.by_kind.setdefault(kind, [])
+        words = WORDS[kind]
+        more = [Violation(kind=kind, id=id_, words=words) for id_ in ids]
+        of_kind += more[: MOST - len(of_kind)]
+
+
+_VALUES: Final[dict[str, Any]] = {
+    "from": [state for state, after in JOB_NEXT.items() for _ in after],
+    "to_state": [state for after in JOB_NEXT.values() for state in after],
+    "states": list(JobState),
+    "final": sorted(FINAL_JOB_STATES),
+    "most": MOST,
+}
+
+#: SQL: whether retention has left a `job` all its events, and a `delivery` all its tries.
+_HAS_EVENTS = f"""(job.finished_at IS NULL OR job.finished_at > coalesce(
+    (SELECT reached_at FROM upkeep WHERE kind = '{Reached.EVENTS}'), '-infinity'))"""  # noqa: S608 - a constant
+_HAS_TRIES = f"""delivery.created_at > coalesce(
+    (SELECT reached_at FROM upkeep WHERE kind = '{Reached.TRIES}'), '-infinity')"""  # noqa: S608 - a constant
+
+_OWN_KEY = "an Idempotency-Key belongs to the tenant of its job or batch"
 
 INVARIANTS = (
-    # -- the due table: what is unfinished, and nothing else ------------------------------------
-    Invariant(
-        "due_missing",
-        "an unfinished thing has exactly one due row, with its kind, lane and tenant",
-        f"""
-        SELECT unfinished.id FROM ({_UNFINISHED}) AS unfinished
-        LEFT JOIN due ON due.id = unfinished.id AND due.what = ANY(unfinished.kinds)
-             AND due.lane = unfinished.lane AND due.tenant = unfinished.tenant
-        GROUP BY unfinished.id HAVING count(due.id) <> 1
-        """,  # noqa: S608 - a constant
-    ),
-    Invariant(
-        "due_left_over",
-        "a due row names an unfinished thing whose next step is of the row's kind, or a failed "
-        "output whose stored object must be removed",
-        f"""
-        SELECT due.id FROM due
-        WHERE due.what <> 'look_up' AND NOT EXISTS (
-            SELECT 1 FROM ({_UNFINISHED}) AS unfinished
-            WHERE unfinished.id = due.id AND due.what = ANY(unfinished.kinds))
-          AND NOT (due.what = 'store' AND EXISTS (
-            SELECT 1 FROM output WHERE output.id = due.id AND output.state = 'failed'))
-        """,  # noqa: S608 - a constant
-    ),
-    Invariant(
-        "look_up_of_known",
-        "a look-up is due only for an unknown attempt",
-        """
-        SELECT due.id FROM due LEFT JOIN attempt ON attempt.id = due.id
-        WHERE due.what = 'look_up' AND attempt.state IS DISTINCT FROM 'unknown'
-        """,
-    ),
-    Invariant(
-        "unknown_forgotten",
-        "a look-up is due for every unknown attempt whose videos are still expected",
-        """
-        SELECT attempt.id FROM attempt
-        WHERE attempt.state = 'unknown'
-          AND EXISTS (SELECT 1 FROM output WHERE output.attempt = attempt.id
-                      AND output.state IN ('expected', 'ready'))
-          AND NOT EXISTS (SELECT 1 FROM due WHERE due.what = 'look_up' AND due.id = attempt.id)
-        """,
-    ),
+    *DUE,
     # -- jobs -----------------------------------------------------------------------------------
     Invariant(
         "job_ending",
@@ -156,7 +154,7 @@ INVARIANTS = (
         SELECT id FROM job
         WHERE (deleted_at IS NOT NULL AND NOT state = ANY(%(final)s))
            OR (erased_at IS NOT NULL AND (deleted_at IS NULL OR prompt <> ''
-               OR request <> '{}' OR webhook IS NOT NULL))
+               OR request <> '{}' OR metadata_text IS NOT NULL OR webhook IS NOT NULL))
         UNION ALL
         SELECT job.id FROM job JOIN output ON output.job = job.id
         WHERE job.erased_at IS NOT NULL AND (output.key IS NOT NULL OR output.source IS NOT NULL)
@@ -169,24 +167,25 @@ INVARIANTS = (
     Invariant(
         "events_illegal",
         "a job's events begin with pending, and each is a legal transition",
-        """
+        f"""
         SELECT step.job AS id FROM (
-            SELECT job, kind, lag(kind) OVER (PARTITION BY job ORDER BY id) AS before
-            FROM event WHERE kind = ANY(%(states)s)) AS step
+            SELECT job, kind, lag(kind) OVER (PARTITION BY job ORDER BY event.id) AS before
+            FROM event JOIN job ON job.id = event.job
+            WHERE kind = ANY(%(states)s) AND {_HAS_EVENTS}) AS step
         WHERE CASE WHEN step.before IS NULL THEN step.kind <> 'pending'
                    ELSE (step.before, step.kind) NOT IN (
-                       SELECT * FROM unnest(%(from)s::text[], %(to)s::text[])) END
-        """,
+                       SELECT * FROM unnest(%(from)s::text[], %(to_state)s::text[])) END
+        """,  # noqa: S608 - a constant
     ),
     Invariant(
         "events_end_elsewhere",
         "a job's last transition event is its state",
-        """
+        f"""
         SELECT job.id FROM job LEFT JOIN LATERAL (
             SELECT kind FROM event WHERE event.job = job.id AND kind = ANY(%(states)s)
             ORDER BY event.id DESC LIMIT 1) AS latest ON true
-        WHERE latest.kind IS DISTINCT FROM job.state
-        """,
+        WHERE latest.kind IS DISTINCT FROM job.state AND {_HAS_EVENTS}
+        """,  # noqa: S608 - a constant
     ),
     # -- attempts -------------------------------------------------------------------------------
     Invariant(
@@ -283,7 +282,7 @@ INVARIANTS = (
         "outputs fit their job: numbered from 0, all final when it is final, one stored by its end "
         "if it is complete and none if it failed, and recovered only afterwards",
         """
-        SELECT job.id FROM job LEFT JOIN output ON output.job = job.id GROUP BY job.id
+        SELECT job.id FROM job LEFT JOIN output ON output.job = job.id GROUP BY job.id, job.state
         HAVING count(output.id) = 0 OR max(output.position) <> count(*) - 1
             OR (job.state = ANY(%(final)s) AND bool_or(output.state IN ('expected', 'ready')))
             OR (job.state = 'complete'
@@ -300,8 +299,9 @@ INVARIANTS = (
         "output_orphaned",
         "an expected output has an attempt that can still make it, a ready one the one that did",
         """
-        SELECT output.id FROM output JOIN attempt ON attempt.id = output.attempt
-        WHERE attempt.job <> output.job
+        SELECT output.id FROM output
+        LEFT JOIN attempt ON attempt.id = output.attempt AND attempt.job = output.job
+        WHERE attempt.id IS NULL
            OR (output.state = 'expected'
                AND attempt.state NOT IN ('planned', 'sent', 'unknown', 'accepted'))
            OR (output.state IN ('ready', 'stored') AND attempt.state <> 'succeeded')
@@ -334,9 +334,9 @@ INVARIANTS = (
         """
         SELECT job.id FROM job LEFT JOIN delivery
              ON delivery.job = job.id AND delivery.type LIKE 'video.%%'
-        GROUP BY job.id
+        GROUP BY job.id, job.state, job.webhook IS NULL
         HAVING count(delivery.id)
-            <> (job.webhook IS NOT NULL AND job.state = ANY(%(final)s) AND NOT EXISTS (
+            <> (NOT job.webhook IS NULL AND job.state = ANY(%(final)s) AND NOT EXISTS (
                     SELECT 1 FROM event
                     WHERE event.job = job.id AND event.kind = 'webhook.unannounced'))::int
         """,
@@ -350,35 +350,68 @@ INVARIANTS = (
           AND (job.id IS NULL OR delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
                   WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
         """,
+        Over.DELIVERIES,
     ),
     Invariant(
         "delivery_tries",
         "a delivery's tries are numbered 1, 2, … as many as it counts",
-        """
+        f"""
         SELECT delivery.id FROM delivery LEFT JOIN delivery_try AS made
              ON made.delivery = delivery.id
-        GROUP BY delivery.id
+        WHERE {_HAS_TRIES} GROUP BY delivery.id, delivery.tries
         HAVING count(made.id) <> delivery.tries OR coalesce(max(made.number), 0) <> delivery.tries
-        """,
+        """,  # noqa: S608 - a constant
+        Over.DELIVERIES,
     ),
     Invariant(
         "delivery_ending",
         "a delivery has finished_at if and only if it is not pending",
         "SELECT id FROM delivery WHERE (state = 'pending') <> (finished_at IS NULL)",
+        Over.DELIVERIES,
     ),
     *MONEY,
+    *BATCHES,
+    *PICTURES,
     # -- tenants --------------------------------------------------------------------------------
     Invariant(
         "key_of_another",
-        "an Idempotency-Key belongs to the tenant of its job",
+        _OWN_KEY,
         """
         SELECT job.id FROM idempotency JOIN job ON job.id = idempotency.job
         WHERE job.tenant <> idempotency.tenant
         """,
     ),
+    Invariant(
+        "key_of_another",
+        _OWN_KEY,
+        """
+        SELECT batch.id FROM idempotency JOIN batch ON batch.id = idempotency.batch
+        WHERE batch.tenant <> idempotency.tenant
+        """,
+        Over.BATCHES,
+    ),
+    # -- the storage ----------------------------------------------------------------------------
+    Invariant(
+        "removal_of_kept",
+        "no object that an output names is to be removed",
+        "SELECT output.id FROM output JOIN removal ON removal.key = output.key",
+    ),
 )
 
-_ALL = "\nUNION ALL\n".join(
-    f"(SELECT '{each.kind}' AS kind, broken.id FROM ({each.sql}) AS broken LIMIT %(most)s)"  # noqa: S608 - constants
-    for each in INVARIANTS
-)
+WORDS: Final = {each.kind: each.words for each in INVARIANTS}
+
+
+def _statement(over: Over, invariants: Sequence[Invariant]) -> str:
+    """All invariants of one kind of things, as one statement about a piece."""
+    narrowed = f"WITH {PIECES[over].narrowed}" if over in PIECES else ""
+    every = "\nUNION ALL\n".join(
+        f"(SELECT '{each.kind}' AS kind, broken.id FROM ({each.sql}) AS broken LIMIT %(most)s)"  # noqa: S608 - constants
+        for each in invariants
+    )
+    return f"{narrowed}\n{every}"
+
+
+STATEMENTS: Final = {
+    over: _statement(over, list(invariants))
+    for over, invariants in groupby(sorted(INVARIANTS, key=attrgetter("over")), attrgetter("over"))
+}

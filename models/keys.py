@@ -4,10 +4,11 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from models.database import Connection
+from models.database import Connection, fetch_ids
 from models.ids import new_id
 
 _KEY = re.compile(r"lt_[a-z2-7]{32}", re.ASCII)
@@ -75,6 +76,12 @@ async def find_key(connection: Connection, plain: str) -> Key | None:
     )
     row = await cursor.fetchone()
     return Key(**row) if row else None
+
+
+async def valid_keys(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Those of the keys that are not revoked."""
+    sql = "SELECT id FROM api_key WHERE id = ANY(%s) AND revoked_at IS NULL"
+    return set(await fetch_ids(connection, sql, (list(ids),)))
 
 
 async def list_keys(connection: Connection, tenant: str | None = None) -> list[ListedKey]:

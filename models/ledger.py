@@ -6,7 +6,7 @@ tenant's key through its foreign key, and whoever sets a budget locks the tenant
 budget counts every entry that was written before it, and every later one finds the budget.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,22 +54,13 @@ class Exceeded:
     resets_at: datetime | None
 
 
-_RESERVE = f"""
-WITH job AS (
-    SELECT id, tenant, api_key, app_id, gate, reserved_micros, created_at
-    FROM job WHERE id = %(job)s
-), entries AS (
-    INSERT INTO ledger_entry ({_COLUMNS})
-    SELECT 'reserve ' || job.id, side.account, side.amount, tenant, api_key, app_id, gate, job.id,
-           NULL, created_at
-    FROM job, LATERAL (VALUES
-        ('{Account.AVAILABLE}', -reserved_micros),
-        ('{Account.RESERVED}', reserved_micros)) AS side (account, amount)
-    WHERE side.amount <> 0
-), wanted AS (
-    SELECT budget.*, job.reserved_micros AS amount,
+#: Takes what each `job` wants from the budgets that count it; finds those without room for it.
+_TAKE = f"""
+wanted AS (
+    SELECT budget.*, sum(job.reserved_micros)::bigint AS amount,
            {PERIOD_START.format(at="job.created_at")} AS starts_at
     FROM job JOIN budget ON {COUNTS.format(of="job")}
+    GROUP BY budget.id, job.created_at
 ), taken AS (
     INSERT INTO budget_use AS used (budget, starts_at, reserved_micros)
     SELECT id, starts_at, amount FROM wanted WHERE amount <= limit_micros ORDER BY id
@@ -83,13 +74,51 @@ SELECT wanted.id FROM wanted LEFT JOIN taken ON taken.budget = wanted.id
 WHERE taken.budget IS NULL
 """  # noqa: S608 - constants
 
+_RESERVE = f"""
+WITH job AS (
+    SELECT id, tenant, api_key, app_id, gate, reserved_micros, created_at
+    FROM job WHERE id = %(job)s
+), entries AS (
+    INSERT INTO ledger_entry ({_COLUMNS})
+    SELECT 'reserve ' || job.id, side.account, side.amount, tenant, api_key, app_id, gate, job.id,
+           NULL, created_at
+    FROM job, LATERAL (VALUES
+        ('{Account.AVAILABLE}', -reserved_micros),
+        ('{Account.RESERVED}', reserved_micros)) AS side (account, amount)
+    WHERE side.amount <> 0
+), {_TAKE}"""  # noqa: S608 - constants
+
+_RESERVE_SUMS = f"""
+WITH job AS (
+    SELECT %(tenant)s::text AS tenant, %(api_key)s::text AS api_key, %(app_id)s::text AS app_id,
+           gate, micros AS reserved_micros, now() AS created_at
+    FROM unnest(%(gates)s::text[], %(micros)s::bigint[]) AS sums (gate, micros)
+), {_TAKE}"""  # noqa: S608 - constants
+
 
 async def reserve(connection: Connection, job: str) -> list[Exceeded]:
     """Reserve what a job that was just inserted may cost; returns the budgets without room for it.
 
     Where it returns any, the transaction must be rolled back: the others have been taken from.
     """
-    full = await fetch_ids(connection, _RESERVE, {"job": job})
+    return await _exceeded(connection, await fetch_ids(connection, _RESERVE, {"job": job}))
+
+
+async def reserve_sums(
+    connection: Connection,
+    by_gate: Mapping[str | None, int],
+    *,
+    tenant: str,
+    api_key: str | None,
+    app_id: str | None,
+) -> list[Exceeded]:
+    """Like `reserve`, for many jobs of one caller whose entries are there: their sums by gate."""
+    given = {"tenant": tenant, "api_key": api_key, "app_id": app_id}
+    sums = {"gates": list(by_gate), "micros": list(by_gate.values())}
+    return await _exceeded(connection, await fetch_ids(connection, _RESERVE_SUMS, given | sums))
+
+
+async def _exceeded(connection: Connection, full: Sequence[str]) -> list[Exceeded]:
     if not full:
         return []
     # A separate statement sees what the holder of the row's lock has written meanwhile.
@@ -110,7 +139,7 @@ async def reserve(connection: Connection, job: str) -> list[Exceeded]:
              ON budget_use.budget = budget.id AND budget_use.starts_at = period.starts_at
         WHERE budget.id = ANY(%s) ORDER BY budget.id
         """,  # noqa: S608 - constants
-        (full,),
+        (list(full),),
     )
 
 

@@ -1,8 +1,8 @@
 """Limits of submissions: checked under a row lock in the transaction that inserts the job.
 
-Rows are locked before any other row of that transaction, key before tenant, and nobody who holds
-them waits for a row of a job: so they need no place in the order of `models.locks`. A holder's
-first limits lock the table, which waits for the submissions that saw none: so those count as well.
+Rows are locked before any row of a job, key before tenant: see `models.locks`. A holder's first
+limits lock the table, which waits for the submissions that saw none: so those count as well. Held
+lines of batches are not at work yet and do not count; their release does, under the same locks.
 """
 
 import math
@@ -35,16 +35,16 @@ class Bound:
     used: int
     resets_at: datetime
 
-    @property
-    def is_reached(self) -> bool:
-        return self.used >= self.limit
+    def has_room(self, jobs: int) -> bool:
+        return self.used + jobs <= self.limit
 
     def allowance(self, *, more: int) -> Allowance:
         """What is left after `more` jobs."""
         left = max(0, self.limit - self.used - more)
         return Allowance(limit=self.limit, remaining=left, resets_at=self.resets_at)
 
-    def refusal(self, now: datetime) -> RequestRefused:
+    def refusal(self, now: datetime, *, jobs: int = 1) -> RequestRefused:
+        batch = f" (this batch has {jobs} lines)" if jobs > 1 else ""
         until = f"{self.resets_at:%Y-%m-%d %H:%M:%S} UTC"
         reason = {
             "concurrent": f"{self.used} unfinished jobs, of {self.limit} allowed at a time: submit "
@@ -55,7 +55,7 @@ class Bound:
             f"day begins at {until}",
         }[self.name]
         return RequestRefused(
-            f"the limit {self.name} is reached: {self.whose} has {reason}",
+            f"the limit {self.name} is reached: {self.whose} has {reason}{batch}",
             type="rate_limited",
             code=f"{self.name}_limit",
             retry_after=math.ceil((self.resets_at - now).total_seconds()),
@@ -117,17 +117,39 @@ class Held:
 
     used: Sequence[Used] = ()
 
+    def room(self, *, most: int) -> int:
+        """How many more jobs may be unfinished at a time, up to `most`."""
+        bounds = (bound for each in self.used for bound in each.bounds)
+        left = (each.limit - each.used for each in bounds if each.name == "concurrent")
+        return max(0, min([most, *left]))
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether the number of unfinished jobs is limited."""
+        return any(each.row.concurrent is not None for each in self.used)
+
     def refusal(self) -> RequestRefused | None:
         """Why one more job is refused: by the limit that allows one last."""
-        reached = [(bound, each.now) for each in self.used for bound in each.bounds]
-        reached = [(bound, now) for bound, now in reached if bound.is_reached]
+        return self._refusal({"concurrent": 1, "per_minute": 1, "per_day": 1})
+
+    def refusal_of_batch(self, lines: int) -> RequestRefused | None:
+        """Why so many lines are refused: a batch is one in its minute, and its lines may wait."""
+        return self._refusal({"per_minute": 1, "per_day": lines})
+
+    def _refusal(self, more: Mapping[str, int]) -> RequestRefused | None:
+        reached = [
+            (bound, each.now)
+            for each in self.used
+            for bound in each.bounds
+            if bound.name in more and not bound.has_room(more[bound.name])
+        ]
         if not reached:
             return None
         last, now = max(reached, key=lambda pair: pair[0].resets_at)
-        return last.refusal(now)
+        return last.refusal(now, jobs=more[last.name])
 
-    async def count(self, connection: Connection) -> Allowance | None:
-        """Count one job; returns what is left of the limit of which least is left."""
+    async def count(self, connection: Connection, *, lines: int = 1) -> Allowance | None:
+        """Count one job or batch; returns what is left of the limit of which least is left."""
         for each in self.used:
             await connection.execute(
                 """
@@ -136,11 +158,15 @@ class Held:
                 """,
                 (
                     *(each.minute_at, each.minute_used + 1),
-                    *(each.midnight.date(), each.day_used + 1),
+                    *(each.midnight.date(), each.day_used + lines),
                     *(each.row.holder, each.row.id),
                 ),
             )
-        left = [bound.allowance(more=1) for each in self.used for bound in each.bounds]
+        left = [
+            bound.allowance(more=lines if bound.name == "per_day" else 1)
+            for each in self.used
+            for bound in each.bounds
+        ]
         return min(left, key=lambda allowance: allowance.remaining, default=None)
 
 
@@ -244,7 +270,8 @@ async def _open(connection: Connection, holder: Holder, id_: str, *, tenant: str
 _OPEN = """
 INSERT INTO rate_limit (holder, id, minute_at, minute_used, day, day_used)
 SELECT %(holder)s, %(id)s, min(created_at) FILTER (WHERE created_at > minute.starts_at),
-       count(*) FILTER (WHERE created_at > minute.starts_at), day.starts_at AT TIME ZONE 'UTC',
+       count(DISTINCT coalesce(batch_id, job.id)) FILTER (WHERE created_at > minute.starts_at),
+       day.starts_at AT TIME ZONE 'UTC',
        count(*) FILTER (WHERE created_at >= day.starts_at)
 FROM (SELECT statement_timestamp() - interval '1 minute' AS starts_at) AS minute
 CROSS JOIN (SELECT date_trunc('day', statement_timestamp(), 'UTC') AS starts_at) AS day

@@ -1,6 +1,6 @@
 """The one order in which transactions lock rows.
 
-Job, due, account rule, attempt, output, delivery, budget use.
+Batch, limits, job, due, account rule, attempt, output, delivery, receiver, picture, budget use.
 
 Rows of a kind are locked in the order of their ids. A transaction that ends something of a job, or
 inserts a due row for it, first locks the job and then all due rows of its attempts and outputs. A
@@ -10,6 +10,10 @@ job: so no transaction waits for a lock on these, and no two wait for each other
 account's rule, if there is one, between its due row and its attempt. A job's key stays
 unlocked, so events can be inserted meanwhile. What a budget has used is locked last, since all jobs
 of a tenant wait for it: see `models.ledger`.
+
+A batch's row is locked alone, by its tally, its cancel and its deletion; no transaction of a job
+locks it. Limits are locked by intake, which waits for no job (`models.limits`), and by a tally,
+which comes to its lines afterwards.
 """
 
 from collections.abc import Collection, Sequence
@@ -60,10 +64,10 @@ async def lock_whole_of(connection: Connection, attempts: Sequence[str]) -> None
 
 
 async def jobs_of(connection: Connection, what: What, ids: Sequence[str]) -> list[str]:
-    """The jobs of due rows of this kind, by their ids; none for deliveries, which lock no job."""
+    """The jobs of due rows of this kind, by their ids; none of those that lock no job."""
     if what.table == "job":
         return list(ids)
-    if what.table == "delivery":
+    if what.table in {"delivery", "batch"}:
         return []
     sql = f"SELECT DISTINCT job FROM {what.table} WHERE id = ANY(%s)"  # noqa: S608 - one of two constants
     return await fetch_ids(connection, sql, (list(ids),))

@@ -4,6 +4,7 @@ A column that only a newer version knows is therefore never read, and one that i
 type is selected and inserted without another list.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -37,6 +38,11 @@ def placeholders(row: type) -> str:
 def as_dict(row: Any) -> Json:
     """A row's values by column, as they are."""
     return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+def as_text(value: Json | None) -> str | None:
+    """JSON text that is read as the same value again: keys in their order, numbers as written."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def values(row: Any) -> Json:

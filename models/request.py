@@ -2,22 +2,23 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from models.excerpt import excerpt
 from models.failure import RequestRefused
 from models.scene import (
     EARLIER,
     TAGS,
     TYPED,
     JobReference,
+    Metadata,
     Picture,
     Reference,
     Scene,
     Text,
-    storable,
 )
 
 DEFAULT_MODEL = "runway-gen3"
@@ -25,6 +26,8 @@ DEFAULT_MODEL = "runway-gen3"
 MAX_COUNT = 10
 #: Years in which a job may start, so that its deadline is a valid datetime.
 _YEARS = range(1970, 9001)
+#: Maximum characters of a field's name in an error.
+_MOST_OF_NAME = 64
 
 
 class VideoRequest(Scene[Picture]):
@@ -54,7 +57,7 @@ class VideoRequest(Scene[Picture]):
     )
     fps: int | None = Field(default=None, ge=1, le=240, description="Frames per second")
     count: int = Field(default=1, ge=1, le=MAX_COUNT, description="Number of videos")
-    metadata: Annotated[dict[str, Any], AfterValidator(storable)] | None = None
+    metadata: Metadata | None = None
     webhook_url: str | None = Field(
         default=None, max_length=2_048, description="URL to call when the job ends"
     )
@@ -133,15 +136,7 @@ class VideoRequest(Scene[Picture]):
     @field_validator("webhook_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urlsplit(value)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                msg = "must be an http:// or https:// URL with a host"
-                raise ValueError(msg)
-            if parts.username or parts.password:
-                msg = "must not contain credentials"
-                raise ValueError(msg)
-        return value
+        return http_url(value)
 
     def scene(self, *, without: Collection[str] = ()) -> Scene[Picture]:
         """The generation parameters, except those named in `without`."""
@@ -163,6 +158,19 @@ class VideoRequest(Scene[Picture]):
             raise refused(error, tells_values=tells_values) from None
 
 
+def http_url(value: str | None) -> str | None:
+    """The URL of a webhook; raises ValueError for another scheme, no host, or credentials."""
+    if value is not None:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "must be an http:// or https:// URL with a host"
+            raise ValueError(msg)
+        if parts.username or parts.password:
+            msg = "must not contain credentials"
+            raise ValueError(msg)
+    return value
+
+
 def refused(
     error: ValidationError, *, tells_values: bool = True, known: Iterable[str] = ()
 ) -> RequestRefused:
@@ -172,7 +180,7 @@ def refused(
     """
     issue = error.errors(include_url=False)[0]
     first, *rest = issue["loc"]
-    field = _dotted([first, *(part for part in rest if part not in TAGS)])
+    field = _dotted([first, *(part for part in rest if part not in TAGS)])[:_MOST_OF_NAME]
     if issue["type"] == "missing" or (field == "prompt" and _is_blank(issue["input"])):
         return RequestRefused(f"{field} is required", param=field)
     if issue["type"] == "extra_forbidden":
@@ -203,5 +211,4 @@ def _is_blank(value: object) -> bool:
 def _shown(field: str, value: object) -> str:
     if field == "webhook_secret":
         return "not shown"
-    text = repr(value)
-    return text if len(text) <= 64 else f"{text[:60]}…"  # noqa: PLR2004 - fits one line of an error
+    return excerpt(value, most=61)  # fits one line of an error

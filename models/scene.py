@@ -4,9 +4,10 @@ The request, the plan, a provider's Ask, the CLI's options, the job's view and O
 these fields; `carries` of a catalogue route says who supports one.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,6 +25,11 @@ from typing_extensions import TypeAliasType
 MOST_REFERENCES: Final = 16
 #: Maximum nesting of objects and lists in `metadata`.
 MOST_NESTED = 32
+#: Maximum size of `metadata` as JSON, in bytes.
+MAX_METADATA: Final = 16 * 2**10
+#: Maximum lengths of a picture as a data URI, and as a link, in characters.
+MAX_DATA_URI: Final = 20 * 2**20
+MAX_LINK: Final = 8 * 2**10
 
 
 def storable(value: Any) -> Any:
@@ -53,6 +59,8 @@ def _check_storable(value: object, *, depth: int) -> None:
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -64,6 +72,18 @@ def _is_unicode(text: str) -> bool:
 Text = Annotated[str, AfterValidator(storable)]
 
 
+def _fitting(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_METADATA:
+        msg = f"must be at most {MAX_METADATA // 2**10} kB as JSON, and has {size:,} bytes"
+        raise ValueError(msg)
+    return value
+
+
+#: What callers keep with a job or a batch: JSON that PostgreSQL can store, of a limited size.
+Metadata = Annotated[dict[str, Any], AfterValidator(storable), AfterValidator(_fitting)]
+
+
 class JobReference(BaseModel):
     """The last frame of an earlier job's video."""
 
@@ -71,16 +91,31 @@ class JobReference(BaseModel):
     job_id: Text = Field(min_length=1, max_length=64)
 
 
+class StoredPicture(BaseModel):
+    """A data URI of the request, kept in the table `picture`; only a stored scene has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    picture: str
+
+
 def _link(value: object) -> object:
     if isinstance(value, str):
         storable(value)
         if value.startswith("data:image/") and ";base64," in value[:64]:
+            _check_length(value, MAX_DATA_URI, f"{MAX_DATA_URI // 2**20} MB as a data URI")
             return value
+        _check_length(value, MAX_LINK, f"{MAX_LINK:,} characters as a link")
         parts = urlsplit(value)
         if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname):
             return value
     msg = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
     raise ValueError(msg)
+
+
+def _check_length(value: str, most: int, words: str) -> None:
+    if len(value) > most:
+        msg = f"must have at most {words}, and has {len(value):,} characters"
+        raise ValueError(msg)
 
 
 #: Tags of the forms of a picture and of an element of `reference_images`: they appear in the
@@ -101,8 +136,10 @@ Picture = TypeAliasType(
         Discriminator(_form),
     ],
 )
-P = TypeVar("P", bound=str | JobReference)
-Q = TypeVar("Q", bound=str | JobReference)
+#: A picture of a stored scene.
+Kept: TypeAlias = str | JobReference | StoredPicture
+P = TypeVar("P", bound=Kept)
+Q = TypeVar("Q", bound=Kept)
 
 #: What a reference picture is for: to keep a person's or thing's appearance, to match a style, or
 #: to include what it shows.
@@ -148,6 +185,12 @@ else:
     ]
 
 
+if TYPE_CHECKING:
+    StoredReference = Reference[Any]
+else:
+    StoredReference = Reference[Picture]
+
+
 class Parameters(BaseModel):
     """The prompt and the parameters that a job's view repeats as they were requested."""
 
@@ -181,7 +224,7 @@ class Scene(Parameters, Generic[P]):
     )
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "Scene[Picture]":
+    def from_json(values: Mapping[str, Any]) -> "StoredScene":
         """A stored scene: ignores fields of a newer version, has defaults for missing ones.
 
         Limits are not checked again: they may have changed since the request was accepted.
@@ -190,7 +233,7 @@ class Scene(Parameters, Generic[P]):
         known |= {name: _stored(known[name]) for name in ("image", "last_image") if name in known}
         references = known.get("reference_images") or ()
         known["reference_images"] = tuple(map(_stored_reference, references))
-        return Scene[Picture].model_construct(**known | {"prompt": values["prompt"]})
+        return StoredScene.model_construct(**known | {"prompt": values["prompt"]})
 
     def pictures(self) -> Iterator[tuple[str, P]]:
         """The pictures by parameter; `reference_images[N]` counts from 0."""
@@ -212,7 +255,7 @@ class Scene(Parameters, Generic[P]):
             "image": None if self.image is None else other(self.image),
             "last_image": None if self.last_image is None else other(self.last_image),
             "reference_images": tuple(
-                Reference[Picture].model_construct(image=other(one.image), type=one.type)
+                StoredReference.model_construct(image=other(one.image), type=one.type)
                 for one in self.reference_images
             ),
         }
@@ -224,16 +267,37 @@ class Scene(Parameters, Generic[P]):
         return self.model_copy(update={"seed": seed})
 
 
+if TYPE_CHECKING:
+    StoredScene = Scene[Any]
+else:
+    #: The scene of a plan, each of whose pictures is a `Kept`.
+    StoredScene = Scene[Picture]
+
+
+def with_pictures(scene: Mapping[str, Any], pictures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON of a scene in which the pictures of these parameters are replaced."""
+    if not pictures:
+        return scene
+    frames = {name: pictures[name] for name in ("image", "last_image") if name in pictures}
+    references = [
+        each | {"image": pictures.get(f"reference_images[{index}]", each["image"])}
+        for index, each in enumerate(scene.get("reference_images") or ())
+    ]
+    return {**scene, **frames, "reference_images": references}
+
+
 def _stored(value: Any) -> Any:
-    return JobReference(**value) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return StoredPicture(**value) if "picture" in value else JobReference(**value)
 
 
 def _stored_reference(value: Any) -> Any:
     """Before pictures had types, an element was the picture alone."""
     if isinstance(value, Reference):
         return value
-    typed = value if _element(value) == TYPED else {"image": value}
-    return Reference[Picture].model_construct(
+    typed = value if isinstance(value, dict) and "image" in value else {"image": value}
+    return StoredReference.model_construct(
         image=_stored(typed["image"]), type=typed.get("type", DEFAULT_TYPE)
     )
 

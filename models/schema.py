@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from models.rows import (
     accounts,
     attempts,
+    batches,
     deliveries,
     due,
     durations,
@@ -15,13 +16,17 @@ from models.rows import (
     limits,
     money,
     outputs,
+    pictures,
+    receivers,
     submissions,
     tenants,
+    upkeep,
 )
 
 #: Modules that define tables: importing them registers the tables with the metadata.
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
     *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
+    *(batches, receivers, pictures, upkeep),
 )
 METADATA = SQLModel.metadata

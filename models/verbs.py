@@ -13,6 +13,8 @@ from typing import Literal
 class What(StrEnum):
     """The kinds of rows in the `due` table: the next step of each unfinished thing."""
 
+    #: id: a planned attempt whose pictures must be fetched first. Lane: its tenant.
+    PREPARE = "prepare"
     #: id: an attempt that is planned, or sent without a response. Lane: its account.
     SUBMIT = "submit"
     #: id: an accepted attempt. Lane: its account.
@@ -29,9 +31,11 @@ class What(StrEnum):
     EXPIRE = "expire"
     #: id: a deleted job, of which some content is left. Lane: "-".
     ERASE = "erase"
+    #: id: an unfinished batch. Lane: "-".
+    TALLY = "tally"
 
     @property
-    def table(self) -> Literal["attempt", "output", "delivery", "job"]:
+    def table(self) -> Literal["attempt", "output", "delivery", "job", "batch"]:
         """The table of the rows that due rows of this kind name."""
         match self:
             case What.STORE:
@@ -40,6 +44,8 @@ class What(StrEnum):
                 return "delivery"
             case What.EXPIRE | What.ERASE:
                 return "job"
+            case What.TALLY:
+                return "batch"
             case _:
                 return "attempt"
 
@@ -79,6 +85,13 @@ class Declaration:
 
 #: Every verb, in order of a job's life.
 DECLARED = (
+    Declaration(
+        what=What.PREPARE,
+        verb="Prepare",
+        queue="prepare",
+        steps=("claimed", "kept", "written"),
+        doc="Fetch attempts' pictures. Twice is harmless: one that is kept is not fetched again.",
+    ),
     Declaration(
         what=What.SUBMIT,
         verb="Submit",
@@ -134,5 +147,12 @@ DECLARED = (
         queue="control",
         steps=("claimed", "removed", "written"),
         doc="Erase deleted jobs. Twice is harmless: what is gone stays gone.",
+    ),
+    Declaration(
+        what=What.TALLY,
+        verb="Tally",
+        queue="control",
+        steps=("claimed", "moved", "committed"),
+        doc="Count, release and end batches. Twice is harmless: their rows are locked.",
     ),
 )

@@ -102,12 +102,12 @@ def without_echoes(failed: Failure, *, sent: object, secrets: Iterable[str]) -> 
 
 def _without(message: str, quoted: str) -> str:
     """Remove every passage that repeats the beginning of `quoted`."""
-    opening = shown(quoted)[:_MIN_QUOTE]
+    line = shown(quoted)
+    opening, rest = line[:_MIN_QUOTE], line[_MIN_QUOTE:]
     if len(opening) < _MIN_QUOTE:
         return message
     while (start := message.find(opening)) >= 0:
         end = start + len(opening)
-        rest = shown(quoted)[len(opening) :]
         for ours, theirs in zip(rest, message[end:], strict=False):
             if ours != theirs:
                 break

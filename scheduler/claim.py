@@ -1,24 +1,27 @@
 """Claims due rows: fair among lanes and tenants, with a lease and a fencing token.
 
 A claimed row's `at` moves to the end of its lease, so that one index finds due rows and those that
-a dead worker abandoned. Both scans below visit the distinct prefixes of the index (a loose index
+a dead worker abandoned. The scans below visit the distinct prefixes of an index (a loose index
 scan), so their cost grows with lanes and tenants, not rows: with 200,000 rows of one tenant and 50
-other tenants, claiming 500 rows takes 2 ms; a window function took 139 ms.
+other tenants, claiming 500 rows takes 2 ms; a window function took 139 ms. `scheduler.turns` claims
+from all lanes of a kind.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import structlog
 
 from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 from models.verbs import What
+from scheduler.receivers import Standing
 
 log = structlog.get_logger()
 
-#: Maximum tenants (or pairs of lane and tenant) in one claim; the next claim continues after them.
+#: Maximum tenants in one claim; the next claim continues after them.
 _TURNS = 1000
 #: Claims without a write-back that make a row a suspect: it may be killing its workers, so it is
 #: claimed alone.
@@ -36,11 +39,13 @@ class Claimed:
     tries: int
     #: When it became due.
     since: datetime
+    #: Of a row of a shared lane: what is known of its receiver.
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The lane and tenant before which a claim's scan starts; empty: a new round."""
+    """The lane and tenant before which a claim's scan starts; empty: from the end."""
 
     lane: str = ""
     tenant: str = ""
@@ -66,25 +71,26 @@ _LATE_COMMITS = timedelta(seconds=1)
 # dead entries in front, which PostgreSQL keeps while a transaction holds an old snapshot.
 _CLAIM = """
 WITH RECURSIVE turn AS (
-    (SELECT lane, tenant FROM due
-     WHERE what = %(what)s AND {first}
+    (SELECT tenant FROM due
+     WHERE what = %(what)s AND lane = %(lane)s{start}
      ORDER BY lane DESC, tenant DESC, at DESC LIMIT 1)
     UNION ALL
-    SELECT next.lane, next.tenant FROM turn, LATERAL (
-        SELECT lane, tenant FROM due
-        WHERE what = %(what)s AND {following}
+    SELECT next.tenant FROM turn, LATERAL (
+        SELECT tenant FROM due
+        WHERE what = %(what)s AND due.lane = %(lane)s AND due.tenant < turn.tenant
         ORDER BY due.lane DESC, due.tenant DESC, due.at DESC LIMIT 1) AS next
 ), turns AS MATERIALIZED (  -- with the time of its earliest due row; without one, no turn
-    SELECT turn.lane, turn.tenant, earliest.at FROM turn, LATERAL (
+    SELECT turn.tenant, earliest.at
+    FROM (SELECT tenant FROM turn WHERE tenant <> ALL(%(full)s)) AS turn, LATERAL (
         SELECT at FROM due
-        WHERE what = %(what)s AND lane = turn.lane AND tenant = turn.tenant
+        WHERE what = %(what)s AND lane = %(lane)s AND tenant = turn.tenant
           AND at >= %(floor)s AND at <= now() AND tries < {suspect}
         ORDER BY at LIMIT 1) AS earliest
-    WHERE {open} LIMIT %(turns)s
+    LIMIT %(turns)s
 ), picked AS (
     SELECT row.what, row.id, row.at FROM turns, LATERAL (
         SELECT what, id, at FROM due
-        WHERE what = %(what)s AND lane = turns.lane AND tenant = turns.tenant
+        WHERE what = %(what)s AND lane = %(lane)s AND tenant = turns.tenant
           AND at >= %(floor)s AND at <= now() AND tries < {suspect}
         ORDER BY at
         LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
@@ -97,26 +103,11 @@ FROM picked WHERE due.what = picked.what AND due.id = picked.id
 RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
           (SELECT count(*) FROM turns) AS turns, (SELECT min(at) FROM turns) AS earliest
 """
-# By whether a round begins. With one lane, compare tenants only: beside `lane =`, PostgreSQL 18
-# starts `(lane, tenant) <` at the lane's first row and reads all skipped rows again at each step.
+# By whether a round begins. Beside `lane =`, PostgreSQL 18 would start `(lane, tenant) <` at the
+# lane's first row and read all skipped rows again at each step.
 _IN_LANE = {
-    is_new_round: _CLAIM.format(
-        first="lane = %(lane)s" + ("" if is_new_round else " AND tenant < %(after_tenant)s"),
-        following="due.lane = %(lane)s AND due.tenant < turn.tenant",
-        open="true",
-        suspect=SUSPECT,
-    )
-    for is_new_round in (True, False)
-}
-# The scan visits closed lanes too, one step per tenant; excluding them would scan row by row.
-_IN_LANES = {
-    is_new_round: _CLAIM.format(
-        first="true" if is_new_round else "(lane, tenant) < (%(after_lane)s, %(after_tenant)s)",
-        following="(due.lane, due.tenant) < (turn.lane, turn.tenant)",
-        open="turn.lane <> ALL(%(closed)s)",
-        suspect=SUSPECT,
-    )
-    for is_new_round in (True, False)
+    True: _CLAIM.format(start="", suspect=SUSPECT),
+    False: _CLAIM.format(start=" AND tenant < %(after_tenant)s", suspect=SUSPECT),
 }
 # A literal bound, because the partial index of suspects needs one.
 _CLAIM_SUSPECT = f"""
@@ -137,37 +128,36 @@ async def claim(
     connection: Connection,
     what: What,
     *,
-    lane: str | None,
-    closed: Sequence[str] = (),
+    lane: str,
     turn: Turn,
     floor: datetime | None = None,
     most: int,
     each: int,
+    full: Sequence[str] = (),
     lease: str,
     seconds: float,
 ) -> Found:
-    """Claim up to `most` due rows, at most `each` per tenant and lane; also returns the next turn.
+    """Claim up to `most` due rows of a lane, at most `each` per tenant; also returns the next turn.
 
-    Rows are of one `lane`, or of all lanes except the `closed` ones, ordered: each tenant's
-    earliest row, then each one's second. A returned `Turn()` means that the round is over.
-    Suspects are left to `claim_suspect`.
+    `full` tenants have no turn: the caller holds enough rows of theirs.
+    Rows are ordered: each tenant's earliest row, then each one's second. A returned `Turn()` means
+    that the round is over. Suspects are left to `claim_suspect`.
 
     A `floor` from an earlier claim on the lane skips everything before it: dead index entries and,
     rarely, a row since moved to before it; so the caller drops the floor periodically.
     """
     is_new_round = turn == Turn()
     cursor = await connection.execute(
-        (_IN_LANES if lane is None else _IN_LANE)[is_new_round],
+        _IN_LANE[is_new_round],
         {
             "what": what,
             "lane": lane,
-            "closed": list(closed),
-            "after_lane": turn.lane,
             "after_tenant": turn.tenant,
             "floor": floor or _NO_FLOOR,
             "turns": _TURNS,
             "most": most,
             "each": each,
+            "full": list(full),
             "lease": lease,
             "seconds": seconds,
         },
@@ -175,9 +165,9 @@ async def claim(
     found = await cursor.fetchall()
     turns = max((row.pop("turns") for row in found), default=0)
     earliest = [row.pop("earliest") for row in found]
-    rows = _in_turns([Claimed(**row) for row in found])
+    rows = in_turns([Claimed(**row) for row in found])
     if turns <= min(most, _TURNS - 1):  # every tenant had a turn: the round is over
-        if is_new_round and lane is not None and earliest:
+        if is_new_round and earliest and not full:  # of full ones, earlier rows may be due
             floor = min(earliest) - _LATE_COMMITS
         return Found(rows, Turn(), floor)
     last = min((row.lane, row.tenant) for row in rows)
@@ -195,7 +185,7 @@ async def claim_suspect(
     return await fetch_row(connection, Claimed, _CLAIM_SUSPECT, wanted)
 
 
-def _in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
+def in_turns(rows: Sequence[Claimed]) -> list[Claimed]:
     """The first row of each tenant, then the second ones: PostgreSQL returns them unordered."""
     seen: Counter[tuple[str, str]] = Counter()
     ranked: list[tuple[int, Claimed]] = []
@@ -245,22 +235,42 @@ async def release(
     )
 
 
-#: Kinds with a lane per receiver's host: one hint serves all lanes.
-SHARED_LANES = (What.DELIVER,)
+#: Kinds with a lane per receiver's host or per tenant: one hint serves all lanes.
+SHARED_LANES = (What.DELIVER, What.PREPARE)
+#: After every id: ids compare byte by byte.
+LAST = "\U0010ffff"
+
+
+@cache
+def tenants_of(what: What) -> str:
+    """The recursive query `tenants`: those with rows of a kind, due or not, in descending order.
+
+    They begin before `%(after_tenant)s`. The kind is a literal, because its partial index needs it.
+    """
+    return f"""
+    tenants AS (
+        (SELECT tenant FROM due WHERE what = '{what}' AND tenant < %(after_tenant)s
+         ORDER BY tenant DESC, at DESC LIMIT 1)
+        UNION ALL
+        SELECT next.tenant FROM tenants, LATERAL (
+            SELECT tenant FROM due WHERE what = '{what}' AND due.tenant < tenants.tenant
+            ORDER BY due.tenant DESC, due.at DESC LIMIT 1) AS next
+    )
+    """  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Due:
-    """A kind and lane with due rows; the lane is None for kinds with shared lanes."""
+    """A kind and lane with due rows."""
 
     what: str
-    lane: str | None
+    lane: str
 
 
 async def lanes_due(
     connection: Connection, *, within: float | None = None
 ) -> list[tuple[What, str | None]]:
-    """The kinds and lanes with due rows, for which the tick sends hints.
+    """The kinds and lanes with due rows, for which the tick sends hints; None for shared lanes.
 
     `within` limits polls to those that became due in the last so many seconds, to avoid reading
     dead index entries that an old snapshot keeps; a call without it finds the others.
@@ -269,14 +279,23 @@ async def lanes_due(
         connection,
         _Due,
         """
-        WITH RECURSIVE lanes AS (
-            (SELECT what, lane FROM due ORDER BY what DESC, lane DESC, at DESC LIMIT 1)
+        WITH RECURSIVE kinds AS (
+            (SELECT what FROM due ORDER BY what DESC, lane DESC, at DESC LIMIT 1)
+            UNION ALL
+            SELECT next.what FROM kinds, LATERAL (
+                SELECT what FROM due WHERE due.what < kinds.what
+                ORDER BY due.what DESC, due.lane DESC, due.at DESC LIMIT 1) AS next
+        ), lanes AS (
+            SELECT first.what, first.lane FROM kinds, LATERAL (
+                SELECT what, lane FROM due WHERE due.what = kinds.what
+                ORDER BY due.lane DESC, due.at DESC LIMIT 1) AS first
+            WHERE kinds.what <> ALL(%s)
             UNION ALL
             SELECT next.what, next.lane FROM lanes, LATERAL (
-                SELECT what, lane FROM due WHERE (due.what, due.lane) < (lanes.what, lanes.lane)
-                ORDER BY due.what DESC, due.lane DESC, due.at DESC LIMIT 1) AS next
+                SELECT what, lane FROM due WHERE due.what = lanes.what AND due.lane < lanes.lane
+                ORDER BY due.lane DESC, due.at DESC LIMIT 1) AS next
         )
-        SELECT DISTINCT what, CASE WHEN what = ANY(%s) THEN NULL ELSE lane END AS lane FROM lanes
+        SELECT what, lane FROM lanes
         WHERE EXISTS (SELECT 1 FROM due
                       WHERE due.what = lanes.what AND due.lane = lanes.lane AND at <= now()
                         AND at >= CASE WHEN lanes.what = %s AND %s::float8 IS NOT NULL
@@ -286,7 +305,24 @@ async def lanes_due(
         (list(SHARED_LANES), What.POLL, within, within),
     )
     _warn_of_newer(each.what for each in found if each.what not in set(What))
-    return [(What(each.what), each.lane) for each in found if each.what in set(What)]
+    due = [(What(each.what), each.lane) for each in found if each.what in set(What)]
+    shared = [(what, None) for what in SHARED_LANES if await _is_any_due(connection, what)]
+    return [*due, *shared]
+
+
+async def _is_any_due(connection: Connection, what: What) -> bool:
+    """Whether a row of this kind is due: one step for each tenant, whatever their lanes."""
+    cursor = await connection.execute(
+        f"""
+        WITH RECURSIVE {tenants_of(what)}
+        SELECT EXISTS (SELECT FROM tenants, LATERAL (
+            SELECT FROM due WHERE what = '{what}' AND due.tenant = tenants.tenant AND at <= now()
+            ORDER BY at LIMIT 1) AS earliest) AS is_due
+        """,  # noqa: S608 - a constant
+        {"after_tenant": LAST},
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row["is_due"])
 
 
 def _warn_of_newer(kinds: Iterable[str]) -> None:

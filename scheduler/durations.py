@@ -44,16 +44,24 @@ async def learn(connection: Connection) -> int:
     cursor = await connection.execute(
         """
         INSERT INTO duration (route, p10, p50, p90, samples)
-        SELECT route, q[1], q[2], q[3], samples FROM (
-            SELECT route, count(*) AS samples,
+        WITH RECURSIVE routes AS (  -- one step of the index `attempt_by_route` for each
+            (SELECT route FROM attempt WHERE state = 'succeeded' ORDER BY route LIMIT 1)
+            UNION ALL
+            SELECT next.route FROM routes, LATERAL (
+                SELECT route FROM attempt
+                WHERE state = 'succeeded' AND attempt.route > routes.route
+                ORDER BY attempt.route LIMIT 1) AS next
+        )
+        SELECT routes.route, q[1], q[2], q[3], samples FROM routes, LATERAL (
+            SELECT count(*) AS samples,
                    percentile_cont(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY seconds) AS q
-            FROM (SELECT route, extract(epoch FROM finished_at - accepted_at)::float8 AS seconds,
-                         row_number() OVER (PARTITION BY route ORDER BY finished_at DESC) AS age
+            FROM (SELECT extract(epoch FROM finished_at - accepted_at)::float8 AS seconds
                   FROM attempt
-                  WHERE state = 'succeeded' AND accepted_at IS NOT NULL
-                    AND finished_at > now() - %s * interval '1 day') AS latest
-            WHERE age <= %s GROUP BY route) AS learned
-        WHERE samples >= 5 ORDER BY route
+                  WHERE state = 'succeeded' AND attempt.route = routes.route
+                    AND finished_at > now() - %s * interval '1 day'
+                    AND accepted_at IS NOT NULL
+                  ORDER BY finished_at DESC LIMIT %s) AS latest) AS learned
+        WHERE samples >= 5 ORDER BY routes.route
         ON CONFLICT (route) DO UPDATE SET p10 = excluded.p10, p50 = excluded.p50,
             p90 = excluded.p90, samples = excluded.samples, learned_at = now()
         """,

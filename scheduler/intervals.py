@@ -9,6 +9,20 @@ NO_CREDENTIALS_WAIT = 30.0
 LOST_AFTER = 600.0
 #: Minimum and maximum interval between polls of a denied, unwanted operation, in seconds.
 DENIED_BASE, DENIED_CEILING = 600.0, 3600.0
+#: Maximum wait that a provider may ask for, in seconds: it pauses nobody until tomorrow.
+LONGEST_ASKED = 300.0
+#: Seconds before a deadline in which work that waits for a provider is due once more.
+LAST_CHANCE = 15.0
+
+
+def bounded(asked: float | None, *, time_left: float) -> float:
+    """The seconds to wait out of those that a provider asked for; 0 if it asked for none.
+
+    At most five minutes, and not until the deadline in `time_left` seconds: its last seconds are a
+    last chance.
+    """
+    until_last_chance = time_left - LAST_CHANCE if time_left > LAST_CHANCE else LONGEST_ASKED
+    return max(0.0, min(asked or 0.0, LONGEST_ASKED, until_last_chance))
 
 
 def first_poll(*, p10: float | None, floor: float, dice: float) -> float:

@@ -60,8 +60,8 @@ class UnknownScript(ValueError):
     """A prompt starts with an unknown `[sim:…]`, such as a typing error in a test."""
 
 
-_DIRECTIVES = re.compile(r"(?:\[sim:[^\]]*\]\s*)+")
-_DIRECTIVE = re.compile(r"\[sim:([^\]]*)\]")
+_DIRECTIVES = re.compile(r"(?:\[sim:[^\[\]]*\]\s*)+")
+_DIRECTIVE = re.compile(r"\[sim:([^\[\]]*)\]")
 
 
 def scripts_in(prompt: str) -> frozenset[Script]:

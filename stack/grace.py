@@ -10,11 +10,11 @@ from models.verbs import What
 from providers.registry import PROVIDERS, accounts
 from settings import Settings
 from tasks.outcomes.sent import ANSWER_MARGIN
-from tasks.queue import queue_of
+from tasks.queues import queue_of
 
 #: Time for a worker without a long POST to finish its work, in seconds.
 WORKER_GRACE = 40.0
-#: Time for fetching pictures and for unpaid calls before an attempt's POST, in seconds.
+#: Time for reading pictures and for unpaid calls before an attempt's POST, in seconds.
 BEFORE_POST = 30.0
 #: Timeout of the query for POSTs in flight, in seconds.
 ASK_BOUND = 2.0

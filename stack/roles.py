@@ -17,11 +17,12 @@ API_GRACE, GRACE = 25.0, 10.0
 NO_GRACE = 0.0
 
 #: Queues and threads of each worker. Submits have a worker of their own, so that no other work
-#: delays a new job, and so do POSTs that take minutes.
+#: delays a new job, and so do POSTs that take minutes. Periodic work has slots of its own among
+#: those of `main`: see `tasks.pump.slots`.
 WORKERS = {
     "submit": ("submit,intake", 8),
     "long": ("submit_long", 4),
-    "main": ("poll,store,deliver,control", 32),
+    "main": ("poll,prepare,store,deliver,control", 48),
 }
 
 # -P: never import a package of the current folder that is named like one of ours.

@@ -6,7 +6,8 @@ The errors, and how a caller should react:
     ├── BadVideo          the download is unusable
     │   ├── TooBig        larger than allowed: do not retry
     │   ├── NotAVideo     not a video, such as an error page: ask for a fresh link
-    │   └── Truncated     cut off: retry the download
+    │   ├── Truncated     cut off: retry the download
+    │   └── Unreadable    breaks the limits or the decoder, twice: do not retry
     ├── NotStored         no such object: report it
     ├── StorageFull       no space left: retry later and alert an operator
     └── Unavailable       the store is unreachable or denies access: as above
@@ -41,6 +42,10 @@ class NotAVideo(BadVideo):
 
 class Truncated(BadVideo):
     """The video is cut off."""
+
+
+class Unreadable(BadVideo):
+    """Looking into the video takes too much, or crashes the decoder."""
 
 
 class NotStored(StorageError):

@@ -6,30 +6,24 @@ from pathlib import Path
 from typing import Final
 
 import av
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from storage.base import NotAVideo
+from storage.probe import opened, picture_of, translated_errors
 
-#: FFmpeg may read only the file itself: see `storage.probe`.
-_OPTIONS = {"protocol_whitelist": "file"}
 _JPEG: Final = "mjpeg"
 #: JPEG needs full-range colours.
 _PIXELS = "yuvj420p"
 
 
 def last_frame(path: Path) -> bytes:
-    """The video's last frame as a JPEG. Blocking: call it in a thread.
+    """The video's last frame as a JPEG; runs in an inspector's process only.
 
     Raises:
         NotAVideo: no frame can be decoded.
     """
-    try:
+    with translated_errors():
         return _jpeg(_last(path))
-    except FFmpegError as error:
-        raise NotAVideo(
-            f"the video's last frame can't be decoded ({type(error).__name__})"
-        ) from error
 
 
 def _jpeg(frame: VideoFrame) -> bytes:
@@ -47,10 +41,9 @@ def _jpeg(frame: VideoFrame) -> bytes:
 
 
 def _last(path: Path) -> VideoFrame:
-    with av.open(str(path), options=_OPTIONS) as container:
-        if not container.streams.video:
-            raise NotAVideo("the file has no video stream")
-        stream = container.streams.video[0]
+    with opened(path) as container:
+        stream = picture_of(container)
+        stream.codec_context.thread_count = 1
         if stream.duration is not None:  # decode only from the last key frame
             container.seek(stream.duration, stream=stream, backward=True)
         last = None

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,15 +12,15 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from storage.base import NotStored, StorageError, StorageFull, Unavailable, checked_key
+from storage.base import NotStored, StorageError, Unavailable, checked_key
+from storage.disk import on_disk
+from storage.space import RESERVE, check_space
 
 if TYPE_CHECKING:  # a name that obstore's stubs have and the module has not
     from obstore.store import RetryConfig
 
 #: Bytes that one read request returns, and so the memory that each downloading client takes.
 WINDOW = 2 * 2**20
-#: Disk space that videos leave free for the database and the logs, in bytes.
-RESERVE = 256 * 2**20
 
 # We keep obstore's timeouts: 5 s to connect, 30 s for a request, which moves a part (5 MiB) or a
 # window. Passing options here would override the operator's `AWS_ALLOW_HTTP` (obstore 0.12.1).
@@ -56,10 +55,10 @@ class ObjectStorage:
                     self._store, key, path, attributes={"Content-Type": content_type}
                 )
             return
-        await asyncio.to_thread(_remove_staged, self._folder, key)
+        await on_disk(_remove_staged, self._folder, key)
         with self._translated_errors(key, size=size):
             await obstore.put_async(self._store, key, path)  # local files have no content type
-            await asyncio.to_thread(_flush, self._folder, key)
+            await on_disk(_flush, self._folder, key)
 
     async def read(
         self, key: str, *, start: int = 0, end: int | None = None
@@ -86,7 +85,7 @@ class ObjectStorage:
     async def delete(self, key: str) -> None:
         checked_key(key)
         if self._folder:
-            await asyncio.to_thread(_remove_staged, self._folder, key)
+            await on_disk(_remove_staged, self._folder, key)
         try:
             with self._translated_errors(key):
                 await obstore.delete_async(self._store, key)
@@ -136,11 +135,8 @@ class ObjectStorage:
         Raises:
             StorageFull: storing `size` more bytes would leave less than the reserve.
         """
-        if self._folder is None:
-            return
-        free = shutil.disk_usage(self._folder).free
-        if free < size + self._reserve:
-            raise StorageFull(_full(size, free=free, reserve=self._reserve))
+        if self._folder is not None:
+            check_space(self._folder, size, reserve=self._reserve)
 
     @contextmanager
     def _translated_errors(self, key: str, *, size: int = 0) -> Iterator[None]:
@@ -201,13 +197,6 @@ def _fsync(path: Path) -> None:
 
 def _missing(key: str) -> str:
     return f"no object is stored as {key}"
-
-
-def _full(size: int, *, free: int, reserve: int) -> str:
-    return (
-        f"not enough disk space for a video of {size:,} bytes: {free:,} bytes are free, "
-        f"of which {reserve:,} are reserved"
-    )
 
 
 def _first_line(error: Exception) -> str:

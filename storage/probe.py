@@ -2,7 +2,8 @@
 
 Only one frame is decoded: truncation shows in the boxes, the packets or the timestamps (verified
 with PyAV 18.1). The exception is a fragmented MP4 that ends exactly between two fragments; there
-only the announced size reveals it (`storage.receive`).
+only the announced size reveals it (`storage.receive`). A hostile file may crash FFmpeg, so this
+runs in an inspector's process only: see `storage.inspectors`.
 """
 
 from collections.abc import Iterator
@@ -18,11 +19,14 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from storage.base import NotAVideo, Truncated
+from storage.facts import Probe
 
 #: Largest frame, in pixels; larger ones are rejected before a decoder allocates memory.
 MOST_PIXELS = 8192 * 8192
 #: Maximum number of top-level boxes of an MP4; a fragmented one has two per fragment.
 MOST_BOXES = 100_000
+#: Maximum number of packets, of sound and picture together; four hours have about a million.
+MOST_PACKETS = 2_000_000
 
 # A "video" may be a playlist that refers to other files or hosts: allow only these demuxers, and
 # only the file itself. Edit lists hide frames that the header counts.
@@ -30,25 +34,14 @@ _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
     "ignore_editlist": "1",
+    # Opening a file decodes frames that the header describes badly.
+    "max_pixels": str(MOST_PIXELS),
 }
 #: How much earlier than the header's duration a complete file may end: seconds, and a share.
 _SLACK_SECONDS = 0.5
 _SLACK_SHARE = 0.05
 _HEAD = 4096
 _EBML = b"\x1a\x45\xdf\xa3"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """A video's properties, read from its bytes."""
-
-    content_type: str
-    duration_seconds: float
-    #: Pixels, as coded.
-    width: int
-    height: int
-    fps: float
-    frames: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +64,8 @@ def probe(path: Path) -> Probe:
     content_type = _sniff(path)
     if content_type in {"video/mp4", "video/quicktime"}:
         _check_boxes(path)
-    with _translated_errors(), av.open(str(path), options=dict(_OPTIONS)) as container:
-        stream = _picture(container)
+    with translated_errors(), opened(path) as container:
+        stream = picture_of(container)
         packets = _read_to_the_end(container, stream)
         _check_whole(container, stream, packets)
         _decode_one(container, stream)
@@ -141,24 +134,34 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
     raise NotAVideo(msg)
 
 
+def opened(path: Path) -> InputContainer:
+    """The file, readable as one of the allowed kinds; tags in another encoding do no harm."""
+    return av.open(str(path), options=dict(_OPTIONS), metadata_errors="replace")
+
+
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """FFmpeg's errors as NotAVideo."""
     try:
         yield
-    except OSError:
-        # A disk error is not the video's fault.
+    except (OSError, MemoryError):
+        # A disk error is not the video's fault; whether memory is, the limits tell.
         raise
     except FFmpegError as error:
         msg = f"the video can't be read: {error.strerror}"
         raise NotAVideo(msg) from error
 
 
-def _picture(container: InputContainer) -> VideoStream:
+def picture_of(container: InputContainer) -> VideoStream:
+    """The video stream; raises NotAVideo if there is none, or its frames are too large."""
     if not container.streams.video:
         msg = "the file has no video stream, only sound or data"
         raise NotAVideo(msg)
     stream = container.streams.video[0]
-    if not 0 < stream.width * stream.height <= MOST_PIXELS:
+    if stream.width * stream.height == 0:  # FFmpeg found none, or one above `max_pixels`
+        msg = f"the video has no frame size, or one above {MOST_PIXELS:,} pixels"
+        raise NotAVideo(msg)
+    if stream.width * stream.height > MOST_PIXELS:
         msg = f"the frame size {stream.width}x{stream.height} is not allowed"
         raise NotAVideo(msg)
     return stream
@@ -167,7 +170,10 @@ def _picture(container: InputContainer) -> VideoStream:
 def _read_to_the_end(container: InputContainer, stream: VideoStream) -> _Packets:
     frames = 0
     whole, picture = _Clock(), _Clock()
-    for packet in container.demux():
+    for number, packet in enumerate(container.demux()):
+        if number >= MOST_PACKETS:
+            msg = f"the video has more than {MOST_PACKETS:,} packets"
+            raise NotAVideo(msg)
         if packet.is_corrupt:
             msg = f"the video is cut off after {frames} frames"
             raise Truncated(msg)
@@ -215,6 +221,7 @@ def _check_whole(container: InputContainer, stream: VideoStream, packets: _Packe
 
 def _decode_one(container: InputContainer, stream: VideoStream) -> None:
     container.seek(0)
+    stream.codec_context.thread_count = 1  # several would take more memory, for one frame
     for _ in container.decode(stream):
         return
     msg = "the video's first frame can't be decoded"

@@ -1,5 +1,7 @@
 """Receives a download: streams it to a temporary file, limits its size and hashes it.
 
+The disk's reserve is checked at the start, for the announced size, and again before each piece.
+
 A partial download can be kept, and resumed by the next try: see `storage.parts`.
 """
 
@@ -18,7 +20,9 @@ from typing import Protocol
 
 from storage import parts
 from storage.base import StorageFull, TooBig, Truncated
+from storage.disk import on_disk
 from storage.parts import Keep, Part
+from storage.space import check_space
 
 #: Bytes buffered before a thread hashes and writes them: enough to make the thread switch cheap,
 #: and few enough for hundreds of concurrent downloads.
@@ -66,9 +70,7 @@ class _Incoming:
     async def flush(self) -> None:
         piece = bytes(self._gathered)
         self._gathered.clear()
-        self._writing = asyncio.ensure_future(
-            asyncio.to_thread(_append, self.path, piece, self.digest)
-        )
+        self._writing = asyncio.ensure_future(on_disk(_append, self.path, piece, self.digest))
         await asyncio.shield(self._writing)  # a thread can't be cancelled; `finish` waits for it
 
     async def finish(self) -> None:
@@ -102,13 +104,15 @@ async def receive(
         TooBig: more than `max_bytes` were received or announced.
         Truncated: the size differs from the announced one, the stream was empty, or the part no
             longer exists.
-        StorageFull: the temporary folder's disk is full.
+        StorageFull: the temporary folder's disk is full, or would keep less than its reserve.
     """
     if expected_bytes is not None and expected_bytes > max_bytes:
         raise TooBig(_too_big(max_bytes, announced=expected_bytes))
     incoming = await _started(into, part)
     try:
         try:
+            if expected_bytes is not None:
+                await on_disk(check_space, into, max(0, expected_bytes - incoming.total))
             await _fill(incoming, chunks, max_bytes=max_bytes, expected_bytes=expected_bytes)
         except BaseException as error:
             if keep is not None and not isinstance(error, TooBig | StorageFull):
@@ -160,7 +164,7 @@ async def _started(into: Path, part: Part | None) -> _Incoming:
         incoming.total = part.bytes
         return incoming
 
-    return await asyncio.to_thread(begin)
+    return await on_disk(begin)
 
 
 async def _fill(
@@ -195,7 +199,7 @@ async def _keep(incoming: _Incoming, into: Path, how: Keep) -> None:
 
     try:
         await incoming.finish()
-        await asyncio.to_thread(keep)
+        await on_disk(keep)
     except (OSError, StorageFull):
         return  # without space for a part, the next try starts over
 
@@ -215,6 +219,7 @@ def _append(path: Path, piece: bytes, digest: _Digest) -> None:
     # thread finds the file deleted, and no open descriptor is closed under it.
     digest.update(piece)
     try:
+        check_space(path.parent, len(piece))
         with path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
             file.write(piece)

@@ -1,4 +1,6 @@
-"""Reserving what a job may cost at its submission, or refusing it in words."""
+"""Reserving what a job or a batch may cost at its submission, or refusing it in words."""
+
+from collections.abc import Mapping, Sequence
 
 from models import ledger
 from models.database import Connection
@@ -16,7 +18,29 @@ async def reserve(connection: Connection, job: NewJob) -> None:
         RequestRefused: `insufficient_balance`: the balance, a budget or the gate's spending limit
             has too little left.
     """
-    exceeded = await ledger.reserve(connection, job.id)
+    _check(await ledger.reserve(connection, job.id), asked=job.reserved_micros, what="request")
+
+
+async def reserve_batch(
+    connection: Connection,
+    by_gate: Mapping[str | None, int],
+    *,
+    tenant: str,
+    api_key: str | None,
+    app_id: str | None,
+) -> None:
+    """Reserve what all lines of a batch may cost, in sums by gate, or nothing.
+
+    Raises:
+        RequestRefused: as `reserve`.
+    """
+    exceeded = await ledger.reserve_sums(
+        connection, by_gate, tenant=tenant, api_key=api_key, app_id=app_id
+    )
+    _check(exceeded, asked=sum(by_gate.values()), what="batch")
+
+
+def _check(exceeded: Sequence[Exceeded], *, asked: int, what: str) -> None:
     if not exceeded:
         return
     # An empty balance first: no budget's end would help.
@@ -24,16 +48,16 @@ async def reserve(connection: Connection, job: NewJob) -> None:
     is_of_gate = full.scope == Scope.GATE
     code = "gate_spending_limit" if is_of_gate else "budget_exceeded"
     raise RequestRefused(
-        _in_words(full, asked=job.reserved_micros),
+        _in_words(full, asked=asked, what=what),
         type="insufficient_balance",
         code="insufficient_balance" if full.period == Period.PREPAID else code,
         param="gate" if is_of_gate else None,
     )
 
 
-def _in_words(full: Exceeded, *, asked: int) -> str:
+def _in_words(full: Exceeded, *, asked: int, what: str) -> str:
     used = f"{dollars(full.spent_micros)} is spent and {dollars(full.reserved_micros)} reserved"
-    asked_for = f"this request asks for {dollars(asked)}"
+    asked_for = f"this {what} asks for {dollars(asked)}"
     if full.period == Period.PREPAID:
         left = full.limit_micros - full.spent_micros - full.reserved_micros
         return (

@@ -43,8 +43,9 @@ class Event:
     tenant: str
     #: The sealed {"url", "secret"} of its receiver.
     target: bytes = field(repr=False)
-    #: None for an event that belongs to no job, such as a batch's.
+    #: What it belongs to; both are None for an event that belongs to neither.
     job: str | None = None
+    batch: str | None = None
 
 
 def rendered(event: Event, vault: Vault) -> NewDelivery:
@@ -56,6 +57,7 @@ def rendered(event: Event, vault: Vault) -> NewDelivery:
     return NewDelivery(
         id=new_id("evt"),
         job=event.job,
+        batch=event.batch,
         tenant=event.tenant,
         type=event.type,
         host=_host_of(vault.open_json(event.target)["url"]),

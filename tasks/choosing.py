@@ -27,6 +27,8 @@ class Choice:
     plans: Sequence[Plan]
     #: What all the plans' scenes are stored beside.
     scene: Json = field(repr=False)
+    #: The plans as they are stored.
+    stored: Sequence[Json] = field(repr=False)
     #: The gate's id.
     gate: str | None = None
     #: Whether the gate chose the model, and not the request.
@@ -36,7 +38,8 @@ class Choice:
     def of_model(cls, engine: Engine, request: VideoRequest, pick: Pick) -> Self:
         """The model that the request names; raises RequestRefused."""
         plan = resolve(request, engine.catalog, engine.accounts, pick)
-        return cls(plans=(plan,), scene=plan.to_json()["scene"])
+        scene = plan.to_json()["scene"]
+        return cls(plans=(plan,), scene=scene, stored=(plan.beside(scene),))
 
     def left_out(self, sealed: Collection[str]) -> set[str]:
         """The request's fields that are not stored in clear, or that it did not set."""
@@ -70,14 +73,47 @@ async def choose(
             it; then with the first one's reason.
     """
     gate = await find_gate(connection, str(request.gate), tenant=tenant)
-    given = {name for name in request.model_fields_set if getattr(request, name) is not None}
+    turn = await take_turns(connection, gate) if takes_turn(gate, request) else 0
+    return choice_of_gate(engine, request, gate, turn=turn, pick=pick)
+
+
+def takes_turn(gate: GateRow, request: VideoRequest) -> bool:
+    """Whether the request's model depends on whose turn it is.
+
+    Raises:
+        RequestRefused: the request sets a field that the gate does not let it set.
+    """
+    given = _given(request)
     _check_overrides(gate, given)
-    is_free = "model" not in given
+    return "model" not in given and gate.strategy == Strategy.ROUND_ROBIN
+
+
+async def take_turns(connection: Connection, gate: GateRow, count: int = 1) -> int:
+    """Take turns of a gate, whose row is locked from then on; returns the first one's number."""
+    sql = "UPDATE gate SET turns = turns + %s WHERE id = %s RETURNING (turns - %s)::text"
+    turns = await fetch_ids(connection, sql, (count, gate.id, count))
+    return int(turns[0]) if turns else 0
+
+
+def choice_of_gate(
+    engine: Engine, request: VideoRequest, gate: GateRow, *, turn: int, pick: Pick
+) -> Choice:
+    """The plans of the gate's models, beginning with the one whose turn it is or that is asked for.
+
+    Raises:
+        RequestRefused: no model can make it; with the first one's reason.
+    """
+    is_free = "model" not in _given(request)
     asked = None if is_free else request.model
-    names = await _order(connection, gate, asked)
+    names = _order(gate, asked, turn=turn)
     plans = _plans(engine, request, names, asked=asked, pick=pick)
     scene = request.scene().model_dump(mode="json")
-    return Choice(plans=plans, scene=scene, gate=gate.id, is_free=is_free)
+    stored = [plan.beside(scene) for plan in plans]
+    return Choice(plans=plans, scene=scene, stored=stored, gate=gate.id, is_free=is_free)
+
+
+def _given(request: VideoRequest) -> set[str]:
+    return {name for name in request.model_fields_set if getattr(request, name) is not None}
 
 
 def _check_overrides(gate: GateRow, given: Collection[str]) -> None:
@@ -91,16 +127,12 @@ def _check_overrides(gate: GateRow, given: Collection[str]) -> None:
             raise RequestRefused(msg, param=name)
 
 
-async def _order(connection: Connection, gate: GateRow, asked: str | None) -> list[str]:
+def _order(gate: GateRow, asked: str | None, *, turn: int) -> list[str]:
     """The gate's models, beginning with the one whose turn it is, or with the one asked for."""
     models = [gate.routing["model"], *gate.routing["fallback_models"]]
     if asked is not None:
         return [asked, *models[1:]]
-    if gate.strategy != Strategy.ROUND_ROBIN:
-        return models
-    sql = "UPDATE gate SET turns = turns + 1 WHERE id = %s RETURNING (turns - 1)::text"
-    turns = await fetch_ids(connection, sql, (gate.id,))
-    first = int(turns[0]) % len(models) if turns else 0
+    first = turn % len(models)
     return models[first:] + models[:first]
 
 

@@ -9,7 +9,9 @@ import signal
 from models.verbs import DECLARED
 from settings import current
 
-#: Every point, in order of a job's life; the crash matrix runs them all.
+#: Those of messages on their way in; `test_kill_intake.py` runs them.
+OF_INTAKE = ("batch.inserted", "enqueue.committed")
+#: Those of verbs, in order of a job's life; the crash matrix runs them all.
 POINTS = tuple(point for declared in DECLARED for point in declared.points)
 
 

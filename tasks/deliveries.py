@@ -11,6 +11,8 @@ from models.failure import not_found
 from models.records import Json, columns
 from models.rows.deliveries import DeliveryRow, TryRow
 from models.verbs import Hint, What
+from scheduler import receivers
+from scheduler.receivers import Key
 from tasks.engine import Engine
 
 _SELECT = f"""
@@ -22,16 +24,20 @@ SELECT {columns(DeliveryRow, of="delivery")},
 FROM delivery
 LEFT JOIN delivery_try AS try ON try.delivery = delivery.id
 LEFT JOIN due ON due.what = 'deliver' AND due.id = delivery.id
-WHERE delivery.tenant = %(tenant)s
-  AND NOT EXISTS (SELECT FROM job WHERE job.id = delivery.job AND job.deleted_at IS NOT NULL)
-  AND (%(id)s::text IS NULL OR delivery.id = %(id)s)
-  AND (%(job_id)s::text IS NULL OR delivery.job = %(job_id)s)
-  AND (%(after)s::text IS NULL OR delivery.id < %(after)s)
+WHERE delivery.id = ANY(ARRAY(  -- found first, so that tries are joined for these alone
+    SELECT id FROM delivery
+    WHERE delivery.tenant = %(tenant)s
+      AND NOT EXISTS (  -- with OFFSET asked of one delivery at a time, not of all before the LIMIT
+          SELECT FROM job WHERE job.id = delivery.job AND job.deleted_at IS NOT NULL OFFSET 0)
+      AND (%(id)s::text IS NULL OR delivery.id = %(id)s)
+      AND (%(job_id)s::text IS NULL OR delivery.job = %(job_id)s)
+      AND (%(batch_id)s::text IS NULL OR delivery.batch = %(batch_id)s)
+      AND (%(after)s::text IS NULL OR delivery.id < %(after)s)
+    ORDER BY id DESC LIMIT %(limit)s))
 GROUP BY delivery.id, due.at, due.lease
 ORDER BY delivery.id DESC
-LIMIT %(limit)s
 """  # noqa: S608 - columns of our own
-_ANY = {"id": None, "job_id": None, "after": None, "limit": 1}
+_ANY = {"id": None, "job_id": None, "batch_id": None, "after": None, "limit": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +63,11 @@ async def list_newest(
     limit: int,
     after: str | None = None,
     job_id: str | None = None,
+    batch_id: str | None = None,
 ) -> list[ListedDelivery]:
     """Up to `limit` of the tenant's deliveries with their tries, newest first."""
-    wanted = _ANY | {"tenant": tenant, "job_id": job_id, "after": after, "limit": limit}
+    own = {"job_id": job_id, "batch_id": batch_id}
+    wanted = _ANY | own | {"tenant": tenant, "after": after, "limit": limit}
     return await engine.database.fetch(_SELECT, wanted, row=ListedDelivery.read)
 
 
@@ -103,3 +111,5 @@ async def _make_due(connection: Connection, delivery_id: str, *, tenant: str) ->
         """,
         (not is_due, delivery_id),
     )
+    # Whoever replays says that the receiver works again: an open breaker must not put it off.
+    await receivers.forget(connection, Key(tenant=tenant, host=hosts[0]))

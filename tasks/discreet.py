@@ -1,7 +1,6 @@
 """Messages with a request: hides their content from Flower and logs, and requeues them."""
 
 import json
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -12,20 +11,14 @@ from celery.worker.request import Request
 from celery.worker.strategy import default
 from kombu import Message
 
+from tasks.letters import FORMS, MOST_KEPT, RAW, UNREADABLE, is_name
 from tasks.queue import BROKER_TIMEOUT, app
 
 log = structlog.get_logger()
 
-#: Largest message body, in bytes: the same limit as for an HTTP request.
-MAX_MESSAGE = 25 * 2**20
-#: Arguments that replace an unreadable message's body, and the largest body kept, in bytes.
-UNREADABLE, RAW = "_unreadable", "_raw"
-MOST_KEPT = 2**20
-#: Names that are safe to show.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
-
-#: Arguments that may be shown.
-_SHOWN = ("job_id", "tenant")
+#: Arguments that may be shown if they are names; of the others, only that they are there.
+_SHOWN = {"tenant", *(form.id for form in FORMS.values())}
+_KNOWN = {parameter for form in FORMS.values() for parameter in form.parameters}
 #: Headers of one delivery, or of the body's encoding, that must not be sent again.
 _OF_THIS_DELIVERY = frozenset({"x-delivery-count", "x-acquired-count", "x-death", "compression"})
 
@@ -36,9 +29,14 @@ class DiscreetRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         given = self.kwargs if isinstance(self.kwargs, dict) else {}
-        shown = {name: given[name] for name in _SHOWN if is_name(given.get(name))}
         self._argsrepr = "(hidden)" if self.args else "()"
-        self._kwargsrepr = repr({"request": "(hidden)", **shown})
+        self._kwargsrepr = repr(
+            {
+                name: value if name in _SHOWN and is_name(value) else "(hidden)"
+                for name, value in given.items()
+                if name in _KNOWN
+            }
+        )
         self._worker_was_lost = False
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - Celery's own
@@ -86,11 +84,6 @@ class DiscreetRequest(Request):
             )
 
 
-def is_name(value: object) -> bool:
-    """Whether a value is safe to show in a log and to store in a row."""
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
-
-
 def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's default strategy, made safe for messages with any content.
 
@@ -98,9 +91,10 @@ def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     crashes its worker. Here such a message reaches its task, which records the reason.
     """
     handle: Callable[..., Any] = default(task, app, consumer, **options)
+    most = FORMS[task.name].most_bytes
 
     def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
-        if body is None and (reason := unreadable_reason(message)):
+        if body is None and (reason := unreadable_reason(message, most)):
             replace_body(message, reason)
         try:
             return handle(message, body, *args, **kwargs)
@@ -113,11 +107,11 @@ def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     return take
 
 
-def unreadable_reason(message: Message) -> str | None:
-    """Why a message can't be read, or None."""
+def unreadable_reason(message: Message, most: int) -> str | None:
+    """Why a message can't be read, or None; `most` bytes are allowed."""
     size = len(message.body or b"")
-    if size > MAX_MESSAGE:
-        return f"its body has {size} bytes; the limit is {MAX_MESSAGE}"
+    if size > most:
+        return f"its body has {size} bytes; the limit is {most}"
     try:
         payload = message.payload
     except Exception:  # noqa: BLE001 - decoders raise anything, such as RecursionError

@@ -1,5 +1,6 @@
 """What one process works with: its pool, clients and providers; built once, used on one loop."""
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from providers.base import Account, Capabilities, Provider
 from providers.registry import PROVIDERS, accounts, capabilities_of, provider_of, variable_of
 from settings import Settings
 from storage.base import Storage
+from storage.inspectors import Inspectors
 from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
 from tasks.upstream import NoCredentials, Upstream
@@ -18,6 +20,10 @@ from transport.base import Client
 from transport.exact import ExactClient
 from transport.fast import FastClient
 from transport.guard import Guard
+
+#: More than webhooks, downloads and pictures hold together: none of them waits here for another's
+#: receivers, and each pump limits its own.
+GUARDED_CONNECTIONS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,10 @@ class Engine:
     guarded: Client
     #: Chooses among accounts: numbers from 0 up to 1.
     dice: Callable[[], float] = random.random
+    #: The child processes that look into videos; none runs before the first video.
+    inspectors: Inspectors = field(default_factory=Inspectors)
+    #: Held while a stored picture is read or written: each may have megabytes.
+    one_picture: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
     clearance: Clearance = field(default_factory=Clearance)
 
@@ -57,7 +67,9 @@ class Engine:
             guard=guard,
             exact=ExactClient(),
             fast=FastClient.trusted(),
-            guarded=FastClient.guarded(guard),
+            guarded=FastClient.guarded(
+                guard, connections=GUARDED_CONNECTIONS, name_servers=settings.name_servers
+            ),
         )
 
     def upstream(self, account: str) -> Upstream:
@@ -102,4 +114,5 @@ class Engine:
     async def close(self) -> None:
         for client in (self.exact, self.fast, self.guarded):
             await client.close()
+        await asyncio.to_thread(self.inspectors.close)
         await self.database.close()

@@ -27,7 +27,10 @@ class Gatherer:
         self._open: _Group | None = None
 
     async def look(self, operation_id: str) -> Update | None:
-        """The operation's update, or None if the provider has none; the batch shares errors."""
+        """The operation's update, or None if the provider has none; the batch shares errors.
+
+        Who asks notes an answer once, not for each operation: `ask` is called once for them all.
+        """
         group = self._open
         if group is None:
             group = self._open = _Group()

@@ -14,7 +14,8 @@ from redis.retry import Retry
 
 from models.verbs import What
 from settings import current
-from tasks.queue import BROKER_TIMEOUT, PUMPS, app, queue_of
+from tasks.queue import BROKER_TIMEOUT, PUMPS, app
+from tasks.queues import queue_of
 
 log = structlog.get_logger()
 
@@ -113,18 +114,29 @@ def _client() -> redis.Redis | None:
 
 
 class Hinter:
-    """Sends hints from its own thread, so that callers never wait for the broker."""
+    """Sends hints from its own thread, so that callers never wait for the broker.
+
+    A lane's hint waits once, however often it is asked for: it goes out after the last commit that
+    asked for it, and no lane's hint waits behind many of another.
+    """
 
     def __init__(self) -> None:
+        #: What waits, until the moment before it is sent: what is committed later asks anew.
+        self._asked: set[tuple[What, str | None]] = set()
         self._waiting: queue.Queue[tuple[What, str | None] | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="longtake-hints", daemon=True)
         self._thread.start()
 
     def nudge(self, what: What, lane: str | None) -> None:
-        """Queue a hint; never blocks."""
+        """Queue a hint unless it waits already; never blocks."""
+        hint = (what, lane)
+        if hint in self._asked:
+            return
+        self._asked.add(hint)
         try:
-            self._waiting.put_nowait((what, lane))
+            self._waiting.put_nowait(hint)
         except queue.Full:
+            self._asked.discard(hint)
             log.warning("hint.dropped", what=what, lane=lane)
 
     def close(self) -> None:
@@ -137,4 +149,5 @@ class Hinter:
 
     def _run(self) -> None:
         while (hint := self._waiting.get()) is not None:
+            self._asked.discard(hint)
             send(*hint)

@@ -1,6 +1,6 @@
-"""Use cases of jobs: submit, read, list, cancel, serve; submit and cancel also return hints."""
+"""Use cases of jobs: submit, read, cancel, serve; submit and cancel also return hints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -8,13 +8,13 @@ from typing import Any, Final, Self
 from models.database import Connection, fetch_ids, fetch_row
 from models.failure import RequestRefused, job_deleted, not_found
 from models.request import VideoRequest
-from models.state import FINAL_JOB_STATES, PUBLIC_STATUS, JobState, public_status
+from models.state import PUBLIC_STATUS, JobState, public_status
 from models.verbs import Hint, What
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import CANCELLED, finish
 from tasks.repeats import Accepted, Caller
-from tasks.view import ShownJob, list_jobs, read_jobs
+from tasks.view import ShownJob, read_jobs
 
 #: The states that each public status covers.
 STATES: Final[Mapping[str, tuple[JobState, ...]]] = {
@@ -91,49 +91,6 @@ async def submit(
 async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
     """The tenant's job; raises RequestRefused (`not_found`)."""
     return await engine.database.run(lambda connection: own_job(connection, job_id, tenant=tenant))
-
-
-async def ended_among(engine: Engine, ids: Sequence[str]) -> list[str]:
-    """Those of the jobs that are final or don't exist any more: one statement by primary key."""
-    sql = """
-    SELECT asked.id FROM unnest(%s::text[]) AS asked (id)
-    WHERE NOT EXISTS (SELECT FROM job WHERE job.id = asked.id AND NOT job.state = ANY(%s))
-    """
-    states = list(FINAL_JOB_STATES)
-    return [row["id"] for row in await engine.database.fetch(sql, (list(ids), states))]
-
-
-async def list_own(
-    engine: Engine,
-    *,
-    tenant: str,
-    limit: int,
-    after: str | None = None,
-    status: str | None = None,
-    model: str | None = None,
-    app_id: str | None = None,
-    oldest_first: bool = False,
-) -> list[ShownJob]:
-    """Up to `limit` of the tenant's jobs that follow the job `after`, by default newest first.
-
-    Raises:
-        RequestRefused: `status` is no public status.
-    """
-    if status is not None and status not in STATES:
-        message = f"status must be one of {', '.join(STATES)} (it is {status[:64]})"
-        raise RequestRefused(message, param="status")
-    return await engine.database.run(
-        lambda connection: list_jobs(
-            connection,
-            tenant=tenant,
-            states=STATES[status] if status else None,
-            model=model,
-            app_id=app_id,
-            after=after,
-            limit=limit,
-            oldest_first=oldest_first,
-        )
-    )
 
 
 async def cancel(engine: Engine, job_id: str, *, tenant: str) -> tuple[ShownJob, tuple[Hint, ...]]:

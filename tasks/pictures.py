@@ -1,25 +1,26 @@
-"""Pictures of a request in the form its provider takes: earlier jobs' frames, links' bytes."""
+"""Pictures of a request: set aside at intake, and put in the form that its provider takes."""
 
 import asyncio
 import tempfile
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from catalog.plan import Plan
+from models import pictures
 from models.database import Connection, fetch_rows
 from models.failure import Failure, Fault, RequestRefused
-from models.scene import JobReference
-from providers.base import Ask
-from storage.base import StorageError
-from storage.frames import last_frame
+from models.pictures import SealedPicture
+from models.records import Json
+from models.request import VideoRequest
+from models.scene import JobReference, Scene, StoredPicture, with_pictures
+from storage.base import BadVideo, StorageError
+from storage.disk import on_disk
+from storage.space import check_space
 from tasks.engine import Engine
-from transport.base import Blocked, Request, TransportError
 
-#: Maximum size of a picture behind a link, and the timeout for its download, in seconds.
-MOST_BYTES = 20 * 2**20
-SECONDS = 30.0
 #: The end of the refusal of a picture that refers to such a job.
 NO_STORED_VIDEO = "of which you have no stored video"
 
@@ -28,12 +29,59 @@ class PictureTrouble(Exception):
     """A picture is unavailable now; nothing was sent, and a retry may succeed."""
 
 
+class LinksUnread(Exception):
+    """The provider takes no links, and what is behind them was not fetched yet."""
+
+
 class BadPicture(Exception):
     """A picture is permanently unavailable; `failure` says why."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.failure = Failure(fault=Fault.REFUSED, code="picture_unavailable", message=message)
+
+
+#: Pictures that a request contained, by parameter.
+Sealed: TypeAlias = Mapping[str, SealedPicture]
+
+# -- at intake ------------------------------------------------------------------------------------
+
+
+async def seal_pictures(engine: Engine, request: VideoRequest, *, tenant: str) -> Sealed:
+    """The request's data URIs, sealed one by one and off the loop, by parameter."""
+    return {
+        name: await asyncio.to_thread(_sealed, engine, uri, tenant)
+        for name, uri in contained(request)
+    }
+
+
+def _sealed(engine: Engine, uri: str, tenant: str) -> SealedPicture:
+    return pictures.seal(engine.vault, uri.encode(), tenant=tenant)
+
+
+def contained(request: VideoRequest) -> Iterator[tuple[str, str]]:
+    """The request's data URIs, by parameter."""
+    for name, picture in request.pictures():
+        if isinstance(picture, str) and picture.startswith("data:"):
+            yield name, picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """The JSON of a scene that names its pictures, and the ids of those, by parameter."""
+
+    scene: Json = field(repr=False)
+    pictures: Mapping[str, str]
+
+
+def set_aside(scene: Json, ids: Mapping[str, str]) -> SetAside:
+    """A scene without the pictures that it contained; its route may have dropped some."""
+    if not ids:
+        return SetAside(scene=scene, pictures={})
+    given = dict(Scene.from_json(scene).pictures())
+    kept = {name: id_ for name, id_ in ids.items() if name in given}
+    named = {name: {"picture": id_} for name, id_ in kept.items()}
+    return SetAside(scene=dict(with_pictures(scene, named)), pictures=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +99,30 @@ async def check_references(connection: Connection, plan: Plan, *, tenant: str) -
         RequestRefused: `param` is the first such picture: `image`, `last_image` or
             `reference_images[N]`, counted from 0.
     """
-    wanted = _references(plan)
-    if not wanted:
-        return
-    parameters = (sorted(set(wanted.values())), tenant)
-    stored = {video.job for video in await fetch_rows(connection, _Stored, _STORED, parameters)}
+    wanted = job_references(plan)
+    if wanted:
+        refuse_missing(wanted, await stored_among(connection, wanted.values(), tenant=tenant))
+
+
+async def stored_among(
+    connection: Connection, jobs: Iterable[str], *, tenant: str
+) -> frozenset[str]:
+    """Those of the jobs of which the tenant has a stored video."""
+    parameters = (sorted(set(jobs)), tenant)
+    return frozenset(
+        video.job for video in await fetch_rows(connection, _Stored, _STORED, parameters)
+    )
+
+
+def refuse_missing(wanted: Mapping[str, str], stored: Collection[str]) -> None:
+    """Refuse the first picture whose job is not among those with a stored video."""
     for param, job in wanted.items():
         if job not in stored:
             msg = f"{param} refers to the job {job!r}, {NO_STORED_VIDEO}"
             raise RequestRefused(msg, param=param)
 
 
-def _references(plan: Plan) -> dict[str, str]:
+def job_references(plan: Plan) -> dict[str, str]:
     """The jobs that the plan's pictures refer to, by parameter."""
     return {
         name: picture.job_id
@@ -71,12 +131,64 @@ def _references(plan: Plan) -> dict[str, str]:
     }
 
 
-async def frames_for(engine: Engine, plan: Plan, *, tenant: str) -> dict[str, str]:
-    """The last frame of each job that the plan refers to, as data URIs by job id.
+# -- before it is sent ----------------------------------------------------------------------------
+
+
+async def whole_scene(engine: Engine, scene: Json) -> Json:
+    """The JSON of a stored scene with the pictures that the request contained.
 
     Raises:
-        BadPicture: the video was deleted. PictureTrouble: storage can't be read now.
+        PictureTrouble: one was deleted, or can't be read now.
     """
+    stored = {
+        name: await _uri(engine, picture.picture)
+        for name, picture in Scene.from_json(scene).pictures()
+        if isinstance(picture, StoredPicture)
+    }
+    return dict(with_pictures(scene, stored))
+
+
+async def pictures_for(
+    engine: Engine, plan: Plan, *, job: str, tenant: str, inline: bool
+) -> dict[str, str]:
+    """What a plan's pictures stand for, as data URIs: by job, by stored picture, and by link.
+
+    With `inline` links are replaced too, by what was fetched of them.
+
+    Raises:
+        LinksUnread: something of that was not fetched yet.
+        BadPicture: the video of a job was deleted.
+        PictureTrouble: a picture was deleted, or can't be read now.
+    """
+    fetched = await _fetched(engine, plan, job) if inline and plan.links else {}
+    found = await _frames(engine, plan, tenant=tenant)
+    for id_ in plan.stored_pictures:
+        found[id_] = await _uri(engine, id_)
+    for link, id_ in fetched.items():
+        found[link] = await _uri(engine, id_)
+    return found
+
+
+async def _fetched(engine: Engine, plan: Plan, job: str) -> dict[str, str]:
+    """The ids of the pictures that were fetched, by link."""
+    uses = await engine.database.run_statement(lambda connection: pictures.uses_of(connection, job))
+    if plan.links.keys() - uses.keys():
+        raise LinksUnread
+    return {link: uses[name].picture for name, link in plan.links.items()}
+
+
+async def _uri(engine: Engine, picture: str) -> str:
+    """A stored picture; one is read at a time, since each may have megabytes several times."""
+    async with engine.one_picture:
+        sealed = await pictures.read(engine.database, picture)
+        if sealed is None:
+            msg = "a picture was deleted"
+            raise PictureTrouble(msg)
+        return (await asyncio.to_thread(engine.vault.open, sealed)).decode()
+
+
+async def _frames(engine: Engine, plan: Plan, *, tenant: str) -> dict[str, str]:
+    """The last frame of each job that the plan refers to."""
     wanted = sorted(set(plan.job_references))
     if not wanted:
         return {}
@@ -93,55 +205,18 @@ async def _frame(engine: Engine, job: str, key: str | None) -> str:
         try:
             with path.open("wb") as file:
                 async for piece in engine.storage.read(key):
-                    await asyncio.to_thread(file.write, piece)
-            jpeg = await asyncio.to_thread(last_frame, path)
+                    check_space(path.parent, len(piece))
+                    await on_disk(file.write, piece)
+            jpeg = await engine.inspectors.last_frame(path)
+        except BadVideo as error:
+            raise BadPicture(f"the last frame of job {job} can't be used: {error}") from error
         except StorageError as error:
             raise PictureTrouble(str(error)) from error
-    return _data_uri(jpeg, "image/jpeg")
+    return data_uri(jpeg, "image/jpeg").decode()
 
 
-async def inline(engine: Engine, ask: Ask) -> Ask:
-    """The ask with every link replaced by the picture's bytes, for providers that take no links.
-
-    Raises:
-        BadPicture: a link's response is not a picture. PictureTrouble: there is no response now.
-    """
-    content = {link: await _fetched(engine, link) for _, link in ask.scene.pictures()}
-    return replace(ask, scene=ask.scene.with_pictures(content.__getitem__))
-
-
-async def _fetched(engine: Engine, picture: str) -> str:
-    if picture.startswith("data:"):
-        return picture
-    request = Request(
-        method="GET",
-        url=picture,
-        headers={"accept": "image/*"},
-        timeout=SECONDS,
-        max_bytes=MOST_BYTES,
-    )
-    try:
-        answer = await engine.guarded.send(request)
-    except Blocked:
-        raise BadPicture("a picture's address is not public") from None
-    except TransportError as error:
-        raise PictureTrouble(
-            f"a picture's address is unavailable: {type(error).__name__}"
-        ) from error
-    kind = _media_type(answer.headers)
-    if not answer.is_success or not kind.startswith("image/"):
-        raise BadPicture(
-            f"a picture's address returned no picture (HTTP {answer.status}, {kind or 'no type'})"
-        )
-    return _data_uri(answer.content, kind)
-
-
-def _media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()[:64]
-
-
-def _data_uri(content: bytes, media_type: str) -> str:
-    return f"data:{media_type};base64,{b64encode(content).decode()}"
+def data_uri(content: bytes, media_type: str) -> bytes:
+    return b"data:%b;base64,%b" % (media_type.encode(), b64encode(content))
 
 
 _STORED = """

@@ -6,7 +6,6 @@ import kombu
 from celery import Celery
 
 from models.verbs import DECLARED, What
-from providers.registry import PROVIDERS, provider_of
 from scheduler.beat import SCHEDULE
 from settings import Settings, current
 from tasks.queues import Queue
@@ -17,22 +16,13 @@ PUMPS: dict[What, tuple[str, Queue]] = {
 }
 
 
-def queue_of(what: What, lane: str | None) -> Queue:
-    """The queue for a kind's and lane's hints: POSTs of minutes and of moments never mix."""
-    # A submit's lane is an account.
-    provider = PROVIDERS.get(provider_of(lane or ""))
-    if what is What.SUBMIT and provider is not None and provider.capabilities.synchronous:
-        return Queue.SUBMIT_LONG
-    return PUMPS[what][1]
-
-
 #: Seconds that publishing may take: a broker that hangs must not hang us.
 BROKER_TIMEOUT = 5.0
 #: Seconds between two heartbeats of a worker and RabbitMQ. A half-open connection is noticed after
 #: two of them; Celery's own 120 s leave messages unconsumed for minutes.
 BROKER_HEARTBEAT = 10.0
 #: Seconds after which Redis or Valkey delivers again what was not acknowledged, because its worker
-#: died. Longer than an intake takes (`tasks.enqueue`), and everything else is acknowledged when it
+#: died. Longer than an intake takes (`tasks.letters`), and everything else is acknowledged when it
 #: begins; a hint that waits for a slot for as long may go to another worker.
 REDELIVERY = 180
 #: How often workers look for such messages, in seconds.
@@ -55,6 +45,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_routes": {
             **{name: {"queue": queue} for name, queue in PUMPS.values()},
             "video.enqueue": {"queue": Queue.INTAKE},
+            "video.enqueue_batch": {"queue": Queue.INTAKE},
             "video.tick": {"queue": Queue.CONTROL},
             "video.learn": {"queue": Queue.CONTROL},
             "video.look_around": {"queue": Queue.CONTROL},

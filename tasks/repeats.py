@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final, NoReturn
 
 from models import due
 from models.database import Connection, fetch_row
@@ -12,6 +13,9 @@ from models.failure import Allowance, RequestRefused, job_deleted
 from models.records import Json
 from tasks.engine import Engine
 from tasks.resent import First, Unkeyed, first_of, keep, patiently
+
+#: Characters of a long string that are hashed at a time.
+_PIECE: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,7 @@ class Caller:
     #: The id of the API key; None over the broker.
     api_key: str | None = None
     idempotency_key: str | None = None
-    #: SHA-256 of the body as canonical JSON.
+    #: SHA-256 of the body as canonical JSON; of a batch, of its bytes.
     body_hash: bytes = b""
     #: Set where a repeat is known without an Idempotency-Key; there is none then.
     unkeyed: Unkeyed | None = None
@@ -43,17 +47,60 @@ class Accepted:
     allowance: Allowance | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Stands for a JSON value of which only its canonical hash is needed."""
+
+    canonical_hash: bytes
+
+
 def canonical_hash(body: object) -> bytes:
     """SHA-256 of a JSON value, independent of key order and white space."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+    if isinstance(body, Hashed):
+        return body.canonical_hash
+    return hashlib.sha256(_canonical(body).encode(errors="surrogatepass")).digest()
+
+
+def hashed(body: object) -> Hashed:
+    """What stands for a large value; hashed piece by piece, so that other threads get turns."""
+    digest = hashlib.sha256()
+    for piece in _canonical_pieces(body):
+        digest.update(piece.encode(errors="surrogatepass"))
+    return Hashed(digest.digest())
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _canonical_pieces(value: object) -> Iterator[str]:
+    match value:
+        case str() if len(value) > _PIECE:
+            yield '"'
+            for begin in range(0, len(value), _PIECE):
+                yield _canonical(value[begin : begin + _PIECE])[1:-1]
+            yield '"'
+        case dict() if value:
+            for number, (name, each) in enumerate(sorted(value.items())):
+                yield f"{',' if number else '{'}{_canonical(name)}:"
+                yield from _canonical_pieces(each)
+            yield "}"
+        case list() if value:
+            for number, each in enumerate(value):
+                yield "," if number else "["
+                yield from _canonical_pieces(each)
+            yield "]"
+        case _:
+            yield _canonical(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answered:
     """A request that came with an Idempotency-Key, and its sealed first answer."""
 
-    job: str
+    #: One of both is set.
+    job: str | None
+    batch: str | None
     deleted_at: datetime | None
     body_hash: bytes
     response: bytes = field(repr=False)
@@ -72,7 +119,7 @@ async def first_answer(
         return await _first_of_key(engine, connection, tenant, caller)
     if caller.unkeyed is not None:
         first = await first_of(connection, caller.unkeyed)
-        return _again(engine, first) if first else None
+        return _again(engine, first.job, first) if first else None
     return None
 
 
@@ -95,9 +142,33 @@ async def first_or_refuse(
     return await patiently(lambda: engine.database.run(work))
 
 
+async def first_batch(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller
+) -> Json | None:
+    """The first view of the batch that this Idempotency-Key has; a concurrent one is waited for.
+
+    Raises:
+        RequestRefused: the Idempotency-Key came with another body, or with a single request.
+    """
+    if caller.idempotency_key is None:
+        return None
+    first = await _answered(connection, tenant, caller)
+    if first is None:
+        return None
+    view: Json = engine.vault.open_json(first.response)
+    return view if first.batch is not None else _refuse_other_request()
+
+
 async def _first_of_key(
     engine: Engine, connection: Connection, tenant: str, caller: Caller
 ) -> Accepted | None:
+    first = await _answered(connection, tenant, caller)
+    if first is None:
+        return None
+    return _again(engine, first.job or _refuse_other_request(), first)
+
+
+async def _answered(connection: Connection, tenant: str, caller: Caller) -> _Answered | None:
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{tenant}\n{caller.idempotency_key}",),
@@ -106,25 +177,27 @@ async def _first_of_key(
         connection,
         _Answered,
         """
-        SELECT job, deleted_at, body_hash, response
-        FROM idempotency JOIN job ON job.id = idempotency.job
+        SELECT job, batch, deleted_at, body_hash, response
+        FROM idempotency LEFT JOIN job ON job.id = idempotency.job
         WHERE idempotency.tenant = %s AND key = %s
         """,
         (tenant, caller.idempotency_key),
     )
-    if first is None:
-        return None
-    if first.body_hash != caller.body_hash:
-        msg = "this Idempotency-Key was used with another request body"
-        raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
-    return _again(engine, first)
+    if first is not None and first.body_hash != caller.body_hash:
+        _refuse_other_request()
+    return first
 
 
-def _again(engine: Engine, first: _Answered | First) -> Accepted:
+def _refuse_other_request() -> NoReturn:
+    msg = "this Idempotency-Key was used with another request body"
+    raise RequestRefused(msg, type="idempotency_mismatch", param="Idempotency-Key")
+
+
+def _again(engine: Engine, job: str, first: _Answered | First) -> Accepted:
     if first.deleted_at is not None:  # a second job would be paid for under the same request
-        raise job_deleted(first.job, first.deleted_at)
+        raise job_deleted(job, first.deleted_at)
     view = engine.vault.open_json(first.response)
-    return Accepted(job_id=first.job, lane=due.NO_LANE, view=view, is_repeat=True)
+    return Accepted(job_id=job, lane=due.NO_LANE, view=view, is_repeat=True)
 
 
 async def remember(
@@ -133,15 +206,35 @@ async def remember(
     """Keep the first answer, sealed, for the caller's repeats, if these can be known."""
     if caller.unkeyed is not None:
         await keep(engine, connection, caller.unkeyed, view)
-    if caller.idempotency_key is None:
-        return
+    if caller.idempotency_key is not None:
+        await _keep(engine, connection, tenant, caller, view, job=view["id"])
+
+
+async def remember_batch(
+    engine: Engine, connection: Connection, tenant: str, caller: Caller, view: Json
+) -> None:
+    """Keep the first answer, sealed, for repeats with the caller's Idempotency-Key."""
+    if caller.idempotency_key is not None:
+        await _keep(engine, connection, tenant, caller, view, batch=view["id"])
+
+
+async def _keep(
+    engine: Engine,
+    connection: Connection,
+    tenant: str,
+    caller: Caller,
+    view: Json,
+    *,
+    job: str | None = None,
+    batch: str | None = None,
+) -> None:
     await connection.execute(
         """
-        INSERT INTO idempotency (tenant, key, body_hash, job, response)
-        VALUES (%s, %s, %s, %s, %s)
+        INSERT INTO idempotency (tenant, key, body_hash, job, batch, response)
+        VALUES (%s, %s, %s, %s, %s, %s)
         """,
         (
             *(tenant, caller.idempotency_key, caller.body_hash),
-            *(view["id"], engine.vault.seal_json(view)),
+            *(job, batch, engine.vault.seal_json(view)),
         ),
     )

@@ -1,5 +1,6 @@
 """Retry: the request of a job that ended without a video, as a new job that names the first."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from models.state import JobState, public_status
 from models.verbs import Hint
 from tasks import jobs
 from tasks.engine import Engine
+from tasks.pictures import PictureTrouble, whole_scene
 from tasks.repeats import Accepted, Caller, first_answer
 
 #: The states of which a job may be retried.
@@ -20,7 +22,7 @@ RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Original:
+class Original:
     """A job with all that its request consisted of."""
 
     tenant: str
@@ -29,6 +31,7 @@ class _Original:
     gate: str | None
     deleted_at: datetime | None
     request: Json
+    metadata_text: str | None
     scene: bytes = field(repr=False)
     webhook: bytes | None = field(repr=False)
 
@@ -56,20 +59,21 @@ async def retry(
         app_id=caller.app_id or original.app_id,
         event_fields=_event_fields(job_id, target),
     )
-    request = _request_of(engine, original, target)
+    body = await body_of(engine, original, target)
+    request = VideoRequest.from_json(body, tells_values=False)
     return await jobs.submit(engine, request, tenant=tenant, caller=own, retry_of=job_id)
 
 
 async def _original(
     engine: Engine, connection: Connection, job_id: str, *, tenant: str, caller: Caller
-) -> _Original | Accepted:
+) -> Original | Accepted:
     """The job to retry, or the answer that this Idempotency-Key got before, whatever it is now."""
     if caller.idempotency_key:
         first = await first_answer(engine, connection, tenant, caller)
         if first is not None:
             return first
-    sql = f"SELECT {columns(_Original)} FROM job WHERE id = %s"  # noqa: S608 - columns of our own
-    found = await fetch_row(connection, _Original, sql, (job_id,)) if job_id.isprintable() else None
+    sql = f"SELECT {columns(Original)} FROM job WHERE id = %s"  # noqa: S608 - columns of our own
+    found = await fetch_row(connection, Original, sql, (job_id,)) if job_id.isprintable() else None
     if found is None or found.tenant != tenant:
         raise not_found()
     if found.deleted_at is not None:
@@ -97,9 +101,16 @@ def _number(job_id: str) -> str:
     return job_id.removeprefix("job_vid_")
 
 
-def _request_of(engine: Engine, original: _Original, target: Json | None) -> VideoRequest:
-    """The request as it was submitted, with what was kept sealed of it."""
-    scene = engine.vault.open_json(original.scene)
+async def body_of(engine: Engine, original: Original, target: Json | None) -> Json:
+    """The request as it was submitted, with what was kept sealed of it; `target` is its webhook.
+
+    Raises:
+        RequestRefused: `not_found`, because the job was deleted and erased just now.
+    """
+    try:
+        scene = await whole_scene(engine, engine.vault.open_json(original.scene))
+    except PictureTrouble:
+        raise not_found() from None
     body = {
         name: value
         for name, value in original.request.items()
@@ -107,11 +118,13 @@ def _request_of(engine: Engine, original: _Original, target: Json | None) -> Vid
         if name == "model" or not _is_default(name, value)
     }
     body |= {name: scene[name] for name in PICTURES if scene.get(name)}
+    if original.metadata_text is not None:
+        body["metadata"] = json.loads(original.metadata_text)
     if original.gate is not None:  # by its id, since it may have another name now
         body["gate"] = original.gate
     if target is not None:
         body |= {"webhook_url": target["url"], "webhook_secret": target["secret"]}
-    return VideoRequest.from_json(body, tells_values=False)
+    return body
 
 
 def _is_default(name: str, value: object) -> bool:

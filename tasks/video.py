@@ -1,5 +1,6 @@
 """The Celery tasks: shells under stable names. Each may run twice; its docstring says why."""
 
+import random
 from typing import Any
 
 import structlog
@@ -11,14 +12,13 @@ from models.verbs import DECLARED, Declaration, What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
 from tasks import hints
-from tasks.enqueue import Letter
 from tasks.enqueue import enqueue as take_letter
+from tasks.letters import ENQUEUE, ENQUEUE_BATCH, Form, Letter
 from tasks.loop import runtime
 from tasks.pump.running import pump
 from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
 from tasks.spacing import Spacing
-from tasks.upkeep.overlooked import charge_overlooked
 from tasks.upkeep.retention import PRUNE_BOUND, prune_once
 
 log = structlog.get_logger()
@@ -60,7 +60,8 @@ def tick(within: float | None = None) -> str:
         if not is_ours:
             return _SKIPPED
         ours = runtime()
-        due_lanes = ours.start(ours.engine.database.run(work)).result(timeout=_SHORT)
+        due_lanes = ours.start(ours.engine.database.run(work, first=True)).result(timeout=_SHORT)
+        random.shuffle(due_lanes)  # where slots are short, no lane is always the last
         sent = sum(hints.send(what, lane) for what, lane in due_lanes)
         return f"due={len(due_lanes)} hints={sent}"
 
@@ -103,29 +104,49 @@ def prune() -> str:
         if not is_ours:
             return _SKIPPED
         ours = runtime()
-        charged = ours.start(ours.engine.database.run(charge_overlooked)).result(timeout=_SHORT)
-        if charged:
-            log.warning("jobs.charged_late", jobs=charged)
-        return str(ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND))
+        pruned = ours.start(prune_once(ours.engine)).result(timeout=PRUNE_BOUND)
+        if pruned.charged:
+            log.warning("jobs.charged_late", jobs=pruned.charged)
+        return str(pruned)
 
 
-@app.task(
-    name="video.enqueue",
-    bind=True,
-    acks_late=True,
-    acks_on_failure=False,
-    acks_on_timeout=False,
-    reject_on_worker_lost=True,
-    Request="tasks.discreet:DiscreetRequest",
-    Strategy="tasks.discreet:readable",
-)
-def enqueue(self: Any, *args: Any, **kwargs: Any) -> str:
+def _intake(form: Form, doc: str) -> "Task[..., str]":
+    """The task of a form's letters.
+
+    Any arguments are taken, since Celery would tell wrong ones in a traceback.
+    """
+
+    def take(self: Any, *args: Any, **kwargs: Any) -> str:
+        deaths = int(self.request.get("x-delivery-count") or 0)
+        letter = Letter(form=form, task_id=self.request.id, args=args, kwargs=kwargs, deaths=deaths)
+        return take_letter(letter)
+
+    take.__name__ = take.__qualname__ = form.task.rpartition(".")[2]
+    take.__doc__ = doc
+    return app.task(
+        name=form.task,
+        bind=True,
+        acks_late=True,
+        acks_on_failure=False,
+        acks_on_timeout=False,
+        reject_on_worker_lost=True,
+        Request="tasks.discreet:DiscreetRequest",
+        Strategy="tasks.discreet:readable",
+    )(take)
+
+
+enqueue = _intake(
+    ENQUEUE,
     """Accept a request sent over the broker: `request`, and if wanted `job_id` and `tenant`.
 
     Twice is harmless: without a `job_id` the job's id comes from the task's. Acknowledged after the
     commit; while PostgreSQL is away the message goes back, and what is wrong with it becomes a row.
-    Any arguments are taken, since Celery would tell wrong ones in a traceback.
-    """
-    deaths = self.request.get("x-delivery-count") or 0
-    letter = Letter(task_id=self.request.id, args=args, kwargs=kwargs, deaths=int(deaths))
-    return take_letter(letter)
+    """,
+)
+enqueue_batch = _intake(
+    ENQUEUE_BATCH,
+    """Accept up to 1,000 requests as a batch: `requests`, `batch_id`; `options` and `tenant`.
+
+    Twice is harmless: a batch is known by its `batch_id`. Otherwise as `video.enqueue`.
+    """,
+)

@@ -1,13 +1,15 @@
 """The public view of a job: the same JSON for API responses and webhooks."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from models.database import Connection, fetch_rows
 from models.failure import Failure
 from models.records import Json, columns, shown_columns
+from models.rows.accounts import Block
 from models.rows.jobs import JobRow
 from models.rows.outputs import OutputRow
 from models.scene import KNOBS
@@ -27,6 +29,9 @@ _ECHOED = (*KNOBS, "fps", "count", "metadata", "priority", "run_at")
 WAITING = {
     "paused": "new requests to its provider are paused",
     "capped": "its provider's account has reached its spending cap",
+    Block.AUTH: "its provider refuses our key; it is tried again from time to time",
+    Block.QUOTA: "our account at its provider is out of credits or quota; it is tried again",
+    Block.RATE: "its provider takes no more of us for a while",
 }
 
 #: The plan that is shown: of the attempt that made or is to make the first video.
@@ -48,7 +53,8 @@ _WAITS = """
     SELECT jsonb_build_object('code', waits_for, 'since', waits_since) FROM attempt
     WHERE attempt.job = job.id AND state = 'planned' AND waits_for IS NOT NULL ORDER BY id LIMIT 1
 """
-_SELECT = f"""
+#: SQL: jobs as `ShownJob` reads them, `{where}` and by `{order}`.
+SELECT = f"""
 SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress,
        CASE WHEN job.fallbacks IS NULL THEN 0 ELSE ({_DELIVERS}) END AS choice,
        CASE WHEN job.fallbacks IS NULL THEN '[]' ELSE ({_HOPS}) END AS hops,
@@ -62,8 +68,7 @@ LEFT JOIN LATERAL (SELECT progress FROM attempt WHERE attempt.job = job.id
                    ORDER BY id DESC LIMIT 1) AS latest ON true
 WHERE {{where}}
 GROUP BY job.id, latest.progress
-ORDER BY job.id {{order}}
-LIMIT %(limit)s
+ORDER BY {{order}}
 """  # noqa: S608 - columns of our own
 
 
@@ -100,39 +105,8 @@ class ShownJob(JobRow):
 
 async def read_jobs(connection: Connection, ids: Sequence[str]) -> list[ShownJob]:
     """Jobs with their outputs, newest first; ids without a job are left out."""
-    sql = _SELECT.format(where="job.id = ANY(%(ids)s)", order="DESC")
-    return await fetch_rows(connection, ShownJob.read, sql, {"ids": list(ids), "limit": len(ids)})
-
-
-async def list_jobs(
-    connection: Connection,
-    *,
-    tenant: str,
-    states: Sequence[JobState] | None,
-    model: str | None,
-    app_id: str | None,
-    after: str | None,
-    limit: int,
-    oldest_first: bool = False,
-) -> list[ShownJob]:
-    """A tenant's jobs, newest or oldest first, those that follow `after`."""
-    sql = _SELECT.format(
-        order="ASC" if oldest_first else "DESC",
-        where=f"""job.tenant = %(tenant)s AND job.deleted_at IS NULL
-        AND (%(states)s::text[] IS NULL OR job.state = ANY(%(states)s))
-        AND (%(model)s::text IS NULL OR job.model = %(model)s)
-        AND (%(app_id)s::text IS NULL OR job.app_id = %(app_id)s)
-        AND (%(after)s::text IS NULL OR job.id {">" if oldest_first else "<"} %(after)s)""",
-    )
-    parameters = {
-        "tenant": tenant,
-        "states": list(states) if states is not None else None,
-        "model": model,
-        "app_id": app_id,
-        "after": after,
-        "limit": limit,
-    }
-    return await fetch_rows(connection, ShownJob.read, sql, parameters)
+    sql = SELECT.format(where="job.id = ANY(%(ids)s)", order="job.id DESC")
+    return await fetch_rows(connection, ShownJob.read, sql, {"ids": list(ids)})
 
 
 def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LINK_LIVES) -> Json:
@@ -148,7 +122,7 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
         "resolution": plan["resolution"],
         "aspect_ratio": plan["aspect_ratio"],
         "size": f"{plan['width']}x{plan['height']}",
-        **{name: job.request[name] for name in _ECHOED if job.request.get(name) is not None},
+        **_echoed(job),
         "estimated_cost_usd": usd(plan.get("estimated_cost_micros", job.estimated_cost_micros)),
         "progress_percent": progress_percent(job),
         "progress_source": job.progress_source,
@@ -171,6 +145,13 @@ def job_view(job: ShownJob, *, api_url: str, vault: Vault, link_lives: int = LIN
     for name in ("created_at", "accepted_at", "finished_at", "deadline_at"):
         view[name] = iso(getattr(job, name))
     return view
+
+
+def _echoed(job: ShownJob) -> Json:
+    """What the view repeats of the request; metadata as it was given."""
+    given = {name: job.request[name] for name in _ECHOED if job.request.get(name) is not None}
+    own = {} if job.metadata_text is None else {"metadata": json.loads(job.metadata_text)}
+    return given | own
 
 
 def _shown(job: ShownJob) -> Json:
@@ -215,7 +196,24 @@ def usd(micros: int) -> float:
     return round(micros / 1_000_000, 6)
 
 
-def progress_percent(job: ShownJob) -> int:
+class _Progressing(Protocol):
+    """The columns of a job that its progress is computed from."""
+
+    @property
+    def progress_percent(self) -> int: ...
+    @property
+    def progress_source(self) -> str: ...
+    @property
+    def typical_seconds(self) -> float: ...
+    @property
+    def accepted_at(self) -> datetime | None: ...
+    @property
+    def finished_at(self) -> datetime | None: ...
+    @property
+    def now(self) -> datetime: ...
+
+
+def progress_percent(job: _Progressing) -> int:
     """The written progress, or the estimate for now if that is further along."""
     written = job.progress_percent
     if job.progress_source == "reported" or written == 100:  # noqa: PLR2004 - complete
@@ -229,7 +227,7 @@ def content_path(job_id: str) -> str:
     return f"/v1/video/generations/{job_id}/content"
 
 
-def _elapsed(job: ShownJob) -> float:
+def _elapsed(job: _Progressing) -> float:
     if job.accepted_at is None:
         return 0.0
     return ((job.finished_at or job.now) - job.accepted_at).total_seconds()

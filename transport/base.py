@@ -4,9 +4,11 @@ The errors, from certainly harmless to possibly not:
 
     TransportError
     ├── NotSent            the server cannot have read any of the request: safe to retry
-    │   └── Blocked        the outbound guard refused the address
+    │   ├── Blocked        the outbound guard refused the address
+    │   └── Unresolved     its name has no address, or our resolver found none
     └── Unanswered         the server may have read the request and acted on it
-        └── BadAnswer      a response began but is unusable (cut off, larger than allowed)
+        └── BadAnswer      a response began but is unusable (cut off, malformed)
+            └── TooLarge   it is larger than the request allows
 """
 
 import json
@@ -32,12 +34,20 @@ class Blocked(NotSent):
     """The guard refused the connection: the address is not public."""
 
 
+class Unresolved(NotSent):
+    """The host's name has no address, or no name server said so in time."""
+
+
 class Unanswered(TransportError):
     """Part or all of the request was sent; its outcome is unknown (timeout, dropped connection)."""
 
 
 class BadAnswer(Unanswered):
     """A response began but is cut off, malformed, or larger than the request allows."""
+
+
+class TooLarge(BadAnswer):
+    """A response is larger than the request allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +79,7 @@ class Request:
     begin_by: Deadline | None = None
     #: Seconds without data before a response in progress is abandoned.
     read_timeout: float = 30.0
-    #: A response body larger than this many bytes raises BadAnswer.
+    #: A response body larger than this many bytes raises TooLarge.
     max_bytes: int = 8 * 2**20
 
 
@@ -115,7 +125,7 @@ class Stream(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body; raises BadAnswer if it is cut off or exceeds `max_bytes`."""
+        """The body; raises BadAnswer if it is cut off, TooLarge if it exceeds `max_bytes`."""
         ...
 
 

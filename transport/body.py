@@ -34,7 +34,7 @@ class Body:
         return Response(status=self.status, headers=self.headers, content=b"".join(pieces))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body; raises BadAnswer if it is cut off, stalls or exceeds `max_bytes`.
+        """The body; raises BadAnswer if it is cut off or stalls, TooLarge beyond `max_bytes`.
 
         The read timeout covers waiting for the server, not the caller's processing of a chunk.
         """
@@ -57,9 +57,7 @@ class Body:
             ) from None
         self._size += len(piece)
         if piece and max(self._size, self._declared_size()) > self._progress.request.max_bytes:
-            raise self._progress.bad_answer(
-                f"response larger than {self._progress.request.max_bytes} bytes"
-            )
+            raise self._progress.too_large()
         return piece
 
     def _read_deadline(self) -> float:

@@ -1,7 +1,7 @@
 """The fast client: polls, downloads, webhooks and images; guarded where users choose the URL."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, cast
 
@@ -11,12 +11,20 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from transport.base import Blocked, NotSent, Request, Response, Stream, TransportError
+from transport.base import (
+    Blocked,
+    NotSent,
+    Request,
+    Response,
+    Stream,
+    TransportError,
+    Unresolved,
+)
 from transport.body import Body
 from transport.guard import Guard
 from transport.loops import PerLoop
 from transport.progress import SendProgress
-from transport.resolver import ThreadedResolver
+from transport.resolver import NotResolved, Resolver
 from transport.wire import Outgoing, prepare
 
 #: aiohttp's errors for "not yet connected". ClientOSError, the parent of ClientConnectorError, is
@@ -33,8 +41,10 @@ class FastClient:
         guard: Guard | None,
         connections: int = 256,
         resolver: AbstractResolver | None = None,
+        name_servers: Sequence[str] = (),
     ) -> None:
         self._guard = guard
+        self._name_servers = name_servers
         self._connections = connections
         self._resolver = resolver
         self._sessions = PerLoop(self._open)
@@ -46,10 +56,20 @@ class FastClient:
 
     @classmethod
     def guarded(
-        cls, guard: Guard, *, connections: int = 256, resolver: AbstractResolver | None = None
+        cls,
+        guard: Guard,
+        *,
+        connections: int = 256,
+        resolver: AbstractResolver | None = None,
+        name_servers: Sequence[str] = (),
     ) -> Self:
-        """For user-supplied URLs; raises Blocked if `guard` does not permit the address."""
-        return cls(guard=guard, connections=connections, resolver=resolver)
+        """For user-supplied URLs; raises Blocked if `guard` does not permit the address.
+
+        `name_servers` are asked for names; without them, those of the system.
+        """
+        return cls(
+            guard=guard, connections=connections, resolver=resolver, name_servers=name_servers
+        )
 
     async def send(self, request: Request) -> Response:
         """The complete response; raises NotSent, Blocked, Unanswered or BadAnswer."""
@@ -76,7 +96,9 @@ class FastClient:
     async def close(self) -> None:
         """Close the running loop's connections; a later request opens new ones."""
         if session := self._sessions.forget():
+            names = cast(_Connector, session.connector).names
             await session.close()
+            await names.close()
 
     async def _head(self, outgoing: Outgoing, progress: SendProgress) -> aiohttp.ClientResponse:
         answer = await self._sessions.here().request(
@@ -106,13 +128,15 @@ class FastClient:
         )
 
     def _connector(self) -> aiohttp.TCPConnector:
+        names = self._resolver or Resolver(servers=self._name_servers)
         if self._guard is None:
-            return _Connector(limit=self._connections)
+            return _Connector(limit=self._connections, resolver=names)
         return _Connector(
             limit=self._connections,
             socket_factory=_sockets_within(self._guard),
-            resolver=self._resolver or ThreadedResolver(),
-            # A kept connection or cached name would bypass the check at connect time.
+            resolver=names,
+            # The address is checked at each connection, wherever it comes from; a kept connection
+            # would bypass the check.
             use_dns_cache=False,
             force_close=True,
         )
@@ -130,6 +154,11 @@ class _Request(aiohttp.ClientRequest):
 
 class _Connector(aiohttp.TCPConnector):
     """Marks the request sent as soon as its connection is established."""
+
+    @property
+    def names(self) -> AbstractResolver:
+        """Its resolver, which aiohttp leaves open."""
+        return self._resolver
 
     async def connect(
         self,
@@ -182,9 +211,16 @@ def _translating_errors(progress: SendProgress) -> aiohttp.ClientMiddlewareType:
 
 def _translated(error: Exception, progress: SendProgress) -> TransportError:
     if isinstance(error, aiohttp.ClientConnectorError):
-        blocked = isinstance(error.os_error, _NotPublic)
         failure = progress.failed(str(error.os_error), connecting=True)
-        return Blocked(*failure.args) if blocked and isinstance(failure, NotSent) else failure
+        if not isinstance(failure, NotSent):
+            return failure
+        match error.os_error:
+            case _NotPublic():
+                return Blocked(*failure.args)
+            case NotResolved():
+                return Unresolved(*failure.args)
+            case _:
+                return failure
     if isinstance(error, aiohttp.ClientResponseError):
         return progress.bad_answer("malformed HTTP response")
     return progress.failed(type(error).__name__, connecting=isinstance(error, _CONNECTING))

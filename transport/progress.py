@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from transport.base import BadAnswer, NotSent, Request, TransportError, Unanswered
+from transport.base import BadAnswer, NotSent, Request, TooLarge, TransportError, Unanswered
 from transport.redact import redact, safe_url
 from transport.timeout import MovableTimeout
 
@@ -71,6 +71,10 @@ class SendProgress:
     def bad_answer(self, why: str) -> BadAnswer:
         """The error for a response that began but is unusable."""
         return BadAnswer(self._describe(why))
+
+    def too_large(self) -> TooLarge:
+        """The error for a response that is larger than the request allows."""
+        return TooLarge(self._describe(f"response larger than {self.request.max_bytes} bytes"))
 
     def _timeout_error(self) -> TransportError:
         if not self._is_sent:

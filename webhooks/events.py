@@ -7,7 +7,7 @@ from typing import Any
 
 
 class EventType(StrEnum):
-    """The type of an event; each final state emits exactly one."""
+    """The type of an event; each final state of a job or batch emits exactly one."""
 
     #: At least one video is stored.
     VIDEO_COMPLETED = "video.completed"
@@ -15,6 +15,8 @@ class EventType(StrEnum):
     VIDEO_FAILED = "video.failed"
     #: The owner cancelled the job.
     VIDEO_CANCELLED = "video.cancelled"
+    #: All lines of a batch have ended, whatever its final status.
+    BATCH_COMPLETED = "batch.completed"
 
 
 def render(event_type: EventType, at: datetime, data: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ TIMEOUT = 15.0
 #: How much of the response body is read, in bytes, and for how long, in seconds.
 ANSWER_BYTES = 4096
 ANSWER_SECONDS = 1.0
-USER_AGENT = f"Longtake/{version('longtake')}"
+USER_AGENT = f"Longtake/{version('longtake-server')}"
 
 #: Statuses whose Retry-After is honoured.
 _HONOURS_RETRY_AFTER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -61,6 +61,14 @@ class TryResult:
     milliseconds: int
     #: Seconds the receiver asked us to wait (429 and 503 only).
     retry_after: float | None = None
+
+    @property
+    def is_failure_of_host(self) -> bool:
+        """Whether it says that the host is in trouble, not only that it refuses this request."""
+        if self.status is None:
+            return True
+        is_overloaded = self.status == HTTPStatus.TOO_MANY_REQUESTS
+        return is_overloaded or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 async def send(message: Message, *, client: Client, now: int) -> TryResult:

@@ -4,11 +4,13 @@ from typing import Any
 
 import structlog
 from celery import signals
+from celery.concurrency.thread import TaskPool
 
 from logs import configure
 from settings import current
 from tasks import loop
 from tasks.pump import running as lifecycle
+from tasks.pump.slots import slots
 
 log = structlog.get_logger()
 
@@ -31,7 +33,10 @@ def _unbind(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _log_ready(**_: Any) -> None:
+def _count_slots(sender: Any, **_: Any) -> None:
+    """Threads share a process, so pumps must not take all of them."""
+    if isinstance(sender.pool, TaskPool):
+        slots.total = sender.pool.limit
     log.info("worker.ready")
 
 

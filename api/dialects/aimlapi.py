@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
+from api.body import MAX_BODY, takes_up_to
 from api.dialects.aimlapi_fields import OWN_NAMES, Wanted, wanted, wants_base64
 from api.dialects.aimlapi_models import LEGACY, UNIVERSAL, Schema
 from api.dialects.aimlapi_shapes import (
@@ -80,6 +81,7 @@ _routes = APIRouter(route_class=TenantRoute, tags=["AI/ML API"])
     responses=dialect_responses(AimlapiError, {200: AimlapiCreated}, 400, 403, 413, 422, 429),
     openapi_extra=body_of(AimlapiRequest),
 )
+@takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:
     """Accept a prompt as a job; what its model can't make becomes the nearest that it makes.
 
@@ -106,6 +108,7 @@ async def read(request: Request, generation_id: str) -> Response:
     responses=dialect_responses(AimlapiError, {201: AimlapiCreated}, 400, 403, 404, 413, 422, 429),
     openapi_extra=body_of(AimlapiLegacyRequest),
 )
+@takes_up_to(MAX_BODY)
 async def create_legacy(request: Request, vendor: Vendor) -> Response:
     """As on the universal path, with the vendor's models and the fields of their own time."""
     models = _models(vendor)

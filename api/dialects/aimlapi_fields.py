@@ -10,6 +10,7 @@ from api.dialects.fields import Fields
 from models.failure import RequestRefused
 from models.records import Json
 from models.request import MAX_COUNT
+from models.scene import MAX_LINK
 
 URL: Final = "url"
 BASE64: Final = "b64_json"
@@ -183,6 +184,8 @@ def _is_picture(value: object) -> bool:
         return False
     if value.startswith("data:image/"):
         return ";base64," in value[:_SHOWN]
+    if len(value) > MAX_LINK:
+        return True  # it is refused for its length
     try:
         parts = urlsplit(value)
     except ValueError:  # brackets that are no IPv6 address

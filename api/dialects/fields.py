@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from api.body import read_json
+from models.excerpt import excerpt
 from models.failure import RequestRefused
 
 #: Maximum characters of a value in a message.
@@ -95,8 +96,7 @@ class Fields:
     def refuse(self, name: str, what: str) -> NoReturn:
         """Raise RequestRefused naming the field, what is allowed, and the value."""
         field = self._within + name
-        shown = repr(self.values.get(name))
-        shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+        shown = excerpt(self.values.get(name), most=_SHOWN)
         raise RequestRefused(f"{field} {what} (it is {shown})", param=field)
 
     def _typed(self, name: str, kind: type, what: str) -> Any:

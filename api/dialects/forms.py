@@ -8,7 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.requests import Request
 
-from api.body import MAX_BODY, read_body
+from api.body import MAX_BODY, off_loop, read_body
 from models.failure import RequestRefused
 
 MULTIPART: Final = "multipart/form-data"
@@ -36,7 +36,8 @@ async def read_form(request: Request) -> Mapping[str, Any]:
     Raises:
         RequestRefused: it is cut off, malformed, not UTF-8, or has a field twice.
     """
-    return parse_form(await read_body(request), request.headers["content-type"])
+    kind = request.headers["content-type"]
+    return await off_loop(request, parse_form, await read_body(request), kind)
 
 
 def parse_form(content: bytes, content_type: str) -> Mapping[str, Any]:

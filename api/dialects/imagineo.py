@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
+from api.body import MAX_BODY, takes_up_to
 from api.dialects.dialect import Dialect
 from api.dialects.fields import Fields, in_words_of, read_object
 from api.dialects.gated import gate_of, submit_through
@@ -88,6 +89,7 @@ router = APIRouter(route_class=KeyRoute, tags=["Imagineo"])
     responses=dialect_responses(ImagineoError, {200: ImagineoRun}, 400, 402, 422, 429),
     openapi_extra=body_of(ImagineoRequest),
 )
+@takes_up_to(MAX_BODY)
 async def generate(request: Request) -> Response:
     """Accept a run by the model of the tenant's gate `imagineo`, or by the default model.
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
+from api.body import MAX_BODY, takes_up_to
 from api.dialects.dialect import Dialect
 from api.dialects.fields import Fields, in_words_of, read_object
 from api.dialects.gated import gate_of, submit_through
@@ -23,6 +24,7 @@ from api.dialects.open_call import OpenCall
 from api.dialects.submitting import repeat_of
 from api.errors import STATUS
 from api.front import TenantRoute, front_of
+from api.large_bodies import leave
 from api.openapi import body_of, dialect_responses
 from models.failure import RequestRefused, not_found
 from models.records import Json
@@ -45,7 +47,7 @@ NAMES: Final[Mapping[str, str]] = {
     "last_image": "data.lastFrame",
     "reference_images": "data.referenceImages",
 }
-_SECONDS: Final = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*s?\s*")
+_SECONDS: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(?:\s*s)?")
 #: The media type of a picture that is sent as base64 alone, by its first bytes.
 _MAGIC: Final = ((b"\x89PNG", "image/png"), (b"RIFF", "image/webp"), (b"GIF8", "image/gif"))
 
@@ -58,6 +60,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Layer"])
     responses=dialect_responses(LayerError, {200: LayerResponse}, 400, 402, 404, 422, 429, 500),
     openapi_extra=body_of(LayerRequest),
 )
+@takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:
     """Accept a job, and answer when its videos are done; `X-Job-ID` names the job.
 
@@ -66,6 +69,18 @@ async def create(request: Request) -> Response:
     cancels nothing.
     """
     began = time.perf_counter()
+    job, headers, inline = await _accepted(request)
+    await leave(request.scope)  # the call stays open for minutes, without its body
+    call = OpenCall(request=request, job=job, headers=headers, began=began, inline=inline)
+    return await call.answer()
+
+
+async def _accepted(request: Request) -> tuple[str, dict[str, str], bool]:
+    """The job's id, the response's headers, and whether it has the videos themselves.
+
+    Raises:
+        RequestRefused: in Layer's words.
+    """
     body = Fields(await read_object(request))
     name = body.values.get("gateId")
     if not isinstance(name, str) or not name.strip():
@@ -77,10 +92,7 @@ async def create(request: Request) -> Response:
         job, headers = first.accepted.job_id, first.headers
     else:
         job, headers = await _submitted(request, gate, body)
-    call = OpenCall(
-        request=request, job=job, headers=headers, began=began, inline=_is_inline(_data(body))
-    )
-    return await call.answer()
+    return job, headers, _is_inline(_data(body))
 
 
 async def _submitted(request: Request, gate: Json, body: Fields) -> tuple[str, dict[str, str]]:
@@ -145,7 +157,7 @@ def _duration(data: Fields) -> float | None:
     given = data.values.get("duration")
     if not isinstance(given, str):
         return data.positive("duration")
-    if (match := _SECONDS.fullmatch(given)) is None:
+    if (match := _SECONDS.fullmatch(given.strip())) is None:
         data.refuse("duration", "must be a number of seconds")
     return Fields({"duration": float(match[1])}, within="data").positive("duration")
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
+from api.body import MAX_BODY, takes_up_to
 from api.dialects.dialect import Dialect
 from api.dialects.fields import Fields, read_object
 from api.dialects.ids import Timed, number_of
@@ -73,6 +74,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Lunos"])
     ),
     openapi_extra={"parameters": [_APP]} | body_of(LunosRequest),
 )
+@takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:
     """Accept a prompt as a job; what its model can't make becomes the nearest that it makes.
 

@@ -23,6 +23,7 @@ from models.records import Json
 from models.state import JobState
 from storage.base import StorageError
 from tasks import jobs
+from tasks.history import Asked
 from tasks.view import WEBHOOK_LINK_LIVES, ShownJob
 
 log = structlog.get_logger()
@@ -94,7 +95,8 @@ class OpenCall:
             ends.cancel()
 
     async def _has_ended(self, *, within: float) -> bool:
-        return await front_of(self.request).waiting.has_ended(self.job, within=within)
+        watcher = front_of(self.request).job_watcher
+        return await watcher.is_over(Asked(job=self.job), within=within)
 
     async def _spaced(self) -> AsyncIterator[bytes]:
         """White space until the job has ended, then the body; raises _Late for a failure."""

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
-from api.body import read_body
+from api.body import MAX_BODY, discard_body, off_loop, takes_up_to
 from api.dialects.dialect import Dialect
 from api.dialects.fields import Fields, read_object
 from api.dialects.forms import Upload, is_form, read_form
@@ -35,6 +35,9 @@ from models.failure import RequestRefused
 from models.records import Json
 from tasks import jobs
 from tasks.deletion import delete as delete_job
+from tasks.engine import Engine
+from tasks.listing import Filter, list_own
+from tasks.view import ShownJob
 
 PATH: Final = "/v1/videos"
 #: The same paths again, for a base address like those of the other systems.
@@ -53,6 +56,8 @@ VARIANTS: Final = ("video", "thumbnail", "spritesheet")
 ORDERS: Final = ("desc", "asc")
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
+#: How often a page reads on behind jobs that it does not show, such as deleted ones.
+_WALKS: Final = 100
 #: The API has no word for a cancelled job.
 WORDS: Final = StatusWords(
     {
@@ -78,14 +83,18 @@ _routes = APIRouter(route_class=TenantRoute, tags=["OpenAI"])
     responses=dialect_responses(OpenAIError, {200: OpenAIVideo}, 400, 422, 429),
     openapi_extra=CREATE,
 )
+@takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:
     """Accept a prompt as a job; what its model can't make becomes the nearest that it makes.
 
     The header `Longtake-Adapted` lists what was changed, as in `size=720x1280 (asked 1024x1792)`.
     """
     is_file = is_form(request)
-    body = _pictured(await read_form(request)) if is_file else await read_object(request)
-    submitted = await submit(request, _wanted(Fields(body)), body=body)
+    if is_file:
+        body = await off_loop(request, _pictured, await read_form(request))
+    else:
+        body = await read_object(request)
+    submitted = await submit(request, native_fields(body), body=body)
     shown = _video(submitted.view, keep_days=_keep_days(request))
     return answer(shown, headers=POLL_AFTER | submitted.headers)
 
@@ -111,15 +120,10 @@ async def list_videos(request: Request) -> Response:
     query = Fields(request.query_params)
     limit = _limit(query)
     after = await _after(request, query)
-    found = await in_time(
-        jobs.list_own(
-            front_of(request).engine,
-            tenant=key_of(request).tenant,
-            limit=limit + 1,
-            after=after,
-            oldest_first=query.one_of("order", ORDERS) == "asc",
-        )
+    wanted = Filter(
+        tenant=key_of(request).tenant, oldest_first=query.one_of("order", ORDERS) == "asc"
     )
+    found = await in_time(_found(front_of(request).engine, wanted, most=limit + 1, after=after))
     days = _keep_days(request)
     shown = [_video(view_of(request, job), keep_days=days) for job in found[:limit]]
     return answer(
@@ -131,6 +135,18 @@ async def list_videos(request: Request) -> Response:
             "has_more": len(found) > limit,
         }
     )
+
+
+async def _found(engine: Engine, wanted: Filter, *, most: int, after: str | None) -> list[ShownJob]:
+    """Up to `most` jobs: this API's pages have no other way to say that more follow."""
+    found: list[ShownJob] = []
+    for _ in range(_WALKS):
+        listed = await list_own(engine, wanted, limit=most - len(found), after=after)
+        found += listed.jobs
+        after = listed.walked_to
+        if after is None:
+            break
+    return found
 
 
 @_routes.get(
@@ -181,9 +197,10 @@ async def download_content(request: Request, video_id: str) -> Response:
 @_routes.post(PATH + "/extensions", include_in_schema=False)
 @_routes.post(PATH + "/characters", include_in_schema=False)
 @_routes.get(PATH + "/characters/{character_id}", include_in_schema=False)
+@takes_up_to(MAX_BODY)
 async def unsupported(request: Request) -> Response:
     """What the SDK has beside these and needs a video as its input."""
-    await read_body(request)  # else a client that still sends would not read the answer
+    await discard_body(request)  # else a client that still sends would not read the answer
     what = request.url.path.rpartition("/")[2] if request.method == "POST" else "characters"
     msg = f"{what} is not supported: {NO_VIDEO_IN}"
     raise RequestRefused(msg, code="not_supported")
@@ -193,33 +210,52 @@ router.include_router(_routes)
 router.include_router(_routes, prefix=PREFIX, include_in_schema=False)
 
 
-def _wanted(fields: Fields) -> Json:
+def native_fields(body: Mapping[str, Any]) -> Json:
     """The native request's fields; raises RequestRefused for what the API does not allow."""
+    return with_defaults(given_fields(body))
+
+
+def with_defaults(fields: Json) -> Json:
+    """The fields, with the API's own defaults for those that are not set; a gate has its own."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if "gate" in given:
+        return given
+    frame = {} if given.keys() & {"size", "resolution", "aspect_ratio"} else {"size": SIZES[0]}
+    return {"model": DEFAULT_MODEL, "duration_seconds": SECONDS[0], **frame, **given}
+
+
+def given_fields(body: Mapping[str, Any]) -> Json:
+    """The native request's fields that the body sets, None for others; raises RequestRefused."""
+    fields = Fields(body)
     prompt = fields.required_text("prompt")
-    model = fields.text("model") or DEFAULT_MODEL
-    is_sora = model in SORA
+    model = fields.text("model") or None
+    is_sora = (model or DEFAULT_MODEL) in SORA
     size = fields.one_of("size", SIZES) if is_sora else fields.text("size")
     return {
         "prompt": prompt,
         "model": model,
         "duration_seconds": _seconds(fields, allowed=SECONDS if is_sora else ()),
-        "size": size or SIZES[0],
+        "size": size or None,
         "image": _image(fields),
     }
 
 
-def _seconds(fields: Fields, *, allowed: tuple[int, ...]) -> int:
+def _seconds(fields: Fields, *, allowed: tuple[int, ...]) -> int | None:
     """`seconds`, a number as a string; a number itself is taken as well."""
     given = fields.values.get("seconds")
     if given is None:
-        return SECONDS[0]
-    text = given if isinstance(given, str) else f"{fields.number('seconds'):g}"
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len("600") else 0
+        return None
+    number = _whole(given) if isinstance(given, str) else fields.number("seconds") or 0
     if allowed and number not in allowed:
         fields.refuse("seconds", f"must be one of {', '.join(map(str, allowed))}")
-    if not 1 <= number <= LONGEST:
+    if not 1 <= number <= LONGEST or number != int(number):
         fields.refuse("seconds", f"must be a whole number from 1 to {LONGEST}")
-    return number
+    return int(number)
+
+
+def _whole(text: str) -> int:
+    """The number, or 0 for what is none that could be allowed."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len("600") else 0
 
 
 def _image(fields: Fields) -> str | None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
+from api.body import MAX_BODY, takes_up_to
 from api.caller import milliseconds_since
 from api.dialects.dialect import Dialect
 from api.dialects.fields import Fields, read_object
@@ -68,6 +69,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Perf"])
     responses=dialect_responses(PerfError, {202: PerfPending}, 400, 402, 422, 429),
     openapi_extra=body_of(PerfRequest),
 )
+@takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:
     """Accept a prompt as a job; what its model can't make becomes the nearest that it makes.
 

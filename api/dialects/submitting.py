@@ -1,12 +1,14 @@
 """A dialect's submission: fields of the native request, adapted and accepted as a job."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
 
 from api.answers import limit_headers
+from api.body import compared, off_loop
 from api.caller import caller_of
 from api.front import front_of, in_time, key_of
 from api.repeats import watched
@@ -63,16 +65,17 @@ async def submit(
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     front, key = front_of(request), key_of(request)
-    caller = replace(_caller(request, body, app_id), event_fields=event_fields)
+    caller = replace(await _caller(request, body, app_id), event_fields=event_fields)
     try:
-        adapted = await _adapted(front.engine, fields, tenant=key.tenant)
+        work = partial(off_loop, request)
+        fitted = await adapted(front.engine, fields, tenant=key.tenant, run=work)
     except RequestRefused as refusal:  # a repeat is answered even if the model was removed since
         return await _repeated(request, refusal, caller)
     accepted, hints = await in_time(
-        jobs.submit(front.engine, adapted.request, tenant=key.tenant, caller=caller)
+        jobs.submit(front.engine, fitted.request, tenant=key.tenant, caller=caller)
     )
     front.send(hints)
-    return Submitted(accepted=accepted, adapted=adapted)
+    return Submitted(accepted=accepted, adapted=fitted)
 
 
 async def repeat_of(request: Request, refusal: RequestRefused, *, body: Any) -> Submitted:
@@ -82,10 +85,11 @@ async def repeat_of(request: Request, refusal: RequestRefused, *, body: Any) -> 
         RequestRefused: `refusal`, if it repeats nothing; or that the first one's job was deleted.
         DatabaseAway: PostgreSQL can't be reached.
     """
-    return await _repeated(request, refusal, _caller(request, body))
+    return await _repeated(request, refusal, await _caller(request, body))
 
 
-def _caller(request: Request, body: Any, app_id: str | None = None) -> Caller:
+async def _caller(request: Request, body: Any, app_id: str | None = None) -> Caller:
+    body = await compared(request, body)
     caller = caller_of(request.headers, body, api_key=key_of(request).id, app_id=app_id)
     return watched(request.scope, caller, body, by_default=True)
 
@@ -96,12 +100,31 @@ async def _repeated(request: Request, refusal: RequestRefused, caller: Caller) -
     return Submitted(accepted=first)
 
 
-async def _adapted(engine: Engine, fields: Mapping[str, Any], *, tenant: str) -> Adapted:
+async def _at_once(work: Callable[[], Adapted]) -> Adapted:
+    return work()
+
+
+async def adapted(
+    engine: Engine,
+    fields: Mapping[str, Any],
+    *,
+    tenant: str,
+    run: Callable[[Callable[[], Adapted]], Awaitable[Adapted]] = _at_once,
+) -> Adapted:
+    """The request nearest to `fields` that can be made, by its gate if it names one.
+
+    `run` carries it out: of large fields, off the event loop.
+
+    Raises:
+        RequestRefused: the gate is unknown, or as `catalog.adapt`.
+    """
     models: list[str] = []
     if (name := fields.get("gate")) is not None:
         gate = await in_time(gates.read(engine, name, tenant=tenant))
         models = [gate.routing["model"], *gate.routing["fallback_models"]]
-    return adapt(fields, catalog=engine.catalog, accounts=engine.accounts, gate_models=models)
+    return await run(
+        partial(adapt, fields, catalog=engine.catalog, accounts=engine.accounts, gate_models=models)
+    )
 
 
 async def read_own(request: Request, job_id: str) -> ShownJob:

@@ -27,12 +27,18 @@ router = APIRouter(route_class=TenantRoute, tags=["Webhooks"])
     "/v1/webhooks/deliveries",
     summary="List webhook deliveries",
     responses=responses(200, DeliveryList, "Newest first", 400),
-    openapi_extra={"parameters": [parameter("job_id", "Only this job's"), *PAGE_PARAMETERS]},
+    openapi_extra={
+        "parameters": [
+            parameter("job_id", "Only this job's"),
+            parameter("batch_id", "Only this batch's own, which tell of its end"),
+            *PAGE_PARAMETERS,
+        ]
+    },
 )
 async def list_deliveries(request: Request) -> Response:
     """The tenant's deliveries with every try that was made."""
     front = front_of(request)
-    page = read_page(request, "job_id")
+    page = read_page(request, "job_id", "batch_id")
     found = await in_time(
         deliveries.list_newest(
             front.engine,
@@ -70,6 +76,7 @@ def _view(delivery: ListedDelivery, vault: Vault) -> Json:
         "id": delivery.id,
         "object": "webhook.delivery",
         "job_id": delivery.job,
+        "batch_id": delivery.batch,
         "type": delivery.type,
         "status": delivery.state,
         "url": _shown_url(delivery, vault),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer, limit_headers
-from api.body import read_json
+from api.body import MAX_BODY, compared, off_loop, read_json, takes_up_to
 from api.caller import caller_of, milliseconds_since
 from api.front import Front, TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
@@ -18,6 +18,7 @@ from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.deletion import delete as delete_job
+from tasks.listing import Filter, list_own
 from tasks.repeats import Accepted
 from tasks.retry import retry as retry_job
 from tasks.view import ShownJob, iso, job_view
@@ -32,6 +33,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
     responses=responses(202, Job, ACCEPTED, 400, 402, 413, 422, 429),
     openapi_extra=SUBMIT,
 )
+@takes_up_to(MAX_BODY)
 async def submit(request: Request) -> Response:
     """Accept one request as a job, for one or more videos.
 
@@ -43,8 +45,9 @@ async def submit(request: Request) -> Response:
     began = time.perf_counter()
     front = front_of(request)
     body = await read_json(request)
-    wanted = VideoRequest.from_json(body)
+    wanted = await off_loop(request, VideoRequest.from_json, body)
     key = key_of(request)
+    body = await compared(request, body)
     caller = caller_of(request.headers, body, api_key=key.id)
     caller = watched(request.scope, caller, body, by_default=False)
     accepted, hints = await in_time(
@@ -71,26 +74,28 @@ def _accepted(accepted: Accepted) -> Response:
             parameter("status", "Only these", {"enum": list(jobs.STATES)}),
             parameter("model", "Only this model, as it was named at submission"),
             parameter("app_id", "Only what was submitted under this X-App-ID"),
+            parameter("batch_id", "Only the lines of this batch"),
             *PAGE_PARAMETERS,
         ]
     },
 )
 async def list_generations(request: Request) -> Response:
-    """The jobs of the key's tenant, newest first."""
+    """The jobs of the key's tenant, newest first; lines of a batch by their numbers, backwards.
+
+    A page reads at most 10,000 jobs. With a filter that few of them match it may hold fewer than
+    `limit`, or none, although `has_more` is true: `next` goes on behind them.
+    """
     front = front_of(request)
-    page = read_page(request, "status", "model", "app_id")
-    found = await in_time(
-        jobs.list_own(
-            front.engine,
-            tenant=key_of(request).tenant,
-            limit=page.reach,
-            after=page.after,
-            status=page.filters.get("status"),
-            model=page.filters.get("model"),
-            app_id=page.filters.get("app_id"),
-        )
+    page = read_page(request, "status", "model", "app_id", "batch_id")
+    wanted = Filter(
+        tenant=key_of(request).tenant,
+        status=page.filters.get("status"),
+        model=page.filters.get("model"),
+        app_id=page.filters.get("app_id"),
+        batch_id=page.filters.get("batch_id"),
     )
-    return answer(page.answer(found, lambda job: _view(front, job)))
+    found = await in_time(list_own(front.engine, wanted, limit=page.reach, after=page.after))
+    return answer(page.answer(found.jobs, lambda job: _view(front, job), walked_to=found.walked_to))
 
 
 @router.get(

@@ -38,14 +38,19 @@ class Page:
         """Rows to read: one more than shown, to know whether there are more."""
         return self.limit + 1
 
-    def answer(self, rows: Sequence[T], render: Callable[[T], Any]) -> Json:
-        """`{"data","has_more","next"}` from up to `reach` rows."""
+    def answer(
+        self, rows: Sequence[T], render: Callable[[T], Any], *, walked_to: str | None = None
+    ) -> Json:
+        """`{"data","has_more","next"}` from up to `reach` rows.
+
+        With `walked_to` others may follow that row although the page is not full.
+        """
         shown = rows[: self.limit]
-        has_more = len(rows) > len(shown)
+        following = shown[-1].id if len(rows) > len(shown) else walked_to
         return {
             "data": [render(row) for row in shown],
-            "has_more": has_more,
-            "next": shown[-1].id if has_more else None,
+            "has_more": following is not None,
+            "next": following,
         }
 
 
@@ -67,6 +72,15 @@ def read_page(request: Request, *filters: str) -> Page:
     return Page(
         limit=_limit(values.pop("limit", None)), after=values.pop("after", None), filters=values
     )
+
+
+def read_limit(request: Request) -> int:
+    """The `limit` of a list that has one page. Raises RequestRefused as `read_page`."""
+    for name in request.query_params:
+        if name != "limit":
+            message = f"{name[:64]} is not a known parameter; known: limit"
+            raise RequestRefused(message, param=name[:64])
+    return read_page(request).limit
 
 
 def checked_text(name: str, value: str) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import partial
+from math import inf
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,6 +20,7 @@ from models.records import Json
 from models.request import MAX_COUNT
 from providers.base import Account, Capabilities
 from providers.registry import PROVIDERS, missing_variables
+from tasks.lanes import Stop, account_stops
 
 router = APIRouter(route_class=TenantRoute, tags=["Models"])
 
@@ -28,18 +31,24 @@ router = APIRouter(route_class=TenantRoute, tags=["Models"])
     responses=responses(200, ModelList, "All of them"),
 )
 async def list_models(request: Request) -> Response:
-    """Every model with its aliases, limits, price and capabilities, available or not."""
+    """Every model with its aliases, limits, price and capabilities, available, paused or not."""
     engine = front_of(request).engine
+    stops = await engine.database.run(partial(account_stops, accounts=sorted(engine.accounts)))
     models = [
-        model_view(model, engine.accounts)
+        model_view(model, engine.accounts, stops)
         for each in engine.catalog.models()
         for model in (each, *engine.catalog.by_provider(each))
     ]
     return answer({"data": models, "has_more": False, "next": None})
 
 
-def model_view(model: Model, accounts: Mapping[str, Account]) -> Json:
-    """One model on its active route: the first with an account, else the first."""
+def model_view(
+    model: Model, accounts: Mapping[str, Account], stops: Mapping[str, Stop] | None = None
+) -> Json:
+    """One model on its active route: the first with an account, else the first.
+
+    `stops` has the accounts by which nothing is sent now.
+    """
     providers = {account.provider for account in accounts.values()}
     routes = [route for route in model.routes.values() if not route.by_name_only]
     routes = routes or list(model.routes.values())
@@ -53,6 +62,7 @@ def model_view(model: Model, accounts: Mapping[str, Account]) -> Json:
         "aliases": list(model.aliases),
         "available": live is not None,
         "set_to_use": None if live else needed,
+        "paused": _paused(route.provider, accounts, stops or {}),
         "provider": route.provider,
         "limits": _limits(route),
         "price": _price(route.price),
@@ -63,6 +73,17 @@ def model_view(model: Model, accounts: Mapping[str, Account]) -> Json:
         },
         "capabilities": _capabilities(PROVIDERS[route.provider].capabilities),
     }
+
+
+def _paused(
+    provider: str, accounts: Mapping[str, Account], stops: Mapping[str, Stop]
+) -> Json | None:
+    """Why no account of a provider sends anything now, and for how long; None if one does."""
+    theirs = [name for name, account in accounts.items() if account.provider == provider]
+    if not theirs or not all(name in stops for name in theirs):
+        return None
+    first = min((stops[name] for name in theirs), key=lambda stop: stop.seconds or inf)
+    return {"code": first.code, "resumes_in_seconds": first.seconds}
 
 
 def _limits(route: Route) -> Json:

@@ -11,12 +11,24 @@ from tasks.view import ShownJob
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
 
 
+class LineError(BaseModel):
+    line: int = Field(description="From 1: its line in the file, or its position in the array")
+    custom_id: str | None
+    param: str | None
+    code: str
+    message: str
+
+
 class ErrorDetail(BaseModel):
     type: str = Field(description="Determines the HTTP status")
     code: str = Field(description="More specific than `type`; stable, for programs")
     message: str = Field(description="For people: the field, its value and what is allowed")
     param: str | None = Field(description="The invalid field, header or parameter")
     request_id: str | None = Field(description="Also in the header X-Request-ID")
+    errors: list[LineError] | None = Field(
+        default=None, description="Of a batch's invalid lines, at most 1,000"
+    )
+    error_count: int | None = Field(default=None, description="How many of its lines are invalid")
 
 
 class ErrorAnswer(BaseModel):
@@ -56,7 +68,10 @@ class Hop(BaseModel):
 
 
 class Waiting(BaseModel):
-    code: str = Field(description="`paused` or `capped`")
+    code: str = Field(
+        description="`paused`, `capped`, `provider_auth`, `provider_quota` or "
+        "`provider_rate_limited`"
+    )
     message: str
     since: AwareDatetime
 
@@ -216,6 +231,13 @@ class Capabilities(BaseModel):
     sources: dict[str, str]
 
 
+class ModelPause(BaseModel):
+    code: Literal["paused", "capped", "provider_auth", "provider_quota", "provider_rate_limited"]
+    resumes_in_seconds: float | None = Field(
+        description="When it is tried again; null: when an operator resumes it"
+    )
+
+
 class Model(BaseModel):
     id: str
     object: Literal["model"]
@@ -223,6 +245,9 @@ class Model(BaseModel):
     aliases: list[str]
     available: bool
     set_to_use: str | None = Field(description="The variables that the operator must set")
+    paused: ModelPause | None = Field(
+        description="Why no account of the provider sends new jobs now: they wait, or hop by a gate"
+    )
     provider: str
     limits: Limits
     price: Price
@@ -246,6 +271,7 @@ class Delivery(BaseModel):
     id: str = Field(description="Also the `webhook-id` of every try")
     object: Literal["webhook.delivery"]
     job_id: str | None = Field(description="null for an event that belongs to no job")
+    batch_id: str | None = Field(description="null for an event that belongs to no batch")
     type: str
     status: Literal["pending", "delivered", "gone", "exhausted"]
     url: str = Field(description="The URL without its query")
@@ -259,6 +285,35 @@ class Delivery(BaseModel):
 
 class DeliveryList(_Page):
     data: list[Delivery]
+
+
+class LetterError(Reason):
+    param: str | None = Field(description="The invalid argument or field")
+
+
+class DeadLetter(BaseModel):
+    id: str
+    object: Literal["intake.failure"]
+    task: Literal["video.enqueue", "video.enqueue_batch"]
+    task_id: str = Field(description="The Celery message's")
+    job_id: str | None = Field(description="The job that it would have made; null: a batch")
+    batch_id: str | None = Field(description="The batch that it would have made")
+    error: LetterError
+    line: int | None = Field(description="The first invalid line of a batch, from 1")
+    is_kept: bool = Field(description="It can be retried; false: it was too large to be kept")
+    created_at: AwareDatetime
+
+
+class DeadLetterList(_Page):
+    data: list[DeadLetter]
+
+
+class RetriedLetter(BaseModel):
+    id: str = Field(description="The dead letter that is gone now")
+    object: Literal["intake.accepted"]
+    task: Literal["video.enqueue", "video.enqueue_batch"]
+    job_id: str | None
+    batch_id: str | None
 
 
 class Usage(BaseModel):
@@ -286,6 +341,36 @@ class Usage(BaseModel):
 
 class UsageList(_Page):
     data: list[Usage]
+
+
+class LaneStop(BaseModel):
+    code: str = Field(
+        description="`paused`, `capped`, `provider_auth`, `provider_quota`, "
+        "`provider_rate_limited`, `rate_limited` or `breaker_open`"
+    )
+    reason: str = Field(description="In words; an operator's own, if there are any")
+    seconds: float | None = Field(description="Until it ends by itself; null: not by itself")
+
+
+class Lane(BaseModel):
+    queue: str = Field(description="The Celery queue of its hints")
+    what: str = Field(description="The kind of work")
+    lane: str = Field(
+        description="An account, a receiver's host, a tenant with pictures to fetch, or `-` for "
+        "work without a lane; `*` sums up the hosts or tenants that are not named"
+    )
+    lanes: int = Field(description="How many lanes the entry is about: 1, but of `*`")
+    due: int = Field(description="Things whose time has come and that no worker holds")
+    oldest_seconds: float = Field(description="How long the oldest of them waits; 0 without one")
+    in_flight: int = Field(description="Things that a worker holds")
+    pace: float = Field(
+        description="From 0 to 1: the share of its requests at a time that rate limits leave it"
+    )
+    paused: LaneStop | None = Field(description="What holds it back, if anything does")
+
+
+class LaneList(_Page):
+    data: list[Lane]
 
 
 class Health(BaseModel):

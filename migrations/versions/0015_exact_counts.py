@@ -11,7 +11,7 @@ revision = "0015"
 down_revision = "0014"
 
 _ID = sa.Text(collation="C")
-#: The job id of a message that names none, as `tasks.enqueue.job_id_of`.
+#: The job id of a message that names none, as `tasks.letters.job_id_of`.
 _DERIVED = """
 UPDATE intake_failure SET job = 'job_vid_' || CASE
     WHEN task_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN replace(task_id, '-', '')

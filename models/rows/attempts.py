@@ -42,6 +42,12 @@ class Attempt(SQLModel, table=True):
             *("account", "sent_at"),
             postgresql_where=text("sent_at IS NOT NULL"),
         ),
+        # Durations are learned from the newest of each route.
+        Index(
+            "attempt_by_route",
+            *("route", "finished_at"),
+            postgresql_where=text("state = 'succeeded'"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))
@@ -90,6 +96,13 @@ class Attempt(SQLModel, table=True):
     #: Why a planned attempt waits for its account, and since when; see `models.accounts`.
     waits_for: str | None = None
     waits_since: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: When its provider last refused the account's key, credits or rate with it, and how often.
+    refused_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    refusals: int = Field(
+        default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0")
+    )
+    #: Its place in the queue, once it waits: it is due at that time again when the wait ends.
+    due_since: datetime | None = Field(default=None, sa_column=Column(Time))
     operation_id: str | None = Field(default=None, sa_column=Column(Id))
     #: Progress as reported by the provider, 0..1.
     progress: float | None = None

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
@@ -29,12 +30,21 @@ class Delivery(SQLModel, table=True):
     __table_args__ = (
         one_of("state", DeliveryState),
         UniqueConstraint("job", "type", name="event_once_per_job"),
+        UniqueConstraint("batch", "type", name="event_once_per_batch"),
         Index("delivery_by_tenant", "tenant", "id"),
+        Index(
+            "delivery_of_nothing",
+            "finished_at",
+            postgresql_where=text("job IS NULL AND batch IS NULL"),
+        ),
     )
     #: Also the `webhook-id`.
     id: str = Field(sa_column=id_column(primary_key=True))
-    #: NULL for an event that belongs to no job, such as a batch's.
+    #: The job or batch that the event belongs to; both are NULL for one that belongs to neither.
     job: str | None = Field(default=None, sa_column=id_column(references="job.id", nullable=True))
+    batch: str | None = Field(
+        default=None, sa_column=id_column(references="batch.id", nullable=True)
+    )
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     type: str
     #: The receiver's host: the lane, so that a dead receiver slows down only its own deliveries.
@@ -77,6 +87,7 @@ class NewDelivery:
 
     id: str
     job: str | None
+    batch: str | None
     tenant: str
     type: str
     host: str
@@ -91,6 +102,7 @@ class DeliveryRow:
 
     id: str
     job: str | None
+    batch: str | None
     tenant: str
     type: str
     host: str

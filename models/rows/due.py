@@ -9,6 +9,8 @@ from sqlmodel import Field, SQLModel
 from models.rows.columns import Id, Time
 from models.verbs import What
 
+_IN_TURNS = text("what IN ('deliver', 'prepare')")
+
 
 class Due(SQLModel, table=True):
     """One unfinished thing: everything unfinished has exactly one due row."""
@@ -17,6 +19,12 @@ class Due(SQLModel, table=True):
     __table_args__ = (
         Index("due_by_lane", "what", "lane", "at"),
         Index("due_by_tenant", "what", "lane", "tenant", "at"),
+        # Kinds with shared lanes: a tenant's, whatever their lanes, and its lanes
+        # (`scheduler.turns`). The literals equal `scheduler.claim.SHARED_LANES`.
+        Index("due_in_turns", "what", "tenant", "at", postgresql_where=_IN_TURNS),
+        Index(
+            "due_in_turns_by_lane", *("what", "tenant", "lane", "at"), postgresql_where=_IN_TURNS
+        ),
         # Suspects, which are claimed alone; the literal equals `scheduler.claim.SUSPECT`.
         Index("due_suspects", "what", "lane", "at", postgresql_where=text("tries >= 3")),
         # Parked rows, which `doctor` lists; the literal equals `models.due.PARKED_FAULTS`.

@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -25,6 +26,9 @@ from models.state import JobState
 DEAREST = """greatest(job.estimated_cost_micros, (
     SELECT max((plan.value ->> 'estimated_cost_micros')::bigint)
     FROM jsonb_each(job.fallbacks) AS plan))"""
+#: SQL: a job's sealed scene, unless an older version's pictures are in it: such scenes are read one
+#: by one.
+SCENE = "CASE WHEN octet_length(job.scene) <= 65536 THEN job.scene END"
 
 
 class Job(SQLModel, table=True):
@@ -35,6 +39,18 @@ class Job(SQLModel, table=True):
         one_of("state", JobState),
         CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress_in_range"),
         Index("job_by_tenant", "tenant", "id"),
+        Index(
+            "job_by_batch",
+            "batch_id",
+            "batch_line",
+            unique=True,
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
+        # Of columns that only a job's end sets: before it, no update of the row adds entries.
+        Index("job_by_end", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
+        # Lists by status, which look for few among many.
+        Index("job_unfinished", "tenant", "id", postgresql_where=text("finished_at IS NULL")),
+        Index("job_with_error", "tenant", "id", postgresql_where=text("error IS NOT NULL")),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))
@@ -46,12 +62,20 @@ class Job(SQLModel, table=True):
     request_id: str
     #: The job that it retries, which may be deleted before it.
     retry_of: str | None = Field(default=None, sa_column=Column(Id))
+    #: The batch that it is a line of, its line, and the caller's name for it.
+    batch_id: str | None = Field(default=None, sa_column=Column(Id))
+    batch_line: int | None = None
+    custom_id: str | None = None
     state: JobState = Field(sa_column=Column(Text, nullable=False))
     #: The model as named by the caller, and the request without its sealed fields.
     model: str
     prompt: str = Field(sa_column=Column(Text, nullable=False))
     request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    #: The first attempts' route, and the encrypted scene, whose pictures may be signed links.
+    #: The request's metadata as JSON text: jsonb keeps neither the order of keys nor how a number
+    #: was written. NULL for a job of an older version, whose `request` has it.
+    metadata_text: str | None = Field(default=None, sa_column=Column(Text))
+    #: The first attempts' route, and the encrypted scene, whose pictures may be signed links; those
+    #: that were sent as data URIs are in the table `picture`.
     plan: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     scene: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     #: The gate's id; kept when the gate is deleted.
@@ -102,11 +126,15 @@ class _KnownAtIntake:
     app_id: Annotated[str | None, Shown("The X-App-ID that it was submitted under")]
     request_id: str
     retry_of: Annotated[str | None, Shown("The failed or cancelled job that it retries")]
+    batch_id: Annotated[str | None, Shown("The batch that it is a line of")]
+    batch_line: Annotated[int | None, Shown("Its line in the batch's file, from 1")]
+    custom_id: Annotated[str | None, Shown("The caller's name for its line")]
     #: A JobState, or a state that only a newer version knows.
     state: str
     model: str
     prompt: str
     request: Json
+    metadata_text: str | None
     plan: Json
     gate: Annotated[str | None, Shown("The gate that chose its model")]
     fallbacks: Json | None
@@ -128,7 +156,7 @@ class NewJob(_KnownAtIntake):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow(_KnownAtIntake):
-    """A job as it is read; its scene, which may hold megabytes of pictures, is left out."""
+    """A job as it is read; its scene is left out: an older version's may hold megabytes."""
 
     progress_percent: int
     progress_source: str
@@ -158,16 +186,25 @@ class Event(SQLModel, table=True):
 
 
 class Idempotency(SQLModel, table=True):
-    """A caller's Idempotency-Key and the first response to it."""
+    """A caller's Idempotency-Key and the first response to it, of a job or a batch."""
 
     __tablename__ = "idempotency"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(job, batch) = 1", name="one_thing"),
+        Index("idempotency_by_job", "job", postgresql_where=text("job IS NOT NULL")),
+        Index("idempotency_by_batch", "batch", postgresql_where=text("batch IS NOT NULL")),
+        Index("idempotency_by_time", "created_at"),
+    )
     tenant: str = Field(
         sa_column=Column(Id, ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
     )
     key: str = Field(sa_column=Column(Id, primary_key=True))
-    #: SHA-256 of the body as canonical JSON.
+    #: SHA-256 of the body as canonical JSON; of a batch, of its bytes.
     body_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    job: str = Field(sa_column=id_column(references="job.id"))
+    job: str | None = Field(default=None, sa_column=id_column(references="job.id", nullable=True))
+    batch: str | None = Field(
+        default=None, sa_column=id_column(references="batch.id", nullable=True)
+    )
     #: The first 202 response, encrypted; repeats get the same.
     response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime | None = Field(default=None, sa_column=now_column())

@@ -31,6 +31,7 @@ class Output(SQLModel, table=True):
         one_of("state", OutputState),
         UniqueConstraint("job", "position", name="output_position_once"),
         Index("output_by_attempt", "attempt"),
+        Index("output_by_storing", "stored_at", postgresql_where=text("key IS NOT NULL")),
         Index(
             "output_with_kept_link",
             "source_at",

@@ -1,6 +1,8 @@
 """Runway's developer API: https://docs.dev.runwayml.com, as in runwayml 5.24.0."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
@@ -25,6 +27,8 @@ from transport.base import Response
 VERSION: Final = "2024-11-06"
 #: One credit costs $0.01 (docs.dev.runwayml.com/guides/pricing).
 MICROS_PER_CREDIT: Final = 10_000
+#: What "You do not have enough credits to run this task." has and no other refusal.
+NO_CREDITS: Final = "enough credits"
 #: The SDK's request timeout, in seconds; a POST may contain a 5 MB image.
 SUBMIT_TIMEOUT: Final = 60.0
 
@@ -100,10 +104,15 @@ class Runway(Provider):
         yield Call(method="DELETE", path=_path(operation_id))
 
     def explain(self, response: Response) -> Failure:
-        """`{"error": "…"}` is text; 429 is a daily or monthly limit and passes with time."""
-        return failures.from_answer(
-            response, title="Runway", words=failures.words_of(response, "error")
-        )
+        """`{"error": "…"}` is text; 429 is a daily or monthly limit and passes with time.
+
+        Of credits that are used up only the text of a 400 tells.
+        """
+        words = failures.words_of(response, "error")
+        failed = failures.from_answer(response, title="Runway", words=words)
+        if response.status == HTTPStatus.BAD_REQUEST and words and NO_CREDITS in words.lower():
+            return replace(failed, fault=Fault.QUOTA, code=failures.CODES[Fault.QUOTA])
+        return failed
 
 
 def _path(operation_id: str) -> str:

@@ -4,6 +4,7 @@ PostgreSQL refuses to run as root. No existing file is made more accessible for 
 files it cannot reach are placed under SHARED_HOME.
 """
 
+import fcntl
 import importlib.metadata
 import importlib.util
 import os
@@ -77,13 +78,15 @@ def _system_user() -> pwd.struct_passwd | None:
 
 def _add_system_user() -> pwd.struct_passwd:
     useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if useradd:
-        command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-        command += ["--user-group", SYSTEM_USER]
-        # Two processes may add it at once and one then fails: only the result counts.
-        subprocess.run(command, check=False, capture_output=True, timeout=30)
-    if entry := _system_user():
-        return entry
+    # One process at a time: of two that add it at once, one takes back the other's user.
+    with (_shared_home() / "account.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if useradd and not _system_user():
+            command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+            command += ["--user-group", SYSTEM_USER]
+            subprocess.run(command, check=False, capture_output=True, timeout=30)
+        if entry := _system_user():
+            return entry
     raise EmbeddedServerError(
         "PostgreSQL does not run as root, and a system user for it could not be added. "
         "Run as another user, or set LONGTAKE_DATABASE_URL to a server of your own."

@@ -4,7 +4,7 @@ import random
 
 import structlog
 
-from models import due
+from models import due, pictures
 from models.advance import advance_jobs, tell
 from models.database import Connection
 from models.state import JobState
@@ -57,7 +57,7 @@ async def _adopt(
 ) -> None:
     """Give an attempt its operation, and have it polled for the videos that are expected of it."""
     attempt = row.id
-    await due.drop(connection, What.SUBMIT, [attempt])
+    await due.drop_unsent(connection, [attempt])
     await due.drop(connection, What.LOOK_UP, [attempt])
     await write_operation(connection, row, accepted.operation_id)
     await take_over(connection, row)
@@ -79,6 +79,8 @@ async def _adopt(
     wait = first_poll(p10=learned, floor=floor, dice=random.random())
     first = due.Row(id=attempt, lane=row.account, tenant=row.tenant, after=wait)
     await due.put(connection, What.POLL, [first])
+    if capabilities.inline_pictures:
+        await pictures.forget_fetched(connection, [row.job])
 
 
 async def _is_wanted(connection: Connection, attempt: str) -> bool:

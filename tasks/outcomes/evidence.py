@@ -13,7 +13,6 @@ from models.advance import advance_attempts, tell
 from models.database import Connection
 from models.ids import new_id, new_marker
 from models.state import AttemptState, attempt_sources
-from models.verbs import What
 from tasks.outcomes.attempt import LockedAttempt
 
 log = structlog.get_logger()
@@ -85,7 +84,7 @@ async def take_over(connection: Connection, row: LockedAttempt) -> None:
         "UPDATE output SET attempt = %s WHERE attempt = ANY(%s) AND state = 'expected'",
         (row.id, ids),
     )
-    await due.drop(connection, What.SUBMIT, ids)
+    await due.drop_unsent(connection, ids)
     told = [(row.job, {"attempt": id_, "for": row.id}) for id_ in ids]
     await tell(connection, "attempt.released", told)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import due, ledger
+from models import due, ledger, pictures
 from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
@@ -76,7 +76,7 @@ async def _end_both(
     """End jobs as complete, lacking the videos that `missing` explains, and others as failed."""
     moved = await _end(engine, connection, JobState.COMPLETE, complete, failures=missing)
     moved += await _end(engine, connection, JobState.FAILED, sorted(failed), failures=failed)
-    await _enter_charges(connection, moved)
+    await _close(connection, moved)
 
 
 async def finish(
@@ -92,13 +92,18 @@ async def finish(
     `failures` says why by job; of a job that is complete, why it lacks the videos it lacks.
     """
     moved = await _end(engine, connection, to, jobs, failures=failures)
-    await _enter_charges(connection, moved)
+    await _close(connection, moved)
     return moved
 
 
-async def _enter_charges(connection: Connection, moved: Sequence[Moved]) -> None:
-    """Enter what jobs were charged: last, because all jobs of a tenant share its budgets' rows."""
-    await ledger.charge(connection, [job.id for job in moved])
+async def _close(connection: Connection, moved: Sequence[Moved]) -> None:
+    """Forget what was fetched for jobs, and enter what they were charged.
+
+    Last, because all jobs of a tenant share its pictures and its budgets' rows.
+    """
+    ids = [job.id for job in moved]
+    await pictures.forget_fetched(connection, ids)
+    await ledger.charge(connection, ids)
 
 
 async def _end(
@@ -139,7 +144,7 @@ async def _release(connection: Connection, failures: Mapping[str, Failure]) -> N
     attempts = [(row.pop("state"), Operation(**row)) for row in await cursor.fetchall()]
     planned = [one.id for state, one in attempts if state == AttemptState.PLANNED]
     await advance_attempts(connection, AttemptState.CANCELLED, planned)
-    await due.drop(connection, What.SUBMIT, planned)
+    await due.drop_unsent(connection, planned)
     await stop_operations(
         connection, [one for state, one in attempts if state == AttemptState.ACCEPTED]
     )
@@ -178,18 +183,25 @@ async def stop_operations(connection: Connection, operations: Sequence[Operation
 
 async def _charge(connection: Connection, jobs: Sequence[str]) -> None:
     """Charge for the videos that were stored, each at the estimate of the plan that made it."""
-    await connection.execute(
-        f"""
-        UPDATE job SET cost_micros = round(made.cost)
-        FROM (SELECT output.job, coalesce(sum({ESTIMATE}) FILTER (WHERE output.state = 'stored'), 0)
-                                 / count(*) AS cost
-              FROM output JOIN attempt ON attempt.id = output.attempt
-                   JOIN job ON job.id = output.job
-              WHERE output.job = ANY(%s) GROUP BY output.job) AS made
-        WHERE job.id = made.job
-        """,  # noqa: S608 - a constant
-        (list(jobs),),
-    )
+    await connection.execute(_CHARGE, (list(jobs),))
+
+
+#: With what the charges of lines change of their batches.
+_CHARGE = f"""
+WITH charged AS (
+    UPDATE job SET cost_micros = round(made.cost)
+    FROM (SELECT output.job, coalesce(sum({ESTIMATE}) FILTER (WHERE output.state = 'stored'), 0)
+                             / count(*) AS cost
+          FROM output JOIN attempt ON attempt.id = output.attempt
+               JOIN job ON job.id = output.job
+          WHERE output.job = ANY(%s) GROUP BY output.job) AS made
+    WHERE job.id = made.job
+    RETURNING job.batch_id, job.reserved_micros, job.cost_micros
+)
+INSERT INTO batch_change (batch, reserved_micros, charged_micros)
+SELECT batch_id, -sum(reserved_micros), sum(cost_micros) FROM charged
+WHERE batch_id IS NOT NULL GROUP BY batch_id ORDER BY batch_id
+"""  # noqa: S608 - a constant
 
 
 def _failure(error: Mapping[str, Any] | None) -> Failure:

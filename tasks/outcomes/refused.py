@@ -1,5 +1,7 @@
 """Attempts that end without an operation: refused by the provider, or impossible to send."""
 
+from collections.abc import Mapping
+
 from models import due
 from models.advance import advance_attempts, fail_outputs
 from models.database import Connection
@@ -21,18 +23,23 @@ async def record_unsendable(engine: Engine, attempt: str, failure: Failure, *, l
 
     async def work(connection: Connection) -> None:
         await lock_whole_of(connection, [attempt])
-        if not await due.hold(connection, What.SUBMIT, [attempt], lease=lease):
-            return
-        moved = await advance_attempts(
-            connection, AttemptState.FAILED, [attempt], failures={attempt: failure}
-        )
-        if not moved:
-            return
-        await due.drop(connection, What.SUBMIT, [attempt])
-        await fail_outputs(connection, {attempt: failure}, of="attempt")
-        await settle(engine, connection, [row["job"] for row in moved])
+        if await due.hold(connection, What.SUBMIT, [attempt], lease=lease):
+            await end_unsendable(engine, connection, {attempt: failure})
 
     await engine.database.run(work)
+
+
+async def end_unsendable(
+    engine: Engine, connection: Connection, failures: Mapping[str, Failure]
+) -> None:
+    """End planned attempts whose due rows are held and jobs are locked, and settle their jobs."""
+    moved = await advance_attempts(
+        connection, AttemptState.FAILED, sorted(failures), failures=failures
+    )
+    left = {row["id"]: failures[row["id"]] for row in moved}
+    await due.drop_unsent(connection, sorted(left))
+    await fail_outputs(connection, left, of="attempt")
+    await settle(engine, connection, [row["job"] for row in moved])
 
 
 async def record_refused(engine: Engine, attempt: str, failure: Failure) -> None:

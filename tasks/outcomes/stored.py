@@ -9,7 +9,7 @@ from models.advance import fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure
 from models.verbs import What
-from storage.probe import Probe
+from storage.facts import Probe
 from storage.receive import Received
 from tasks.outcomes.finish import LEAVES_WITHIN
 

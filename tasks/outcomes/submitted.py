@@ -1,6 +1,7 @@
 """The outcomes of a submit, as values, and the one `match` that records them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from models.accounts import Obstacle
@@ -8,11 +9,11 @@ from models.failure import Failure
 from providers.base import Accepted
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
-from tasks.outcomes.attempt import AttemptRef
+from tasks.outcomes.blocked import record_blocked
 from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.outcomes.unknown import mark_unknown
-from tasks.outcomes.unsent import compare_again, move_on, postpone, put_off
-from tasks.outcomes.waits import wait_for_account
+from tasks.outcomes.unsent import compare_again, move_on, postpone, prepare_first, put_off
+from tasks.outcomes.waits import Queued, wait_for_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,22 @@ class PutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class Limited:
+    """The provider takes no more at the moment: planned again, at its place in the queue."""
+
+    code: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The provider refuses the account, not the request: the attempt is planned again."""
+
+    failure: Failure
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldUp:
     """Like PutOff, but for so long that the gate's next model is to make the videos, if it can."""
 
@@ -60,6 +77,13 @@ class Postponed:
     """The attempt can't be worked on yet: it stays as it is, due again in `wait` seconds."""
 
     wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """Its pictures must be fetched before it can be sent; it was due since then."""
+
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +112,19 @@ Outcome: TypeAlias = (
     | Unsendable
     | Unknown
     | PutOff
+    | Limited
+    | Blocked
     | HeldUp
     | Postponed
+    | Unprepared
     | Waits
     | Uncleared
     | NotOurs
 )
 
 
-async def record(  # noqa: C901 - a case for each outcome
-    engine: Engine, item: AttemptRef, outcome: Outcome, *, lease: str
+async def record(  # noqa: C901, PLR0912 - a case for each outcome
+    engine: Engine, item: Queued, outcome: Outcome, *, lease: str
 ) -> None:
     """Commit the outcome of one attempt's submit; `lease` is the claim on its due row."""
     match outcome:
@@ -111,10 +138,16 @@ async def record(  # noqa: C901 - a case for each outcome
             await mark_unknown(engine, item.id, reason)
         case PutOff(reason, wait, token):
             await put_off(engine, item, reason, wait=wait, token=token, lease=lease)
+        case Limited(code, token):
+            await put_off(engine, item, code, at=item.since, token=token, lease=lease)
+        case Blocked(failure, token):
+            await record_blocked(engine, item, failure, token=token, lease=lease)
         case HeldUp(failure, wait, token):
             await move_on(engine, item, failure, wait=wait, token=token, lease=lease)
         case Postponed(wait):
             await postpone(engine, item.id, wait=wait, lease=lease)
+        case Unprepared(since):
+            await prepare_first(engine, item, since=since, lease=lease)
         case Waits(obstacle, token):
             await wait_for_account(engine, item, obstacle, token=token, lease=lease)
         case Uncleared(token):

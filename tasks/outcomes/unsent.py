@@ -1,5 +1,7 @@
 """Attempts whose POST provably reached nobody: planned again and due later, or released."""
 
+from datetime import datetime
+
 import structlog
 
 from models import due
@@ -34,10 +36,31 @@ async def postpone(engine: Engine, attempt: str, *, wait: float, lease: str) -> 
     await engine.database.run(work)
 
 
+async def prepare_first(engine: Engine, item: AttemptRef, *, since: datetime, lease: str) -> None:
+    """Have the pictures of a planned attempt fetched, by whichever worker may wait for them."""
+
+    async def work(connection: Connection) -> None:
+        await lock_whole_of(connection, [item.id])
+        if not await due.hold(connection, What.SUBMIT, [item.id], lease=lease):
+            return
+        await due.drop(connection, What.SUBMIT, [item.id])
+        row = due.Row(id=item.id, lane=item.tenant, tenant=item.tenant, at=since)
+        await due.put(connection, What.PREPARE, [row])
+
+    await engine.database.run(work)
+
+
 async def put_off(
-    engine: Engine, item: AttemptRef, reason: str, *, wait: float, token: str, lease: str
+    engine: Engine,
+    item: AttemptRef,
+    reason: str,
+    *,
+    wait: float = 0.0,
+    at: datetime | None = None,
+    token: str,
+    lease: str,
 ) -> None:
-    """Plan an attempt again, due in `wait` seconds; its job's deadline ends this.
+    """Plan an attempt again, due in `wait` seconds or since `at`; its job's deadline ends this.
 
     `token` names the try that may have marked it as sent.
     """
@@ -49,7 +72,10 @@ async def put_off(
         # Otherwise another worker may be sending it by now: planned again, it would be twice.
         if await take_back(connection, item.id, token=token, is_held=is_held):
             await give_back(engine, connection, [item.id])
-            await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
+            if at is None:
+                await due.put_back(connection, What.SUBMIT, [item.id], after=[wait])
+            else:
+                await due.put_at(connection, What.SUBMIT, item.id, at=at)
             await release_if_unwanted(connection, item.id)
 
     await insist(engine, work, item.id, seconds=HOLD_OFF)
@@ -113,4 +139,4 @@ async def release_if_unwanted(connection: Connection, attempt: str) -> None:
         (attempt,),
     )
     if await cursor.fetchone():
-        await due.drop(connection, What.SUBMIT, [attempt])
+        await due.drop_unsent(connection, [attempt])

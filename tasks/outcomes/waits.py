@@ -1,11 +1,13 @@
-"""Attempts whose account is paused or has reached its cap: moved on, moved over, or made to wait.
+"""Attempts that their account holds back: moved on, moved over, or made to wait.
 
-Nothing of such an attempt was sent. It moves to another account of its provider, if it never was;
-else its gate's next model takes over; else it waits, and its job's deadline ends that.
+It is paused, has reached its cap, or its provider refuses it. Nothing of such an attempt was taken.
+It moves to another account of its provider, if it never was; else its gate's next model takes over;
+else it waits, and its job's deadline ends that.
 """
 
 import random
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 import structlog
 
@@ -17,6 +19,7 @@ from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault
 from models.locks import lock_whole_of
+from models.rows.accounts import Block
 from models.state import AttemptState
 from models.verbs import What
 from providers.registry import provider_of
@@ -34,18 +37,30 @@ log = structlog.get_logger()
 #: new cap makes it due at once, but room under a cap also comes from attempts that end cheaply.
 SHORTEST_WAIT, LONGEST_WAIT = 30.0, 600.0
 
+_FAILURES = {
+    "paused": (Fault.QUOTA, "the provider's account is paused"),
+    "capped": (Fault.QUOTA, "the provider's account has reached its spending cap"),
+    Block.AUTH: (Fault.AUTH, "the provider refuses the account's key"),
+    Block.QUOTA: (Fault.QUOTA, "the provider's account is out of credits or quota"),
+    Block.RATE: (Fault.RATE, "the provider takes no more of the account for a while"),
+}
+
 
 def failure_of(obstacle: Obstacle) -> Failure:
     """The failure that a hop from this account tells, without the operator's words."""
-    words = {
-        "paused": "the provider's account is paused",
-        "capped": "the provider's account has reached its spending cap",
-    }
-    return Failure(fault=Fault.QUOTA, code=obstacle.code, message=words[obstacle.code])
+    fault, words = _FAILURES[obstacle.code]
+    return Failure(fault=fault, code=obstacle.code, message=words)
+
+
+class Queued(AttemptRef, Protocol):
+    """An attempt with its place in the queue."""
+
+    @property
+    def since(self) -> datetime: ...
 
 
 async def wait_for_account(
-    engine: Engine, item: AttemptRef, obstacle: Obstacle, *, token: str, lease: str
+    engine: Engine, item: Queued, obstacle: Obstacle, *, token: str, lease: str
 ) -> None:
     """Have an attempt that may not be sent made elsewhere, or make it wait.
 
@@ -58,18 +73,7 @@ async def wait_for_account(
         is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
         if not await take_back(connection, item.id, token=token, is_held=is_held, rejected=0):
             return "not ours"
-        if await give_back(engine, connection, [item.id]):
-            await release_if_unwanted(connection, item.id)
-            return "released"
-        if other := await _move_over(engine, connection, item, obstacle):
-            return f"moved to {other}"
-        failures = {item.id: failure_of(obstacle)}
-        if await hop(connection, failures):
-            await advance_attempts(connection, AttemptState.FAILED, [item.id], failures=failures)
-            await due.drop(connection, What.SUBMIT, [item.id])
-            return "hopped"
-        await _wait(connection, item, obstacle)
-        return "waits"
+        return await hold_back(engine, connection, item, obstacle)
 
     became = await insist(engine, work, item.id, seconds=HOLD_OFF)
     log.info(
@@ -83,8 +87,34 @@ async def wait_for_account(
     )
 
 
+async def hold_back(
+    engine: Engine,
+    connection: Connection,
+    item: Queued,
+    obstacle: Obstacle,
+    *,
+    wait: float | None = None,
+) -> str:
+    """What becomes of a planned attempt whose job and due row are locked, in a word.
+
+    If it waits, then for `wait` seconds, or for longer each time.
+    """
+    if await give_back(engine, connection, [item.id]):
+        await release_if_unwanted(connection, item.id)
+        return "released"
+    if other := await _move_over(engine, connection, item, obstacle):
+        return f"moved to {other}"
+    failures = {item.id: failure_of(obstacle)}
+    if await hop(connection, failures):
+        await advance_attempts(connection, AttemptState.FAILED, [item.id], failures=failures)
+        await due.drop(connection, What.SUBMIT, [item.id])
+        return "hopped"
+    await _wait(connection, item, obstacle, asked=wait)
+    return "waits"
+
+
 async def _move_over(
-    engine: Engine, connection: Connection, item: AttemptRef, obstacle: Obstacle
+    engine: Engine, connection: Connection, item: Queued, obstacle: Obstacle
 ) -> str | None:
     """Pin an attempt that was never sent to another account of its provider, which has room."""
     others = {
@@ -109,7 +139,8 @@ async def _move_over(
         (other, item.id),
     )
     await due.drop(connection, What.SUBMIT, [item.id])
-    await due.put(connection, What.SUBMIT, [due.Row(id=item.id, lane=other, tenant=item.tenant)])
+    row = due.Row(id=item.id, lane=other, tenant=item.tenant, at=item.since)
+    await due.put(connection, What.SUBMIT, [row])
     told = {"attempt": item.id, "from": item.account, "to": other, "code": obstacle.code}
     await tell(connection, "attempt.moved", [(item.job, told)])
     return other
@@ -129,23 +160,25 @@ async def _cost(connection: Connection, attempt: str) -> int | None:
     return row["cost"] if row else None
 
 
-async def _wait(connection: Connection, item: AttemptRef, obstacle: Obstacle) -> None:
+async def _wait(
+    connection: Connection, item: Queued, obstacle: Obstacle, *, asked: float | None
+) -> None:
     """Put an attempt off; an event tells of it once for each reason."""
     cursor = await connection.execute(
         """
         UPDATE attempt SET
             waits_since = CASE WHEN waits_for = %(code)s THEN waits_since ELSE now() END,
-            waits_for = %(code)s
+            waits_for = %(code)s, due_since = coalesce(due_since, %(since)s)
         WHERE id = %(id)s AND state = 'planned'
         RETURNING waits_since = now() AS is_new,
                   extract(epoch FROM now() - waits_since)::float8 AS waited
         """,
-        {"id": item.id, "code": obstacle.code},
+        {"id": item.id, "code": obstacle.code, "since": item.since},
     )
     row = await cursor.fetchone()
     if row is None:
         return
-    wait = min(max(SHORTEST_WAIT, row["waited"] / 2), LONGEST_WAIT)
+    wait = asked or min(max(SHORTEST_WAIT, row["waited"] / 2), LONGEST_WAIT)
     if obstacle.seconds is not None:
         wait = min(wait, max(0.0, obstacle.seconds) + 0.1)
     spread = wait * (1 - 0.2 * random.random())

@@ -39,7 +39,7 @@ class Leases:
                 )
 
             try:
-                ours = await self.database.run(work)
+                ours = await self.database.run(work, first=True)
             except DatabaseAway as error:
                 log.warning("pump.lease_not_renewed", what=self.verb.what, error=str(error))
                 continue

@@ -11,7 +11,7 @@ holding no other row, so that a row that kills its worker affects no other.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,16 +19,18 @@ from uuid import uuid4
 
 import structlog
 
-from models.database import Connection, Database, DatabaseAway
+from models.database import Database, DatabaseAway
 from models.verbs import What
-from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect, release
+from scheduler.claim import Claimed, release
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.ending import end
+from tasks.pump.claiming import Claims, Place
 from tasks.pump.in_flight import Held, InFlight
 from tasks.pump.leases import Leases
 from tasks.pump.loading import load
 from tasks.pump.parking import Reason, set_aside
+from tasks.pump.shares import Shares
 from tasks.pump.writer import BATCH, Tally, Writer
 from tasks.verbs.verb import AnyVerb, Hold
 
@@ -44,8 +46,6 @@ POISON_TRIES = 10
 FOR_SUSPECTS = 15.0
 #: Kinds and lanes whose suspects a pump of this process is working on, so that only one does.
 _with_suspects: set[tuple[What, str | None]] = set()
-#: How long a lane's floor is valid before a claim searches the whole lane again, in seconds.
-FLOOR_TTL = 10.0
 
 
 @dataclass(slots=True)
@@ -64,6 +64,9 @@ class Pump:
     #: Seconds that repeatable work gets to finish when the process stops.
     patience: float = 10.0
     tally: Tally = field(default_factory=Tally)
+    place: Place = field(default_factory=Place)
+    #: The lane's pace, which outlives its pumps; by default one of this pump alone.
+    pace: Pace | None = None
     _lease: str = field(default_factory=lambda: str(uuid4()))
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,11 +74,9 @@ class Pump:
     _claiming: bool = True
     #: Whether the last claim returned more than half of what it asked for.
     _many_due: bool = False
-    _turn: Turn = field(default_factory=Turn)
-    #: No row of our lane was due before this time; see `claim`.
-    _floor: datetime | None = None
-    _floor_until: float = 0.0
+    _claims: Claims = field(init=False)
     _pace: Pace = field(init=False)
+    _shares: Shares = field(init=False)
     _in_flight: InFlight = field(init=False)
     _hold: Hold = field(init=False)
     _writer: Writer = field(init=False)
@@ -83,8 +84,17 @@ class Pump:
     _stopping_since: float | None = None
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.verb.concurrency)
-        self._in_flight = InFlight(each=self.verb.each, is_shared=self.lane is None)
+        self._pace = self.pace or Pace(self.verb.concurrency)
+        self._shares = Shares(slots=self.verb.concurrency, each=self.verb.each)
+        self._in_flight = InFlight(shares=self._shares if self.lane is None else None)
+        self._claims = Claims(
+            verb=self.verb,
+            database=self.database,
+            lane=self.lane,
+            lease=self._lease,
+            lease_seconds=self.lease_seconds,
+            place=self.place,
+        )
         self._hold = Hold(self._lease, self._pace)
         self._writer = Writer(
             verb=self.verb,
@@ -154,9 +164,12 @@ class Pump:
             has_claimed = True
             await self._release_reclaimed()
             # Cleared before the claim, so that a change during it causes another claim.
-            self._woken = False
+            was_woken, self._woken = self._woken, False
             self._changed.clear()
-            if self._should_claim() and self._pace.limit:
+            if not self._pace.limit and self.verb.what is What.SUBMIT:
+                # After the pause they are claimed again in their order, the limited one included.
+                await self._release(self._in_flight.take_unstarted())
+            if self._should_claim(was_woken=was_woken) and self._pace.limit:
                 if await self._claim():
                     self._start()
                     await asyncio.sleep(0)  # let the tasks take their rows before we count the rest
@@ -167,35 +180,42 @@ class Pump:
             self._start()
             await self._wait_for_change()
 
-    def _should_claim(self) -> bool:
-        """Whether to claim: early if many rows are due, so that no request waits for a claim."""
+    def _should_claim(self, *, was_woken: bool) -> bool:
+        """Whether to claim: early if many rows are due, so that no request waits for a claim.
+
+        A hint may tell of a tenant that has none here, however many others have. Of all lanes only
+        into free slots: a claimed row would wait behind those of other tenants.
+        """
+        if self.lane is None:
+            return self._shares.room > 0
+        return not self._has_enough or (was_woken and len(self._in_flight.ready) < MAX_READY)
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether rows are ready for all requests until the next claim."""
         reserve = min(self.verb.each, BATCH) if self._many_due else 0
-        return len(self._in_flight.ready) < max(self.verb.concurrency, reserve)
+        return len(self._in_flight.ready) >= max(self.verb.concurrency, reserve)
 
     async def _claim(self) -> bool:
         """Claim as many rows as fit; False if a full round found none."""
         room = max(1, min(BATCH, MAX_READY - len(self._in_flight.ready)))
+        if self.lane is None:
+            room = min(room, self._shares.room)
+        enough, full = self._has_enough, list[str]()
+        if enough:
+            full = self._in_flight.ready.those_with(self.verb.concurrency)
         for _ in range(2):  # the second claim starts the round from the beginning
-            is_full_round = self._turn == Turn()
-            claimed = await self._claim_once(room)
-            self._many_due = len(claimed) > room // 2
+            is_full_round = self._claims.is_new_round
+            claimed = await self._claim_once(room, full)
+            if not enough:
+                self._many_due = len(claimed) > room // 2
             if claimed or is_full_round:
                 return bool(claimed)
         return False
 
     async def _claim_suspect(self) -> bool:
         """Claim and start one suspect, while no other row is held; False if there is none."""
-
-        async def work(connection: Connection) -> Claimed | None:
-            return await claim_suspect(
-                connection,
-                self.verb.what,
-                lane=self.lane,
-                lease=self._lease,
-                seconds=self.lease_seconds,
-            )
-
-        row = await self.database.run_statement(work)
+        row = await self._claims.take_suspect()
         if row is None:
             return False
         log.warning("pump.suspect", what=self.verb.what, id=row.id, tries=row.tries)
@@ -227,39 +247,21 @@ class Pump:
             await self._wait_for_change()
             await self._cancel_repeatable()
 
-    async def _claim_once(self, room: int) -> list[Claimed]:
-        if time.monotonic() > self._floor_until:
-            self._floor = None
-
-        async def work(connection: Connection) -> Found:
-            return await claim(
-                connection,
-                self.verb.what,
-                lane=self.lane,
-                closed=self._in_flight.full_lanes(),
-                turn=self._turn,
-                floor=self._floor,
-                most=room,
-                each=self.verb.each,
-                lease=self._lease,
-                seconds=self.lease_seconds,
-            )
-
-        found = await self.database.run_statement(work)
-        self._remember_position(found)
+    async def _claim_once(self, room: int, full: Sequence[str]) -> list[Claimed]:
+        rows = await self._claims.take(room, self._shares, full=full)
         self.tally.claims += 1
-        fresh, surplus = self._in_flight.admit(found.rows)
+        fresh, surplus = self._in_flight.admit(rows)
         await self._release(surplus)
         await self._take(fresh)
-        return found.rows
+        return rows
 
-    async def _take(self, fresh: list[Claimed]) -> None:
-        self.tally.claimed += len(fresh)
-        for row in fresh:
+    async def _take(self, taken: list[Claimed]) -> None:
+        self.tally.claimed += len(taken)
+        for row in taken:
             if row.tries > POISON_TRIES:
                 # It is tried once more after that, and parked again at once if it fails.
                 await self._set_aside(row.id, Reason.NO_ANSWER, tries=POISON_TRIES - 1)
-        fresh = [row for row in fresh if row.tries <= POISON_TRIES]
+        fresh = [row for row in taken if row.tries <= POISON_TRIES]
         if fresh:
             crash_point(f"{self.verb.what}.claimed")
         items = await load(
@@ -268,16 +270,7 @@ class Pump:
         for row in fresh:  # in claim order: the loaded items have none
             if row.id in items:
                 self._in_flight.add(row, items[row.id])
-
-    def _remember_position(self, found: Found) -> None:
-        # A floor pays off only for polls, whose frequent updates leave many dead index entries, and
-        # is safe only for them: a submit's priority moves it back in time, below any floor.
-        self._turn = found.turn
-        if self.verb.what is not What.POLL:
-            return
-        if self._floor is None and found.floor is not None:
-            self._floor_until = time.monotonic() + FLOOR_TTL
-        self._floor = found.floor
+        self._in_flight.remove([row.id for row in taken if row.id not in items])
 
     # -- working --------------------------------------------------------------------------------
 
@@ -292,7 +285,7 @@ class Pump:
         task = asyncio.current_task()
         try:
             while self._in_flight.ready and self._busy <= self._pace.limit:
-                held = self._in_flight.ready.popleft()
+                held = self._in_flight.ready.take()
                 held.task, held.started = task, time.monotonic()
                 self._changed.set()
                 await self._work(held)
@@ -301,7 +294,7 @@ class Pump:
             self._start()
 
     async def _work(self, held: Held) -> None:
-        id_, started = held.item.id, time.monotonic()
+        id_ = held.item.id
         try:
             result = await self.verb.act(held.item, self._hold)
         except asyncio.CancelledError:
@@ -324,7 +317,6 @@ class Pump:
                 held.answered = True
                 self._writer.add(result)
         finally:
-            self._in_flight.note_answer(held.lane, seconds=time.monotonic() - started)
             self._changed.set()
 
     async def _wait_for_change(self) -> None:
@@ -378,7 +370,7 @@ class Pump:
 
     async def _release(self, rows: Mapping[str, datetime]) -> None:
         if rows:
-            self._floor = None  # released rows were due before it
+            self._claims.forget_floor()
             await self.database.run(
                 lambda connection: release(connection, self.verb.what, rows, lease=self._lease)
             )

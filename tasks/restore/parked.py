@@ -147,7 +147,8 @@ async def _found(engine: Engine, item: ParkedItem, account: str) -> Found:
     """Look up the attempt's operation, or that of an attempt that replaced it after the backup."""
     upstream = engine.upstream(account)
     # The callback URL that was sent is lost; an operation found by today's URL is still its own.
-    ask = ask_of(engine, item, plan_of(engine, item), callback_base=engine.settings.public_url)
+    plan = await plan_of(engine, item)
+    ask = ask_of(engine, item, plan, callback_base=engine.settings.public_url)
     found = Found(operation_id=None)
     for _ in range(MOST_ATTEMPTS):
         found = await upstream.look_up(ask)
@@ -256,20 +257,33 @@ async def parked(connection: Connection) -> list[Parked]:
 
 
 async def release(connection: Connection, attempts: Sequence[str]) -> list[str]:
-    """Release parked attempts that were never sent, so that they are sent; returns their ids."""
+    """Release parked attempts that were never sent, so that they are sent; returns their ids.
+
+    Those of a batch's held lines are sent once their lines are released.
+    """
     await lock_whole_of(connection, attempts)
     cursor = await connection.execute(
         """
         UPDATE attempt SET parked_at = NULL, parked_looks = 0 FROM job
         WHERE attempt.id = ANY(%s) AND attempt.state = 'planned' AND parked_at IS NOT NULL
           AND job.id = attempt.job
-        RETURNING attempt.id, attempt.job, attempt.account, job.tenant
+        RETURNING attempt.id, attempt.job, attempt.account, job.tenant,
+                  EXISTS (SELECT FROM due WHERE what = 'expire' AND due.id = job.id
+                          AND due.lane = %s) AS is_held
         """,
-        (list(attempts),),
+        (list(attempts), due.HELD_LANE),
     )
     rows = await cursor.fetchall()
     ids = sorted(row["id"] for row in rows)
-    again = [due.Row(id=r["id"], lane=r["account"], tenant=r["tenant"]) for r in rows]
+    again = [
+        due.Row(
+            id=row["id"],
+            lane=row["account"],
+            tenant=row["tenant"],
+            after=FAR_SECONDS if row["is_held"] else 0.0,
+        )
+        for row in rows
+    ]
     await due.put(connection, What.SUBMIT, again)
     await tell(connection, "attempt.released", [(r["job"], {"attempt": r["id"]}) for r in rows])
     return ids
@@ -303,7 +317,7 @@ async def fail(engine: Engine, connection: Connection, attempts: Sequence[str]) 
         connection, AttemptState.FAILED, sorted(failures), failures=failures
     )
     ids = sorted(row["id"] for row in moved)
-    await due.drop(connection, What.SUBMIT, ids)
+    await due.drop_unsent(connection, ids)
     await fail_outputs(connection, dict.fromkeys(ids, MAYBE_PAID), of="attempt")
     await settle_jobs(engine, connection, [row["job"] for row in moved])
     return ids

@@ -1,32 +1,71 @@
 """Ledger entries that a worker of an older version left out, during an upgrade."""
 
+from dataclasses import dataclass
+
 from models import ledger
-from models.database import Connection, fetch_ids
+from models.database import Connection, fetch_ids, fetch_row
+from models.rows.upkeep import Reached
 
 #: Days after a job's end in which such a worker may have ended it.
 _WITHIN_DAYS = 7
-#: Jobs of one transaction.
-_BATCH = 500
-#: SQL: whether a `job` was not charged.
+#: Jobs of one transaction, in the order of their ends.
+_BATCH = 2000
+#: SQL: jobs that ended in it are looked at again: an end may be committed after a later one.
+_LATEST = "interval '1 minute'"
+#: SQL: whether a `job` was not charged; with OFFSET it is asked of one job by an index.
 _UNCHARGED = """NOT EXISTS (
     SELECT 1 FROM ledger_entry WHERE ledger_entry.entry_set = 'charge ' || job.id
-                                 AND ledger_entry.counts_at = job.created_at)"""
+                                 AND ledger_entry.counts_at = job.created_at OFFSET 0)"""
+#: SQL: the jobs that ended next after those that were looked at; relies on `job_by_end`.
+NEXT = f"""
+    SELECT id, finished_at FROM job
+    WHERE finished_at IS NOT NULL AND (finished_at, id) > (
+        greatest((SELECT reached_at FROM upkeep WHERE kind = '{Reached.CHARGED}'),
+                 now() - {_WITHIN_DAYS} * interval '1 day'),
+        coalesce((SELECT reached_id FROM upkeep WHERE kind = '{Reached.CHARGED}'), ''))
+    ORDER BY finished_at, id LIMIT {_BATCH}
+"""  # noqa: S608 - constants
+_REACHED = f"""
+INSERT INTO upkeep (kind, reached_at, reached_id)
+SELECT '{Reached.CHARGED}', least(finished_at, recent.at),
+       CASE WHEN finished_at < recent.at THEN id ELSE '' END
+FROM (SELECT * FROM ({NEXT}) AS next ORDER BY finished_at DESC, id DESC LIMIT 1) AS last,
+     (SELECT now() - {_LATEST} AS at) AS recent
+ON CONFLICT (kind) DO UPDATE SET reached_at = excluded.reached_at, reached_id = excluded.reached_id
+WHERE (upkeep.reached_at, upkeep.reached_id) < (excluded.reached_at, excluded.reached_id)
+"""  # noqa: S608 - constants
 
 
-async def charge_overlooked(connection: Connection) -> int:
-    """Charge final jobs that nobody has charged; returns how many. Idempotent."""
-    found = await fetch_ids(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Next:
+    """Of the jobs that ended next, those that were not charged; whether more have ended since."""
+
+    jobs: list[str]
+    has_more: bool
+
+
+async def charge_overlooked(connection: Connection) -> tuple[int, bool]:
+    """Charge final jobs that nobody has charged, among those that ended next; idempotent.
+
+    Returns how many were charged, and whether more jobs have ended than were looked at.
+    """
+    found = await fetch_row(
         connection,
+        _Next,
         f"""
-        SELECT job.id FROM job
-        WHERE job.finished_at > now() - %s * interval '1 day'
-          AND (job.reserved_micros > 0 OR job.cost_micros > 0) AND {_UNCHARGED}
-        ORDER BY job.id LIMIT %s FOR NO KEY UPDATE
-        """,  # noqa: S608 - a constant
-        (_WITHIN_DAYS, _BATCH),
+        WITH next AS MATERIALIZED ({NEXT}), uncharged AS (
+            SELECT job.id FROM next JOIN job USING (id)
+            WHERE (job.reserved_micros > 0 OR job.cost_micros > 0) AND {_UNCHARGED}
+            ORDER BY job.id FOR NO KEY UPDATE OF job)
+        SELECT array(SELECT id FROM uncharged) AS jobs,
+               (SELECT count(*) = {_BATCH} AND max(finished_at) < now() - {_LATEST} FROM next)
+                   AS has_more
+        """,  # noqa: S608 - constants
     )
+    assert found is not None  # noqa: S101 - an aggregate
     # A separate statement sees what another run charged while this one waited for the jobs.
     sql = f"SELECT job.id FROM job WHERE job.id = ANY(%s) AND {_UNCHARGED}"  # noqa: S608 - a constant
-    jobs = await fetch_ids(connection, sql, (found,)) if found else []
+    jobs = await fetch_ids(connection, sql, (found.jobs,)) if found.jobs else []
     await ledger.charge(connection, jobs)
-    return len(jobs)
+    await connection.execute(_REACHED)
+    return len(jobs), found.has_more

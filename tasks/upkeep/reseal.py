@@ -1,7 +1,8 @@
 """Key rotation: reseals every secret at rest with the newest key."""
 
-from dataclasses import dataclass, field
+from functools import partial
 
+from models.database import fetch_ids
 from tasks.engine import Engine
 
 #: Rows per query.
@@ -12,18 +13,13 @@ SEALED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("job", "id", ("scene", "webhook")),
     ("output", "id", ("source",)),
     ("delivery", "id", ("target", "body")),
+    ("batch", "id", ("webhook",)),
     ("idempotency", "job", ("response",)),
+    ("idempotency", "batch", ("response",)),
     ("submission", "id", ("response",)),
     ("intake_failure", "id", ("payload",)),
+    ("picture", "id", ("sealed",)),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sealed:
-    """A sealed value and the key of its row."""
-
-    key: str
-    sealed: bytes = field(repr=False)
 
 
 async def reseal(engine: Engine) -> int:
@@ -44,23 +40,30 @@ async def reseal(engine: Engine) -> int:
 
 async def _reseal_column(engine: Engine, table: str, key: str, column: str) -> int:
     after, total = "", 0
+    sql = f"""
+    SELECT {key} FROM {table} WHERE {key} > %s AND {column} IS NOT NULL ORDER BY {key} LIMIT %s
+    """  # noqa: S608 - names of our own tables
     while True:
-        rows = await engine.database.fetch(
-            f"""
-            SELECT {key} AS key, {column} AS sealed FROM {table}
-            WHERE {key} > %s AND {column} IS NOT NULL ORDER BY {key} LIMIT %s
-            """,  # noqa: S608 - names of our own tables
-            (after, BATCH),
-            row=_Sealed,
+        keys = await engine.database.run_statement(
+            partial(fetch_ids, sql=sql, parameters=(after, BATCH))
         )
-        for row in rows:
-            # One row per transaction, so that no other transaction waits for more than one of them.
-            # A value that has changed since was sealed by its writer, so it is left alone.
-            await engine.database.fetch(
-                f"UPDATE {table} SET {column} = %s WHERE {key} = %s AND {column} = %s",  # noqa: S608 - as above
-                (engine.vault.reseal(row.sealed), row.key, row.sealed),
-            )
-        total += len(rows)
-        if len(rows) < BATCH:
+        for each in keys:
+            await _reseal_one(engine, table, key, column, each)
+        total += len(keys)
+        if len(keys) < BATCH:
             return total
-        after = rows[-1].key
+        after = keys[-1]
+
+
+async def _reseal_one(engine: Engine, table: str, key: str, column: str, id_: str) -> None:
+    """Reseal the values of one key: a picture may have megabytes, and nobody waits for others."""
+    found = await engine.database.fetch(
+        f"SELECT {column} AS sealed FROM {table} WHERE {key} = %s AND {column} IS NOT NULL",  # noqa: S608 - names of our own tables
+        (id_,),
+    )
+    for row in found:
+        # A value that has changed since was sealed by its writer, so it is left alone.
+        await engine.database.fetch(
+            f"UPDATE {table} SET {column} = %s WHERE {key} = %s AND {column} = %s",  # noqa: S608 - as above
+            (engine.vault.reseal(row["sealed"]), id_, row["sealed"]),
+        )

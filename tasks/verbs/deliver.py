@@ -1,5 +1,8 @@
 """Deliver: POST a webhook's event until it is delivered, refused for good, or out of retries.
 
+Deliveries to a receiver whose breaker is open are put off without a try, until one of them probes
+it. One that is put off beyond the time of its schedule is out of retries too.
+
 Running twice is harmless: receivers tell repeats by `webhook-id`, and each POST that was made is a
 try with a number of its own, also one whose worker had lost its lease by the time of the answer.
 """
@@ -14,7 +17,9 @@ from models import due
 from models.database import Connection
 from models.state import DeliveryState
 from models.verbs import What
+from scheduler import receivers
 from scheduler.claim import Claimed
+from scheduler.receivers import PROMPT, Heard, Key, Standing
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.verbs.verb import Hold, Verb
@@ -27,8 +32,15 @@ class DeliverItem:
     """An event that is not delivered yet; target and body are sealed."""
 
     id: str
+    receiver: Key
     target: bytes
     body: bytes
+    #: Seconds for which its receiver must be left alone, if its breaker is open.
+    wait: float | None = None
+    #: Whether it probes a receiver whose breaker was open.
+    is_probe: bool = False
+    #: Whether its schedule's time is over.
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +57,9 @@ class Tried:
     """The result of one try."""
 
     id: str
+    receiver: Key
     result: TryResult
+    is_probe: bool = False
     #: This POST, and no other of the same delivery.
     token: str = field(default_factory=lambda: str(uuid4()))
     #: Where between -1 and 1 the jitter of the next try lies.
@@ -59,9 +73,28 @@ class Tried:
             return None
         return next_try(counted.tries, retry_after=self.result.retry_after, jitter=self.jitter)
 
+    @property
+    def heard(self) -> Heard:
+        """What the try showed of its receiver."""
+        return Heard(
+            failures=int(self.result.is_failure_of_host),
+            has_answered=not self.result.is_failure_of_host,
+            is_prompt=self.result.milliseconds < 1000 * PROMPT,
+            was_probe=self.is_probe and self.result.is_failure_of_host,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver(Verb[DeliverItem, Tried]):
+class PutOff:
+    """A delivery that was not tried, because its receiver's breaker is open."""
+
+    id: str
+    wait: float
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver(Verb[DeliverItem, Tried | PutOff]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
@@ -74,15 +107,32 @@ class Deliver(Verb[DeliverItem, Tried]):
     async def load(self, claimed: Sequence[Claimed]) -> list[DeliverItem]:
         rows = await self.engine.database.fetch(
             """
-            SELECT id, target, body FROM delivery
-            WHERE id = ANY(%s) AND state = 'pending'
+            SELECT id, target, body, created_at <= now() - %s * interval '1 second' AS is_over
+            FROM delivery WHERE id = ANY(%s) AND state = 'pending'
             """,
-            ([row.id for row in claimed],),
+            (LASTS, [row.id for row in claimed]),
         )
-        return [DeliverItem(**row) for row in rows]
+        of = {row.id: row for row in claimed}
+        keys = {
+            row["id"]: Key(tenant=of[row["id"]].tenant, host=of[row["id"]].lane) for row in rows
+        }
+        waits = await receivers.waits_of(self.engine.database, set(keys.values()))
+        items = list[DeliverItem]()
+        for row in rows:
+            key = keys[row["id"]]
+            is_probe = key in waits and waits[key] is None
+            wait = waits.get(key)
+            if of[row["id"]].standing is Standing.OPEN and key not in waits:
+                wait = 0.0  # it was closed meanwhile: claimed without a limit, it is claimed again
+            items.append(DeliverItem(receiver=key, wait=wait, is_probe=is_probe, **row))
+            if is_probe:  # of other rows for it, if any were claimed, none is sent
+                waits[key] = receivers.PROBE_LASTS
+        return items
 
-    async def act(self, item: DeliverItem, hold: Hold) -> Tried:
+    async def act(self, item: DeliverItem, hold: Hold) -> Tried | PutOff:
         del hold
+        if item.wait is not None:
+            return PutOff(id=item.id, wait=item.wait, is_over=item.is_over)
         target = self.engine.vault.open_json(item.target)
         message = Message(
             delivery_id=item.id,
@@ -93,13 +143,34 @@ class Deliver(Verb[DeliverItem, Tried]):
         )
         result = await send(message, client=self.engine.guarded, now=int(time.time()))
         crash_point("deliver.posted")
-        return Tried(id=item.id, result=result)
+        return Tried(id=item.id, receiver=item.receiver, result=result, is_probe=item.is_probe)
 
-    def jobs(self, results: Sequence[Tried]) -> tuple[str, ...]:
+    def jobs(self, results: Sequence[Tried | PutOff]) -> tuple[str, ...]:
         del results
         return ()
 
-    async def write(self, connection: Connection, results: Sequence[Tried]) -> None:
+    async def write(self, connection: Connection, results: Sequence[Tried | PutOff]) -> None:
+        tried = [result for result in results if isinstance(result, Tried)]
+        put_off = [result for result in results if isinstance(result, PutOff)]
+        over = [each.id for each in put_off if each.is_over]
+        await _lock(connection, [*(each.id for each in tried), *over])
+        if tried:
+            await self._write_tried(connection, tried)
+        await due.put_back(
+            connection,
+            self.what,
+            [each.id for each in put_off],
+            after=[each.wait for each in put_off],
+        )
+        if over:
+            await self.give_up(connection, over)
+        heard = dict[Key, Heard]()
+        for each in tried:
+            known = heard.get(each.receiver)
+            heard[each.receiver] = each.heard if known is None else known + each.heard
+        await receivers.note(connection, heard)
+
+    async def _write_tried(self, connection: Connection, results: Sequence[Tried]) -> None:
         counted = await _record_tries(connection, results)
         waits = {tried.id: tried.wait(counted.get(tried.id)) for tried in results}
         replayed = [id_ for id_, each in counted.items() if each.replay_wanted]
@@ -120,9 +191,11 @@ class Deliver(Verb[DeliverItem, Tried]):
         )
         await due.drop(connection, self.what, [tried.id for tried in ended])
 
-    async def write_late(self, connection: Connection, results: Sequence[Tried]) -> None:
+    async def write_late(self, connection: Connection, results: Sequence[Tried | PutOff]) -> None:
         """Record tries of deliveries whose lease another worker holds: the POSTs were made."""
-        await _record_tries(connection, results)
+        tried = [result for result in results if isinstance(result, Tried)]
+        await _lock(connection, [each.id for each in tried])
+        await _record_tries(connection, tried)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Mark deliveries whose schedule is over as exhausted; they can still be replayed."""
@@ -139,17 +212,19 @@ class Deliver(Verb[DeliverItem, Tried]):
         await due.drop(connection, self.what, [row["id"] for row in await cursor.fetchall()])
 
 
+async def _lock(connection: Connection, ids: Sequence[str]) -> None:
+    # All that the transaction locks, in one statement. A worker whose lease is over comes here
+    # without the due row, and so at any time, to have its try numbered.
+    await connection.execute(
+        "SELECT id FROM delivery WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (list(ids),)
+    )
+
+
 async def _record_tries(connection: Connection, results: Sequence[Tried]) -> dict[str, Counted]:
     """Number and record each try; one that is recorded already stays as it is.
 
-    Returns the deliveries after that, by id; a deleted delivery is left out.
+    The caller has locked the deliveries. Returns them after that, by id; a deleted one is left out.
     """
-    # Numbers are assigned under the delivery's lock: a worker whose lease is over comes here
-    # without the due row, and so at any time.
-    await connection.execute(
-        "SELECT id FROM delivery WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
-        ([tried.id for tried in results],),
-    )
     cursor = await connection.execute(
         """
         WITH tried AS (

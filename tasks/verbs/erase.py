@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 from psycopg.types.json import Jsonb
 
-from models import due
+from models import due, pictures
 from models.database import Connection, fetch_ids
 from models.intake_failures import forget_intake_failures
 from models.verbs import What
@@ -142,11 +142,13 @@ async def _erase(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
         )
     await connection.execute(
         """
-        UPDATE job SET prompt = '', request = '{}', scene = %s, webhook = NULL, erased_at = now()
+        UPDATE job SET prompt = '', request = '{}', metadata_text = NULL, scene = %s,
+                       webhook = NULL, erased_at = now()
         WHERE id = ANY(%s)
         """,
         (nothing, jobs),
     )
+    await pictures.forget(connection, jobs)
 
 
 #: The jobs among `jobs` with a due row of an attempt, a video or a delivery.

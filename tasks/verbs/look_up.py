@@ -16,6 +16,7 @@ from models import due
 from models.advance import tell
 from models.database import Connection
 from models.rows.attempts import PLAN
+from models.rows.jobs import SCENE
 from models.state import FINAL_JOB_STATES
 from models.verbs import What
 from providers.base import Accepted, Found, ProviderError, can_be_asked
@@ -57,7 +58,7 @@ class LookUpItem:
     marker: str
     count: int
     plan: dict[str, Any]
-    scene: bytes = field(repr=False)
+    scene: bytes | None = field(repr=False)
     variation: int | None
     #: Seconds since its POST was sent.
     sent_ago: float
@@ -106,7 +107,8 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
         rows = await self.engine.database.fetch(
             f"""
             SELECT attempt.id, attempt.job, attempt.account, attempt.marker, attempt.count,
-                   {PLAN} AS plan, job.scene, attempt.look_ups AS tries, attempt.callback_base,
+                   {PLAN} AS plan, {SCENE} AS scene, attempt.look_ups AS tries,
+                   attempt.callback_base,
                    attempt.sent_as, attempt.negative_looks AS negatives,
                    extract(epoch FROM {ABSENT_AFTER} - now())::float8 AS counts_in,
                    extract(epoch FROM now() - attempt.negative_at)::float8 AS negative_ago,
@@ -131,7 +133,7 @@ class LookUpVerb(Verb[LookUpItem, Looked]):
             return Looked(item=item, wait=wait, negatives=None)
         if not can_be_asked(upstream.provider.capabilities.look_up):
             return Looked(item=item)  # the callback did not come in time
-        plan = plan_of(self.engine, item)
+        plan = await plan_of(self.engine, item)
         ask = ask_of(self.engine, item, plan, callback_base=item.callback_base)
         try:
             found = await upstream.look_up(ask)

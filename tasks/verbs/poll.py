@@ -6,8 +6,9 @@ attempt only out of `accepted`.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -24,6 +25,7 @@ from scheduler.claim import Claimed
 from scheduler.intervals import (
     LOST_AFTER,
     Backoff,
+    bounded,
     estimated_progress,
     next_denied_look,
     next_poll,
@@ -36,7 +38,7 @@ from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import stop_operations
-from tasks.upstream import NoCredentials
+from tasks.upstream import NoCredentials, Upstream
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
@@ -67,6 +69,8 @@ class PollItem:
     estimate: int
     #: Whether an expected video depends on it.
     is_wanted: bool
+    #: Seconds until its job's deadline, which may be over.
+    time_left: float
     #: Fault and code of the last poll, if it got no update.
     last_fault: dict[str, str] | None
     #: Seconds since its account last reported on any operation; read when denials go on.
@@ -127,6 +131,7 @@ class Poll(Verb[PollItem, Seen]):
                    job.typical_seconds AS typical, attempt.poll_faults,
                    extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
                    {ESTIMATE} AS estimate,
+                   extract(epoch FROM job.deadline_at - now())::float8 AS time_left,
                    attempt.error AS last_fault, EXISTS (
                        SELECT 1 FROM output
                        WHERE output.attempt = attempt.id AND output.state = 'expected'
@@ -156,31 +161,29 @@ class Poll(Verb[PollItem, Seen]):
 
     async def _looked(self, item: PollItem, pace: Pace) -> Seen:
         try:
-            update = await self._look(item)
+            update = await self._look(item, pace)
         except UnknownStatus as error:
             log.error("poll.undocumented_status", account=item.account, word=error.word)  # noqa: TRY400 - the word is all there is to tell
             return self._faulty(item, _failure(str(error), code=STRANGE))
         except ProviderError as error:
-            if error.failure.fault is Fault.RATE:
-                pace.was_limited(error.failure.retry_after)
             return self._faulty(item, error.failure)
         except (NoCredentials, TransportError) as error:
             return self._faulty(item, _failure(str(error)))
-        pace.went_well()
         crash_point("poll.answered")
         return self._seen(item, update) if update else self._faulty(item, _DENIED)
 
-    async def _look(self, item: PollItem) -> Update | None:
+    async def _look(self, item: PollItem, pace: Pace) -> Update | None:
         """Poll alone, or with others in one call; after an unreadable shared answer, alone."""
         upstream = self.engine.upstream(item.account)
         most = upstream.provider.capabilities.poll_many
+        ask = partial(_ask, upstream, pace)
         if most > 1:
-            gatherer = self._gatherers.setdefault(item.account, Gatherer(most, upstream.poll))
+            gatherer = self._gatherers.setdefault(item.account, Gatherer(most, ask))
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
                 pass  # one operation's answer can't be read: polling alone shows which
-        return (await upstream.poll([item.operation_id])).get(item.operation_id)
+        return (await ask([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
         elapsed = item.elapsed + time.monotonic() - item.read_at
@@ -190,7 +193,7 @@ class Poll(Verb[PollItem, Seen]):
             p50=item.typical,
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
-            asked=update.poll_after,
+            asked=bounded(update.poll_after, time_left=item.time_left),
             dice=random.random(),
         )
         if not item.is_wanted:
@@ -228,7 +231,7 @@ class Poll(Verb[PollItem, Seen]):
             pause = next_denied_look(denied_for=item.denied_for or 0.0, dice=random.random())
         return Seen(
             item=item,
-            wait=max(fault.retry_after or 0.0, pause),
+            wait=max(bounded(fault.retry_after, time_left=item.time_left), pause),
             fault=fault,
             faults=before + 1,
             is_news=last.get("code") != fault.code,
@@ -285,6 +288,19 @@ class Poll(Verb[PollItem, Seen]):
             for seen in strays
         ]
         await stop_operations(connection, operations)
+
+
+async def _ask(upstream: Upstream, pace: Pace, operations: Sequence[str]) -> Mapping[str, Update]:
+    """Ask once for operations; the lane's pace counts the answer once, however many they are."""
+    begun = pace.now()
+    try:
+        updates = await upstream.poll(operations)
+    except ProviderError as error:
+        if error.failure.fault is Fault.RATE:
+            pace.was_limited(error.failure.retry_after, begun=begun)
+        raise
+    pace.went_well()
+    return updates
 
 
 async def _write_lost(connection: Connection, lost: Sequence[Seen]) -> None:

@@ -35,10 +35,11 @@ from storage.base import (
     TooBig,
     Truncated,
     Unavailable,
+    Unreadable,
     video_key,
 )
+from storage.disk import on_disk
 from storage.parts import Keep, Part
-from storage.probe import probe
 from storage.receive import receive
 from tasks.crash import crash_point
 from tasks.download import DOWNLOAD_TIMEOUT, DeadLink, NoFreshLink, fresh_video, open_video
@@ -53,7 +54,7 @@ from tasks.outcomes.stored import (
     record_stored,
 )
 from tasks.verbs.verb import Hold, Verb
-from transport.base import TransportError
+from transport.base import TransportError, Unresolved
 
 log = structlog.get_logger()
 
@@ -204,15 +205,15 @@ class Store(Verb[StoreItem, StoreResult]):
     async def _download(self, item: StoreItem, video: Video) -> StoreResult:
         """One download, from where the last one was cut off if the vendor allows it."""
         scratch = _scratch(self.engine)
-        part = await asyncio.to_thread(parts.find, scratch, item.id)
+        part = await on_disk(parts.find, scratch, item.id)
         try:
             stored = await self._receive_and_put(item, video, scratch, part)
         except (Truncated, TransportError) as error:
-            now = await asyncio.to_thread(parts.find, scratch, item.id)
+            now = await on_disk(parts.find, scratch, item.id)
             if now and now.bytes - (part.bytes if part else 0) >= PROGRESS_BYTES:
                 raise _Cut(str(error)) from error
             raise
-        await asyncio.to_thread(parts.drop, scratch, item.id)
+        await on_disk(parts.drop, scratch, item.id)
         return stored
 
     async def _receive_and_put(
@@ -231,7 +232,7 @@ class Store(Verb[StoreItem, StoreResult]):
                 )
             )
             crash_point("store.downloaded")
-            measures = await asyncio.to_thread(probe, received.path)
+            measures = await self.engine.inspectors.probe(received.path)
             key = await self._put(item, received.path, measures.content_type)
         return StoreResult(id=item.id, job=item.job, key=key, received=received, probe=measures)
 
@@ -288,7 +289,7 @@ class Store(Verb[StoreItem, StoreResult]):
             return StoreResult(
                 id=item.id, job=item.job, wait=BACKOFF.wait(item.faults, dice=random.random())
             )
-        await asyncio.to_thread(parts.drop, _scratch(self.engine), item.id)
+        await on_disk(parts.drop, _scratch(self.engine), item.id)
         return StoreResult(id=item.id, job=item.job, is_swept=True)
 
     async def _failed(self, item: StoreItem, error: Exception, fresh: Video | None) -> StoreResult:
@@ -297,6 +298,9 @@ class Store(Verb[StoreItem, StoreResult]):
         match error:
             case TooBig():
                 failure = Failure(fault=Fault.REFUSED, code="video_too_big", message=str(error))
+                return StoreResult(id=item.id, job=item.job, failure=failure)
+            case Unreadable():
+                failure = Failure(fault=Fault.REFUSED, code="video_unreadable", message=str(error))
                 return StoreResult(id=item.id, job=item.job, failure=failure)
             case StorageFull() | Unavailable():
                 code, counts = "storage_unavailable", False
@@ -307,6 +311,8 @@ class Store(Verb[StoreItem, StoreResult]):
                 code = "video_not_stored"
             case _Cut():
                 counts = False
+            case Unresolved():  # it says nothing of the link, and may be our own resolver's fault
+                code, counts = "name_not_resolved", False
         message = str(error) or "the provider's link is dead"
         log.info("store.failed", output=item.id, job=item.job, error=message, tries=item.faults + 1)
         is_dead = self._has_outlived_its_link(item) and isinstance(error, NoFreshLink)

@@ -8,26 +8,29 @@ the second run finds the attempt no longer planned; one that is still `sent` had
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Never
 from uuid import uuid4
 
 from models import due
-from models.accounts import HAS_RULE, Obstacle, obstacle_to
+from models.accounts import HAS_RULE, Obstacle, permit_to_send
 from models.advance import advance_jobs
+from models.blocks import begin_probe
 from models.database import Connection, DatabaseAway
 from models.failure import Failure, Fault
 from models.high_water import read_identity
 from models.locks import lock_jobs
 from models.rows.attempts import PLAN
+from models.rows.jobs import SCENE
 from models.state import AttemptState, JobState
 from models.verbs import What
 from providers.base import Accepted, Ask, ProviderError
 from providers.registry import provider_of
 from scheduler.claim import Claimed
-from scheduler.intervals import Backoff
-from scheduler.pace import Pace
+from scheduler.intervals import Backoff, bounded
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.outcomes.blocked import BLOCKS, record_probe
 from tasks.outcomes.sent import (
     ANSWER_BY,
     ANSWER_MARGIN,
@@ -38,7 +41,9 @@ from tasks.outcomes.sent import (
     write_sent,
 )
 from tasks.outcomes.submitted import (
+    Blocked,
     HeldUp,
+    Limited,
     NotOurs,
     Outcome,
     Postponed,
@@ -46,12 +51,13 @@ from tasks.outcomes.submitted import (
     Refused,
     Uncleared,
     Unknown,
+    Unprepared,
     Unsendable,
     Waits,
     record,
 )
 from tasks.outcomes.unsent import release_if_unwanted
-from tasks.pictures import BadPicture, PictureTrouble, frames_for, inline
+from tasks.pictures import BadPicture, LinksUnread, PictureTrouble, pictures_for
 from tasks.rebuild import ask_of, plan_of
 from tasks.restore.clearance import NotCleared
 from tasks.restore.clearing import seconds_until_clear
@@ -92,13 +98,13 @@ class _MayNotSpend(Exception):
 #: Errors that end a submit without an operation.
 _NO_OPERATION = (
     NoCredentials,
+    LinksUnread,
     PictureTrouble,
     BadPicture,
     NotCleared,
     _MayNotSpend,
     NotSent,
     Unanswered,
-    ProviderError,
 )
 
 
@@ -115,7 +121,7 @@ class SubmitItem:
     count: int
     rejections: int
     plan: dict[str, Any]
-    scene: bytes = field(repr=False)
+    scene: bytes | None = field(repr=False)
     #: Whether its job's gate has other models, which may be asked in its place.
     has_fallbacks: bool
     #: Whether its account, or its provider, is paused or capped.
@@ -127,6 +133,20 @@ class SubmitItem:
     #: Seconds since a restore parked it; None when it may be sent.
     parked_ago: float | None
     parked_looks: int
+    #: Seconds until its job's deadline, or the one for its start, which may be over.
+    time_left: float
+    #: When it became due: its place in the queue.
+    since: datetime
+
+
+@dataclass(slots=True)
+class Try:
+    """One try of an attempt."""
+
+    #: Names it: no other may take its commit back.
+    token: str = field(default_factory=lambda: str(uuid4()))
+    #: Whether its account is blocked, and this try shows whether it still is.
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,29 +165,42 @@ class Submit(Verb[SubmitItem, Never]):
             f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.state, attempt.account,
                    attempt.marker, attempt.count, attempt.rejections, {PLAN} AS plan,
-                   job.scene, job.fallbacks IS NOT NULL AS has_fallbacks,
+                   {SCENE} AS scene, job.fallbacks IS NOT NULL AS has_fallbacks,
                    {HAS_RULE} AS has_rule,
                    (SELECT min(position) FROM output WHERE output.attempt = attempt.id)
                        AS variation,
                    extract(epoch FROM {ANSWER_BY} - now())::float8 AS answered_in,
                    extract(epoch FROM now() - attempt.parked_at)::float8 AS parked_ago,
-                   attempt.parked_looks
+                   attempt.parked_looks, attempt.due_since,
+                   extract(epoch FROM least(job.deadline_at, CASE WHEN job.accepted_at IS NULL
+                           THEN job.start_by END) - now())::float8 AS time_left
             FROM attempt JOIN job ON job.id = attempt.job
             WHERE attempt.id = ANY(%s) AND attempt.state IN ('planned', 'sent')
             """,  # noqa: S608 - constants
             ([row.id for row in claimed],),
+            first=True,
         )
-        return [SubmitItem(**{**row, "state": AttemptState(row["state"])}) for row in rows]
+        claims = {row.id: row.since for row in claimed}
+        since = [row.pop("due_since") or claims[row["id"]] for row in rows]
+        own = [
+            {"state": AttemptState(row["state"]), "since": place}
+            for row, place in zip(rows, since, strict=True)
+        ]
+        return [SubmitItem(**row | values) for row, values in zip(rows, own, strict=True)]
 
     async def act(self, item: SubmitItem, hold: Hold) -> None:
         """Send one attempt and record the outcome; everything is committed here."""
         if item.state is AttemptState.PLANNED and item.parked_ago is not None:
             await look_for(self.engine, item, lease=hold.lease)
             return
-        outcome = await self._held_back(item) or await self._send(item, hold)
+        this = Try()
+        outcome = await self._held_back(item) or await self._send(item, hold, this)
         await record(self.engine, item, outcome, lease=hold.lease)
         if isinstance(outcome, Accepted):
             crash_point("submit.answer_committed")
+        if this.is_probe and not isinstance(outcome, Blocked):
+            is_taken = isinstance(outcome, Accepted)
+            await record_probe(self.engine, item.account, token=this.token, is_taken=is_taken)
 
     async def _held_back(self, item: SubmitItem) -> Outcome | None:
         """Why it may not be sent now; None when it may."""
@@ -182,13 +215,16 @@ class Submit(Verb[SubmitItem, Never]):
     async def _obstacle(self, item: SubmitItem) -> Obstacle | None:
         """Why its account does not take it now: asked before anything is prepared."""
         provider = provider_of(item.account)
-        return await self.engine.database.run(
-            lambda on: obstacle_to(on, item.account, provider=provider, attempt=item.id, lock=False)
+        found = await self.engine.database.run(
+            lambda on: permit_to_send(
+                on, item.account, provider=provider, attempt=item.id, lock=False
+            )
         )
+        return found if isinstance(found, Obstacle) else None
 
-    async def _send(self, item: SubmitItem, hold: Hold) -> Outcome:
+    async def _send(self, item: SubmitItem, hold: Hold, this: Try) -> Outcome:
         """Commit `sent`, then POST; every error is an outcome."""
-        token = str(uuid4())
+        token, begun = this.token, hold.pace.now()
         try:
             upstream = self.engine.upstream(item.account)
             ask = await self._ask(item)
@@ -196,26 +232,34 @@ class Submit(Verb[SubmitItem, Never]):
             fresh = Deadline(FRESH_ENOUGH * self.engine.settings.lease_seconds)
             begin_by = Deadline(fresh.seconds + TO_CONNECT)
             sending = self._sending(item, ask, prepared, begin_by, token=token)
-            if not await self._mark_sent(sending, hold.lease):
+            if not await self._mark_sent(sending, hold.lease, this):
                 return NotOurs()
             crash_point("submit.sent_committed")
             if fresh.is_over:
                 return _put_off(item, "this worker was stopped for too long", token=token)
+            begun = hold.pace.now()
             accepted = await prepared.post(begin_by)
+        except ProviderError as error:
+            if error.failure.fault is Fault.RATE:
+                hold.pace.was_limited(error.failure.retry_after, begun=begun)
+            return self._answered_with_error(item, error, token=token)
         except _NO_OPERATION as error:
-            return self._outcome_of(error, item, hold.pace, token=token)
+            return _outcome_of(error, item, token=token)
         hold.pace.went_well()
         crash_point("submit.posted")
         return accepted
 
     async def _ask(self, item: SubmitItem) -> Ask:
-        plan = plan_of(self.engine, item)
-        frames = await frames_for(self.engine, plan, tenant=item.tenant)
+        plan = await plan_of(self.engine, item)
+        pictures = await pictures_for(
+            self.engine,
+            plan,
+            job=item.job,
+            tenant=item.tenant,
+            inline=self.engine.capabilities(item.account).inline_pictures,
+        )
         root = self._callback_root(item)
-        ask = ask_of(self.engine, item, plan, pictures=frames, callback_base=root)
-        if self.engine.capabilities(item.account).inline_pictures:
-            ask = await inline(self.engine, ask)
-        return ask
+        return ask_of(self.engine, item, plan, pictures=pictures, callback_base=root)
 
     def _callback_root(self, item: SubmitItem) -> str | None:
         """The public root of the callback address to send, if any.
@@ -245,7 +289,7 @@ class Submit(Verb[SubmitItem, Never]):
             sent_as=fingerprint(upstream.account),
         )
 
-    async def _mark_sent(self, sending: Sending, lease: str) -> bool:
+    async def _mark_sent(self, sending: Sending, lease: str, this: Try) -> bool:
         """Commit `sent`; False when the attempt is not there to be sent.
 
         Raises:
@@ -260,14 +304,19 @@ class Submit(Verb[SubmitItem, Never]):
                 msg = "its lease ended before it was sent"
                 raise NotSent(msg)
             account = sending.account
-            if obstacle := await obstacle_to(
+            permit = await permit_to_send(
                 connection,
                 account,
                 provider=provider_of(account),
                 attempt=sending.attempt,
                 lock=True,
-            ):
-                raise _MayNotSpend(obstacle)
+            )
+            if isinstance(permit, Obstacle):
+                raise _MayNotSpend(permit)
+            if permit.is_probe:
+                this.is_probe = True
+                lasts = sending.lasts + ANSWER_MARGIN
+                await begin_probe(connection, account, token=this.token, lasts=lasts)
             job = await write_sent(connection, sending)
             if job is None:
                 await release_if_unwanted(connection, sending.attempt)
@@ -286,33 +335,21 @@ class Submit(Verb[SubmitItem, Never]):
             self.engine.clearance.note_sent(sending.attempt)
         return is_marked
 
-    def _outcome_of(self, error: Exception, item: SubmitItem, pace: Pace, *, token: str) -> Outcome:
-        """The outcome that an error means."""
-        match error:
-            case NotCleared():
-                return Uncleared(token)
-            case _MayNotSpend(obstacle=obstacle):
-                return Waits(obstacle, token)
-            case BadPicture(failure=failure):
-                return Unsendable(failure)
-            case Unanswered():
-                return Unknown(str(error))
-            case ProviderError():
-                return self._answered_with_error(item, error, pace, token=token)
-            case _:
-                return _put_off(item, str(error), token=token, failure=_of_provider(error))
-
     def _answered_with_error(
-        self, item: SubmitItem, error: ProviderError, pace: Pace, *, token: str
+        self, item: SubmitItem, error: ProviderError, *, token: str
     ) -> Outcome:
-        failure = error.failure
+        failure, fault = error.failure, error.failure.fault
         if error.status not in self.engine.capabilities(item.account).refusals:
             return Unknown(f"HTTP {error.status}: {failure.code}")
-        if not failure.fault.may_be_tried_again:
+        asked = failure.retry_after
+        is_long = (asked or 0.0) > LONGEST_WAIT
+        if fault in BLOCKS and (is_long or fault is not Fault.RATE):
+            return Blocked(failure, token)
+        if not fault.may_be_tried_again:
             return Refused(failure)
-        if failure.fault is Fault.RATE:
-            pace.was_limited(failure.retry_after)
-        return _put_off(item, failure.code, asked=failure.retry_after, token=token, failure=failure)
+        if fault is Fault.RATE and item.rejections + 1 < PATIENCE:
+            return Limited(failure.code, token)
+        return _put_off(item, failure.code, asked=asked, token=token, failure=failure)
 
     def jobs(self, results: Sequence[Never]) -> tuple[str, ...]:
         del results
@@ -323,6 +360,23 @@ class Submit(Verb[SubmitItem, Never]):
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Nothing: a planned attempt ends with its job, and one that was sent is settled."""
+
+
+def _outcome_of(error: Exception, item: SubmitItem, *, token: str) -> Outcome:
+    """The outcome that an error means which is no answer of the provider."""
+    match error:
+        case NotCleared():
+            return Uncleared(token)
+        case _MayNotSpend(obstacle=obstacle):
+            return Waits(obstacle, token)
+        case LinksUnread():
+            return Unprepared(item.since)
+        case BadPicture(failure=failure):
+            return Unsendable(failure)
+        case Unanswered():
+            return Unknown(str(error))
+        case _:
+            return _put_off(item, str(error), token=token, failure=_of_provider(error))
 
 
 def _left_by_its_worker(item: SubmitItem) -> Outcome:
@@ -354,8 +408,9 @@ def _put_off(
 
     `failure` is the provider's: without one the trouble is our own, and another would not help.
     """
-    wait = max(asked or 0.0, BACKOFF.wait(item.rejections, dice=random.random()))
-    is_long = item.rejections + 1 >= PATIENCE or wait > LONGEST_WAIT
+    own = BACKOFF.wait(item.rejections, dice=random.random())
+    wait = max(bounded(asked, time_left=item.time_left), own)
+    is_long = item.rejections + 1 >= PATIENCE or (asked or 0.0) > LONGEST_WAIT
     if failure is not None and item.has_fallbacks and is_long:
         return HeldUp(failure, wait=wait, token=token)
     return PutOff(reason, wait=wait, token=token)

@@ -21,7 +21,7 @@ from stack.servers.postgres import EmbeddedPostgres
 from tests.unit.compose_file import REQUIRED, ROOT, read
 
 #: How long a service may take until it is healthy, and a stopped one to end, in seconds.
-START, STOP = 60, 30
+START, STOP = 180, 60
 LONG_RUNNING = ("worker-submit", "worker-long", "worker", "beat", "api", "flower")
 
 

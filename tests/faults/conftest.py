@@ -65,4 +65,5 @@ def house(shared_house: FaultStack) -> FaultStack:
     shared_house.simulator.calm()
     shared_house.receiver.feel(Mood.WELL)
     shared_house.start()
+    shared_house.rows("DELETE FROM account_rule RETURNING name")  # blocks of an earlier vendor's
     return shared_house

@@ -5,13 +5,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.faults.conftest import Print
+from tests.faults.harness.batches import Batches, Sent, jobs_of, judge_batches
 from tests.faults.harness.brokers import Broker, NoBroker, RabbitMq
-from tests.faults.harness.client import Client
+from tests.faults.harness.far_hosts import far_hosts
+from tests.faults.harness.hostile import HOSTILE, QUIET, Neighbours
 from tests.faults.harness.judge import Verdict, judge
 from tests.faults.harness.post import Post
 from tests.faults.harness.receiver import receiving
@@ -19,6 +21,7 @@ from tests.faults.harness.sieges import DRIPS, chosen, seconds_of
 from tests.faults.harness.stack import Crew, FaultStack, fault_stack
 from tests.faults.harness.strikes import Storm
 from tests.faults.harness.tables import table
+from tests.faults.harness.waits import in_seconds, judge_waits, note_claims
 from tests.faults.harness.wishes import BUDGET, METERED, gates, wishes
 
 pytestmark = pytest.mark.chaos
@@ -37,7 +40,16 @@ SELECT count(*) = 0 FROM due WHERE what <> 'submit' OR id NOT IN (
     WHERE attempt.state = 'sent' AND job.finished_at IS NOT NULL)
 """
 
+_DUE_LATER = """
+SELECT id, tenant FROM due
+WHERE what = 'deliver' AND at > now() + interval '10 seconds' LIMIT 500
+"""
+#: Replays made its tries by the dozen, until there were none left; now its host answers.
+_EXHAUSTED = "SELECT id, tenant FROM delivery WHERE state = 'exhausted' AND tenant = ANY(%s)"
+
 CREW = Crew(workers=3, beats=2, lease=5.0)
+#: Processes of the worker that the siege `claims` adds.
+MORE_PROCESSES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,51 +83,80 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 
 @contextmanager
-def chaos_stack(run: Run) -> Iterator[FaultStack]:
+def chaos_stack(run: Run, *, names: str) -> Iterator[FaultStack]:
+    """The stack, whose processes look up users' hosts at the name server `names`."""
     broker: Broker | None = None
     if run.broker == "rabbitmq":
         try:
             broker = RabbitMq()
         except NoBroker as error:
             pytest.skip(str(error))
-    with fault_stack(CREW, broker=broker) as stack:
+    crew = replace(CREW, variables={"LONGTAKE_NAME_SERVERS": names})
+    with fault_stack(crew, broker=broker) as stack:
         yield stack
 
 
 def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
     began = time.monotonic()
-    with chaos_stack(run) as stack, receiving() as moody:
+    with (
+        far_hosts() as hosts,
+        chaos_stack(run, names=hosts.names) as stack,
+        receiving() as moody,
+        receiving() as quiet,
+    ):
         # Given a storm over the stack, the providers and a receiver
         post = Post(stack)
         receivers = [stack.receiver, moody]
+        note_claims(stack)
         _open_gates(stack)
+        neighbours = Neighbours(stack, hosts, quiet)
         storm = Storm(stack, receivers, seed=run.seed, post=post, sieges=run.sieges)
         stack.simulator.storm(seed=run.seed, rate=STRUCK / 1000)
         storm.begin()
+        neighbours.begin()
 
-        # When jobs are asked for all the while
+        # When jobs are asked for all the while, and other tenants take what they can get
         try:
-            accepted = _submit_all(stack, run, storm, post)
+            accepted, sent = _submit_all(stack, run, storm, post)
         except BaseException:
             storm.end(in_haste=True)
+            neighbours.end()
             raise
         storm.end()
-        refused = run.jobs - len(accepted)
-        accepted += post.taken
+        neighbours.end()
+        refused = run.jobs - len(accepted) - sum(len(batch.names) for batch in sent)
+        accepted += [*post.taken, *neighbours.accepted]
         stack.simulator.calm()
         stack.start()
 
         # Then, once it is over, everything comes to its end, and every promise was kept
         is_settled = _settle(stack, post)
         lost_messages = post.lost()
-        verdict = judge(stack, accepted, [*stack.receiver.receipts, *moody.receipts])
+        accepted += jobs_of(stack)
+        sent += neighbours.sent
+        receipts = [*stack.receiver.receipts, *moody.receipts, *quiet.receipts, *hosts.receipts]
+        wrong, receipts = judge_batches(stack, sent, receipts)
+        verdict = judge(stack, accepted, receipts)
+        verdict.invalid += wrong
+        processes = CREW.workers + MORE_PROCESSES * ("claims" in run.sieges)
+        waits = judge_waits(stack, tenant=QUIET, hostile=HOSTILE, processes=processes)
+        verdict.waits = waits.broken
         left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
         said = stack.doctor()
-        asked = [*_gated(stack), ("refused: the budget was used up", refused)]
+        batches = f"{len(sent)}, wrong {len(wrong)}"
+        beside = [
+            ("hostile tenants", len(HOSTILE)),
+            *neighbours.table(),
+            ("a quiet tenant beside them, jobs", len(neighbours.quiet_waits)),
+            *waits.table,
+            ("  seconds until its submissions were answered", in_seconds(neighbours.quiet_waits)),
+        ]
+        asked = [*_gated(stack), ("batches", batches), ("refused: the budget was used up", refused)]
     report = _report(
         *(run, verdict, storm),
         messages=f"{len(post.taken)}, lost {len(lost_messages)}; not taken {post.refused}",
         asked=asked,
+        beside=beside,
         doctor=said,
         seconds=time.monotonic() - began,
     )
@@ -133,8 +174,10 @@ def _open_gates(stack: FaultStack) -> None:
     stack.longtake("money", "budget", "default", "--app", METERED, "--total", str(BUDGET))
 
 
-def _submit_all(stack: FaultStack, run: Run, storm: Storm, post: Post) -> list[str]:
-    """The ids of all jobs that were answered with 202; some more go as messages."""
+def _submit_all(
+    stack: FaultStack, run: Run, storm: Storm, post: Post
+) -> tuple[list[str], list[Sent]]:
+    """The ids of all jobs that were answered with 202, and the batches; some more are messages."""
     accepted: list[str] = []
     unwanted: dict[int, list[str]] = defaultdict(list)
     wished = wishes(
@@ -147,9 +190,12 @@ def _submit_all(stack: FaultStack, run: Run, storm: Storm, post: Post) -> list[s
     )
     began = time.monotonic()
     with stack.client() as client:
+        batches = Batches(client, storm.receivers[-1])
         for number, wish in enumerate(wished):
             # After an outage we are behind, and hurry.
             time.sleep(max(0.0, began + number / run.pace - time.monotonic()))
+            if batches.take(number, wish):
+                continue
             job = client.ask(wish.body, key=wish.name, app=wish.app)
             if job is None:
                 continue
@@ -160,31 +206,33 @@ def _submit_all(stack: FaultStack, run: Run, storm: Storm, post: Post) -> list[s
                 unwanted[number + wish.cancelled_after].append(job)
             for each in unwanted.pop(number, ()):
                 client.cancel(each)
-    return accepted
+        batches.end()
+    return accepted, batches.sent
 
 
 def _settle(stack: FaultStack, post: Post) -> bool:
     """Whether everything ended in time; webhooks that wait for hours are sent again at once."""
     until = time.monotonic() + TO_SETTLE
-    with stack.client() as client:
-        while time.monotonic() < until:
-            _replay_what_waits(stack, client)
-            _hurry_what_is_parked(stack)
-            if not stack.until(_ALL_DONE, within=10):
-                continue
-            # A message that a worker is about to take is work that no row tells of yet.
-            if post.is_delivered() and stack.until(_ALL_DONE, within=10):
-                return True
-            time.sleep(0.5)
+    while time.monotonic() < until:
+        _replay_what_waits(stack)
+        _hurry_what_is_parked(stack)
+        if not stack.until(_ALL_DONE, within=10):
+            continue
+        # A message that a worker is about to take is work that no row tells of yet.
+        is_done = post.is_delivered() and stack.until(_ALL_DONE, within=10)
+        if is_done and not stack.rows(_EXHAUSTED, list(HOSTILE)):
+            return True
+        time.sleep(0.5)
     return False
 
 
-def _replay_what_waits(stack: FaultStack, client: Client) -> None:
-    waiting = stack.rows(
-        "SELECT id FROM due WHERE what = 'deliver' AND at > now() + interval '10 seconds' LIMIT 200"
-    )
-    for row in waiting:
-        client.replay(row["id"])
+def _replay_what_waits(stack: FaultStack) -> None:
+    waiting = [*stack.rows(_DUE_LATER), *stack.rows(_EXHAUSTED, list(HOSTILE))]
+    for tenant in sorted({row["tenant"] for row in waiting}):
+        with stack.client(tenant) as client:
+            for row in waiting:
+                if row["tenant"] == tenant:
+                    client.replay(row["id"])
 
 
 def _hurry_what_is_parked(stack: FaultStack) -> None:
@@ -218,6 +266,7 @@ def _report(
     *,
     messages: str,
     asked: Sequence[tuple[str, object]],
+    beside: Sequence[tuple[str, object]],
     doctor: str,
     seconds: float,
 ) -> str:
@@ -239,6 +288,7 @@ def _report(
         ("webhooks invalid", len(verdict.invalid)),
         ("invariants checked", f"{verdict.invariants}, violated {len(verdict.violations)}"),
         ("longtake doctor", doctor.splitlines()[-1] if doctor else "said nothing"),
+        *beside,
         *((f"  struck by {blow}", times) for blow, times in sorted(storm.struck.items())),
         *((f"  most claims of a row, {at}", n) for at, n in storm.field.most_tries.items()),
         ("seconds", round(seconds)),

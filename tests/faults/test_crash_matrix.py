@@ -1,5 +1,6 @@
 """A worker dies between any two steps: the job ends as it should, and is paid for once."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from signal import SIGKILL
@@ -10,6 +11,7 @@ from stack.servers.server import wait_until
 from tasks.crash import POINTS
 from tests.faults.conftest import Print
 from tests.faults.harness.client import Client, Json
+from tests.faults.harness.receiver import secret_of
 from tests.faults.harness.stack import FaultStack
 from tests.faults.harness.tables import table
 from tests.faults.harness.wishes import fresh_name, plain
@@ -31,7 +33,11 @@ class Case:
     script: str = ""
     #: A fault of the provider's on the job's way.
     fault: Json | None = None
+    #: Whether its picture is behind a link.
+    is_linked: bool = False
     is_cancelled: bool = False
+    #: Whether it is the second line of a batch that runs one at a time, and whose end is told.
+    is_line: bool = False
     #: Once its webhook is delivered.
     is_deleted: bool = False
     deadline: int | None = None
@@ -49,9 +55,15 @@ _LOST = {"on": "submit", "do": "drop_after_accept", "provider": _LEGACY}
 _FOUND = Case(provider=_LEGACY, fault=_LOST)
 _STOPPED = Case(script="[sim:slow]", is_cancelled=True, status="cancelled", error="cancelled")
 _DELETED = Case(is_deleted=True, status="erased")
+_LINE = Case(is_line=True)
+#: Its provider takes no links.
+_LINKED = Case(provider="gemini_veo", is_linked=True)
 _LATE = Case(script="[sim:never]", deadline=3, status="failed", error="deadline_exceeded")
 
 CASES = {
+    "prepare.claimed": _LINKED,
+    "prepare.kept": _LINKED,
+    "prepare.written": _LINKED,
     "submit.claimed": Case(),
     # Runway has no look-up, so nobody can tell that nothing was sent: the job says so.
     "submit.sent_committed": Case(status="failed", error="submit_unknown", billed=0),
@@ -77,6 +89,9 @@ CASES = {
     "erase.claimed": _DELETED,
     "erase.removed": _DELETED,
     "erase.written": _DELETED,
+    "tally.claimed": _LINE,
+    "tally.moved": _LINE,
+    "tally.committed": _LINE,
 }
 
 #: The same points where the provider can be asked what became of the POST.
@@ -164,15 +179,21 @@ def test_a_worker_that_dies_there_costs_nothing_but_time(
     assert (ended.ids, ended.bodies) == (1, 1)
     assert (ended.status, ended.error) == (case.status, case.error)
     assert (ended.attempts, ended.billed) == (case.attempts, case.billed)
+    if case.is_line:
+        assert _told_of_batch(house, job) == ("completed", 1)
 
 
 def _submitted(house: FaultStack, client: Client, case: Case) -> tuple[str, str]:
     name = fresh_name()
     body = plain(name, case.provider, house.receiver, script=case.script)
+    if case.is_linked:
+        body["image"] = house.receiver.picture
     if case.fault:
         house.simulator.faults([case.fault])
     if case.deadline:
         body["deadline_seconds"] = case.deadline
+    if case.is_line:
+        return _submitted_as_line(house, client, body, name), name
     job = client.submit(body, key=name)
     if case.is_cancelled:
         assert house.until("SELECT state = 'processing' FROM job WHERE id = %s", job, within=20)
@@ -182,6 +203,17 @@ def _submitted(house: FaultStack, client: Client, case: Case) -> tuple[str, str]
         assert house.until(sql, job, within=20)
         client.delete(job)
     return job, name
+
+
+def _submitted_as_line(house: FaultStack, client: Client, body: Json, name: str) -> str:
+    hook = {"webhook_url": house.receiver.url(f"all-{name}")}
+    hook["webhook_secret"] = secret_of(f"all-{name}")
+    first = plain(fresh_name(), "runway", house.receiver)
+    lines = [{"batch": {"concurrency": 1, **hook}}, first, body]
+    batch = client.submit_batch("\n".join(map(json.dumps, lines)), key=name)
+    sql = "SELECT id FROM job WHERE batch_id = %s ORDER BY batch_line DESC LIMIT 1"
+    job: str = house.rows(sql, batch)[0]["id"]
+    return job
 
 
 def _ended(house: FaultStack, client: Client, case: Case, *, job: str, name: str) -> Ended:
@@ -198,6 +230,13 @@ def _ended(house: FaultStack, client: Client, case: Case, *, job: str, name: str
         ids=len({receipt.id for receipt in receipts}),
         bodies=len({receipt.sha256 for receipt in receipts}),
     )
+
+
+def _told_of_batch(house: FaultStack, job: str) -> tuple[str, int]:
+    """The state of the batch of a line, and how many different events told of its end."""
+    sql = "SELECT batch.* FROM batch JOIN job ON job.batch_id = batch.id WHERE job.id = %s"
+    (batch,) = house.rows(sql, job)
+    return batch["state"], len({receipt.id for receipt in house.receiver.of(batch["id"])})
 
 
 def _left(house: FaultStack, job: str) -> Json:

@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 
 from stack.servers.server import wait_until
-from tasks.enqueue import job_id_of
+from tasks.letters import job_id_of
 from tests.faults.harness.brokers import repeat_hints
 from tests.faults.harness.runs import prove, states, submit, until_some_are
 from tests.faults.harness.stack import FaultStack

@@ -28,7 +28,10 @@ ENVIRONMENT = {
 async def make_engine(
     database_url: str, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[MakeEngine]:
-    """Makes engines and closes their databases, since a pool's worker may lose a cancellation."""
+    """Makes engines and closes their databases, since a pool's worker may lose a cancellation.
+
+    Their inspectors are ended too: the pipes of a forgotten one would be a warning.
+    """
     made: list[Engine] = []
 
     def make(**environment: Any) -> Engine:
@@ -39,4 +42,5 @@ async def make_engine(
 
     yield make
     for engine in made:
+        engine.inspectors.close()
         await engine.database.close()

@@ -1,18 +1,22 @@
 """The doctor finds nothing in a healthy house, and everything that somebody broke in it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models import invariants
 from models.accounts import set_cap
+from models.batch_invariants import BATCHES
 from models.budgets import deposit, set_budget
 from models.database import Connection
+from models.invariant import PIECES
 from models.invariants import INVARIANTS, violations
 from models.request import VideoRequest
 from models.rows.accounts import CapPeriod
@@ -40,6 +44,13 @@ CORRUPTIONS: Mapping[str, str] = {
     "look_up_of_known": """
         INSERT INTO due (what, id, lane, tenant)
         SELECT 'look_up', id, account, 'default' FROM attempt WHERE job = %(running)s""",
+    "picture_unused": """
+        INSERT INTO picture (id, tenant, sealed, bytes) VALUES ('p', 'default', 'x', 1)""",
+    "picture_kept": """
+        WITH made AS (INSERT INTO picture (id, tenant, sealed, bytes)
+                      VALUES ('p', 'default', 'x', 1) RETURNING id)
+        INSERT INTO picture_use (job, name, picture, fetched)
+        SELECT %(complete)s, 'image', id, true FROM made""",
     "unknown_forgotten": """
         UPDATE attempt SET state = 'unknown', operation_id = NULL, accepted_at = NULL
         WHERE job = %(running)s""",
@@ -96,9 +107,16 @@ CORRUPTIONS: Mapping[str, str] = {
         VALUES ('planted', 'tenant:available', 1, 'default')""",
     "ledger_of_job": """
         INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant, job, counts_at)
+        SELECT 'absorb ' || id, side.account, side.amount, tenant, id, created_at FROM job,
+        (VALUES ('tenant:reserved', 1), ('tenant:available', -1)) AS side (account, amount)
+        WHERE id = %(complete)s""",
+    "ledger_misnamed": """
+        INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant, job, counts_at)
         SELECT 'planted', side.account, side.amount, tenant, id, created_at FROM job,
         (VALUES ('tenant:reserved', 1), ('tenant:available', -1)) AS side (account, amount)
         WHERE id = %(complete)s""",
+    "removal_of_kept": """
+        INSERT INTO removal (key) SELECT key FROM output WHERE job = %(complete)s""",
     "attempt_not_absorbed": "UPDATE attempt SET cost_micros = 7 WHERE job = %(failed)s",
     "overrun_not_absorbed": "UPDATE attempt SET cost_micros = 10^9 WHERE job = %(complete)s",
     "budget_miscounted": "UPDATE budget_use SET spent_micros = spent_micros - 1",
@@ -117,6 +135,31 @@ CORRUPTIONS: Mapping[str, str] = {
 
 #: More of the same kinds: what has rules of its own about videos that ended without being stored.
 MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
+    ("due_missing", "UPDATE due SET what = 'prepare' WHERE what = 'submit'"),
+    (
+        "due_left_over",
+        """
+        INSERT INTO due (what, id, lane, tenant)
+        SELECT 'prepare', id, 'default', 'default' FROM attempt WHERE job = %(running)s""",
+    ),
+    (
+        "picture_unused",
+        """
+        WITH other AS (INSERT INTO tenant (id) VALUES ('other') RETURNING id),
+             made AS (INSERT INTO picture (id, tenant, sealed, bytes)
+                      SELECT 'p', id, 'x', 1 FROM other RETURNING id)
+        INSERT INTO picture_use (job, name, picture, fetched)
+        SELECT %(running)s, 'image', id, false FROM made""",
+    ),
+    (
+        "picture_kept",
+        """
+        WITH made AS (INSERT INTO picture (id, tenant, sealed, bytes)
+                      VALUES ('p', 'default', 'x', 1) RETURNING id),
+             used AS (INSERT INTO picture_use (job, name, picture, fetched)
+                      SELECT %(complete)s, 'image', id, false FROM made)
+        UPDATE job SET deleted_at = now(), erased_at = now() WHERE id = %(complete)s""",
+    ),
     ("due_missing", "UPDATE output SET recovery_asked_at = now() WHERE job = %(failed)s"),
     (
         "due_left_over",
@@ -155,6 +198,13 @@ MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
 )
 
 
+#: Pieces of one row each.
+SMALLEST = {
+    over: replace(pieces, next=re.sub(r"LIMIT \d+", "LIMIT 1", pieces.next))
+    for over, pieces in PIECES.items()
+}
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """A database with a job in each kind of state, by the state's name."""
@@ -163,7 +213,12 @@ class House:
     jobs: Mapping[str, str]
 
     async def find(self) -> set[str]:
-        return {each.kind for each in await self.engine.database.run(violations)}
+        """The kinds of what is found, read as a whole and in the smallest pieces alike."""
+        found = await self.engine.database.run(violations)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(invariants, "PIECES", SMALLEST)
+            assert await self.engine.database.run(violations) == found
+        return {each.kind for each in found}
 
     async def plant(self, kind: str, sql: str | None = None) -> None:
         async def work(connection: Connection) -> None:
@@ -237,7 +292,8 @@ async def _do(engine: Engine, what: What) -> None:
 
 
 def test_every_invariant_has_a_corruption() -> None:
-    assert set(CORRUPTIONS) == {invariant.kind for invariant in INVARIANTS}
+    of_batches = {invariant.kind for invariant in BATCHES}  # see test_doctor_batches.py
+    assert set(CORRUPTIONS) == {invariant.kind for invariant in INVARIANTS} - of_batches
 
 
 async def test_nothing_is_found_where_nothing_is_broken(house: House) -> None:

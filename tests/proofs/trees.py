@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,24 @@ def tree_of(root: Path, commit: str) -> Iterator[Path]:
                 f"{commit} can't be checked out (a shallow clone needs `git fetch --unshallow`): "
                 f"{answer.stderr.strip()}"
             )
+        _describe(tree)
         try:
             yield tree
         finally:
             _git(root, "worktree", "remove", "--force", str(tree))
+
+
+def _describe(tree: Path) -> None:
+    """Write the metadata of its distribution beside its code, which asks for its own version."""
+    described = tree / "pyproject.toml"
+    if not described.is_file():
+        return
+    project = tomllib.loads(described.read_text())["project"]
+    name, version = project["name"], project["version"]
+    folder = tree / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (folder / "METADATA").write_text(text)
 
 
 def overlay(source: Path, files: Sequence[str], tree: Path, *, moved: Mapping[str, str]) -> None:

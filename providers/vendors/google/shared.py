@@ -42,10 +42,10 @@ _FAULTS_BY_NAME: Final = dict(RPC_CODES.values())
 WRONG_KEY: Final = "API_KEY_INVALID"
 
 #: Phrases of a safety filter, which has no code of its own. Quoted from docs.cloud.google.com, Veo:
-#: "Responsible AI and usage guidelines".
+#: "Responsible AI and usage guidelines". Gaps are bounded, so that long words take linear time.
 MODERATION: Final = re.compile(
     r"usage guidelines|support codes?\b|prompt (?:could not|couldn't) be submitted"
-    r"|violates? (?:our|the|google's)\b.* polic|blocked\b[^.]*\b(?:safety|polic)",
+    r"|violates? (?:our|the|google's)\b.{0,60} polic|blocked\b[^.]{0,60}\b(?:safety|polic)",
     re.IGNORECASE,
 )
 

@@ -34,7 +34,7 @@ HINTS = {
     What.EXPIRE: ("control", "video.expire"),
     What.ERASE: ("control", "video.erase"),
 }
-QUEUES = ("intake", "submit", "submit_long", "poll", "store", "deliver", "control")
+QUEUES = ("intake", "submit", "submit_long", "prepare", "poll", "store", "deliver", "control")
 
 
 class NoBroker(Exception):

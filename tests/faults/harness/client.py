@@ -47,6 +47,14 @@ class Client:
         job: str | None = answered.get("id")
         return job
 
+    def submit_batch(self, body: str, *, key: str) -> str:
+        """The id of a batch of JSON Lines that was answered with 202."""
+        batch: str = self._insist("POST", "/v1/batches", body, {"Idempotency-Key": key})["id"]
+        return batch
+
+    def cancel_batch(self, batch: str) -> Json:
+        return self._insist("POST", f"/v1/batches/{batch}/cancel")
+
     def cancel(self, job: str) -> Json:
         return self._insist("POST", f"/v1/video/generations/{job}/cancel")
 
@@ -66,7 +74,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: Json | None = None,
+        body: Json | str | None = None,
         headers: Json | None = None,
         *,
         allowed: int = 200,
@@ -75,11 +83,12 @@ class Client:
 
         It is a success, or has the `allowed` status.
         """
+        sent: Json = {"content": body} if isinstance(body, str) else {"json": body}
         until = time.monotonic() + PATIENCE
         while True:
             trouble: object
             try:
-                answer = self._http.request(method, path, json=body, headers=headers)
+                answer = self._http.request(method, path, headers=headers, **sent)
             except httpx.TransportError as error:
                 trouble = error
             else:

@@ -20,12 +20,13 @@ _NAME = re.compile(r"take-[0-9a-f]+-\d{5}")
 _ATTEMPTS = """
 SELECT attempt.id, attempt.job, attempt.provider, attempt.state, attempt.marker,
        attempt.operation_id, attempt.sent_at, attempt.count, job.prompt, job.unknown_policy,
-       job.state AS job_state, job.error ->> 'code' AS job_error
+       job.state AS job_state, job.error ->> 'code' AS job_error,
+       job.deleted_at IS NOT NULL AS is_erased
 FROM attempt JOIN job ON job.id = attempt.job ORDER BY attempt.id
 """
 _DELIVERIES = """
 SELECT job.id AS job, job.state AS job_state, job.webhook IS NOT NULL AS has_webhook,
-       delivery.id, delivery.state, delivery.tries
+       delivery.id, delivery.state, delivery.tries, job.deleted_at IS NOT NULL AS is_erased
 FROM job LEFT JOIN delivery ON delivery.job = job.id ORDER BY job.id
 """
 _REASONS = """
@@ -64,6 +65,8 @@ class Verdict:
     shortfalls: Counter[str] = field(default_factory=Counter)
     #: Webhooks with a wrong signature, another body, a wrong state, or that nobody got.
     invalid: list[str] = field(default_factory=list)
+    #: Rows of a quiet tenant that were passed over.
+    waits: list[str] = field(default_factory=list)
     invariants: int = len(INVARIANTS)
     violations: list[Violation] = field(default_factory=list)
 
@@ -72,7 +75,8 @@ class Verdict:
         """Every broken promise, in words."""
         contradictions = [f"{each.id}: not true that {each.words}" for each in self.violations]
         lost = [f"{job} was accepted and is not final" for job in self.lost]
-        return [*lost, *self.double_billed, *self.fell_short, *self.invalid, *contradictions]
+        found = [*lost, *self.double_billed, *self.fell_short, *self.invalid, *self.waits]
+        return [*found, *contradictions]
 
 
 def judge(stack: FaultStack, accepted: Sequence[str], receipts: Sequence[Receipt]) -> Verdict:
@@ -118,7 +122,14 @@ def _judge_bill(verdict: Verdict, owners: "_Owners", bill: Sequence[Mapping[str,
             words = f"{attempt['id']} was paid for {charges[attempt['id']]} times"
             verdict.double_billed.append(words)
     for name, of_job in owners.by_name.items():
-        verdict.double_billed += _wrong_with(name, of_job, charges, nameless[name])
+        if of_job:
+            verdict.double_billed += _wrong_with(name, of_job, charges, nameless[name])
+    # Of an erased job nothing is kept that a charge could name.
+    erased = sum(each["is_erased"] and each["sent_at"] is not None for each in attempts)
+    strange = [name for name in nameless if not owners.by_name[name]]
+    if sum(nameless[name] for name in strange) > erased:
+        words = f"{', '.join(strange)} were paid for; {erased} attempts of erased jobs were sent"
+        verdict.double_billed.append(words)
 
 
 def _judge_videos(
@@ -136,7 +147,8 @@ def _judge_videos(
         attempt = owners.by_id.get(owner or "")
         if attempt is None or attempt["operation_id"] is None or _is_excused(attempt):
             continue
-        for reason in missing[attempt["id"]]:
+        # A job that ended with some of its videos says of the others alone why they are missing.
+        for reason in (each for each in missing[attempt["id"]] if each not in _EXCUSED):
             why = f"{charge['provider']}: {reason}"
             verdict.fell_short.append(
                 f"{charge['operation_id']} of {attempt['job']} succeeded upstream and is not here: "
@@ -212,6 +224,8 @@ def _judge_webhooks(
     verdict.posts = len(receipts)
     for row in deliveries:
         came = of_job.pop(row["job"], [])
+        if row["is_erased"]:  # with its receiver; what came before was right or wrong unseen
+            continue
         if not row["has_webhook"]:
             verdict.invalid += [f"{row['job']} asked for no webhook"] * bool(came)
             continue

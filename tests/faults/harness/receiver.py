@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from cli.demo.shots import picture
 
 #: How long a slow receiver thinks, and a dead one holds its caller, in seconds.
 SLOW, DEAD = 2.0, 4.0
@@ -52,7 +54,7 @@ def secret_of(name: str) -> str:
 
 
 class Receiver:
-    """Serves `/hooks/<name>`; every name has a secret of its own."""
+    """Serves `/hooks/<name>`, each with a secret of its own, and a picture."""
 
     def __init__(self) -> None:
         self.mood = Mood.WELL
@@ -66,6 +68,11 @@ class Receiver:
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/hooks/{name}"
+
+    @property
+    def picture(self) -> str:
+        """A link to a picture."""
+        return f"http://127.0.0.1:{self._server.server_port}/picture.png"
 
     def feel(self, mood: Mood) -> None:
         """From now on; those who wait because of the last mood wait on."""
@@ -104,7 +111,9 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             mood = receiver.mood
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             takes = mood in {Mood.WELL, Mood.SLOW}
-            receiver.remember(_receipt(self.path, dict(self.headers.items()), body, is_taken=takes))
+            receiver.remember(
+                receipt_of(self.path, dict(self.headers.items()), body, is_taken=takes)
+            )
             if mood is Mood.SLOW:
                 receiver.well.wait(SLOW)
             if mood is Mood.DEAD:
@@ -116,13 +125,21 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def do_GET(self) -> None:
+            content = b64decode(picture(640, 360).partition(",")[2])
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
             """Nothing: the receipts are the log."""
 
     return Handler
 
 
-def _receipt(path: str, headers: dict[str, str], body: bytes, *, is_taken: bool) -> Receipt:
+def receipt_of(path: str, headers: dict[str, str], body: bytes, *, is_taken: bool) -> Receipt:
     message = json.loads(body)
     lower = {name.lower(): value for name, value in headers.items()}
     return Receipt(

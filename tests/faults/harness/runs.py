@@ -42,5 +42,6 @@ def prove(stack: FaultStack, jobs: Sequence[str]) -> None:
     assert is_settled, stack.rows("SELECT *, at - now() AS wait FROM due")
     is_done = stack.until_nothing_is_due(within=TO_SETTLE)
     assert is_done, stack.rows("SELECT *, at - now() AS wait FROM due")
-    broken = judge(stack, jobs, stack.receiver.receipts).broken
+    receipts = [each for each in stack.receiver.receipts if not each.type.startswith("batch.")]
+    broken = judge(stack, jobs, receipts).broken
     assert not broken, "\n".join(broken)

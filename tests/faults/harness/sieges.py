@@ -127,11 +127,13 @@ def timeouts(field: Field) -> Steps:
 
 
 def keys(field: Field) -> Steps:
-    """A new key in front: for a while some know it, and others do not."""
+    """A new key behind the old one, then in front: some seal by it before others do."""
     stack = field.stack
     everybody = [*stack.workers, stack.api]
-    stack.tell(everybody, **{KEYS: f"{NEW_KEY},{stack.environment[KEYS]}"})
-    yield from _replaced(everybody)
+    old = stack.environment[KEYS]
+    for order in (f"{old},{NEW_KEY}", f"{NEW_KEY},{old}"):
+        stack.tell(everybody, **{KEYS: order})
+        yield from _replaced(everybody)
 
 
 def credentials(field: Field) -> Steps:

@@ -35,7 +35,7 @@ from tests.faults.harness.receiver import Receiver, receiving
 from tests.faults.harness.upstreams import Upstreams, free_port, upstreams
 
 #: Every queue: one worker does all.
-ALL_QUEUES = "submit,submit_long,poll,store,deliver,control,intake"
+ALL_QUEUES = "submit,submit_long,prepare,poll,store,deliver,control,intake"
 #: How often an operation is polled at most, in seconds.
 POLL_FLOOR = "0.3"
 _BREAK_OURS_OFF = """
@@ -45,6 +45,9 @@ SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_n
 MOST_CONNECTIONS = 1000
 #: How long a database that was killed may refuse us, in seconds.
 DATABASE_PATIENCE = 150.0
+
+#: Whose jobs a test submits, unless it says otherwise.
+TENANT = "default"
 
 _PYTHON = (sys.executable, "-P", "-m")
 Row = dict[str, Any]
@@ -82,7 +85,8 @@ class FaultStack:
         self.workers = [self._worker(f"worker-{n}") for n in range(crew.workers)]
         self.beats = [self._beat(f"beat-{n}") for n in range(crew.beats)]
         self.api = self._api("api", self._port)
-        self.key = asyncio.run(_key(self.database_url))
+        self._keys: dict[str, str] = {}
+        self.key = self.key_of(TENANT)
         #: Every one that the simulator stands in for: also the lanes of submits and polls.
         self.providers = sorted(accounts(load(self.environment)))
 
@@ -159,8 +163,14 @@ class FaultStack:
         """Whether the API says that it can do its work."""
         return _is_ready(self.url)
 
-    def client(self) -> Client:
-        return Client(self.url, key=self.key)
+    def client(self, tenant: str = TENANT) -> Client:
+        return Client(self.url, key=self.key_of(tenant))
+
+    def key_of(self, tenant: str) -> str:
+        """A key of the tenant, made at its first use."""
+        if tenant not in self._keys:
+            self._keys[tenant] = asyncio.run(_key(self.database_url, tenant))
+        return self._keys[tenant]
 
     # -- what is true ---------------------------------------------------------------------------
 
@@ -373,10 +383,10 @@ def _folder() -> Iterator[Path]:
         yield folder
 
 
-async def _key(url: str) -> str:
+async def _key(url: str, tenant: str) -> str:
     database = Database(url, connections=2)
     try:
-        _, plain = await database.run(lambda connection: create_key(connection, "default"))
+        _, plain = await database.run(lambda connection: create_key(connection, tenant))
     finally:
         await database.close()
     return plain

@@ -22,7 +22,7 @@ from tests.integration.api.conftest import Hints
 from tests.integration.engine.waiting import until
 
 _NOW = "UPDATE due SET at = now() WHERE what = %s AND at > now() AND lease IS NULL"
-LIFE = (What.SUBMIT, What.POLL, What.STORE, What.CANCEL)
+LIFE = (What.PREPARE, What.SUBMIT, What.POLL, What.STORE, What.CANCEL, What.TALLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ async def serving(
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
         server = uvicorn.Server(config)
         serves = asyncio.create_task(server.serve(sockets=[listening]))
-        await until(lambda: server.started or serves.done(), within=60)
+        await until(lambda: server.started or serves.done(), within=180)
         engine: Engine = app.state.front.engine
         _, key = await engine.database.run(lambda connection: create_key(connection, "acme"))
         works = asyncio.create_task(_work(engine))
@@ -100,7 +100,7 @@ async def ran(*command: str) -> str:
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(300):
             output, complaints = await process.communicate()
     except TimeoutError:
         process.kill()

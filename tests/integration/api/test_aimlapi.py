@@ -17,6 +17,7 @@ from api.dialects.aimlapi_models import LEGACY, UNIVERSAL
 from models.state import JobState
 from settings import load
 from tests.integration.api.conftest import ENVIRONMENT, Api, Hints
+from tests.integration.api.stored import whole_scene
 
 pytestmark = pytest.mark.anyio
 LEGACY_PATH = "/v2/generate/video/runway/generation"
@@ -56,7 +57,7 @@ async def _read(api: Api, generation: str, path: str = LEGACY_PATH) -> dict[str,
 async def _made(api: Api) -> dict[str, Any]:
     """The newest job's plan, its scene, and over both the native request."""
     (row,) = await api.fetch("SELECT request, plan, scene FROM job ORDER BY id DESC LIMIT 1")
-    scene: dict[str, Any] = api.front.engine.vault.open_json(row["scene"])
+    scene = await whole_scene(api, row["scene"])
     return {**row["plan"], **scene, **row["request"]}
 
 

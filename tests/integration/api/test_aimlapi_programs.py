@@ -210,7 +210,7 @@ async def test_curl_creates_and_polls(longtake: Longtake) -> None:
         assert shown["status"] in {"queued", "generating", "completed"}, shown
         return bool(shown["status"] == "completed")
 
-    await until(is_completed, within=60)
+    await until(is_completed, within=180)
 
 
 async def test_longtake_behind_longtake_pays_once(
@@ -231,7 +231,7 @@ async def test_longtake_behind_longtake_pays_once(
                     shown.update((await http.get(where[0], params=where[1])).json())
                     return shown["status"] in {"complete", "completed", "failed", "error"}
 
-                await until(is_final, within=60)
+                await until(is_final, within=180)
                 return shown
 
             for model in ("aimlapi/gen4_turbo", "aimlapi_legacy/gen4_turbo", "aimlapi/veo-3.1"):

@@ -43,6 +43,7 @@ async def test_pages_of_named_origins_may_call_and_no_others(
     [
         (PATH, "longtake-repeats"),
         (PATH, "idempotency-key"),
+        (PATH, "last-event-id"),
         ("/v1/videos", "x-stainless-retry-count"),
         ("/v1/videos", "x-stainless-runtime-version"),
     ],

@@ -12,6 +12,7 @@ from models.budgets import make_prepaid
 from tests.conftest import Simulator
 from tests.integration.api.conftest import Api, other_settings
 from tests.integration.api.serving import serving
+from tests.integration.api.stored import whole_scene
 from tests.integration.engine.waiting import until
 from webhooks.signing import secret_bytes
 
@@ -30,7 +31,7 @@ async def _row(api: Api) -> dict[str, Any]:
     (row,) = await api.fetch(
         "SELECT id, request, plan, scene, webhook FROM job ORDER BY id DESC LIMIT 1"
     )
-    opened = {"scene": api.front.engine.vault.open_json(row["scene"])}
+    opened = {"scene": await whole_scene(api, row["scene"])}
     if row["webhook"]:
         opened["webhook"] = api.front.engine.vault.open_json(row["webhook"])
     return row | opened
@@ -407,6 +408,6 @@ async def _completed(http: httpx.AsyncClient, run: str) -> dict[str, Any]:
         shown.update((await http.get(f"/imagineo/v1/runs/{run}")).json())
         return shown["status"] in {"completed", "failed"}
 
-    await until(is_final, within=60)
+    await until(is_final, within=180)
     assert shown["status"] == "completed", shown.get("error")
     return shown

@@ -138,4 +138,4 @@ async def test_curl_begins_a_run_and_reads_it(longtake: Longtake) -> None:
         assert shown["status"] in {"queued", "processing", "completed"}, shown
         return bool(shown["status"] == "completed")
 
-    await until(is_completed, within=60)
+    await until(is_completed, within=180)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from api.body import MAX_BODY
-from api.waiting import Waiting
+from api.watching import Watcher
 from models.budgets import make_prepaid
 from storage.base import video_key
-from tasks import jobs
+from tasks import history
 from tasks.ending import end
 from tests.integration.api.conftest import Api
+from tests.integration.api.stored import whole_scene
 from tests.integration.engine.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +72,7 @@ async def _end(api: Api, job: str, state: str, **columns: Any) -> None:
 async def layer(api: Api) -> Api:
     """The API with a gate, whose waiting requests learn quickly of an end."""
     engine = api.front.engine
-    api.front.waiting = Waiting(lambda ids: jobs.ended_among(engine, ids), every=0.01)
+    api.front.job_watcher = Watcher(partial(history.look, engine), every=0.01)
     await make_gate(api, "shop", model="runway-gen3")
     return api
 
@@ -107,7 +109,7 @@ async def call(api: Api, sent: Any, **options: Any) -> httpx.Response:
 
 async def _stored_request(api: Api) -> dict[str, Any]:
     (row,) = await api.fetch("SELECT request, scene, plan FROM job ORDER BY id DESC LIMIT 1")
-    scene: dict[str, Any] = api.front.engine.vault.open_json(row["scene"])
+    scene = await whole_scene(api, row["scene"])
     return {**row["request"], "scene": scene, "plan": row["plan"]}
 
 

@@ -45,7 +45,7 @@ class Fetching:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def line(self, *, within: float = 30.0) -> dict[str, Any]:
+    async def line(self, *, within: float = 120.0) -> dict[str, Any]:
         """The next line; TimeoutError if there is none within so many seconds."""
         assert self.process.stdout is not None
         async with asyncio.timeout(within):
@@ -234,7 +234,7 @@ async def test_longtake_behind_longtake_pays_once(
                     answer = (await http.get(f"{NATIVE}/{job}")).json()
                     return answer["status"] in {"complete", "failed"}
 
-                await until(is_final, within=60)
+                await until(is_final, within=180)
                 shown[prompt] = (await http.get(f"{NATIVE}/{job}")).json()
             video = await http.get(shown["a red kite"].get("video_url", "/"))
         (counted,) = await inner.engine.database.fetch("SELECT count(*) FROM job")

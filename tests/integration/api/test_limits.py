@@ -15,7 +15,7 @@ from models.limits import hold, set_limits
 from models.rows.limits import Holder
 from models.state import JobState
 from settings import Settings
-from tasks.enqueue import Letter, take_in
+from tasks.letters import Letter, take_in
 from tasks.outcomes.finish import finish
 from tests.integration.api.conftest import Api, Hints
 from tests.integration.engine.waiting import until
@@ -241,6 +241,6 @@ async def test_over_the_broker_the_tenants_limit_holds_and_a_repeat_is_no_dead_l
     again = await take_in(engine, letter[0])
 
     assert again is not None
-    assert (again.job_id, again.is_repeat) == (first.job_id, True)
+    assert (again.id, again.is_repeat) == (first.id, True)
     rows = await api.fetch("SELECT task_id, code FROM intake_failure")
     assert rows == [{"task_id": "b", "code": "concurrent_limit"}]

@@ -106,7 +106,7 @@ async def test_lunos_client_makes_videos_with_each_of_its_methods(
         assert {one.value["status"] for one in shown} <= {"pending", "completed"}, shown
         return all(one.value["status"] == "completed" for one in shown)
 
-    await until(are_completed, within=60)
+    await until(are_completed, within=180)
     assert await _apps(longtake) == [
         *("longtake", "my-video-app", "my-video-app", "longtake", "longtake", "longtake")
     ]
@@ -216,7 +216,7 @@ async def test_curl_starts_and_asks_with_the_documents_lines(longtake: Longtake)
         assert shown["status"] in {"pending", "completed"}, shown
         return bool(shown["status"] == "completed")
 
-    await until(is_completed, within=60)
+    await until(is_completed, within=180)
 
 
 async def test_longtake_behind_longtake_pays_once(
@@ -234,7 +234,7 @@ async def test_longtake_behind_longtake_pays_once(
                     shown.update((await http.get(f"{path}/{job}")).json())
                     return shown["status"] in {"complete", "completed", "failed"}
 
-                await until(is_final, within=60)
+                await until(is_final, within=180)
                 return shown
 
             for path, model in ((PATH, MODEL), (NATIVE, f"lunos/{MODEL}")):

@@ -43,6 +43,19 @@ async def test_the_samples_are_what_the_rows_say(api: Api) -> None:
     assert {name for name, _ in found} <= {gauge.name for gauge in GAUGES}
 
 
+async def test_open_breakers_are_counted_and_not_named(api: Api) -> None:
+    await api.fetch(
+        "INSERT INTO receiver (tenant, host, is_prompt, open_until) "
+        "VALUES ('acme', 'dead.test', false, now() + interval '80 s'), "
+        "('acme', 'back.test', false, now() - interval '1 s'), ('acme', 'up.test', true, NULL)"
+    )
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    assert one(found, "longtake_receivers_open") == 1
+    assert "dead.test" not in str(found)
+
+
 async def test_no_sample_tells_of_a_tenant_or_an_address(api: Api) -> None:
     job = await api.submit(webhook_url="https://203.0.114.1:8443/hook/secret")
     await api.http.post(f"/v1/video/generations/{job['id']}/cancel")

@@ -37,6 +37,22 @@ async def test_a_model_without_credentials_says_which_variable_to_set(api: Api) 
     assert "LUMA_AGENTS_API_KEY" in models["ray-3.2"]["set_to_use"]
 
 
+async def test_a_model_whose_accounts_send_nothing_says_why(api: Api) -> None:
+    assert {model["paused"] for model in (await _models(api)).values()} == {None}
+    await api.fetch(
+        "INSERT INTO account_rule (name, block_code, block_reason, blocked_at, probe_at) "
+        "VALUES ('runway', 'provider_quota', 'no credits left', now(), now() + interval '30 s')"
+    )
+
+    models = await _models(api)
+
+    paused = models["gen4.5"]["paused"]
+    assert paused["code"] == "provider_quota"
+    assert 0 < paused["resumes_in_seconds"] <= 30
+    assert models["gen4.5"]["available"] is True
+    assert models["ray-3.2"]["paused"] is None
+
+
 async def test_limits_and_prices_are_those_that_a_submission_meets(api: Api) -> None:
     for name, model in (await _models(api)).items():
         if not model["available"] or model["limits"]["image"] == "required":

@@ -218,7 +218,7 @@ async def test_curl_sends_json_and_forms(longtake: Longtake, tmp_path: Path) -> 
             assert shown["status"] in {"queued", "in_progress", "completed"}, shown
             return bool(shown["status"] == "completed")
 
-        await until(is_completed, within=60)
+        await until(is_completed, within=180)
         film = tmp_path / "film.mp4"
         await ran(curl, "-s", "-o", str(film), f"{address}/{video['id']}/content", *key)
         with av.open(io.BytesIO(film.read_bytes()), "r") as container:
@@ -244,7 +244,7 @@ async def test_longtake_behind_longtake_pays_once(
                     shown.update((await http.get(f"{NATIVE}/{job}")).json())
                     return shown["status"] in {"complete", "failed"}
 
-                await until(is_final, within=60)
+                await until(is_final, within=180)
                 return shown
 
             done = await ended(await submitted("a red kite"))
@@ -261,11 +261,11 @@ async def test_longtake_behind_longtake_pays_once(
             async def is_there() -> bool:
                 return (await states())[2:] == ["processing"]
 
-            await until(is_there, within=60)
+            await until(is_there, within=180)
             await http.post(f"{NATIVE}/{endless}/cancel")
 
             async def is_cancelled() -> bool:
                 return await states() == ["complete", "failed", "cancelled"]
 
-            await until(is_cancelled, within=60)
+            await until(is_cancelled, within=180)
     assert len(simulator.bill()) == 3

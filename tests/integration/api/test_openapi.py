@@ -6,6 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from api.dialects import DIALECTS
+from models.keys import create_key
 from models.request import VideoRequest
 from models.scene import KNOBS
 from tests.integration.api.conftest import Api
@@ -19,6 +20,16 @@ async def _document(api: Api) -> dict[str, Any]:
     assert answer.status_code == 200
     document: dict[str, Any] = answer.json()
     return document
+
+
+async def _lanes(api: Api) -> Any:
+    """The lanes as an admin sees them."""
+    _, plain = await api.front.engine.database.run(
+        lambda connection: create_key(connection, "ops", is_admin=True)
+    )
+    return (
+        await api.http.get("/v1/ops/lanes", headers={"Authorization": f"Bearer {plain}"})
+    ).json()
 
 
 def _validator(document: dict[str, Any], name: str) -> Draft202012Validator:
@@ -78,6 +89,7 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
         ("ModelList", (await api.http.get("/v1/models")).json()),
         ("DeliveryList", deliveries),
         ("UsageList", (await api.http.get("/v1/usage?group_by=app_id")).json()),
+        ("LaneList", await _lanes(api)),
         ("ErrorAnswer", (await api.http.get(f"{PATH}/nope")).json()),
         ("Health", (await api.http.get("/readyz")).json()),
     ):
@@ -138,7 +150,10 @@ async def test_every_operation_tells_its_key_its_errors_and_never_the_frameworks
             unavailable, never = ("500", "503") if tag == "Lunos" else ("503", None)
             assert {"401", unavailable} <= responses.keys() - {never}, path
             assert never not in responses, path
-            takes_key = (path, method) in {(PATH, "post"), (f"{PATH}/{{job_id}}/retry", "post")}
+            takes_key = (path, method) in {
+                *((PATH, "post"), (f"{PATH}/{{job_id}}/retry", "post")),
+                *(("/v1/batches", "post"), ("/v1/batches/{batch_id}/retry", "post")),
+            }
             assert ("422" in responses) == (method == "post" if tag else takes_key)
             error = f"{tag}Error" if tag else "ErrorAnswer"
             for status, response in responses.items():

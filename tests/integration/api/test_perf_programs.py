@@ -101,7 +101,7 @@ async def test_curl_creates_and_reads_with_the_documents_lines(longtake: Longtak
         assert shown["status"] in {"pending", "processing", "complete"}, shown
         return bool(shown["status"] == "complete")
 
-    await until(is_complete, within=60)
+    await until(is_complete, within=180)
 
 
 LIMITED = {"per_minute": (RateLimitError, True), "per_day": (UsageLimitError, False)}
@@ -163,7 +163,7 @@ async def test_longtake_behind_longtake_pays_once(
                     shown = (await http.get(f"{path}/{job}")).json()
                     return shown["status"] in {"complete", "failed"}
 
-                await until(is_final, within=60)
+                await until(is_final, within=180)
                 done = (await http.get(f"{path}/{job['id']}")).json()
                 assert done["status"] == "complete", done
                 assert (await http.get(done["video_url"])).status_code == 200
@@ -174,7 +174,7 @@ async def test_longtake_behind_longtake_pays_once(
             async def has_failed() -> bool:
                 return bool((await http.get(f"{path}/{bad}")).json()["status"] == "failed")
 
-            await until(has_failed, within=60)
+            await until(has_failed, within=180)
             message = (await http.get(f"{path}/{bad}")).json()["error_message"]
             assert message == "Content policy violation: prompt contains prohibited content"
         (counted,) = await inner.engine.database.fetch("SELECT count(*) FROM job")

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from api.waiting import Waiting
-from tasks import jobs
+from api.watching import Watcher
+from tasks import history
 from tests.integration.api.conftest import Api
 from tests.integration.engine.waiting import until
 
@@ -61,7 +62,7 @@ class Calls:
 @pytest.fixture
 async def calls(api: Api) -> AsyncIterator[Calls]:
     engine = api.front.engine
-    api.front.waiting = Waiting(lambda ids: jobs.ended_among(engine, ids), every=0.01)
+    api.front.job_watcher = Watcher(partial(history.look, engine), every=0.01)
     gate = await api.http.post("/v1/gates", json={"name": "shop", "model": "runway-gen3"})
     assert gate.status_code == 201, gate.text
     calls = Calls(api)

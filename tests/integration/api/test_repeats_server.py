@@ -134,7 +134,7 @@ def _is_ready(server: Server, log: Path) -> bool:
         return False
 
 
-def _wait_for(what: Callable[[], object], *, seconds: float = 60.0) -> None:
+def _wait_for(what: Callable[[], object], *, seconds: float = 180.0) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends, "it did not come to pass in time"

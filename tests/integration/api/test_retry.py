@@ -6,6 +6,7 @@ import pytest
 
 from models.state import JobState
 from tests.integration.api.conftest import Api
+from tests.integration.api.stored import whole_scene
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/video/generations"
@@ -46,7 +47,7 @@ async def test_a_retry_is_a_new_job_of_the_same_request(api: Api) -> None:
     assert (new["request"], new["prompt"]) == (old["request"], old["prompt"])
     for name in ("scene", "webhook"):
         assert vault.open_json(new[name]) == vault.open_json(old[name])
-    assert vault.open_json(new["scene"])["image"] == PIXEL
+    assert (await whole_scene(api, new["scene"]))["image"] == PIXEL
     assert len(api.hints.sent) == 1
     read = (await api.http.get(f"{PATH}/{job['id']}")).json()
     assert read["retry_of"] == first

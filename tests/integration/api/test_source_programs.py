@@ -64,7 +64,7 @@ class Running:
             shown.update((await self.http.get(path)).json())
             return shown["status"] in ENDED
 
-        await until(is_final, within=60)
+        await until(is_final, within=180)
         return shown
 
     async def is_video(self, url: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.engine import Engine
-from tasks.enqueue import Letter, take_in
+from tasks.letters import Letter, take_in
 from tasks.upkeep.reseal import reseal
 from tasks.upkeep.retention import prune_once
 from tests.integration.conftest import ENVIRONMENT, MakeEngine
@@ -75,7 +75,7 @@ async def test_our_own_mistake_costs_no_request_and_quotes_nothing(
     def breaks(*_: Any, **__: Any) -> None:
         raise ValueError("a quiet sea")
 
-    monkeypatch.setattr("tasks.enqueue.accept", breaks)
+    monkeypatch.setattr("tasks.letters.accept", breaks)
 
     assert await take_in(engine, letter(request=REQUEST)) is None
 

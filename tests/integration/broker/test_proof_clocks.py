@@ -92,12 +92,14 @@ def run(code: str, environment: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def worker(environment: Mapping[str, str], log: Path) -> Iterator[None]:
+def worker(
+    environment: Mapping[str, str], log: Path, *, queues: str = "control", threads: int = 4
+) -> Iterator[None]:
     with log.open("wb") as file:
         process = subprocess.Popen(
             (
                 *(sys.executable, "-P", "-m", "celery", "-A", "worker", "worker"),
-                *("-Q", "control", "--pool", "threads", "-c", "4"),
+                *("-Q", queues, "--pool", "threads", "-c", str(threads)),
                 *("--without-gossip", "--without-mingle"),
             ),
             cwd=ROOT,

@@ -14,15 +14,19 @@ from models.database import Connection, Database
 
 #: Each kind with the mode that its writers conflict in: a key share of a foreign key does not.
 _MODES = {
+    "batch": "NO KEY UPDATE",
+    "rate_limit": "NO KEY UPDATE",
     "job": "NO KEY UPDATE",
     "due": "UPDATE",
     "account_rule": "NO KEY UPDATE",
     "attempt": "NO KEY UPDATE",
     "output": "NO KEY UPDATE",
     "delivery": "NO KEY UPDATE",
+    "picture": "NO KEY UPDATE",
     "budget_use": "NO KEY UPDATE",
 }
 _IDS = {
+    "rate_limit": "rate_limit.holder || ' ' || rate_limit.id",
     "account_rule": "account_rule.name",
     "budget_use": "budget_use.budget || ' ' || budget_use.starts_at",
 }
@@ -40,6 +44,13 @@ _HELD = " UNION ALL ".join(
     """  # noqa: S608 - constants
     for kind in _MODES
 )
+#: What comes later than each kind of which a transaction locks what it likes; the others' rows are
+#: covered by their due rows or jobs.
+_ORDER = ("batch", "rate_limit", "job", "due", "account_rule")
+_COVERED = {"attempt", "output", "delivery", "budget_use"}
+_LATER = {kind: {*_ORDER[number + 1 :], *_COVERED} for number, kind in enumerate(_ORDER)} | {
+    "budget_use": set[str]()
+}
 _PROBE = f"WITH {_FREE} {_HELD}"
 
 
@@ -124,12 +135,7 @@ class LockOrder:
         return seen
 
     def _judge(self, sql: str, before: _Seen, now: _Seen) -> None:
-        for kind, later in (
-            ("job", {"due", "account_rule", "attempt", "output", "delivery", "budget_use"}),
-            ("due", {"account_rule", "attempt", "output", "delivery", "budget_use"}),
-            ("account_rule", {"attempt", "output", "delivery", "budget_use"}),
-            ("budget_use", set()),
-        ):
+        for kind, later in _LATER.items():
             new = {row.key for row in now.of(kind) - before.of(kind)}
             if not new or (kind == "job" and "SKIP LOCKED" in sql):
                 continue  # it waits for none of them

@@ -9,6 +9,7 @@ from models.database import Connection
 from models.request import VideoRequest
 from models.state import JobState
 from providers.base import Accepted
+from scheduler.durations import SAMPLES, learn
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
@@ -64,4 +65,42 @@ async def test_the_first_acceptance_tells_a_job_what_to_expect_and_later_ones_do
         (second["id"],),
     )
     assert due["wait"] > 1900
+    await engine.close()
+
+
+async def _succeeded(engine: Engine, route: str, seconds: float, *, count: int, ago: float) -> None:
+    """Attempts of a route that took so long, the newest so many days ago."""
+    await engine.database.fetch(
+        """
+        INSERT INTO attempt (id, job, provider, account, route, state, marker, accepted_at,
+                             finished_at)
+        SELECT 'att' || %(ago)s::float8 || %(route)s || n, (SELECT id FROM job), 'runway',
+               'runway', %(route)s, 'succeeded', 'm' || %(ago)s::float8 || %(route)s || n,
+               at - %(seconds)s * interval '1 second', at
+        FROM generate_series(1, %(count)s) AS n, LATERAL (
+            SELECT now() - %(ago)s * interval '1 day' - n * interval '1 minute' AS at) AS ended
+        """,
+        {"route": route, "seconds": seconds, "count": count, "ago": ago},
+    )
+
+
+async def test_each_route_is_learned_from_its_newest_successes(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5"})
+    await accept(engine, request, tenant="default")
+    await _succeeded(engine, "a", 30, count=SAMPLES, ago=1)
+    await _succeeded(engine, "a", 900, count=50, ago=3)  # older than the newest 200
+    await _succeeded(engine, "b", 60, count=5, ago=1)
+    await _succeeded(engine, "b", 900, count=5, ago=8)  # too old
+    await _succeeded(engine, "few", 60, count=4, ago=1)
+
+    assert await engine.database.run(learn) == 2
+
+    found = await engine.database.fetch(
+        "SELECT route, p10, p50, p90, samples FROM duration ORDER BY route"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        ("a", 30, 30, 30, SAMPLES),
+        ("b", 60, 60, 60, 5),
+    ]
     await engine.close()

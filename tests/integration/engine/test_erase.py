@@ -17,8 +17,8 @@ from storage.base import Unavailable
 from tasks.deletion import delete
 from tasks.deliveries import replay
 from tasks.engine import Engine
-from tasks.enqueue import Letter, take_in
 from tasks.intake import accept
+from tasks.letters import Letter, take_in
 from tasks.outcomes.accepted import record_accepted
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
@@ -48,7 +48,7 @@ BODY = {
 LIFE = (What.SUBMIT, What.POLL, What.STORE, What.DELIVER)
 TABLES = (
     *("job", "attempt", "output", "event", "delivery", "delivery_try", "idempotency", "due"),
-    *("submission", "intake_failure"),
+    *("submission", "intake_failure", "picture", "picture_use"),
 )
 SEALED = {
     "job": ("scene", "webhook"),
@@ -57,6 +57,7 @@ SEALED = {
     "idempotency": ("response",),
     "submission": ("response",),
     "intake_failure": ("payload",),
+    "picture": ("sealed",),
 }
 
 

@@ -20,8 +20,8 @@ from transport.base import Request, Response
 from webhooks.events import EventType
 
 pytestmark = pytest.mark.anyio
-#: No event of ours belongs to no job yet, so one of a job's is borrowed.
-BODY = b'{"type":"video.completed","timestamp":"2026-01-01T00:00:00Z","data":{"id":"batch_1"}}'
+#: No event of ours belongs to neither a job nor a batch yet, so one of a job's is borrowed.
+BODY = b'{"type":"video.completed","timestamp":"2026-01-01T00:00:00Z","data":{"id":"account_1"}}'
 
 
 class Receiver:
@@ -46,11 +46,11 @@ async def engine(make_engine: MakeEngine, receiver: Receiver) -> Engine:
     event = Event(
         type=EventType.VIDEO_COMPLETED,
         at=datetime(2026, 1, 1, tzinfo=UTC),
-        data={"id": "batch_1"},
+        data={"id": "account_1"},
         tenant="default",
         target=engine.vault.seal_json({"url": "https://127.0.0.1:8443/hook", "secret": None}),
     )
-    delivery = replace(rendered(event, engine.vault), type="batch.completed")
+    delivery = replace(rendered(event, engine.vault), type="account.told")
     await engine.database.run(lambda connection: announce(connection, [delivery]))
     return engine
 
@@ -63,7 +63,7 @@ async def pump(engine: Engine) -> None:
 async def listed(engine: Engine) -> tuple[str, list[int | None]]:
     """The state and the statuses of the one delivery that is listed; it belongs to no job."""
     (found,) = await deliveries.list_newest(engine, tenant="default", limit=9)
-    assert (found.type, found.job) == ("batch.completed", None)
+    assert (found.type, found.job) == ("account.told", None)
     return found.state, [made.status for made in found.tries]
 
 

@@ -27,8 +27,9 @@ from models.request import VideoRequest
 from models.state import JobState
 from models.verbs import What
 from providers.base import Accepted
-from scheduler.claim import Claimed, Turn, claim, claim_suspect
+from scheduler.claim import Claimed, Turn, claim_suspect
 from scheduler.pace import Pace
+from scheduler.turns import Claim, claim_in_turns
 from tasks import gates
 from tasks.deletion import delete
 from tasks.engine import Engine
@@ -268,11 +269,8 @@ class Life(RuleBasedStateMachine):
         verb, lease = verb_for(what, self.far), str(uuid4())
 
         async def work(connection: Connection) -> list[Claimed]:
-            found = await claim(
-                *(connection, what), lane=None, turn=Turn(), most=500, each=500, lease=lease,
-                seconds=30,
-            )  # fmt: skip
-            return found.rows
+            asked = Claim(turn=Turn(), most=500, each=500, lease=lease, seconds=30)
+            return (await claim_in_turns(connection, what, asked)).rows
 
         async def suspect(connection: Connection) -> Claimed | None:
             return await claim_suspect(connection, what, lane=None, lease=lease, seconds=30)

@@ -8,12 +8,16 @@ import pytest
 from models.accounts import pause, set_cap
 from models.budgets import set_budget
 from models.database import Connection
+from models.limits import set_limits
 from models.request import VideoRequest
 from models.rows.accounts import CapPeriod
+from models.rows.limits import Holder
 from models.rows.money import Period, Scope
 from models.state import JobState
 from models.verbs import What
 from providers.base import Accepted
+from tasks.batches import control
+from tasks.batches.progress import lock_batch
 from tasks.deliveries import _make_due as replay
 from tasks.engine import Engine
 from tasks.intake import accept
@@ -24,6 +28,7 @@ from tasks.pump.running import verb_for
 from tasks.repeats import Caller
 from tasks.upkeep.reconcile import look_up_again, settle_absent
 from tests.integration.conftest import MakeEngine
+from tests.integration.engine.batched import HOOK, batch_of, tally
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of
 from tests.integration.engine.lock_order import LockOrder
 from transport.base import Request, Response, Unanswered
@@ -241,3 +246,36 @@ async def test_a_step_backwards_is_found(engine: Engine, order: LockOrder) -> No
         "rows of due in no order",
         "job after what comes later",
     ]
+
+
+async def test_a_tally_locks_its_batch_then_limits_then_its_lines(
+    engine: Engine, watcher: Engine, order: LockOrder
+) -> None:
+    await watcher.database.run(
+        lambda c: set_limits(c, Holder.TENANT, "default", changes={"concurrent": 9})
+    )
+    hook = {"webhook_url": "https://hook.test/"}
+    batch = await batch_of(watcher, [hook] * 4, concurrency=2, webhook=engine.vault.seal_json(HOOK))
+    await tally(engine)
+    await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, batch.jobs[:1]))
+    await tally(engine)
+    await pumped(engine, What.SUBMIT)
+    await control.cancel(engine, batch.id, tenant="default")
+    await tally(engine, rounds=2)
+    (row,) = await engine.database.fetch("SELECT state FROM batch")
+    assert row["state"] == "cancelled"
+    assert order.faults == []
+    assert order.watched
+
+
+async def test_a_batch_that_is_locked_after_a_job_is_found(
+    engine: Engine, watcher: Engine, order: LockOrder
+) -> None:
+    batch = await batch_of(watcher, 1)
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("SELECT id FROM job FOR NO KEY UPDATE")
+        await lock_batch(connection, batch.id)
+
+    await engine.database.run(work)
+    assert [fault.partition(":")[0] for fault in order.faults] == ["batch after what comes later"]

@@ -1,47 +1,44 @@
-"""Pictures: an earlier job's last frame, and links fetched for providers that take none."""
+"""Pictures that earlier jobs made, and pictures that requests contain."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from catalog.resolve import resolve
+from models import pictures
 from models.failure import RequestRefused
+from models.invariants import violations
 from models.request import VideoRequest
 from models.scene import JobReference, Picture, Reference, Scene
+from models.state import JobState
 from models.verbs import What
-from providers.base import Ask
 from storage.base import video_key
+from tasks.deletion import delete
 from tasks.engine import Engine
 from tasks.intake import accept
-from tasks.pictures import BadPicture, PictureTrouble, check_references, inline
+from tasks.outcomes.finish import CANCELLED, finish
+from tasks.pictures import check_references
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
+from tasks.repeats import Caller
+from tasks.retry import retry
+from tasks.upkeep.reseal import reseal
+from tasks.upkeep.retention import prune_once
+from tasks.view import job_view, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing, video
-from transport.base import Blocked, NotSent, Request, Response
+from tests.integration.engine.waiting import until
+from transport.base import NotSent, Request, Response
 
 pytestmark = pytest.mark.anyio
 
-PNG = b"\x89PNG\r\n\x1a\n and so on"
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+OTHER = "data:image/png;base64,iVBORw0KGgp="
 LINK = "https://pictures.example.com/a.png?signature=secret"
-
-
-def ask(**pictures: Any) -> Ask:
-    return Ask(
-        attempt_id="att_1",
-        marker="m",
-        upstream="veo",
-        scene=Scene(prompt="a cat", **pictures),
-        duration_seconds=4,
-        resolution="720p",
-        aspect_ratio="16:9",
-        width=1280,
-        height=720,
-    )
 
 
 def answering(answer: Response | Exception) -> FarSide:
@@ -173,40 +170,207 @@ async def test_the_picture_that_is_of_no_stored_video_is_named(
     await engine.database.close()
 
 
-async def test_a_link_is_fetched_for_a_provider_that_takes_none(make_engine: MakeEngine) -> None:
-    answer = Response(status=200, headers={"content-type": "image/png"}, content=PNG)
-    engine = facing(make_engine(), answering(answer))
+async def test_a_picture_is_kept_once_for_a_tenant_and_reaches_the_vendor(
+    make_engine: MakeEngine,
+) -> None:
+    # Given two jobs of one tenant and one of another with the same picture, once as a reference
+    far_side = answering(NotSent("nobody there"))
+    engine = facing(make_engine(), far_side)
+    await engine.database.fetch("INSERT INTO tenant (id) VALUES ('other')")
+    bodies = [{"image": PICTURE}, {"image": PICTURE, "last_image": LINK}, {"image": PICTURE}]
+    for body, tenant in zip(bodies, ("default", "default", "other"), strict=True):
+        request = VideoRequest.from_json({"prompt": "it rolls on", "model": "veo3.1"} | body)
+        await accept(engine, request, tenant=tenant)
 
-    whole = await inline(
-        engine, ask(image=LINK, reference_images=(LINK, "data:image/png;base64,AA"))
+    # Then it is stored once for each tenant, sealed, and no job's row has it
+    rows = await engine.database.fetch("SELECT id, tenant, sealed, bytes FROM picture")
+    assert sorted(row["tenant"] for row in rows) == ["default", "other"]
+    for row in rows:
+        assert engine.vault.open(row["sealed"]).decode() == PICTURE
+        assert row["bytes"] == len(PICTURE)
+    (first, *_) = await engine.database.fetch("SELECT scene FROM job ORDER BY id")
+    stored = next(row["id"] for row in rows if row["tenant"] == "default")
+    assert engine.vault.open_json(first["scene"])["image"] == {"picture": stored}
+    assert await engine.database.run(violations) == []
+
+    # When they are submitted
+    await Pump(verb_for(What.SUBMIT, engine), engine.database, "runway", seconds=5).run()
+
+    # Then each is sent it
+    assert len(far_side.requests) == 3
+    assert all(PICTURE in (each.content or b"").decode() for each in far_side.requests)
+    assert sum(LINK in (each.content or b"").decode() for each in far_side.requests) == 1
+    await engine.database.close()
+
+
+async def test_a_job_of_the_version_before_is_sent_the_picture_in_its_scene(
+    make_engine: MakeEngine,
+) -> None:
+    # Given a job whose scene contains its picture, and is too large to be loaded with others
+    far_side = answering(NotSent("nobody there"))
+    engine = facing(make_engine(), far_side)
+    request = VideoRequest.from_json({"prompt": "it rolls on", "image": PICTURE})
+    job = (await accept(engine, request, tenant="default")).job_id
+    large = f"data:image/png;base64,{'A' * 100_000}"
+    scene = {"prompt": "it rolls on", "image": large, "reference_images": []}
+    await engine.database.fetch(
+        "UPDATE job SET scene = %s WHERE id = %s", (engine.vault.seal_json(scene), job)
     )
 
-    assert whole.scene.image is not None
-    assert whole.scene.image.startswith("data:image/png;base64,iVBORw0K")
-    assert [each.image for each in whole.scene.reference_images] == [
-        whole.scene.image,
-        "data:image/png;base64,AA",
-    ]
+    await Pump(verb_for(What.SUBMIT, engine), engine.database, "runway", seconds=5).run()
+
+    assert large in (far_side.requests[0].content or b"").decode()
+    await engine.database.close()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Response(status=404, headers={"content-type": "image/png"}, content=b""),
-        Response(status=200, headers={"content-type": "text/html"}, content=b"<html>"),
-        Blocked("the address is not public"),
-    ],
-    ids=["gone", "a page", "private"],
-)
-async def test_a_link_that_gives_no_picture_is_a_refusal_without_its_query(
-    make_engine: MakeEngine, answer: Response | Exception
+async def test_a_picture_goes_with_the_last_job_that_uses_it(make_engine: MakeEngine) -> None:
+    # Given two jobs with one picture, and one of them with another beside it
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    jobs = []
+    for body in ({"image": PICTURE}, {"image": PICTURE, "last_image": OTHER}):
+        request = VideoRequest.from_json({"prompt": "x", "model": "veo3.1"} | body)
+        jobs.append((await accept(engine, request, tenant="default")).job_id)
+
+    async def left() -> int:
+        rows = await engine.database.fetch("SELECT count(*) AS n FROM picture")
+        count: int = rows[0]["n"]
+        return count
+
+    assert await left() == 2
+
+    # When one is erased, and the other is too old
+    await delete(engine, jobs[1], tenant="default")
+    await Pump(verb_for(What.ERASE, engine), engine.database, "-", seconds=5).run()
+    assert await left() == 1
+    assert await engine.database.run(violations) == []
+    await engine.database.run(
+        lambda on: finish(engine, on, JobState.CANCELLED, jobs[:1], failures={jobs[0]: CANCELLED})
+    )
+    assert await left() == 1  # for a retry
+    await engine.database.fetch("UPDATE job SET finished_at = now() - interval '9 days'")
+    old = replace(engine, settings=engine.settings.model_copy(update={"keep_jobs_days": 3}))
+    assert (await prune_once(old)).jobs == 2
+
+    # Then nothing of them is left
+    assert await left() == 0
+    await engine.database.close()
+
+
+async def test_what_a_worker_of_the_version_before_leaves_is_swept(
+    make_engine: MakeEngine,
 ) -> None:
-    with pytest.raises(BadPicture) as caught:
-        await inline(facing(make_engine(), answering(answer)), ask(image=LINK))
+    # Given three jobs, of which one was erased and one deleted by who knows of no pictures
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    jobs = []
+    for number in range(3):
+        picture = f"data:image/png;base64,iVBORw0KGg{number}="
+        request = VideoRequest.from_json({"prompt": "x", "image": picture})
+        jobs.append((await accept(engine, request, tenant="default")).job_id)
+    await engine.database.fetch("UPDATE job SET erased_at = now() WHERE id = %s", (jobs[0],))
+    await engine.database.fetch("DELETE FROM job WHERE id = %s", (jobs[1],))
+    found = {each.kind for each in await engine.database.run(violations)}
+    assert {"picture_unused", "picture_kept"} <= found
 
-    assert "secret" not in caught.value.failure.message
+    await prune_once(engine)
+
+    rows = await engine.database.fetch("SELECT job FROM picture JOIN picture_use ON picture = id")
+    assert [row["job"] for row in rows] == jobs[2:]
+    rows = await engine.database.fetch("SELECT id FROM picture")
+    assert len(rows) == 1
+    await engine.database.close()
 
 
-async def test_a_link_that_does_not_answer_is_tried_again_later(make_engine: MakeEngine) -> None:
-    with pytest.raises(PictureTrouble):
-        await inline(facing(make_engine(), answering(NotSent("refused"))), ask(image=LINK))
+async def test_a_picture_that_another_request_takes_up_meanwhile_stays(
+    make_engine: MakeEngine,
+) -> None:
+    # Given a job with a picture, and a transaction that has taken it up for another
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    jobs = []
+    for body in ({"image": PICTURE}, {}):
+        request = VideoRequest.from_json({"prompt": "x"} | body)
+        jobs.append((await accept(engine, request, tenant="default")).job_id)
+    same = pictures.seal(engine.vault, PICTURE.encode(), tenant="default")
+
+    async def is_waiting() -> bool:
+        rows = await engine.database.fetch(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND datname = current_database()"
+        )
+        return bool(rows)
+
+    async with engine.database.transaction() as taking:
+        await pictures.keep(taking, jobs[1], {"image": same}, tenant="default")
+
+        # When its last use that others see is removed
+        removing = asyncio.create_task(
+            engine.database.run(lambda on: pictures.forget(on, jobs[:1]))
+        )
+        await until(is_waiting)
+    await removing
+
+    # Then it is still there
+    rows = await engine.database.fetch("SELECT job FROM picture JOIN picture_use ON picture = id")
+    assert [row["job"] for row in rows] == jobs[1:]
+    assert await engine.database.run(violations) == []
+    await engine.database.close()
+
+
+async def test_a_retry_and_a_new_key_keep_the_picture(make_engine: MakeEngine) -> None:
+    # Given a cancelled job with two pictures
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    account = {"LAYER_API_KEY": "sk-layer-test", "LAYER_GATE_ID": str(uuid4())}
+    engine = facing(make_engine(**account), answering(NotSent("nobody there")))
+    body = {"prompt": "x", "model": "layer/gen4.5"}
+    given = body | {"reference_images": [{"image": PICTURE, "type": "style"}, OTHER]}
+    job = (await accept(engine, VideoRequest.from_json(given), tenant="default")).job_id
+    await engine.database.run(
+        lambda on: finish(engine, on, JobState.CANCELLED, [job], failures={job: CANCELLED})
+    )
+
+    # When the keys are rotated, and it is retried with the new one alone
+    keys = {"LONGTAKE_SECRET_KEYS": "another-key-that-only-tests-use-012345"}
+    both = f"{keys['LONGTAKE_SECRET_KEYS']},a-key-that-only-tests-use-0123456789"
+    rotated = make_engine(**account | {"LONGTAKE_SECRET_KEYS": both})
+    await reseal(rotated)
+    far_side = answering(NotSent("nobody there"))
+    new = facing(make_engine(**account | keys), far_side)
+    again, _ = await retry(new, job, tenant="default", caller=Caller())
+    await Pump(verb_for(What.SUBMIT, new), new.database, "layer", seconds=5).run()
+
+    # Then the vendor is sent the pictures, and each job has its own
+    sent = json.loads(far_side.requests[0].content or b"")["data"]["referenceImages"]
+    assert [each["base64"] for each in sent] == [PICTURE, OTHER]
+    assert [each["referenceType"] for each in sent] == ["style", "asset"]
+    uses = await new.database.fetch("SELECT job, name FROM picture_use ORDER BY job, name")
+    names = ["reference_images[0]", "reference_images[1]"]
+    assert [row["name"] for row in uses if row["job"] == again.job_id] == names
+    assert await new.database.run(violations) == []
+    for each in (engine, rotated, new):
+        await each.database.close()
+
+
+METADATA = (
+    '{"z":1.0,"a":1e22,"big":123456789012345678901234567890,"small":1e-7,"nested":{"y":-0.0,'
+    '"x":[100000.0,2]},"é":"ü"}'
+)
+
+
+async def test_metadata_comes_back_as_it_was_given(make_engine: MakeEngine) -> None:
+    engine = facing(make_engine(), answering(NotSent("nobody there")))
+    metadata = json.loads(METADATA)
+    request = VideoRequest.from_json({"prompt": "x", "metadata": metadata})
+    accepted = await accept(engine, request, tenant="default")
+    (shown,) = await engine.database.run(lambda on: read_jobs(on, [accepted.job_id]))
+    view = job_view(shown, api_url="https://videos.test", vault=engine.vault)
+
+    for each in (accepted.view, view):
+        assert json.dumps(each["metadata"], ensure_ascii=False, separators=(",", ":")) == (
+            json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+        )
+    failed = {accepted.job_id: CANCELLED}
+    await engine.database.run(
+        lambda on: finish(engine, on, JobState.CANCELLED, list(failed), failures=failed)
+    )
+    again, _ = await retry(engine, accepted.job_id, tenant="default", caller=Caller())
+    assert json.dumps(again.view["metadata"]) == json.dumps(metadata)
+    await engine.database.close()

@@ -14,8 +14,9 @@ from models.invariants import violations
 from models.request import VideoRequest
 from models.state import JobState
 from models.verbs import What
-from scheduler.claim import Turn, claim
+from scheduler.claim import Turn
 from scheduler.pace import Pace
+from scheduler.turns import Claim, claim_in_turns
 from storage.base import Unavailable
 from storage.objects import ObjectStorage
 from tasks.engine import Engine
@@ -246,10 +247,8 @@ async def test_a_video_asked_for_while_its_traces_are_removed_comes_afterwards(
     verb = verb_for(What.STORE, engine)
 
     async def take(connection: Connection) -> Any:
-        return await claim(
-            *(connection, What.STORE), lane=None, turn=Turn(), most=9, each=9, lease=LEASE,
-            seconds=30,
-        )  # fmt: skip
+        asked = Claim(turn=Turn(), most=9, each=9, lease=LEASE, seconds=30)
+        return await claim_in_turns(connection, What.STORE, asked)
 
     (item,) = await verb.load((await engine.database.run(take)).rows)
     done = await verb.act(item, Hold(LEASE, Pace(1)))

@@ -1,5 +1,6 @@
 """What becomes of a job whose finished video cannot be kept: too big, cut off, no room for it."""
 
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from models.invariants import violations
 from models.request import VideoRequest
 from models.verbs import What
+from storage.inspectors import Inspectors
 from storage.marks import FOLDER
 from storage.objects import ObjectStorage
 from tasks.engine import Engine
@@ -17,7 +19,7 @@ from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, video
-from transport.base import Request, Response
+from transport.base import Request, Response, Unresolved
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +41,8 @@ class Shelf:
     film: Response = FILM
     #: What a poll is answered with instead of the vendor's own word.
     poll: Response | None = None
+    #: Whether no name server knows the video's host.
+    unresolved: bool = False
     downloads: int = 0
     polls: int = 0
 
@@ -47,6 +51,9 @@ class Shelf:
         self.downloads += kind == "download"
         self.polls += kind == "poll"
         if kind == "download":
+            if self.unresolved:
+                msg = "cdn.test: its name server did not answer"
+                raise Unresolved(msg)
             return self.film
         if kind == "poll" and self.poll is not None:
             return self.poll
@@ -128,6 +135,20 @@ async def test_a_broken_download_is_tried_again_and_the_job_completes_when_it_is
     assert kept.read_bytes() == video()
 
 
+async def test_a_name_that_nobody_resolves_counts_nothing_against_a_link(
+    engine: Engine, shelf: Shelf
+) -> None:
+    shelf.unresolved = True
+    job = await finished_upstream(engine)
+    for _ in range(3):
+        await pump(engine, What.STORE)
+    assert await told_of(engine, job) == ("storing", None, 0)
+
+    shelf.unresolved = False
+    await pump(engine, What.STORE)
+    assert (await told_of(engine, job))[:2] == ("complete", None)
+
+
 async def test_a_download_that_stays_broken_is_tried_until_the_deadline_and_its_link_is_kept(
     engine: Engine, shelf: Shelf
 ) -> None:
@@ -190,6 +211,47 @@ async def test_a_video_above_the_limit_fails_at_once(
     assert await told_of(engine, job) == ("failed", "video_too_big", 0)
     assert shelf.downloads == 1
     assert left_behind(engine) == []
+
+
+DIES = """
+import os, signal
+from storage import inspector
+
+def probe(path):
+    os.kill(os.getpid(), signal.{name})
+
+inspector.main({{"probe": probe}})
+"""
+
+
+def with_inspectors_that_die(engine: Engine, name: str) -> Engine:
+    program = (sys.executable, "-P", "-s", "-c", DIES.format(name=name))
+    return replace(engine, inspectors=Inspectors(most=1, program=program))
+
+
+async def test_a_video_that_crashes_two_inspectors_fails_and_keeps_its_link(
+    engine: Engine, shelf: Shelf
+) -> None:
+    crashing = with_inspectors_that_die(engine, "SIGSEGV")
+    job = await finished_upstream(crashing)
+    await pump(crashing, What.STORE)
+    crashing.inspectors.close()
+
+    assert await told_of(engine, job) == ("failed", "video_unreadable", 0)
+    assert (shelf.downloads, await links(engine, job)) == (1, 1)
+    assert left_behind(engine) == []
+
+
+async def test_inspectors_that_are_killed_cost_time_and_no_video(engine: Engine) -> None:
+    killed = with_inspectors_that_die(engine, "SIGKILL")
+    job = await finished_upstream(killed)
+    for _ in range(3):
+        await pump(killed, What.STORE)
+    killed.inspectors.close()
+    assert await told_of(engine, job) == ("storing", None, 0)
+
+    await pump(engine, What.STORE)
+    assert (await told_of(engine, job))[:2] == ("complete", None)
 
 
 async def test_a_full_store_costs_time_and_no_video(engine: Engine) -> None:

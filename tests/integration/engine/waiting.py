@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 20.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 60.0) -> None:
     """Look again and again until it is so; TimeoutError when it is not so `within` seconds."""
     async with asyncio.timeout(within):
         while True:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.body import MAX_DEPTH, parse_json
 from models.failure import RequestRefused
+from models.strict_json import MAX_DEPTH, parse_json
 
 #: Bodies that are not the JSON we can take, and words of the message.
 BROKEN_BODIES = [

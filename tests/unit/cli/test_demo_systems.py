@@ -27,7 +27,7 @@ def script(tmp_path: Path, text: str) -> Program:
     )
 
 
-async def ended(tmp_path: Path, text: str, *, bound: float = 30) -> Run:
+async def ended(tmp_path: Path, text: str, *, bound: float = 120) -> Run:
     program = script(tmp_path, text)
     return await run(asked(program, tmp_path), url=URL, key=KEY, environments=tmp_path, bound=bound)
 

@@ -11,6 +11,7 @@ from sqlmodel import SQLModel
 
 from models.records import Json, columns, placeholders, shown_columns, values
 from models.rows.attempts import Attempt, NewAttempt
+from models.rows.batches import Batch, BatchRow, NewBatch
 from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
 from models.rows.gates import Gate, GateRow, NewGate
 from models.rows.jobs import Job, JobRow, NewJob
@@ -29,6 +30,8 @@ ROWS: dict[type, type[SQLModel]] = {
     NewDelivery: Delivery,
     NewGate: Gate,
     GateRow: Gate,
+    NewBatch: Batch,
+    BatchRow: Batch,
     DeliveryRow: Delivery,
     TryRow: DeliveryTry,
     BudgetRow: Budget,
@@ -42,6 +45,7 @@ COMPUTED: dict[type, set[str]] = {
     NewOutput: set(),
     NewDelivery: set(),
     NewGate: set(),
+    NewBatch: {"deadline_at"},
 }
 EACH_FIELD = pytest.mark.parametrize(
     ("row", "name"), [(row, each.name) for row in ROWS for each in fields(row)]

@@ -7,6 +7,7 @@ from hypothesis import given
 from scheduler.intervals import (
     LOST_AFTER,
     Backoff,
+    bounded,
     estimated_progress,
     estimated_remaining,
     first_poll,
@@ -113,3 +114,19 @@ def test_a_denied_operation_that_nobody_waits_for_is_looked_at_every_10_to_60_mi
 ) -> None:
     wait = next_denied_look(denied_for=denied_for, dice=dice)
     assert 600 <= wait <= 3600 * 1.2000001
+
+
+@pytest.mark.parametrize(
+    ("asked", "time_left", "wait"),
+    [
+        (None, 1000.0, 0.0),
+        (7.0, 1000.0, 7.0),
+        (86_400.0, 86_400.0, 300.0),
+        (86_400.0, 100.0, 85.0),  # once more before the deadline
+        (86_400.0, -5.0, 300.0),  # of a job that is over: its operation is polled for its cost
+    ],
+)
+def test_a_provider_is_obeyed_within_bounds(
+    asked: float | None, time_left: float, wait: float
+) -> None:
+    assert bounded(asked, time_left=time_left) == wait

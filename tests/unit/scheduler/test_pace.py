@@ -67,3 +67,29 @@ def test_successes_bring_the_lane_back_one_by_one() -> None:
     assert 50 < answers < 150
     pace.went_well()
     assert pace.limit == 16
+
+
+def test_429s_of_requests_that_were_sent_together_slow_the_lane_down_once() -> None:
+    clock = Clock()
+    pace = Pace(64, clock=clock)
+    clock.now = 1.0
+    begun = pace.now()
+    clock.now = 2.0
+    for _ in range(30):
+        pace.was_limited(1.0, begun=begun)
+    clock.now = 4.0
+    assert pace.limit == 32
+    pace.was_limited(1.0, begun=3.0)
+    clock.now = 6.0
+    assert pace.limit == 16
+
+
+def test_a_lane_whose_requests_stand_for_many_rows_still_fills_one_request() -> None:
+    clock = Clock()
+    pace = Pace(64, together=30, clock=clock)
+    for _ in range(5):
+        pace.was_limited(1.0)
+        clock.now += 2.0
+    assert pace.limit == 30
+    pace.went_well()
+    assert pace.limit == 60

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.base import BadVideo, NotAVideo, Truncated
-from storage.probe import Probe, probe
+from storage.facts import Probe
+from storage.probe import probe
 
 MakeVideo = Callable[..., Path]
 

@@ -4,10 +4,12 @@ import asyncio
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,8 @@ from storage import parts
 from storage import receive as receiving
 from storage.base import StorageFull, TooBig, Truncated
 from storage.parts import Keep, Origin, Part
-from storage.receive import announced_bytes, receive, remove_abandoned
+from storage.receive import PIECE, announced_bytes, receive, remove_abandoned
+from storage.space import RESERVE
 
 
 async def stream(*pieces: bytes, then: BaseException | None = None) -> AsyncIterator[bytes]:
@@ -33,12 +36,13 @@ def take(
     *,
     max_bytes: int = 2**30,
     expected_bytes: int | None = None,
+    part: Part | None = None,
 ) -> tuple[bytes, int, str]:
     """What the block sees: the file's content, its size and its digest."""
 
     async def go() -> tuple[bytes, int, str]:
         async with receive(
-            chunks, into=into, max_bytes=max_bytes, expected_bytes=expected_bytes
+            chunks, into=into, max_bytes=max_bytes, expected_bytes=expected_bytes, part=part
         ) as received:
             return received.path.read_bytes(), received.bytes, received.sha256
 
@@ -299,3 +303,48 @@ def test_only_old_leftovers_of_downloads_are_removed(tmp_path: Path) -> None:
     # Then only the first is gone
     assert removed == 1
     assert {file.name for file in tmp_path.iterdir()} == {young.name, foreign.name}
+
+
+class Disk:
+    """A disk of which downloads use what they write, and on which others write too."""
+
+    def __init__(self, folder: Path, free: int) -> None:
+        self.folder, self.free = folder, free
+
+    def usage(self, _: object) -> SimpleNamespace:
+        used = sum(file.stat().st_size for file in self.folder.glob("incoming-*"))
+        return SimpleNamespace(free=self.free - used)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk(tmp_path, free=RESERVE + 3 * PIECE)
+    monkeypatch.setattr(shutil, "disk_usage", made.usage)
+    return made
+
+
+def test_a_disk_that_others_fill_stops_a_running_download(tmp_path: Path, disk: Disk) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield bytes(PIECE)
+        disk.free -= 3 * PIECE
+        yield bytes(PIECE)
+
+    with pytest.raises(StorageFull, match="reserved"):
+        take(pieces(), tmp_path, expected_bytes=2 * PIECE)
+
+
+@pytest.mark.usefixtures("disk")
+def test_an_announced_size_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(StorageFull, match="3,145,729 more bytes"):
+        take(stream(then=AssertionError("read")), tmp_path, expected_bytes=3 * PIECE + 1)
+
+
+@pytest.mark.usefixtures("disk")
+def test_of_a_resumed_download_only_the_rest_must_fit(tmp_path: Path) -> None:
+    # Given a part that fills two of the three pieces that are free
+    content = os.urandom(2 * PIECE)
+    part = cut(tmp_path, content)
+
+    # When the last piece comes, then there is room for it
+    _, size, sha256 = take(stream(bytes(PIECE)), tmp_path, expected_bytes=3 * PIECE, part=part)
+    assert (size, sha256) == (3 * PIECE, hashlib.sha256(content + bytes(PIECE)).hexdigest())

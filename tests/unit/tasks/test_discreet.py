@@ -11,8 +11,9 @@ from kombu import Message
 
 from api.body import MAX_BODY
 from tasks import discreet
-from tasks.discreet import MAX_MESSAGE, RAW, UNREADABLE, DiscreetRequest
-from tasks.enqueue import BOUND, WAIT, job_id_of
+from tasks.discreet import DiscreetRequest
+from tasks.enqueue import WAIT
+from tasks.letters import BOUND, ENQUEUE, ENQUEUE_BATCH, RAW, UNREADABLE, job_id_of
 from tasks.queue import REDELIVERY
 
 BODY = json.dumps([[], {"request": {"prompt": "a fox"}, "job_id": "mine"}, {}])
@@ -120,18 +121,24 @@ def test_where_that_fails_the_broker_keeps_it(app: Celery, monkeypatch: pytest.M
 def test_only_names_are_shown(app: Celery) -> None:
     shown = Given(message(), app).kwargsrepr
 
-    assert "mine" in shown
-    assert "fox" not in shown
+    assert shown == repr({"request": "(hidden)", "job_id": "mine"})
 
 
 @pytest.mark.parametrize(
     "body",
-    ["{", "5", "[]", "[[], [], {}]", "[" * 100_000, '[[], {"a": "' + "b" * MAX_MESSAGE + '"}, {}]'],
+    [
+        "{",
+        "5",
+        "[]",
+        "[[], [], {}]",
+        "[" * 100_000,
+        '[[], {"a": "' + "b" * ENQUEUE.most_bytes + '"}, {}]',
+    ],
     ids=["half", "number", "list", "no names", "deep", "large"],
 )
 def test_what_cannot_be_read_is_made_readable(body: str) -> None:
     given = message(body)
-    reason = discreet.unreadable_reason(given)
+    reason = discreet.unreadable_reason(given, ENQUEUE.most_bytes)
     assert reason
 
     discreet.replace_body(given, reason)
@@ -142,11 +149,17 @@ def test_what_cannot_be_read_is_made_readable(body: str) -> None:
 
 
 def test_what_can_be_read_is_left_alone() -> None:
-    assert discreet.unreadable_reason(message()) is None
+    assert discreet.unreadable_reason(message(), ENQUEUE.most_bytes) is None
 
 
 def test_a_message_may_be_as_large_as_a_request_over_http() -> None:
-    assert MAX_MESSAGE == MAX_BODY
+    assert ENQUEUE.most_bytes == MAX_BODY
+
+
+def test_a_message_of_a_batch_may_have_a_megabyte() -> None:
+    body = json.dumps([[], {"requests": ["a" * 2**20]}, {}])
+
+    assert discreet.unreadable_reason(message(body), ENQUEUE_BATCH.most_bytes)
 
 
 def test_nothing_is_delivered_again_while_it_is_taken_in() -> None:

@@ -1,5 +1,6 @@
 """Hints: one a lane is on its way, and a Valkey that is away stops no hint of another broker."""
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,3 +155,39 @@ def test_without_a_valkey_every_hint_goes_out(
     monkeypatch.setattr(hints, "_client", lambda: None)
 
     assert [hints.send(What.POLL, "runway") for _ in range(2)] == [True, True]
+
+
+@dataclass(slots=True)
+class SlowBroker:
+    """Holds the first message until it is let go."""
+
+    sent: list[str | None] = field(default_factory=list)
+    has_begun: threading.Event = field(default_factory=threading.Event)
+    may_go: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, what: What, lane: str | None) -> bool:
+        del what
+        self.sent.append(lane)
+        self.has_begun.set()
+        return self.may_go.wait(10)
+
+
+def test_a_lanes_hint_waits_behind_one_of_each_other_lane_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a broker that is slow, and a tenant whose every job asks for a hint of one lane
+    broker = SlowBroker()
+    monkeypatch.setattr(hints, "send", broker.send)
+    hinter = hints.Hinter()
+    hinter.nudge(What.SUBMIT, "runway")
+    assert broker.has_begun.wait(10)
+    for _ in range(2_000):
+        hinter.nudge(What.SUBMIT, "runway")
+
+    # When another lane asks for its own
+    hinter.nudge(What.SUBMIT, "luma")
+    broker.may_go.set()
+    hinter.close()
+
+    # Then it is not lost, and goes after one: what came while the first was being sent asks anew
+    assert broker.sent == ["runway", "runway", "luma"]

@@ -13,6 +13,7 @@ from transport.base import (
     NotSent,
     Request,
     Response,
+    TooLarge,
     TransportError,
     Unanswered,
 )
@@ -56,12 +57,12 @@ FATES: dict[str, tuple[Callable[[RawServer], Behaviour], type[TransportError], s
     "trickles without an end": (RawServer.trickle, BadAnswer, r"response incomplete after 0\.4 s"),
     "declares a huge body": (
         says(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx"),
-        BadAnswer,
+        TooLarge,
         "larger than 8000 bytes",
     ),
     "sends a huge body undeclared": (
         says(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 9_000),
-        BadAnswer,
+        TooLarge,
         "larger than 8000 bytes",
     ),
     "does not speak HTTP": (

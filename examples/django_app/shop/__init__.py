@@ -1,0 +1,1 @@
+"""A Django app: a form orders a video, a webhook says that it is there, a page shows it."""

@@ -1,0 +1,1 @@
+"""Batches: many requests submitted together, from intake to results."""

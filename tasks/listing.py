@@ -1,0 +1,118 @@
+"""Lists of jobs: pages by filters, each of which reads a bounded number of rows.
+
+A filter that few jobs or none match would otherwise read all jobs of its tenant. A page says where
+its reading ended, and the next one goes on there.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from models.database import Connection, fetch_ids, fetch_rows
+from models.failure import RequestRefused
+from models.state import FINAL_JOB_STATES, JobState
+from tasks.engine import Engine
+from tasks.jobs import STATES
+from tasks.view import SELECT, ShownJob
+
+#: Jobs that one page reads at most, whether they match or not.
+WALK: Final = 10_000
+
+#: SQL: what narrows the jobs with some of the states, by an index of the few: the unfinished ones,
+#: and those that were not complete.
+_FEW: Final = (
+    (frozenset(JobState) - FINAL_JOB_STATES, "finished_at IS NULL"),
+    (frozenset({JobState.FAILED, JobState.CANCELLED}), "error IS NOT NULL"),
+)
+#: SQL: the line of the job `after`.
+_LINE: Final = "(SELECT last.batch_line FROM job AS last WHERE last.id = %(after)s)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One page of jobs."""
+
+    jobs: list[ShownJob]
+    #: The job up to which was read, if others follow it and the page is not full; else None.
+    walked_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs of a tenant, and in which order: newest first unless `oldest_first`."""
+
+    tenant: str
+    status: str | None = None
+    model: str | None = None
+    app_id: str | None = None
+    batch_id: str | None = None
+    oldest_first: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the jobs are in the order of; lines of a batch are in that of their numbers."""
+        return "id" if self.batch_id is None else "batch_line"
+
+    @property
+    def order(self) -> str:
+        return f"job.{self.key} {'ASC' if self.oldest_first else 'DESC'}"
+
+    def walk(self, *, after: str | None) -> str:
+        """SQL: the jobs that are read in their order, of which an index has no others."""
+        wanted = ["job.tenant = %(tenant)s"]
+        if self.batch_id is not None:
+            wanted.append("job.batch_id = %(batch_id)s")
+        states = frozenset(STATES[self.status]) if self.status else frozenset()
+        wanted += [few for of, few in _FEW if states and states <= of]
+        if after is not None:
+            last = "%(after)s" if self.batch_id is None else _LINE
+            wanted.append(f"job.{self.key} {'>' if self.oldest_first else '<'} {last}")
+        return f"FROM job WHERE {' AND '.join(wanted)} ORDER BY {self.order}"
+
+
+async def list_own(engine: Engine, wanted: Filter, *, limit: int, after: str | None) -> Listed:
+    """Up to `limit` of a tenant's jobs that follow the job `after`.
+
+    There may be fewer, or none, although others follow: see `Listed.walked_to`.
+
+    Raises:
+        RequestRefused: `status` is no public status.
+    """
+    if wanted.status is not None and wanted.status not in STATES:
+        message = f"status must be one of {', '.join(STATES)} (it is {wanted.status[:64]})"
+        raise RequestRefused(message, param="status")
+    return await engine.database.run(
+        lambda connection: list_jobs(connection, wanted, limit=limit, after=after)
+    )
+
+
+async def list_jobs(
+    connection: Connection, wanted: Filter, *, limit: int, after: str | None
+) -> Listed:
+    """As `list_own`, in a transaction, with a status that is known."""
+    given = {
+        "tenant": wanted.tenant,
+        "batch_id": wanted.batch_id,
+        "states": list(STATES[wanted.status]) if wanted.status else None,
+        "model": wanted.model,
+        "app_id": wanted.app_id,
+        "after": after,
+        "limit": limit,
+        "walk": WALK,
+    }
+    walk = wanted.walk(after=after)
+    # The jobs are found first, so that what a view needs is joined for these alone.
+    found = f"""job.id = ANY(ARRAY(
+        SELECT id FROM (
+            SELECT job.id, state, model, app_id, deleted_at {walk} LIMIT %(walk)s) AS walked
+        WHERE deleted_at IS NULL
+          AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
+          AND (%(model)s::text IS NULL OR model = %(model)s)
+          AND (%(app_id)s::text IS NULL OR app_id = %(app_id)s)
+        LIMIT %(limit)s))"""  # noqa: S608 - constants
+    sql = SELECT.format(where=found, order=wanted.order)
+    jobs = await fetch_rows(connection, ShownJob.read, sql, given)
+    if len(jobs) == limit:
+        return Listed(jobs=jobs)
+    sql = f"SELECT job.id {walk} OFFSET %(walk)s - 1 LIMIT 1"
+    last = await fetch_ids(connection, sql, given)
+    return Listed(jobs=jobs, walked_to=last[0] if last else None)

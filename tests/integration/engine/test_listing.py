@@ -1,0 +1,108 @@
+"""Lists of jobs read a bounded number of rows, and together their pages show all that match."""
+
+import pytest
+
+from models.request import VideoRequest
+from tasks import listing
+from tasks.deletion import delete
+from tasks.engine import Engine
+from tasks.intake import accept
+from tasks.jobs import cancel
+from tasks.listing import Filter, Listed, list_own
+from tasks.repeats import Caller
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.batched import batch_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _walks_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "WALK", 3)
+
+
+async def made(engine: Engine, number: int, *, app_id: str | None = None) -> list[str]:
+    """Jobs, newest first."""
+    request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5"})
+    caller = Caller(app_id=app_id)
+    ids = [
+        (await accept(engine, request, tenant="default", caller=caller)).job_id
+        for _ in range(number)
+    ]
+    return sorted(ids, reverse=True)
+
+
+async def followed(engine: Engine, wanted: Filter, *, limit: int = 2) -> tuple[list[str], int]:
+    """The ids on all pages of a list, and the number of pages."""
+    ids: list[str] = []
+    after: str | None = None
+    for pages in range(1, 50):
+        page: Listed = await list_own(engine, wanted, limit=limit, after=after)
+        ids += [job.id for job in page.jobs]
+        after = page.jobs[-1].id if len(page.jobs) == limit else page.walked_to
+        if after is None:
+            return ids, pages
+    raise AssertionError("the list does not end")
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_all_pages_together_show_what_matches(
+    make_engine: MakeEngine, *, oldest_first: bool
+) -> None:
+    engine = make_engine()
+    await made(engine, 4)
+    wanted = await made(engine, 1, app_id="ours")
+    await made(engine, 5)
+    wanted += await made(engine, 1, app_id="ours")
+
+    found, pages = await followed(
+        engine, Filter(tenant="default", app_id="ours", oldest_first=oldest_first)
+    )
+
+    assert found == sorted(wanted, reverse=not oldest_first)
+    assert pages > 1
+
+
+async def test_a_page_that_matches_nothing_reads_a_bounded_number_of_jobs(
+    make_engine: MakeEngine,
+) -> None:
+    engine = make_engine()
+    ids = await made(engine, 7)
+    page = await list_own(engine, Filter(tenant="default", model="none"), limit=2, after=None)
+    assert (page.jobs, page.walked_to) == ([], ids[2])
+    page = await list_own(engine, Filter(tenant="default", model="none"), limit=2, after=ids[5])
+    assert (page.jobs, page.walked_to) == ([], None)
+
+
+async def test_few_unfinished_or_failed_jobs_are_found_at_once(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    oldest = (await made(engine, 1))[0]
+    for job in await made(engine, 9):
+        await cancel(engine, job, tenant="default")
+
+    for status, expected in (("pending", [oldest]), ("processing", []), ("failed", [])):
+        page = await list_own(engine, Filter(tenant="default", status=status), limit=2, after=None)
+        assert [job.id for job in page.jobs] == expected
+        assert (page.walked_to is None) == (status != "failed")  # those share an index
+    for status in ("complete", "cancelled"):
+        found, _ = await followed(engine, Filter(tenant="default", status=status))
+        assert len(found) == (9 if status == "cancelled" else 0)
+
+
+async def test_deleted_jobs_are_passed_over(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    ids = await made(engine, 6)
+    for job in ids[:4]:
+        await delete(engine, job, tenant="default")
+    assert await followed(engine, Filter(tenant="default")) == (ids[4:], 3)
+
+
+async def test_lines_of_a_batch_are_listed_by_their_numbers(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    await made(engine, 4)
+    batch = await batch_of(engine, 5)
+    await made(engine, 4)
+    found, _ = await followed(engine, Filter(tenant="default", batch_id=batch.id))
+    assert found == list(reversed(batch.jobs))
+    other, _ = await followed(engine, Filter(tenant="default", batch_id=batch.id, model="none"))
+    assert other == []
