@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -58,6 +59,6 @@ async def pictures(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     resolver = Loopback(server.sockets[0].getsockname()[1])
     guarded = FastClient.guarded
-    monkeypatch.setattr(FastClient, "guarded", lambda guard: guarded(guard, resolver=resolver))
+    monkeypatch.setattr(FastClient, "guarded", partial(guarded, resolver=resolver))
     async with server:
         yield asked
