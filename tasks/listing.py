@@ -15,7 +15,7 @@ from tasks.jobs import STATES
 from tasks.view import SELECT, ShownJob
 
 #: Jobs that one page reads at most, whether they match or not.
-WALK: Final = 10_000
+WALK: Final = 4_000
 
 #: SQL: what narrows the jobs with some of the states, by an index of the few: the unfinished ones,
 #: and those that were not complete.

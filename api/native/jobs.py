@@ -82,7 +82,7 @@ def _accepted(accepted: Accepted) -> Response:
 async def list_generations(request: Request) -> Response:
     """The jobs of the key's tenant, newest first; lines of a batch by their numbers, backwards.
 
-    A page reads at most 10,000 jobs. With a filter that few of them match it may hold fewer than
+    A page reads at most 4,000 jobs. With a filter that few of them match it may hold fewer than
     `limit`, or none, although `has_more` is true: `next` goes on behind them.
     """
     front = front_of(request)
