@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from models.migrate import current, newest
+from models.revision import current, newest
 from stack.servers.postgres import EmbeddedPostgres
 from tests.unit.compose_file import REQUIRED, ROOT, read
 
