@@ -27,7 +27,7 @@ WORKERS = {
 
 # -P: never import a package of the current folder that is named like one of ours.
 _PYTHON = (sys.executable, "-P", "-m")
-_CELERY = (*_PYTHON, "celery", "-A", "worker")
+_CELERY = (*_PYTHON, "worker")
 
 
 def simulator(ports: Ports) -> Role:
@@ -39,10 +39,14 @@ def simulator(ports: Ports) -> Role:
     )
 
 
-def ours(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
-    """Workers, beat, API and Flower."""
-    workers = (_worker(name, settings) for name in WORKERS)
-    return (*workers, _beat(settings), _api(settings, ports), _flower(ports, simulate=simulate))
+def of_the_broker(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+    """Beat and Flower, which need the broker alone: they may start before the schema is there."""
+    return (_beat(settings), _flower(ports, simulate=simulate))
+
+
+def of_the_database(settings: Settings, ports: Ports) -> tuple[Role, ...]:
+    """Workers and API."""
+    return (*(_worker(name, settings) for name in WORKERS), _api(settings, ports))
 
 
 def _worker(name: str, settings: Settings) -> Role:

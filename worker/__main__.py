@@ -1,14 +1,15 @@
 """`python -m worker …`: Celery's commands, each process with no more than what it serves.
 
-The `celery` command imports all of them and every plugin of them: Flower and a terminal's toolkit in
-each worker, the whole engine in beat. It works as well (`celery -A worker worker …`), with more
-memory and a slower start.
+The `celery` command imports all of them and their plugins: Flower and a terminal's toolkit in each
+worker, the whole engine in beat. It works as well (`celery -A worker worker …`), with more memory
+and a slower start.
 """
 
 import importlib
 import sys
 from typing import Any
 
+import click
 from celery.bin.base import CLIContext
 
 #: Where Celery has each command, and the module of ours whose app it runs with.
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> None:
     app: Any = importlib.import_module(ours).app
     run: Any = getattr(importlib.import_module(command), name)
     context = CLIContext(app=app, no_color=not sys.stdout.isatty(), workdir=None)
-    run.main(args=arguments[1:], prog_name=f"python -m worker {name}", obj=context)
+    # In a group, as Celery has them: Flower's reads the options of its parent.
+    click.Group(commands={name: run}).main(arguments, prog_name="python -m worker", obj=context)
 
 
 if __name__ == "__main__":
