@@ -1,10 +1,12 @@
 """The local stack: starts servers and processes in order, and stops them in reverse."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from models import revision
@@ -84,7 +86,10 @@ async def running(
         exits.push_async_callback(crew.stop)
         simulator = [roles.simulator(ports)] if simulate else []
         await _together(
-            servers.start_postgres(), servers.start_valkey(), crew.launch(simulator, environment)
+            servers.start_postgres(),
+            servers.start_valkey(),
+            servers.load_migrations(),
+            crew.launch(simulator, environment),
         )
         known = stack_variables(
             settings,
@@ -141,6 +146,7 @@ class _Servers:
         self.broker_url = settings.broker_url or ""
         self._postgres = None if settings.database_url else EmbeddedPostgres(folder.path)
         self._valkey = None if settings.broker_url else EmbeddedValkey(folder.path)
+        self._is_new = self._postgres is not None and not (folder.path / "postgres").exists()
         self._tell = tell
 
     async def start_postgres(self) -> None:
@@ -153,16 +159,18 @@ class _Servers:
             self.broker_url = (await in_thread(self._valkey.start)).url
             self._tell("Valkey is up")
 
+    async def load_migrations(self) -> None:
+        """Import Alembic, which a new database needs, while its server is being made."""
+        if self._is_new:
+            await in_thread(_alembic)
+
     async def migrate(self) -> None:
         await in_thread(self._migrate)
         self._tell("The database schema is up to date")
 
     def _migrate(self) -> None:
         if revision.current(self.database_url) != revision.newest():
-            # Alembic and SQLAlchemy cost a second and 30 MB: only a start that migrates has them.
-            from models.migrate import upgrade  # noqa: PLC0415
-
-            upgrade(self.database_url)
+            _alembic().upgrade(self.database_url)
 
     async def stop(self) -> None:
         try:
@@ -171,6 +179,11 @@ class _Servers:
         finally:
             if self._postgres is not None:
                 await in_thread(self._postgres.stop)
+
+
+def _alembic() -> ModuleType:
+    """Alembic and SQLAlchemy cost a second and 30 MB: only a start that migrates has them."""
+    return importlib.import_module("models.migrate")
 
 
 def _simulator_url(ports: Ports) -> str:
