@@ -9,6 +9,7 @@ from settings import Settings
 from stack.checks import answers, answers_ping
 from stack.child import Role
 from stack.grace import stop_grace
+from stack.needs import Needs
 from stack.ports import Ports
 
 #: Time for the API to drain, and for other processes to exit, in seconds. Workers: `stack.grace`.
@@ -36,6 +37,7 @@ def simulator(ports: Ports) -> Role:
         command=(*_PYTHON, "simulator", "--port", str(ports.simulator)),
         check=answers(f"http://127.0.0.1:{ports.simulator}/_sim/health"),
         grace=GRACE,
+        needs=Needs.NOTHING,
     )
 
 
@@ -75,6 +77,7 @@ def _beat(settings: Settings) -> Role:
         ),
         check=answers_ping(settings.require_broker(), node),
         grace=GRACE,
+        needs=Needs.BROKER,
     )
 
 
@@ -96,6 +99,7 @@ def _flower(ports: Ports, *, simulate: bool) -> Role:
         command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
         grace=NO_GRACE,
+        needs=Needs.FLOWER,
     )
 
 

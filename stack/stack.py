@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from models import revision
-from settings import Settings, SettingsError, load
+from providers.registry import is_vendor_variable
+from settings import Settings, SettingsError, load, read_files
 from stack import roles
 from stack.child import Child, Role
 from stack.environment import (
@@ -23,6 +24,7 @@ from stack.environment import (
 from stack.folder import TAG, Folder
 from stack.grace import cut_off_message, in_flight, stop_grace, waiting_message
 from stack.keys import developer_key
+from stack.needs import variables_for
 from stack.ports import Ports, choose
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
@@ -70,6 +72,7 @@ async def running(
         EmbeddedServerError: PostgreSQL or Valkey can't run here; likewise.
         SettingsError: a variable has an invalid value.
     """
+    environment = read_files(environment, also=is_vendor_variable)
     folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
     async with AsyncExitStack() as exits:
         exits.enter_context(folder.locked())
@@ -209,7 +212,7 @@ class Crew:
         children = [
             Child(
                 role,
-                environment={**environment, TAG: self._folder.tag},
+                environment={**variables_for(role.needs, environment), TAG: self._folder.tag},
                 logs=self._folder.logs,
                 tell=self._tell,
             )
