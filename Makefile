@@ -128,7 +128,7 @@ profile: $(STAMP) ## Profile a test or a benchmark (RUN="-m pytest tests/unit/sc
 
 .PHONY: lock
 lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group dev \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --extra local --group dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 	@for client in $(CLIENTS) $(DJANGOS); do \
