@@ -138,6 +138,18 @@ lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
 	done
 	@cd $(FOREIGN) && $(NPM) update --package-lock-only --loglevel=error >/dev/null
 
+.PHONY: sbom
+sbom: $(STAMP) ## Write sbom.cdx.json from requirements.lock
+	$(BIN)/python -m tests.supply.sbom
+
+.PHONY: audit
+audit: $(STAMP) ## Ask for known vulnerabilities of what the lock pins; "not checked" where nobody answers
+	$(BIN)/python -m tests.supply.audit
+
+.PHONY: pin-images
+pin-images: $(STAMP) ## Pin the images of docker-compose.yml and the Dockerfile to their digests
+	$(BIN)/python -m tests.supply.images
+
 .PHONY: clean
 clean: ## Remove .venv and every cache
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis build dist
