@@ -41,6 +41,14 @@ def simulator(ports: Ports) -> Role:
     )
 
 
+def ours(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+    """Workers, beat, API and Flower."""
+    return (
+        *of_the_database(settings, ports),
+        *of_the_broker(settings, ports, simulate=simulate),
+    )
+
+
 def of_the_broker(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
     """Beat and Flower, which need the broker alone: they may start before the schema is there."""
     return (_beat(settings), _flower(ports, simulate=simulate))
