@@ -13,13 +13,23 @@ from tasks.engine import Engine
 T = TypeVar("T")
 
 
-def in_transaction(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """The result of `work` in one transaction; raises Refused with a refusal's message."""
+def in_transaction(
+    work: Callable[[Connection], Awaitable[T]],
+    *,
+    then: Callable[[Database, T], Awaitable[None]] | None = None,
+) -> T:
+    """The result of `work` in one transaction; raises Refused with a refusal's message.
+
+    `then` gets the database and the result once they are committed.
+    """
 
     async def run() -> T:
         database = Database(load().require_database(), connections=2, timeout=2)
         try:
-            return await database.run(work)
+            result = await database.run(work)
+            if then is not None:
+                await then(database, result)
+            return result
         finally:
             await database.close()
 
