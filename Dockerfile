@@ -1,7 +1,10 @@
-# Longtake's one image: every service of docker-compose.yml is this, with another command.
+# Longtake's one image: every service of docker-compose.yml is this, with another command. It has
+# neither the simulator nor tests nor embedded servers; .dockerignore lists what it has.
 ARG PYTHON=3.11
+# `make pin-images` writes the base image's digest here; another PYTHON needs another one, or none.
+ARG DIGEST=
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM python:${PYTHON}-slim-bookworm${DIGEST} AS build
 WORKDIR /app
 COPY pyproject.toml requirements.lock ./
 # uv first, by its own pin and hashes; then what pyproject.toml asks for, at the lock's versions. The
@@ -20,7 +23,7 @@ COPY . .
 RUN /opt/build/bin/python -m hatchling build -t wheel:editable -d /tmp/dist \
     && uv pip install --no-cache --python /opt/venv/bin/python --no-deps /tmp/dist/*.whl
 
-FROM python:${PYTHON}-slim-bookworm
+FROM python:${PYTHON}-slim-bookworm${DIGEST}
 RUN groupadd --gid 10001 longtake \
     && useradd --uid 10001 --gid longtake --no-create-home --shell /usr/sbin/nologin longtake \
     && install -d -o longtake -g longtake -m 0750 /data

@@ -128,7 +128,7 @@ profile: $(STAMP) ## Profile a test or a benchmark (RUN="-m pytest tests/unit/sc
 
 .PHONY: lock
 lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --group dev \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 --extra local --group dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 	@for client in $(CLIENTS) $(DJANGOS); do \
@@ -137,6 +137,18 @@ lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
 			--custom-compile-command "make lock" --output-file $(FOREIGN)/$$client.lock; \
 	done
 	@cd $(FOREIGN) && $(NPM) update --package-lock-only --loglevel=error >/dev/null
+
+.PHONY: sbom
+sbom: $(STAMP) ## Write sbom.cdx.json from requirements.lock
+	$(BIN)/python -m tests.supply.sbom
+
+.PHONY: audit
+audit: $(STAMP) ## Ask for known vulnerabilities of what the lock pins; "not checked" where nobody answers
+	$(BIN)/python -m tests.supply.audit
+
+.PHONY: pin-images
+pin-images: $(STAMP) ## Pin the images of docker-compose.yml and the Dockerfile to their digests
+	$(BIN)/python -m tests.supply.images
 
 .PHONY: clean
 clean: ## Remove .venv and every cache

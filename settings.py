@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -15,7 +15,6 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +31,12 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 #: An address with its port; an IPv6 address is in brackets then.
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _LAST_PORT = 65535
+
+
+#: The end of the name of a variable that names a file with another's value.
+_FILE = "_FILE"
+#: Most bytes of such a file: keys are short, and a wrong path may be a device.
+_MOST_OF_FILE = 64 * 1024
 
 
 class SettingsError(Exception):
@@ -195,16 +200,6 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return url.rstrip("/") if url else url
 
-    @model_validator(mode="after")
-    def _own_servers_need_own_keys(self) -> "Settings":
-        if self.database_url and not self.secret_keys:
-            msg = (
-                "LONGTAKE_SECRET_KEYS: must be set together with LONGTAKE_DATABASE_URL "
-                "(a secret of at least 32 characters; several are comma-separated, newest first)"
-            )
-            raise ValueError(msg)
-        return self
-
     @property
     def api_url(self) -> str:
         return self.public_url or f"http://127.0.0.1:{self.api_port}"
@@ -242,13 +237,16 @@ class Settings(BaseSettings):
         return value
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
+def load(environment: Mapping[str, str] | None = None, *, sealing: bool = True) -> Settings:
     """Settings from the environment, completed from a running embedded stack on `data_dir`.
+
+    A variable's value may be in a file that `NAME_FILE` names. Without `sealing`, for work on the
+    schema alone, a database needs no LONGTAKE_SECRET_KEYS.
 
     Raises:
         SettingsError: a variable has an invalid value; the message names each one.
     """
-    source = os.environ if environment is None else environment
+    source = read_files(os.environ if environment is None else environment)
     values: dict[str, Any] = {
         name.removeprefix("LONGTAKE_").lower(): value
         for name, value in source.items()
@@ -260,9 +258,59 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         name: value for name, value in source.items() if value and not name.startswith("LONGTAKE_")
     }
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+    if sealing and settings.database_url and not settings.secret_keys:
+        raise SettingsError(
+            "LONGTAKE_SECRET_KEYS: must be set together with LONGTAKE_DATABASE_URL "
+            "(a secret of at least 32 characters; several are comma-separated, newest first)"
+        )
+    return settings
+
+
+def read_files(
+    source: Mapping[str, str], *, also: Callable[[str], bool] = lambda _: False
+) -> dict[str, str]:
+    """The variables, with NAME and its file's content for each `NAME_FILE`, as of Docker's secrets.
+
+    NAME is one of ours, or one that `also` says yes to. Line ends at the end are no part of it.
+
+    Raises:
+        SettingsError: both are set, or the file can't be read, is empty or is no text; the message
+            names the variable and the file.
+    """
+    read = dict(source)
+    for variable, path in source.items():
+        name = variable.removesuffix(_FILE)
+        if name == variable or not path or not (_is_ours(name) or also(name)):
+            continue
+        if source.get(name):
+            raise SettingsError(f"{name} and {variable}: only one of them may be set")
+        del read[variable]
+        read[name] = _content(variable, Path(path))
+    return read
+
+
+def _is_ours(variable: str) -> bool:
+    prefix, _, field = variable.partition("_")
+    return prefix == "LONGTAKE" and field.lower() in Settings.model_fields
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_OF_FILE + 1)
+        text = content.decode().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{variable}: {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}: {path} must be text in UTF-8") from None
+    if not text or len(content) > _MOST_OF_FILE:
+        raise SettingsError(
+            f"{variable}: {path} must have 1 to {_MOST_OF_FILE} bytes beside its line end"
+        )
+    return text
 
 
 def _is_name_server(text: str) -> bool:

@@ -36,7 +36,7 @@ from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
 from api.watching import Watcher
 from metrics.reading import Reader
-from models import migrate
+from models.revision import newest
 from settings import Settings
 from tasks import history
 from tasks.batches import following
@@ -145,7 +145,7 @@ async def _lifespan(
         answers=Answers(engine),
         job_watcher=Watcher(partial(history.look, engine)),
         batch_watcher=Watcher(partial(following.look, engine)),
-        revision=await asyncio.to_thread(migrate.newest),
+        revision=await asyncio.to_thread(newest),
     )
     app.state.front = front
     front.answers.start()

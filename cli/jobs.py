@@ -1,8 +1,7 @@
-"""The job commands: submit, get, wait, list, cancel, retry, delete."""
+"""The job commands but submit: get, wait, list, cancel, retry, delete."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,7 +9,6 @@ from cli import show
 from cli.api import Api, Json
 from cli.errors import JobFailed, Refused
 from cli.options import ApiKey, ApiUrl, AsJson, connect
-from cli.parameters import body_of, with_parameters
 from cli.waiting import wait_for
 
 PANEL = "Jobs"
@@ -26,49 +24,12 @@ Out = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(submit)
     app.command(rich_help_panel=PANEL)(get)
     app.command(rich_help_panel=PANEL)(wait)
     app.command("list", rich_help_panel=PANEL)(list_)
     app.command(rich_help_panel=PANEL)(cancel)
     app.command(rich_help_panel=PANEL)(retry)
     app.command(rich_help_panel=PANEL)(delete)
-
-
-@with_parameters
-def submit(
-    prompt: Annotated[str, typer.Argument(help="What the video shows; - reads standard input.")],
-    *,
-    app_id: Annotated[
-        str | None, typer.Option(help="App the job is for, in usage reports.")
-    ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="Repeats with the same key create one job.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job ends.")] = False,
-    out: Out = None,
-    api_url: ApiUrl = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-    **given: Any,
-) -> None:
-    """Submit a video generation and print the job's id.
-
-    For example: [cyan]longtake submit "A lighthouse in a storm" --wait[/]
-
-    or: [cyan]longtake submit "A paper boat" -m veo-3 -d 4 --out boat.mp4[/]
-    """
-    body = {"prompt": _typed(prompt), **body_of(given)}
-    with connect(api_url, api_key) as api:
-        job = api.submit(body, app_id=app_id, idempotency_key=idempotency_key)
-        if wait or out:
-            if not as_json:
-                show.say(job["id"])
-            _wait_and_show(api, [job["id"]], out=out, as_json=as_json)
-        elif as_json:
-            show.as_json(job)
-        else:
-            show.result(job["id"])
 
 
 def get(
@@ -92,7 +53,7 @@ def wait(
     if out and len(job_ids) > 1:
         raise Refused("--out takes one job")
     with connect(api_url, api_key) as api:
-        _wait_and_show(api, job_ids, out=out, as_json=as_json)
+        wait_and_show(api, job_ids, out=out, as_json=as_json)
 
 
 def list_(
@@ -143,7 +104,7 @@ def retry(
         if wait:
             if not as_json:
                 show.say(job["id"])
-            _wait_and_show(api, [job["id"]], out=None, as_json=as_json)
+            wait_and_show(api, [job["id"]], out=None, as_json=as_json)
         elif as_json:
             show.as_json(job)
         else:
@@ -169,7 +130,7 @@ def _show(found: Json, *, as_json: bool) -> None:
         show.job(found)
 
 
-def _wait_and_show(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
+def wait_and_show(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
     """Wait, save and print; raises JobFailed if a job ended without a video."""
     ended = wait_for(api, job_ids)
     if out and ended[0]["status"] == "complete":
@@ -188,7 +149,3 @@ def _wait_and_show(api: Api, job_ids: list[str], *, out: Path | None, as_json: b
 def _why(job: Json) -> str:
     reason = job.get("error_message")
     return f"{job['id']} {job['status']}" + (f": {reason}" if reason else "")
-
-
-def _typed(prompt: str) -> str:
-    return sys.stdin.read().strip() if prompt == "-" else prompt

@@ -1,51 +1,22 @@
-"""The `longtake` command: its command groups, and error handling for all of them."""
+"""The `longtake` command: its entry point, and error handling for all commands."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from cli import (
-    gates,
-    intake,
-    jobs,
-    keys,
-    lanes,
-    limits,
-    migrate,
-    models,
-    money,
-    operate,
-    providers,
-    restore,
-    up,
-)
-from cli.batches import command as batches
-from cli.demo import command as demo
+from cli.commands import OnDemand
 from cli.errors import CommandError, ExitCode, Refused
-from cli.show import err, say
-from models.database import DatabaseAway
-from settings import SettingsError
-from stack.errors import StackError
-from stack.servers.server import EmbeddedServerError
 
 app = typer.Typer(
+    cls=OnDemand,
     help="Longtake makes AI videos: submit a prompt once, pay once, get a video.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, demo, jobs, models, migrate, operate, lanes):
-    group.register(app)
-app.add_typer(batches.app, name="batch", rich_help_panel="Jobs")
-app.add_typer(gates.app, name="gates", rich_help_panel="Jobs")
-app.add_typer(keys.app, name="keys", rich_help_panel="Operation")
-app.add_typer(money.app, name="money", rich_help_panel="Operation")
-app.add_typer(limits.app, name="limits", rich_help_panel="Operation")
-app.add_typer(providers.app, name="providers", rich_help_panel="Operation")
-app.add_typer(restore.app, name="restore", rich_help_panel="Operation")
-app.add_typer(intake.app, name="intake", rich_help_panel="Operation")
+app.callback()(lambda: None)  # Typer wants something of its own to run
 
 
 def main() -> None:
@@ -55,10 +26,25 @@ def main() -> None:
         app(prog_name="longtake")
     except CommandError as error:
         _end(str(error), error.exit_code)
-    except (StackError, EmbeddedServerError, SettingsError) as error:
-        _end(str(error), ExitCode.REFUSED)
-    except DatabaseAway as error:
-        _end(f"no response from the database: {error}", ExitCode.NOT_REACHED)
+    except Exception as error:
+        if (known := _known(error)) is None:
+            raise
+        _end(*known)
+
+
+def _known(error: Exception) -> tuple[str, ExitCode] | None:
+    """The message and exit code of errors of the layers below; None for what nobody expected."""
+    # Imported only now: together they cost more than most commands.
+    from models.database import DatabaseAway  # noqa: PLC0415
+    from settings import SettingsError  # noqa: PLC0415
+    from stack.errors import StackError  # noqa: PLC0415
+    from stack.servers.server import EmbeddedServerError  # noqa: PLC0415
+
+    if isinstance(error, StackError | EmbeddedServerError | SettingsError):
+        return str(error), ExitCode.REFUSED
+    if isinstance(error, DatabaseAway):
+        return f"no response from the database: {error}", ExitCode.NOT_REACHED
+    return None
 
 
 def _check_text(arguments: Sequence[str]) -> None:
@@ -74,6 +60,8 @@ def _check_text(arguments: Sequence[str]) -> None:
 
 
 def _end(message: str, code: ExitCode) -> None:
+    from cli.show import err, say  # noqa: PLC0415 - a help has nothing of its own to print
+
     err.print("[bold red]error:[/] ", end="")
     say(message)
     sys.exit(code)

@@ -7,7 +7,7 @@ import typer
 
 from cli.api import Api
 from settings import environment, load
-from stack.keys import DEV_API_KEY
+from stack.files import DEV_API_KEY
 
 ApiUrl = Annotated[
     str | None,

@@ -1,15 +1,18 @@
 """Terminal output: results to standard output, everything else to standard error."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.api import Json
+if TYPE_CHECKING:
+    from cli.api import Json  # an HTTP client, for a word
 
 #: Width of tables without a terminal, in columns: nothing is truncated for programs.
 WIDE = 240

@@ -1,11 +1,9 @@
-"""Schema migrations: upgrading a database, and reading its revision."""
+"""Schema migrations: upgrading a database."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -24,19 +22,6 @@ def upgrade(url: str) -> None:
         command.upgrade(configuration, "head")
         connection.commit()
     engine.dispose()
-
-
-def newest() -> str:
-    """The newest revision in this code."""
-    head = ScriptDirectory.from_config(_configuration()).get_current_head()
-    return head or ""
-
-
-def current(url: str) -> str | None:
-    """The database's revision."""
-    engine = create_engine(driver_url(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
 
 
 def driver_url(url: str) -> str:

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from models.rows import (
+from models.tables import (
     accounts,
     attempts,
     batches,

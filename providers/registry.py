@@ -27,7 +27,7 @@ from providers.vendors.minimax.minimax import Minimax
 from providers.vendors.minimax.minimax_v2 import MinimaxV2
 from providers.vendors.replicate import Replicate
 from providers.vendors.runway import Runway
-from settings import Settings, SettingsError
+from settings import Settings, SettingsError, read_files
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     provider.name: provider
@@ -76,8 +76,18 @@ def is_vendor_variable(name: str) -> bool:
 
 
 def vendor_variables(settings: Settings) -> Mapping[str, SecretStr]:
-    """The vendors' variables that are set: the environment's, or else the running stack's."""
+    """The vendors' variables that are set: the environment's, or else the running stack's.
+
+    Raises:
+        SettingsError: the file of a variable `NAME_FILE` has no value for it; see `read_files`.
+    """
     given = settings.other_variables
+    named = {
+        name: value.get_secret_value()
+        for name, value in given.items()
+        if is_vendor_variable(name.removesuffix("_FILE"))
+    }
+    given = {n: SecretStr(v) for n, v in read_files(named, also=is_vendor_variable).items()}
     return {name: given[name] for name in given if is_vendor_variable(name)} or settings.vendor
 
 

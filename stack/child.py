@@ -13,6 +13,7 @@ from typing import Any
 
 from stack.checks import Check
 from stack.errors import StackError
+from stack.needs import Needs
 from stack.servers.server import fresh_log, tail
 
 #: Timeout for a process to become ready, in seconds.
@@ -37,6 +38,8 @@ class Role:
     grace: float
     #: The queues that it consumes, if it is a worker.
     queues: tuple[str, ...] = ()
+    #: What of the stack's variables it gets.
+    needs: Needs = Needs.EVERYTHING
 
 
 def next_wait(last: float, *, lasted: float) -> float:

@@ -10,7 +10,7 @@ from models.verbs import What
 from providers.registry import PROVIDERS, accounts
 from settings import Settings
 from tasks.outcomes.sent import ANSWER_MARGIN
-from tasks.queues import queue_of
+from tasks.routing import queue_of
 
 #: Time for a worker without a long POST to finish its work, in seconds.
 WORKER_GRACE = 40.0

@@ -5,10 +5,9 @@ import secrets
 from models.database import Connection, Database
 from models.keys import create_key, find_key
 from settings import Settings
+from stack.files import DEV_API_KEY, SECRET_KEYS
 from stack.folder import Folder
 
-#: File names.
-SECRET_KEYS, DEV_API_KEY = "secret-keys", "dev-api-key"
 #: The development key's tenant.
 TENANT = "default"
 

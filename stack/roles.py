@@ -9,6 +9,7 @@ from settings import Settings
 from stack.checks import answers, answers_ping
 from stack.child import Role
 from stack.grace import stop_grace
+from stack.needs import Needs
 from stack.ports import Ports
 
 #: Time for the API to drain, and for other processes to exit, in seconds. Workers: `stack.grace`.
@@ -27,7 +28,7 @@ WORKERS = {
 
 # -P: never import a package of the current folder that is named like one of ours.
 _PYTHON = (sys.executable, "-P", "-m")
-_CELERY = (*_PYTHON, "celery", "-A", "worker")
+_CELERY = (*_PYTHON, "worker")
 
 
 def simulator(ports: Ports) -> Role:
@@ -36,13 +37,26 @@ def simulator(ports: Ports) -> Role:
         command=(*_PYTHON, "simulator", "--port", str(ports.simulator)),
         check=answers(f"http://127.0.0.1:{ports.simulator}/_sim/health"),
         grace=GRACE,
+        needs=Needs.NOTHING,
     )
 
 
 def ours(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
     """Workers, beat, API and Flower."""
-    workers = (_worker(name, settings) for name in WORKERS)
-    return (*workers, _beat(settings), _api(settings, ports), _flower(ports, simulate=simulate))
+    return (
+        *of_the_database(settings, ports),
+        *of_the_broker(settings, ports, simulate=simulate),
+    )
+
+
+def of_the_broker(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+    """Beat and Flower, which need the broker alone: they may start before the schema is there."""
+    return (_beat(settings), _flower(ports, simulate=simulate))
+
+
+def of_the_database(settings: Settings, ports: Ports) -> tuple[Role, ...]:
+    """Workers and API."""
+    return (*(_worker(name, settings) for name in WORKERS), _api(settings, ports))
 
 
 def _worker(name: str, settings: Settings) -> Role:
@@ -71,6 +85,7 @@ def _beat(settings: Settings) -> Role:
         ),
         check=answers_ping(settings.require_broker(), node),
         grace=GRACE,
+        needs=Needs.BROKER,
     )
 
 
@@ -92,6 +107,7 @@ def _flower(ports: Ports, *, simulate: bool) -> Role:
         command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
         grace=NO_GRACE,
+        needs=Needs.FLOWER,
     )
 
 

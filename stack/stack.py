@@ -1,13 +1,17 @@
 """The local stack: starts servers and processes in order, and stops them in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import importlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from models.migrate import upgrade
-from settings import Settings, SettingsError, load
+from models import revision
+from providers.registry import is_vendor_variable
+from settings import Settings, SettingsError, load, read_files
 from stack import roles
 from stack.child import Child, Role
 from stack.environment import (
@@ -20,6 +24,7 @@ from stack.environment import (
 from stack.folder import TAG, Folder
 from stack.grace import cut_off_message, in_flight, stop_grace, waiting_message
 from stack.keys import developer_key
+from stack.needs import variables_for
 from stack.ports import Ports, choose
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
@@ -67,6 +72,7 @@ async def running(
         EmbeddedServerError: PostgreSQL or Valkey can't run here; likewise.
         SettingsError: a variable has an invalid value.
     """
+    environment = read_files(environment, also=is_vendor_variable)
     folder = Folder(Path(environment.get("LONGTAKE_DATA_DIR") or DEFAULT_FOLDER))
     async with AsyncExitStack() as exits:
         exits.enter_context(folder.locked())
@@ -77,18 +83,40 @@ async def running(
         folder.unpublish()
         settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
         ports = choose(settings, simulate=simulate)
-        known = await _serve(settings, folder, ports=ports, exits=exits, tell=tell)
+        servers = _Servers(settings, folder, tell)
+        # Each stop is registered before its start, which may be interrupted half way.
+        exits.push_async_callback(servers.stop)
         exits.push_async_callback(crew.stop)
+        simulator = [roles.simulator(ports)] if simulate else []
+        await _together(
+            servers.start_postgres(),
+            servers.start_valkey(),
+            servers.load_migrations(),
+            crew.launch(simulator, environment),
+        )
+        known = stack_variables(
+            settings,
+            folder,
+            ports=ports,
+            database_url=servers.database_url,
+            broker_url=servers.broker_url,
+        )
         if simulate:
-            await crew.launch([roles.simulator(ports)], environment)
             known = simulated(known, settings, await simulator_variables(_simulator_url(ports)))
         settings = load({**environment, **known.variables()})
         crew.settings = settings
-        api_key = await developer_key(folder, settings)
-        crew.publish(known)
-        await crew.launch(
-            roles.ours(settings, ports, simulate=simulate),
-            child_environment(environment, known, simulate=simulate),
+        variables = child_environment(environment, known, simulate=simulate)
+
+        async def work_on_the_database() -> str:
+            await servers.migrate()
+            api_key = await developer_key(folder, settings)
+            crew.publish(known)
+            await crew.launch(roles.of_the_database(settings, ports), variables)
+            return api_key
+
+        api_key, _ = await _together(
+            work_on_the_database(),
+            crew.launch(roles.of_the_broker(settings, ports, simulate=simulate), variables),
         )
         crew.watch()
         yield Stack(
@@ -103,27 +131,62 @@ async def running(
         )
 
 
-async def _serve(
-    settings: Settings, folder: Folder, *, ports: Ports, exits: AsyncExitStack, tell: Tell
-) -> StackVariables:
-    """Start the embedded servers, unless the operator's own replace them, and migrate."""
-    postgres, valkey = EmbeddedPostgres(folder.path), EmbeddedValkey(folder.path)
-    database_url, broker_url = settings.database_url, settings.broker_url
-    # Each stop is registered before its start, which may be interrupted half way.
-    if database_url is None:
-        exits.push_async_callback(in_thread, postgres.stop)
-        database_url = (await in_thread(postgres.start)).url
-        tell("PostgreSQL is up")
-    if broker_url is None:
-        exits.push_async_callback(in_thread, valkey.stop)
-        broker_url = (await in_thread(valkey.start)).url
-        tell("Valkey is up")
-    migrated = database_url
-    await in_thread(lambda: upgrade(migrated))
-    tell("The database schema is up to date")
-    return stack_variables(
-        settings, folder, ports=ports, database_url=database_url, broker_url=broker_url
-    )
+async def _together(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of works that run at the same time; the first failure ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None  # the others are its consequences
+    return [task.result() for task in tasks]
+
+
+class _Servers:
+    """The embedded servers, unless the operator's own replace them."""
+
+    def __init__(self, settings: Settings, folder: Folder, tell: Tell) -> None:
+        self.database_url = settings.database_url or ""
+        self.broker_url = settings.broker_url or ""
+        self._postgres = None if settings.database_url else EmbeddedPostgres(folder.path)
+        self._valkey = None if settings.broker_url else EmbeddedValkey(folder.path)
+        self._is_new = self._postgres is not None and not (folder.path / "postgres").exists()
+        self._tell = tell
+
+    async def start_postgres(self) -> None:
+        if self._postgres is not None:
+            self.database_url = (await in_thread(self._postgres.start)).url
+            self._tell("PostgreSQL is up")
+
+    async def start_valkey(self) -> None:
+        if self._valkey is not None:
+            self.broker_url = (await in_thread(self._valkey.start)).url
+            self._tell("Valkey is up")
+
+    async def load_migrations(self) -> None:
+        """Import Alembic, which a new database needs, while its server is being made."""
+        if self._is_new:
+            await in_thread(_alembic)
+
+    async def migrate(self) -> None:
+        await in_thread(self._migrate)
+        self._tell("The database schema is up to date")
+
+    def _migrate(self) -> None:
+        if revision.current(self.database_url) != revision.newest():
+            _alembic().upgrade(self.database_url)
+
+    async def stop(self) -> None:
+        try:
+            if self._valkey is not None:
+                await in_thread(self._valkey.stop)
+        finally:
+            if self._postgres is not None:
+                await in_thread(self._postgres.stop)
+
+
+def _alembic() -> ModuleType:
+    """Alembic and SQLAlchemy cost a second and 30 MB: only a start that migrates has them."""
+    return importlib.import_module("models.migrate")
 
 
 def _simulator_url(ports: Ports) -> str:
@@ -149,7 +212,7 @@ class Crew:
         children = [
             Child(
                 role,
-                environment={**environment, TAG: self._folder.tag},
+                environment={**variables_for(role.needs, environment), TAG: self._folder.tag},
                 logs=self._folder.logs,
                 tell=self._tell,
             )
@@ -159,12 +222,7 @@ class Crew:
         for child in children:
             child.start()
         self._publish()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for child in children:
-                    group.create_task(self._until_ready(child))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # the others are its consequences
+        await _together(*(self._until_ready(child) for child in children))
 
     def publish(self, known: StackVariables) -> None:
         """Publish the stack, so that other commands find it."""

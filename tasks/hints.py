@@ -15,7 +15,7 @@ from redis.retry import Retry
 from models.verbs import What
 from settings import current
 from tasks.queue import BROKER_TIMEOUT, PUMPS, app
-from tasks.queues import queue_of
+from tasks.routing import queue_of
 
 log = structlog.get_logger()
 

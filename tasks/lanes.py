@@ -18,7 +18,7 @@ from models.verbs import DECLARED, What
 from scheduler.claim import SHARED_LANES
 from scheduler.paces import COUNTS_FOR
 from tasks.engine import Engine
-from tasks.queues import queue_of
+from tasks.routing import queue_of
 
 #: Lanes of a shared kind that are told by name, by default and at most.
 NAMED, MOST_NAMED = 20, 100

@@ -1,1 +1,1 @@
-"""The Celery entry point (`celery -A worker`): the app, its signals and beat's scheduler."""
+"""The Celery entry points: `python -m worker`, and `celery -A worker` for workers."""

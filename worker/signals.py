@@ -1,4 +1,4 @@
-"""Signal handlers: logging set-up, the log context of each task, and a graceful stop."""
+"""Signal handlers of workers: the log context of each task, and a graceful stop."""
 
 from typing import Any
 
@@ -6,18 +6,11 @@ import structlog
 from celery import signals
 from celery.concurrency.thread import TaskPool
 
-from logs import configure
-from settings import current
 from tasks import loop
 from tasks.pump import running as lifecycle
 from tasks.pump.slots import slots
 
 log = structlog.get_logger()
-
-
-@signals.setup_logging.connect
-def _configure_logging(**_: Any) -> None:
-    configure(current().log_level)
 
 
 @signals.task_prerun.connect

@@ -1,1 +1,1 @@
-"""The database's rows: SQLModel tables (the schema) beside the typed rows that are read of them."""
+"""The database's rows as typed values that statements read and insert, and the words of columns."""

@@ -12,12 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from models.migrate import current, newest
+from models.revision import current, newest
 from stack.servers.postgres import EmbeddedPostgres
+from stack.servers.valkey import _program
 from tests.unit.compose_file import REQUIRED, ROOT, read
 
 #: How long a service may take until it is healthy, and a stopped one to end, in seconds.
@@ -44,11 +50,13 @@ class Service:
         self.check = [self._moved(each) for each in service.get("healthcheck", {}).get("test", [])]
         given = {key: self._moved(str(value)) for key, value in service["environment"].items()}
         self.folder = folder
-        self.environment = {
-            **given,
+        places = {
             "LONGTAKE_DATABASE_URL": database_url,
             "LONGTAKE_BROKER_URL": valkey_url,
             "LONGTAKE_STORAGE_URL": (folder / "videos").as_uri(),
+        }
+        self.environment = {
+            **{name: places.get(name, value) for name, value in given.items()},
             "LONGTAKE_DATA_DIR": str(folder),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -132,3 +140,46 @@ def test_migrate_ends_well_on_an_empty_database_and_again(
         with service.running() as process:
             assert process.wait(START) == 0, (data_dir / "log").read_text()
     assert current(url) == newest()
+
+
+def test_valkey_takes_its_password_from_no_command_line(data_dir: Path) -> None:
+    # Given the service's command, with the image's entry point and folder exchanged
+    service = read(REQUIRED)["services"]["valkey"]
+    programs = data_dir / "bin"
+    programs.mkdir()
+    (programs / "docker-entrypoint.sh").write_text('#!/bin/sh\nexec "$@"\n')
+    (programs / "docker-entrypoint.sh").chmod(0o755)
+    (programs / "valkey-server").symlink_to(_program())
+    port = free_port()
+    kind, flag, line = service["command"]
+    line = line.replace("--dir /data", f"--dir {data_dir} --bind 127.0.0.1 --port {port}")
+    password = service["environment"]["VALKEYCLI_AUTH"]
+
+    # When it runs
+    with subprocess.Popen(
+        [f"/bin/{kind}", flag, line],
+        env={**service["environment"], "PATH": f"{programs}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            # Then the password is needed, and on no command line
+            deadline = time.monotonic() + START
+            while not answers(port, password):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+            assert not answers(port, None)
+            assert "valkey-server" in " ".join(psutil.Process(process.pid).cmdline())
+            assert password not in " ".join(psutil.Process(process.pid).cmdline())
+        finally:
+            process.terminate()
+            process.wait(STOP)
+
+
+def answers(port: str, password: str | None) -> bool:
+    with Redis(
+        host="127.0.0.1", port=int(port), password=password, retry=Retry(NoBackoff(), 0)
+    ) as client:
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False

@@ -12,17 +12,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
 
+from providers.registry import is_vendor_variable
 from stack.folder import Folder
 from stack.servers.server import living, mark_of
 
 LONGTAKE = Path(sys.executable).with_name("longtake")
 #: How long a stack may take to start, and anything else to happen, in seconds.
 START, BOUND = 120, 60
+VENDORS = "vendors' variables"
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -127,6 +130,13 @@ def left_of(folder: Path) -> list[psutil.Process]:
     return [*Folder(root).strays(), *servers, *living("postgres", mark_of(root / "postgres"))]
 
 
+def secrets_of(process: psutil.Process) -> set[str]:
+    """The secrets that its environment began with; VENDORS stands for the vendors' variables."""
+    names = process.environ()
+    ours = {"LONGTAKE_BROKER_URL", "LONGTAKE_DATABASE_URL", "LONGTAKE_SECRET_KEYS"}
+    return (ours & set(names)) | {VENDORS for name in names if is_vendor_variable(name)}
+
+
 def test_another_terminal_makes_a_video_with_no_setting_at_all(stack: Up) -> None:
     # When somebody asks for a video beside the running stack
     film = stack.folder / "film.mp4"
@@ -169,6 +179,27 @@ def test_a_key_made_in_another_terminal_is_good_until_it_is_revoked(stack: Up) -
 def test_what_another_terminal_reads_is_private(stack: Up) -> None:
     for name in ("stack.json", "secret-keys", "dev-api-key"):
         assert (stack.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_a_process_holds_only_the_secrets_that_it_works_with(stack: Up) -> None:
+    held = {name: secrets_of(psutil.Process(pid)) for name, pid in stack.told["pids"].items()}
+
+    everything = {"LONGTAKE_BROKER_URL", "LONGTAKE_DATABASE_URL", "LONGTAKE_SECRET_KEYS", VENDORS}
+    assert held == {
+        "simulator": set(),
+        "beat": {"LONGTAKE_BROKER_URL"},
+        "flower": {"LONGTAKE_BROKER_URL"},
+        **dict.fromkeys(("worker-submit", "worker-long", "worker-main", "api"), everything),
+    }
+
+
+def test_no_password_is_on_a_command_line(stack: Up) -> None:
+    settings = stack.told["settings"]
+    secrets = {settings["secret_keys"], urlsplit(settings["broker_url"]).password}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = " ".join(process.cmdline())
+            assert not any(str(secret) in line for secret in secrets), process.name()
 
 
 def test_flower_shows_the_workers_and_lets_no_page_control_them(stack: Up) -> None:

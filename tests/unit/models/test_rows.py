@@ -1,6 +1,8 @@
 """Row types are what their tables say: they can't drift from the schema that migrations make."""
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from types import NoneType
@@ -9,16 +11,25 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from sqlmodel import SQLModel
 
+from models import rows
 from models.records import Json, columns, placeholders, shown_columns, values
-from models.rows.attempts import Attempt, NewAttempt
-from models.rows.batches import Batch, BatchRow, NewBatch
-from models.rows.deliveries import Delivery, DeliveryRow, DeliveryTry, NewDelivery, TryRow
-from models.rows.gates import Gate, GateRow, NewGate
-from models.rows.jobs import Job, JobRow, NewJob
-from models.rows.limits import Limit, LimitRow
-from models.rows.money import Budget, BudgetRow, EntryRow, LedgerEntry
-from models.rows.outputs import NewOutput, Output, OutputRow
-from models.schema import METADATA, TABLES
+from models.rows.attempts import NewAttempt
+from models.rows.batches import COUNTS, BatchRow, NewBatch
+from models.rows.deliveries import DeliveryRow, NewDelivery, TryRow
+from models.rows.gates import GateRow, NewGate
+from models.rows.jobs import JobRow, NewJob
+from models.rows.limits import LimitRow
+from models.rows.money import BudgetRow, EntryRow
+from models.rows.outputs import NewOutput, OutputRow
+from models.schema import METADATA
+from models.tables.attempts import Attempt
+from models.tables.batches import Batch, BatchChange
+from models.tables.deliveries import Delivery, DeliveryTry
+from models.tables.gates import Gate
+from models.tables.jobs import Job
+from models.tables.limits import Limit
+from models.tables.money import Budget, LedgerEntry
+from models.tables.outputs import Output
 
 #: Every row type and the table that it is read from or inserted into.
 ROWS: dict[type, type[SQLModel]] = {
@@ -53,7 +64,8 @@ EACH_FIELD = pytest.mark.parametrize(
 
 
 def row_types() -> Iterator[type]:
-    for module in TABLES:
+    for found in pkgutil.iter_modules(rows.__path__):
+        module = importlib.import_module(f"models.rows.{found.name}")
         for name, each in inspect.getmembers(module, inspect.isclass):
             if is_dataclass(each) and each.__module__ == module.__name__ and name[0] != "_":
                 yield each
@@ -70,6 +82,10 @@ def parts(annotation: Any) -> tuple[Any, bool]:
 
 def test_every_row_type_is_compared_with_its_table() -> None:
     assert set(row_types()) == set(ROWS)
+
+
+def test_the_counts_of_a_batch_are_the_columns_of_its_changes() -> None:
+    assert {*COUNTS, "id", "batch"} == set(BatchChange.model_fields)
 
 
 @EACH_FIELD

@@ -9,7 +9,8 @@ from models.verbs import What
 from providers.registry import PROVIDERS
 from scheduler.beat import SCHEDULE
 from tasks.queue import PUMPS
-from tasks.queues import Queue, queue_of
+from tasks.queues import Queue
+from tasks.routing import queue_of
 
 #: Read, not imported: to ask the app would give this process a broker.
 TASKS = re.findall(

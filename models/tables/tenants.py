@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Column, LargeBinary
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Time, id_column, now_column
+from models.tables.columns import Time, id_column, now_column
 
 
 class Tenant(SQLModel, table=True):

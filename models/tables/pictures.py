@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Id, id_column, now_column
+from models.tables.columns import Id, id_column, now_column
 
 
 class Picture(SQLModel, table=True):

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import id_column, now_column
+from models.tables.columns import id_column, now_column
 
 
 class Duration(SQLModel, table=True):

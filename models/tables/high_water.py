@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, SmallInteger, Text, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Time, now_column
+from models.tables.columns import Time, now_column
 
 
 class HighWater(SQLModel, table=True):

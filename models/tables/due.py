@@ -6,7 +6,7 @@ from sqlalchemy import Column, Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Id, Time
+from models.tables.columns import Id, Time
 from models.verbs import What
 
 _IN_TURNS = text("what IN ('deliver', 'prepare')")

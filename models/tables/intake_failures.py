@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Column, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from models.rows.columns import Id, id_column, now_column
+from models.tables.columns import Id, id_column, now_column
 
 
 class IntakeFailure(SQLModel, table=True):

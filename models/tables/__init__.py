@@ -1,0 +1,1 @@
+"""The schema's tables, as SQLModel: for migrations and for tests that compare them."""
