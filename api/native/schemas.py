@@ -8,6 +8,9 @@ from models.records import Json, shown_columns
 from models.scene import Parameters, ReferenceType
 from tasks.view import ShownJob
 
+#: The description of what admins' keys are told.
+OWNER = "Whose it is; only to an admin key that reads it"
+
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
 
 
@@ -98,6 +101,7 @@ class _Identity(BaseModel):
     object: Literal["video.generation"]
     status: Status
     model: str
+    tenant: str | None = Field(default=None, description=OWNER)
 
 
 class Job(Parameters, _Identity):
@@ -157,6 +161,7 @@ class JobList(_Page):
 class Gate(BaseModel):
     id: str
     object: Literal["gate"]
+    tenant: str | None = Field(default=None, description=OWNER)
     name: str
     strategy: Literal["single", "fallback", "round-robin"]
     model: str
@@ -274,7 +279,8 @@ class Delivery(BaseModel):
     batch_id: str | None = Field(description="null for an event that belongs to no batch")
     type: str
     status: Literal["pending", "delivered", "gone", "exhausted"]
-    url: str = Field(description="The URL without its query")
+    tenant: str | None = Field(default=None, description=OWNER)
+    url: str = Field(description="The URL without its query; of another tenant's, its host")
     tries: list[DeliveryTry]
     next_try_at: AwareDatetime | None = Field(description="null: a try is under way, or none comes")
     try_under_way: bool = Field(description="A worker is sending it, or about to")
@@ -294,6 +300,7 @@ class LetterError(Reason):
 class DeadLetter(BaseModel):
     id: str
     object: Literal["intake.failure"]
+    tenant: str | None = Field(default=None, description=OWNER)
     task: Literal["video.enqueue", "video.enqueue_batch"]
     task_id: str = Field(description="The Celery message's")
     job_id: str | None = Field(description="The job that it would have made; null: a batch")
@@ -324,6 +331,7 @@ class Usage(BaseModel):
     key: str | None = Field(
         default=None, description="With group_by=key: its id; null: submitted over the broker"
     )
+    tenant: str | None = Field(default=None, description="With group_by=tenant")
     jobs: int
     complete: int
     failed: int
@@ -371,6 +379,29 @@ class Lane(BaseModel):
 
 class LaneList(_Page):
     data: list[Lane]
+
+
+class Account(BaseModel):
+    account: str = Field(description="`runway`, or `runway:team` of the variables `…__TEAM`")
+    object: Literal["provider.account"]
+    provider: str
+    weight: float = Field(description="Its share of its provider's new jobs")
+    paused_at: AwareDatetime | None
+    paused_until: AwareDatetime | None = Field(description="null: until it is resumed")
+    pause_reason: str | None
+    blocked_at: AwareDatetime | None = Field(description="Since when its provider refuses it")
+    block_code: str | None
+    block_reason: str | None
+    probe_at: AwareDatetime | None = Field(description="When it is tried again")
+    cap_usd: float | None = Field(description="The most that it may spend in `cap_period`")
+    cap_period: Literal["day", "month", "total"] | None
+    spent_usd: float = Field(description="In the cap's period; without a cap in this month")
+    unfinished: int = Field(description="Attempts that are to be sent, polled or looked up")
+    waiting: int = Field(description="Those of them that it holds back")
+
+
+class AccountList(_Page):
+    data: list[Account]
 
 
 class Health(BaseModel):
