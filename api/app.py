@@ -150,7 +150,8 @@ async def _lifespan(
     )
     app.state.front = front
     front.answers.start()
-    front.keyring.uses.start()
+    uses = front.keyring.uses
+    uses.start()
     try:
         yield
     finally:
@@ -159,6 +160,6 @@ async def _lifespan(
         front.streams.close()
         await front.job_watcher.close()
         await front.batch_watcher.close()
-        await front.keyring.uses.close()
+        await uses.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

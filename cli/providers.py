@@ -17,7 +17,6 @@ from models import accounts as rules
 from models.accounts import Listed
 from models.database import Connection
 from models.dollars import dollars, micros_from
-from models.failure import RequestRefused
 from models.rows.accounts import CapPeriod
 from providers.registry import PLAIN, provider_of
 from settings import load
@@ -178,17 +177,11 @@ async def _listed(connection: Connection) -> list[Listed]:
 
 async def _target(connection: Connection, given: str) -> tuple[str, bool]:
     """The account or provider that is meant, and whether it is a whole provider."""
-    try:
-        return await find_target(connection, given, load())
-    except RequestRefused as error:
-        raise Refused(error.message) from None
+    return await find_target(connection, given, load())
 
 
 async def _account(connection: Connection, given: str) -> str:
-    try:
-        return find_account(given, await known(connection, load()))
-    except RequestRefused as error:
-        raise Refused(error.message) from None
+    return find_account(given, await known(connection, load()))
 
 
 def _pause_in_words(one: Listed) -> str:

@@ -31,9 +31,7 @@ USE_WRITTEN_EVERY: Final = 60.0
 LONGEST_LIFE: Final = 10 * 365 * 86_400
 
 #: SQL: of a row of `api_key`, whether requests with the key are accepted.
-IS_VALID: Final = (
-    "(api_key.revoked_at IS NULL AND coalesce(api_key.expires_at > now(), true))"
-)
+IS_VALID: Final = "(api_key.revoked_at IS NULL AND coalesce(api_key.expires_at > now(), true))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,9 +68,7 @@ async def known(connection: Connection, settings: Settings) -> list[str]:
     return sorted({*accounts(settings), *await rules.known_accounts(connection)})
 
 
-async def find_target(
-    connection: Connection, given: str, settings: Settings
-) -> tuple[str, bool]:
+async def find_target(connection: Connection, given: str, settings: Settings) -> tuple[str, bool]:
     """The account or provider that is meant, and whether it is a whole provider.
 
     Raises:

@@ -55,7 +55,9 @@ async def list_gates(request: Request) -> Response:
             after=page.after,
         )
     )
-    return answer(page.answer(found, lambda gate: with_tenant(request, gate_view(gate), gate.tenant)))
+    return answer(
+        page.answer(found, lambda gate: with_tenant(request, gate_view(gate), gate.tenant))
+    )
 
 
 @router.get(

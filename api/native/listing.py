@@ -86,7 +86,9 @@ def read_limit(request: Request) -> int:
 def take_no_parameters(request: Request) -> None:
     """Raise RequestRefused for any query parameter, of a list that has none."""
     for name in request.query_params:
-        raise RequestRefused(f"{name[:64]} is not a known parameter; there are none", param=name[:64])
+        raise RequestRefused(
+            f"{name[:64]} is not a known parameter; there are none", param=name[:64]
+        )
 
 
 def checked_text(name: str, value: str) -> str:

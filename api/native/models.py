@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
-from api.front import TenantRoute, front_of
+from api.front import TenantRoute, front_of, in_time
 from api.native.schemas import ModelList
 from api.openapi import responses
 from catalog.models import Model
@@ -33,7 +33,8 @@ router = APIRouter(route_class=TenantRoute, tags=["Models"])
 async def list_models(request: Request) -> Response:
     """Every model with its aliases, limits, price and capabilities, available, paused or not."""
     engine = front_of(request).engine
-    stops = await engine.database.run(partial(account_stops, accounts=sorted(engine.accounts)))
+    reading = partial(account_stops, accounts=sorted(engine.accounts))
+    stops = await in_time(engine.database.run(reading))
     models = [
         model_view(model, engine.accounts, stops)
         for each in engine.catalog.models()
