@@ -24,7 +24,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
     429: "`rate_limited`: a limit of the key or tenant is reached; see Retry-After and "
     "X-RateLimit-…",
-    503: "`model_unavailable`: its provider has no credentials; or `service_unavailable`: see "
+    503: "`model_unavailable`: its provider has no credentials, or with the code `model_retired` "
+    "makes it no longer; or `service_unavailable`: see "
     "Retry-After",
 }
 #: Errors that any route may return.

@@ -128,7 +128,8 @@ async def note_use(connection: Connection, uses: Mapping[str, float]) -> None:
         """
         WITH used AS (  -- what another process writes is not waited for
             SELECT api_key.id, now() - used.ago * interval '1 second' AS at
-            FROM unnest(%(ids)s::text[], %(agos)s::float8[]) AS used (id, ago) JOIN api_key USING (id)
+            FROM unnest(%(ids)s::text[], %(agos)s::float8[]) AS used (id, ago)
+                 JOIN api_key USING (id)
             WHERE coalesce(
                 last_used_at <= now() - (used.ago + %(every)s) * interval '1 second', true)
             FOR NO KEY UPDATE OF api_key SKIP LOCKED)

@@ -55,7 +55,8 @@ async def list_newest(
     engine: Engine, *, tenant: str | None, limit: int, after: str | None = None
 ) -> list[GateRow]:
     """Up to `limit` of the tenant's gates, or for None of all, newest first, after gate `after`."""
-    sql = f"""{_EVERYONES if tenant is None else _SELECT} AND (%(after)s::text IS NULL OR id < %(after)s)
+    found = _EVERYONES if tenant is None else _SELECT
+    sql = f"""{found} AND (%(after)s::text IS NULL OR id < %(after)s)
               ORDER BY id DESC LIMIT %(limit)s"""
     wanted = {"tenant": tenant, "after": after, "limit": limit}
     return await engine.database.run(lambda c: fetch_rows(c, GateRow, sql, wanted))

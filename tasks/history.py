@@ -121,7 +121,7 @@ async def look(engine: Engine, asked: Sequence[Asked]) -> Mapping[Asked, Seen]:
 async def begin(
     engine: Engine, job_id: str, *, tenant: str | None, after: int | None
 ) -> tuple[ShownJob, Seen]:
-    """The tenant's job, or for None anyone's, and all of its transitions; the job may be newer than those.
+    """The tenant's job, or for None anyone's, and all of its transitions, which may be older.
 
     Raises:
         RequestRefused: `not_found`, or `after` is not the id of one of its events.

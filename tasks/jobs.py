@@ -139,7 +139,11 @@ async def stored_output(
 
 
 async def own_job(connection: Connection, job_id: str, *, tenant: str | None) -> ShownJob:
-    """The tenant's job, or for None anyone's; raises RequestRefused (`not_found`), also for a deleted one."""
+    """The tenant's job, or for None anyone's.
+
+    Raises:
+        RequestRefused: `not_found`, also for a deleted one.
+    """
     job = await own_or_deleted_job(connection, job_id, tenant=tenant)
     if job.deleted_at is not None:
         raise job_deleted(job_id, job.deleted_at)
@@ -149,7 +153,7 @@ async def own_job(connection: Connection, job_id: str, *, tenant: str | None) ->
 async def own_or_deleted_job(
     connection: Connection, job_id: str, *, tenant: str | None
 ) -> ShownJob:
-    """The tenant's job, or for None anyone's, deleted or not; raises RequestRefused (`not_found`)."""
+    """As `own_job`, but a deleted one is returned."""
     jobs = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
     if not jobs or tenant not in {None, jobs[0].tenant}:
         raise not_found()

@@ -87,7 +87,7 @@ async def usage(
     until: datetime | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> list[Usage]:
-    """A tenant's usage, or for None that of all, in groups, in the order of what they have in common.
+    """A tenant's usage, or for None all tenants', in the order of what each group has in common.
 
     `metadata` selects jobs by values of their request's metadata, compared as text.
 

@@ -25,7 +25,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Requests from the broker"])
     openapi_extra={"parameters": [TENANT, *PAGE_PARAMETERS]},
 )
 async def list_failed(request: Request) -> Response:
-    """Messages that name the key's tenant, or `tenant`, and could not be accepted, without their content."""
+    """Messages of the key's tenant, or `tenant`, that could not be accepted; without content."""
     page = read_page(request, "tenant")
     found = await in_time(
         letters.list_dead(

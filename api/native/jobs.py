@@ -82,7 +82,9 @@ def _accepted(accepted: Accepted) -> Response:
     },
 )
 async def list_generations(request: Request) -> Response:
-    """The jobs of the key's tenant or of `tenant`, newest first; lines of a batch by their numbers, backwards.
+    """The jobs of the key's tenant or of `tenant`, newest first.
+
+    Lines of a batch are in the order of their numbers, backwards.
 
     A page reads at most 10,000 jobs. With a filter that few of them match it may hold fewer than
     `limit`, or none, although `has_more` is true: `next` goes on behind them.

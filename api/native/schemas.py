@@ -1,5 +1,6 @@
 """Response schemas for /openapi.json; `tasks.view` and the routes build the responses."""
 
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
@@ -243,13 +244,24 @@ class ModelPause(BaseModel):
     )
 
 
+class Retirement(BaseModel):
+    on: date
+    reason: str
+    use: list[str] = Field(description="Models to use instead; empty: none is its successor")
+
+
 class Model(BaseModel):
     id: str
     object: Literal["model"]
     title: str
     aliases: list[str]
     available: bool
-    set_to_use: str | None = Field(description="The variables that the operator must set")
+    set_to_use: str | None = Field(
+        description="The variables that the operator must set; of a retired model, to a gateway"
+    )
+    retired: Retirement | None = Field(
+        description="Its vendor makes it no longer: requests are refused with `model_retired`"
+    )
     paused: ModelPause | None = Field(
         description="Why no account of the provider sends new jobs now: they wait, or hop by a gate"
     )

@@ -57,7 +57,7 @@ class _Query:
     },
 )
 async def read_usage(request: Request) -> Response:
-    """Jobs, seconds of video, cost, success rate and time to video of the key's tenant, or `tenant`.
+    """Jobs, seconds of video, cost, success rate and time to video of a tenant: the key's own.
 
     A job counts in the day of its submission. `cost_usd` is what was charged, `reserved_usd` what
     unfinished jobs may still cost.

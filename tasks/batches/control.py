@@ -16,7 +16,7 @@ STATUSES: Final = ("in_progress", "cancelling", "completed", "failed", "cancelle
 
 
 async def read(engine: Engine, batch_id: str, *, tenant: str | None) -> BatchRow:
-    """The tenant's batch, or for None anyone's, counted now; raises RequestRefused (`not_found`)."""
+    """The tenant's batch, or for None anyone's, now; raises RequestRefused (`not_found`)."""
     return await engine.database.run_statement(
         lambda connection: own_batch(connection, batch_id, tenant=tenant)
     )

@@ -40,7 +40,7 @@ async def list_batches(
         AND (%(app_id)s::text IS NULL OR batch.app_id = %(app_id)s)
         AND (%(status)s::text IS NULL OR %(status)s = CASE
              WHEN batch.state = 'in_progress' AND batch.cancelled_at IS NOT NULL THEN 'cancelling'
-             ELSE batch.state END)"""  # noqa: S608 - a constant
+             ELSE batch.state END)"""
     return await _read(
         *(connection, where), tenant=tenant, after=after, app_id=app_id, status=status, limit=limit
     )

@@ -180,18 +180,18 @@ async def test_accounts_are_listed_paused_and_resumed_by_admins_alone(
 
 
 @pytest.mark.parametrize(
-    ("account", "body", "status", "message"),
+    ("account", "body", "message"),
     [
-        ("nobody", {}, 404, "there is no account 'nobody'; the known ones are runway"),
-        ("runway", {"seconds": 0}, 400, "seconds should be greater than or equal to 1"),
-        ("runway", {"until": "noon"}, 400, "until is not a known field; known: seconds, reason"),
-        ("runway", [], 400, "the request body must be a JSON object"),
+        ("nobody", {}, "there is no account 'nobody'; the known ones are runway"),
+        ("runway", {"seconds": 0}, "seconds should be greater than or equal to 1"),
+        ("runway", {"until": "noon"}, "until is not a known field; known: seconds, reason"),
+        ("runway", [], "the request body must be a JSON object"),
     ],
 )
 async def test_a_wrong_pause_is_refused_by_name(
-    api: Api, admin: dict[str, str], account: str, body: object, status: int, message: str
+    api: Api, admin: dict[str, str], account: str, body: object, message: str
 ) -> None:
     answer = await api.http.post(f"{PROVIDERS}/{account}/pause", headers=admin, json=body)
 
-    assert answer.status_code == status
+    assert answer.status_code == (404 if account == "nobody" else 400)
     assert answer.json()["error"]["message"].startswith(message)

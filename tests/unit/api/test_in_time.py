@@ -1,7 +1,6 @@
 """The time that a request may wait for its database work: one limit for all of it."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +12,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that only the test moves."""
     now = [1000.0]
     monkeypatch.setattr(front, "_now", lambda: now[0])
-    yield now
+    return now
 
 
 async def test_what_one_question_takes_is_gone_for_the_next(clock: list[float]) -> None:
