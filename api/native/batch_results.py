@@ -27,7 +27,6 @@ from api.openapi import (
 )
 from models.failure import RequestRefused
 from models.records import Json
-from models.rows.batches import BatchRow
 from models.verbs import What
 from tasks.batches import control
 from tasks.batches.results import PAGE, STATUSES, check_status, results
@@ -63,7 +62,9 @@ async def list_batches(request: Request) -> Response:
             app_id=page.filters.get("app_id"),
         )
     )
-    return answer(page.answer(found, lambda batch: _seen(request, batch)))
+    return answer(
+        page.answer(found, lambda each: with_tenant(request, batch_view(each), each.tenant))
+    )
 
 
 @router.get(
@@ -77,14 +78,8 @@ async def read(request: Request, batch_id: str) -> Response:
     An admin key reads any tenant's, and its results and events.
     """
     engine = front_of(request).engine
-    return answer(
-        _seen(request, await in_time(control.read(engine, batch_id, tenant=any_or_own(request))))
-    )
-
-
-def _seen(request: Request, batch: BatchRow) -> Json:
-    """The view of a batch that is read, maybe by an admin."""
-    return with_tenant(request, batch_view(batch), batch.tenant)
+    batch = await in_time(control.read(engine, batch_id, tenant=any_or_own(request)))
+    return answer(with_tenant(request, batch_view(batch), batch.tenant))
 
 
 @router.post(
