@@ -12,7 +12,7 @@ from api.answers import answer
 from api.body import read_json
 from api.front import AdminRoute, Front, front_of, in_time, key_of
 from api.native.listing import take_no_parameters
-from api.native.schemas import AccountList
+from api.native.ops_schemas import AccountList
 from api.openapi import body_of, responses
 from models.accounts import Listed
 from models.failure import RequestRefused
