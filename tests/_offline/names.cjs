@@ -12,7 +12,7 @@ dns.lookup = function lookup(name, options, callback) {
     code: "ENOTFOUND",
     errno: -3008,
     hostname: name,
-    syscall: "getaddrinfo",
+    syscall: "tests",
   });
   process.nextTick(done, error);
 };

@@ -10,6 +10,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
+
 from tests._offline.sitecustomize import VARIABLE, keep
 
 _HERE: Final = Path(__file__).parent
@@ -83,4 +85,17 @@ def _keep_children() -> None:
     ) -> None:
         real(self, *arguments, env=None if env is None else offline(env), **others)
 
+    def spawning(spawn: Any) -> Any:
+        @wraps(spawn)
+        async def spawned(
+            self: Any, *arguments: Any, env: Mapping[str, str] | None = None, **others: Any
+        ) -> Any:
+            environment = None if env is None else offline(env)
+            return await spawn(self, *arguments, env=environment, **others)
+
+        return spawned
+
+    # Its loops start processes without Python's own functions.
+    for name in ("subprocess_exec", "subprocess_shell"):
+        setattr(uvloop.Loop, name, spawning(getattr(uvloop.Loop, name)))
     subprocess.Popen.__init__ = init  # type: ignore[assignment, method-assign] # the same, but for `env`

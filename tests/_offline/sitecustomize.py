@@ -58,6 +58,34 @@ def keep_socket(socket: Any) -> None:
         setattr(socket, each.__name__, each)
 
 
+def keep_uvloop(uvloop: Any) -> None:
+    """Have its loops read addresses only: they ask the system without Python's functions."""
+    import socket  # noqa: PLC0415 - not before somebody needs it
+
+    base = uvloop.Loop.__mro__[1]
+    if hasattr(uvloop.Loop.getaddrinfo, _MARK):
+        return
+
+    async def getaddrinfo(self: Any, host: Any, port: Any, **given: Any) -> Any:
+        if host in {"localhost", b"localhost"}:
+            host = "::1" if given.get("family") == socket.AF_INET6 else "127.0.0.1"
+        flags = given.pop("flags", 0) | socket.AI_NUMERICHOST
+        return await base.getaddrinfo(self, host, port, flags=flags, **given)
+
+    async def create_connection(
+        self: Any, factory: Any, host: Any = None, port: Any = None, **given: Any
+    ) -> Any:
+        if host is not None:
+            if given.get("ssl"):
+                given.setdefault("server_hostname", host)
+            host = (await getaddrinfo(self, host, port, type=socket.SOCK_STREAM))[0][4][0]
+        return await base.create_connection(self, factory, host, port, **given)
+
+    setattr(getaddrinfo, _MARK, True)
+    uvloop.Loop.getaddrinfo = getaddrinfo
+    uvloop.Loop.create_connection = create_connection
+
+
 def keep_aiodns(aiodns: Any) -> None:
     """Give c-ares the tests' name server, and refuse one that is elsewhere."""
     real = aiodns.DNSResolver.__init__
@@ -74,7 +102,11 @@ def keep_aiodns(aiodns: Any) -> None:
     aiodns.DNSResolver.__init__ = init
 
 
-_KEPT: Mapping[str, Callable[[Any], None]] = {"socket": keep_socket, "aiodns": keep_aiodns}
+_KEPT: Mapping[str, Callable[[Any], None]] = {
+    "socket": keep_socket,
+    "aiodns": keep_aiodns,
+    "uvloop": keep_uvloop,
+}
 
 
 class _Keeper:

@@ -18,12 +18,13 @@ from transport.fast import FastClient
 #: Asks for names in all the ways in which our processes do; each answer is a line.
 PROGRAM = """
 import asyncio, socket, sys
-import aiodns
+import aiodns, uvloop
 
 async def main():
     loop = asyncio.get_running_loop()
     for asking in (
         loop.getaddrinfo("by-asyncio.example.com", 443),
+        loop.create_connection(asyncio.Protocol, "by-connection.example.com", 443),
         asyncio.to_thread(socket.getaddrinfo, "by-libc.example.com", 443),
         asyncio.to_thread(socket.gethostbyname, "by-name.example.com"),
         aiodns.DNSResolver().getaddrinfo("by-cares.example.com", socket.AF_INET),
@@ -35,10 +36,11 @@ async def main():
     print(socket.getaddrinfo("localhost", 80, socket.AF_INET)[0][4][0])
 
 asyncio.run(main())
+uvloop.run(main())
 """
-#: What Node's fetch says of a name without an address.
+#: Who says in Node that a name has no address: the system, or what stands in for it.
 FETCH = """
-fetch("http://by-node.example.com/").catch((error) => console.log(error.cause.code));
+fetch("http://by-node.example.com/").catch((error) => console.log(error.cause.syscall));
 """
 
 
@@ -86,7 +88,8 @@ def test_a_child_process_asks_the_same_server(
         check=True,
     )
 
-    assert told.stdout.split() == ["gaierror", "gaierror", "gaierror", "DNSError", "127.0.0.1"]
+    of_each_loop = ["gaierror"] * 4 + ["DNSError", "127.0.0.1"]
+    assert told.stdout.split() == of_each_loop * 2
     assert "by-cares.example.com" in no_names.asked
 
 
@@ -98,5 +101,5 @@ async def test_a_program_in_javascript_finds_no_name(no_names: NoNames) -> None:
     async with asyncio.timeout(60):
         told, _ = await process.communicate()
 
-    assert told.decode().split() == ["ENOTFOUND"]
+    assert told.decode().split() == ["tests"]
     assert "by-node.example.com" not in no_names.asked
