@@ -13,8 +13,14 @@ from tasks.engine import Engine
 T = TypeVar("T")
 
 
-def in_transaction(work: Callable[[Connection], Awaitable[T]]) -> T:
+def in_transaction(
+    work: Callable[[Connection], Awaitable[T]],
+    *,
+    then: Callable[[Database, T], Awaitable[None]] | None = None,
+) -> T:
     """The result of `work` in one transaction.
+
+    `then` gets the database and the result once they are committed.
 
     Raises:
         Refused: with a refusal's message.
@@ -26,7 +32,10 @@ def in_transaction(work: Callable[[Connection], Awaitable[T]]) -> T:
         await require_answer(url)
         database = Database(url, connections=2, timeout=2)
         try:
-            return await database.run(work)
+            result = await database.run(work)
+            if then is not None:
+                await then(database, result)
+            return result
         finally:
             await database.close()
 

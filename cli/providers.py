@@ -18,6 +18,7 @@ from models.accounts import Listed
 from models.database import Connection
 from models.dollars import dollars, micros_from
 from models.rows.accounts import CapPeriod
+from models.waking import wake
 from providers.registry import PLAIN, provider_of
 from settings import load
 from tasks.accounts import LONGEST_PAUSE, LONGEST_REASON, find_account, find_target, known
@@ -110,7 +111,7 @@ def pause(
 def resume(target: Target) -> None:
     """End the pause of an account, or of a provider and all its accounts, also by the provider."""
 
-    async def work(connection: Connection) -> list[str]:
+    async def work(connection: Connection) -> str:
         name, whole = await _target(connection, target)
         ended = await rules.resume(connection, name, whole=whole)
         if not whole and await rules.is_whole_paused(connection, provider_of(name)):
@@ -118,9 +119,9 @@ def resume(target: Target) -> None:
             raise Refused(f"all of {provider} is paused: `longtake providers resume {provider}`")
         if not ended:
             raise Refused(f"{target} is not paused")
-        return ended
+        return name
 
-    in_transaction(work)
+    in_transaction(work, then=wake)
     show.say(f"{target} takes new jobs again.")
 
 
@@ -154,20 +155,23 @@ def cap(
     except ValueError as error:
         raise Refused(str(error)) from error
 
-    async def work(connection: Connection) -> None:
+    async def work(connection: Connection) -> str:
         name = await _account(connection, account)
         await rules.set_cap(connection, name, micros=micros, period=CapPeriod(per))
+        return name
 
-    in_transaction(work)
+    in_transaction(work, then=wake)
     show.say(f"{account} may spend {dollars(micros)} ({per}).")
 
 
 def _remove_cap(account: str) -> None:
-    async def work(connection: Connection) -> None:
-        if not await rules.remove_cap(connection, await _account(connection, account)):
+    async def work(connection: Connection) -> str:
+        name = await _account(connection, account)
+        if not await rules.remove_cap(connection, name):
             raise Refused(f"{account} has no cap")
+        return name
 
-    in_transaction(work)
+    in_transaction(work, then=wake)
     show.say(f"{account} has no cap any longer.")
 
 

@@ -14,7 +14,6 @@ from datetime import datetime
 from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 from models.estimate import AT_STAKE, SHARE_OF_ESTIMATE
 from models.rows.accounts import CapPeriod
-from models.verbs import What
 
 #: Ends the name of the row that pauses all accounts of a provider.
 _ALL = ":*"
@@ -215,7 +214,7 @@ async def pause(
 async def resume(connection: Connection, name: str, *, whole: bool) -> list[str]:
     """End pauses and blocks of an account, or if `whole` of a provider's accounts; their names.
 
-    What waited for them is due now.
+    What waited for them is made due by `models.waking`, once this is committed.
     """
     ended = await fetch_ids(
         connection,
@@ -233,7 +232,6 @@ async def resume(connection: Connection, name: str, *, whole: bool) -> list[str]
         {"name": name, "whole": whole},
     )
     await forget_empty(connection)
-    await wake(connection, name)
     return sorted(set(ended))
 
 
@@ -244,7 +242,10 @@ async def is_whole_paused(connection: Connection, provider: str) -> bool:
 
 
 async def set_cap(connection: Connection, account: str, *, micros: int, period: CapPeriod) -> None:
-    """Set an account's cap; what it has spent in the period counts."""
+    """Set an account's cap; what it has spent in the period counts.
+
+    What waited for the one before is made due by `models.waking`, once this is committed.
+    """
     await _wait_for_submits(connection)
     await connection.execute(
         """
@@ -264,11 +265,10 @@ async def set_cap(connection: Connection, account: str, *, micros: int, period: 
         """,  # noqa: S608 - constants
         (account,),
     )
-    await wake(connection, account)
 
 
 async def remove_cap(connection: Connection, account: str) -> bool:
-    """Whether there was one; what waited for it is due now."""
+    """Whether there was one; `models.waking` makes due what waited for it, after the commit."""
     removed = await fetch_ids(
         connection,
         """
@@ -279,30 +279,7 @@ async def remove_cap(connection: Connection, account: str) -> bool:
         (account,),
     )
     await forget_empty(connection)
-    await wake(connection, account)
     return bool(removed)
-
-
-async def wake(connection: Connection, name: str) -> None:
-    """Make the submits due that wait for an account of the same provider: they may move to it.
-
-    Each is back at its place in the queue. Rows that somebody works on are left: who holds one may
-    be waiting for us.
-    """
-    await connection.execute(
-        """
-        WITH ours AS (
-            SELECT due.what, due.id, least(attempt.due_since, now()) AS since
-            FROM due JOIN attempt ON attempt.id = due.id
-            WHERE due.what = %(what)s AND due.lease IS NULL
-              AND attempt.state = 'planned' AND attempt.parked_at IS NULL
-              AND attempt.waits_for IS NOT NULL
-              AND split_part(due.lane, ':', 1) = split_part(%(name)s, ':', 1)
-            ORDER BY due.id FOR UPDATE OF due SKIP LOCKED)
-        UPDATE due SET at = ours.since FROM ours WHERE due.what = ours.what AND due.id = ours.id
-        """,
-        {"what": What.SUBMIT, "name": name},
-    )
 
 
 async def _wait_for_submits(connection: Connection) -> None:

@@ -6,7 +6,6 @@ deleted before it, so its counts and its cost are compared while all its lines a
 
 from models.invariant import Invariant, Over
 from models.rows.batches import COUNTS
-from models.rows.money import Account
 from models.state import PUBLIC_STATUS
 
 _STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
@@ -89,18 +88,17 @@ BATCHES = (
     ),
     Invariant(
         "batch_cost",
-        "a batch has cost what the ledger charged for its lines, and holds what it reserved for "
-        "those that have not ended",
+        # As the ledger charged them: `ledger_of_job` compares each with its entries.
+        "a batch has cost what its lines have cost, and holds what was reserved for those that "
+        "have not ended",
         f"""
         SELECT batch.id FROM batch LEFT JOIN {_CHANGES} AS change USING (id)
         CROSS JOIN LATERAL (
-            SELECT count(*) AS lines, coalesce(sum(entry.amount_micros), 0) AS spent,
-                   coalesce(sum(job.reserved_micros)
-                            FILTER (WHERE NOT job.state = ANY(%(final)s)), 0) AS held
-            FROM job LEFT JOIN ledger_entry AS entry
-                 ON entry.entry_set = 'charge ' || job.id AND entry.account = '{Account.SPENT}'
-                    AND entry.counts_at = job.created_at
-            WHERE job.batch_id = batch.id) AS found
+            SELECT count(*) AS lines,
+                   coalesce(sum(cost_micros) FILTER (WHERE state = ANY(%(final)s)), 0) AS spent,
+                   coalesce(sum(reserved_micros)
+                            FILTER (WHERE NOT state = ANY(%(final)s)), 0) AS held
+            FROM job WHERE batch_id = batch.id) AS found
         WHERE found.lines = batch.lines
           AND (batch.charged_micros + coalesce(change.charged_micros, 0) <> found.spent
                OR batch.reserved_micros + coalesce(change.reserved_micros, 0) <> found.held)

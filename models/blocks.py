@@ -8,7 +8,7 @@ the block, and so does an operator. A probe is named by the token of its try.
 import random
 from dataclasses import dataclass
 
-from models.accounts import UNBLOCKED, forget_empty, wake
+from models.accounts import UNBLOCKED, forget_empty
 from models.database import Connection, fetch_ids, fetch_row
 from models.rows.accounts import Block
 from models.verbs import What
@@ -135,7 +135,10 @@ async def end_probe(connection: Connection, account: str, *, token: str, wait: f
 
 
 async def lift(connection: Connection, account: str) -> bool:
-    """End a block, since the provider took an attempt; what waited is due now, in its order."""
+    """End a block, since the provider took an attempt; whether there was one.
+
+    What waited for it is made due by `models.waking`, once this is committed.
+    """
     lifted = await fetch_ids(
         connection,
         f"""
@@ -146,7 +149,6 @@ async def lift(connection: Connection, account: str) -> bool:
     )
     if lifted:
         await forget_empty(connection)
-        await wake(connection, account)
     return bool(lifted)
 
 

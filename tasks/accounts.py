@@ -7,6 +7,7 @@ from models import accounts as rules
 from models.accounts import Listed
 from models.database import Connection
 from models.failure import RequestRefused
+from models.waking import wake
 from providers.registry import PLAIN, PROVIDERS, accounts, provider_of
 from settings import Settings
 from tasks.engine import Engine
@@ -60,7 +61,9 @@ async def resume(engine: Engine, target: str) -> list[Listed]:
             raise RequestRefused(msg, type="conflict", code="provider_paused")
         return await _meant(connection, engine.settings, name, whole=whole)
 
-    return await engine.database.run(work)
+    ended = await engine.database.run(work)
+    await wake(engine.database, target)
+    return ended
 
 
 async def known(connection: Connection, settings: Settings) -> list[str]:

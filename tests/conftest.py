@@ -175,7 +175,7 @@ def simulator_process() -> Iterator[Simulator]:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().strip()
-            with httpx.Client(base_url=url, trust_env=False) as http:
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
                 env = http.get("/_sim/env").raise_for_status().json()
                 yield Simulator(url, env, http)
         finally:

@@ -5,7 +5,6 @@ import structlog
 from models.database import Connection, fetch_row
 from models.records import columns
 from models.rows.batches import BatchRow, BatchState
-from models.rows.money import Account
 from models.vault import VaultError
 from tasks.announce import Event, announce, rendered
 from tasks.batches.view import batch_view
@@ -34,14 +33,6 @@ async def end(engine: Engine, connection: Connection, batch: BatchRow) -> None:
     await announce(connection, [delivery])
 
 
-#: What the ledger has charged for the lines of a `batch`: see `models.ledger`.
-CHARGED = f"""
-SELECT coalesce(sum(entry.amount_micros), 0)::bigint FROM job JOIN ledger_entry AS entry
-ON entry.entry_set = 'charge ' || job.id AND entry.account = '{Account.SPENT}'
-   AND entry.counts_at = job.created_at
-WHERE job.batch_id = batch.id
-"""  # noqa: S608 - a constant
-
 #: A line that its owner cancelled by itself, before the batch, does not make the batch cancelled.
 _END = f"""
 UPDATE batch SET
@@ -51,7 +42,7 @@ UPDATE batch SET
               AND job.finished_at >= batch.cancelled_at) THEN '{BatchState.CANCELLED}'
         WHEN complete > 0 THEN '{BatchState.COMPLETED}'
         ELSE '{BatchState.FAILED}' END,
-    reserved_micros = 0, charged_micros = ({CHARGED}), finished_at = clock_timestamp()
+    finished_at = clock_timestamp()
 WHERE id = %(batch)s AND state = '{BatchState.IN_PROGRESS}'
 RETURNING {columns(BatchRow)}
 """  # noqa: S608 - constants

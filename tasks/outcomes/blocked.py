@@ -25,6 +25,7 @@ from models.failure import Failure, Fault
 from models.locks import lock_whole_of
 from models.rows.accounts import Block
 from models.verbs import What
+from models.waking import wake
 from scheduler.intervals import Backoff
 from tasks.engine import Engine
 from tasks.outcomes.insist import insist
@@ -118,6 +119,7 @@ async def record_probe(engine: Engine, account: str, *, token: str, is_taken: bo
     if is_taken:
         if await engine.database.run(lambda connection: lift(connection, account)):
             log.info("account.unblocked", account=account)
+            await wake(engine.database, account)
         return
     if await engine.database.run(
         lambda connection: end_probe(connection, account, token=token, wait=FIRST_PROBE)

@@ -13,7 +13,7 @@ import structlog
 
 from catalog.accounts import Picker
 from models import due
-from models.accounts import Obstacle, room
+from models.accounts import Obstacle, Permit, permit_to_send, room
 from models.advance import advance_attempts, tell
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
@@ -64,16 +64,28 @@ async def wait_for_account(
 ) -> None:
     """Have an attempt that may not be sent made elsewhere, or make it wait.
 
-    `token` names the try that may have marked it as sent.
+    What held it back may have ended since: whoever ends it wakes no row that is being worked on, so
+    it is asked again here, and then stands before this commit or after it. `token` names the try
+    that may have marked it as sent.
     """
     engine.clearance.take_back(item.id)
 
     async def work(connection: Connection) -> str:
         await lock_whole_of(connection, [item.id])
         is_held = bool(await due.hold(connection, What.SUBMIT, [item.id], lease=lease))
+        permit = await permit_to_send(
+            *(connection, item.account),
+            provider=provider_of(item.account),
+            attempt=item.id,
+            lock=True,
+        )
         if not await take_back(connection, item.id, token=token, is_held=is_held, rejected=0):
             return "not ours"
-        return await hold_back(engine, connection, item, obstacle)
+        if isinstance(permit, Permit):
+            await due.put_at(connection, What.SUBMIT, item.id, at=item.since)
+            await release_if_unwanted(connection, item.id)
+            return "due again"
+        return await hold_back(engine, connection, item, permit)
 
     became = await insist(engine, work, item.id, seconds=HOLD_OFF)
     log.info(

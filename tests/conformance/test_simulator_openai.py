@@ -140,6 +140,6 @@ def test_our_adapter_fetches_the_file_with_the_key(simulator: Simulator) -> None
     key = {"Authorization": f"Bearer {simulator.env['OPENAI_API_KEY']}"}
 
     # Then there is a video with the key, and none without
-    assert httpx.get(address, trust_env=False).status_code == 401
-    film = httpx.get(address, headers=key, trust_env=False).raise_for_status().content
+    assert httpx.get(address, trust_env=False, timeout=60).status_code == 401
+    film = httpx.get(address, headers=key, trust_env=False, timeout=60).raise_for_status().content
     assert shape(film) == (1280, 720, 4)

@@ -73,7 +73,7 @@ def test_the_vendor_speaks_runways_wire() -> None:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         base = f"http://127.0.0.1:{server.server_port}"
-        with httpx.Client(base_url=base, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=base, headers=headers, trust_env=False, timeout=60) as http:
             body = {"promptText": "a cat"}
             task = http.post("/v1/text_to_video", json=body).raise_for_status().json()["id"]
             told = http.get(f"/v1/tasks/{task}").json()

@@ -63,7 +63,7 @@ def upstreams(logs: Path, options: Sequence[str]) -> Iterator[Upstreams]:
     process.start()
     try:
         process.ready()
-        with httpx.Client(base_url=url, trust_env=False) as http:
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
             env = http.get("/_sim/env").raise_for_status().json()
             yield Upstreams(url, env, http)
     finally:

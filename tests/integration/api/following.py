@@ -168,7 +168,9 @@ async def live(settings: Settings) -> AsyncIterator[Live]:
         await until(lambda: server.started or serves.done(), within=180)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, limits=limits) as http:
+        async with httpx.AsyncClient(
+            base_url=url, trust_env=False, timeout=60, limits=limits
+        ) as http:
             made = Live(app=app, server=server, http=http)
             made.front.job_watcher = Watcher(made.look, every=0.01)
             look = partial(following.look, made.front.engine)

@@ -78,6 +78,7 @@ async def in_front(
             base_url=outer.url,
             headers={"Authorization": f"Bearer {outer.key}"},
             trust_env=False,
+            timeout=60,
         ) as http,
     ):
         yield http

@@ -179,6 +179,19 @@ async def test_accounts_are_listed_paused_and_resumed_by_admins_alone(
     ]
 
 
+async def test_a_resume_makes_due_what_waited(api: Api, admin: dict[str, str]) -> None:
+    await api.submit()
+    await api.fetch("UPDATE attempt SET waits_for = 'paused', waits_since = now()")
+    await api.fetch("UPDATE due SET at = now() + interval '1 h' WHERE what = 'submit'")
+    await api.http.post(f"{PROVIDERS}/runway/pause", headers=admin)
+
+    assert (await api.http.post(f"{PROVIDERS}/runway/resume", headers=admin)).status_code == 200
+
+    assert await api.fetch("SELECT at <= now() AS is_due FROM due WHERE what = 'submit'") == [
+        {"is_due": True}
+    ]
+
+
 @pytest.mark.parametrize(
     ("account", "body", "message"),
     [

@@ -384,7 +384,7 @@ async def test_a_run_from_a_run_completes(
     async with (
         serving(database_url, tmp_path, simulator.env) as longtake,
         httpx.AsyncClient(
-            base_url=longtake.url, headers={"X-API-Key": longtake.key}, trust_env=False
+            base_url=longtake.url, headers={"X-API-Key": longtake.key}, trust_env=False, timeout=60
         ) as http,
     ):
         picture = {"image_url": "https://pictures.example/a.png", "prompt": "a red kite"}

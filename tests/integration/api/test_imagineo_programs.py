@@ -66,7 +66,7 @@ async def test_nodes_program_makes_runs_from_a_picture_and_from_a_run(
         assert told["ended"]["run_id"] == told["begun"]["run_id"]
         made = told["ended"]["input"]
         assert (made["aspect_ratio"], made["duration"]) == (ratio, seconds)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             video = await http.get(told["ended"]["video_url"])
         assert (video.status_code, video.headers["Content-Type"]) == (200, "video/mp4")
     assert second["begun"]["input"]["source_run_id"] == run_id

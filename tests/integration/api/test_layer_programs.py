@@ -204,7 +204,7 @@ async def test_every_call_of_the_document_at_once(
             json.dumps(payloads),
         )
         given = json.loads(output)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             videos = [await http.get(url) for one in given for url in one["urls"]]
 
     assert [len(one["urls"]) for one in given] == [

@@ -119,7 +119,7 @@ async def test_lunos_client_reads_a_failure_and_a_cancel(longtake: Longtake) -> 
     )
     (endless,) = await _outcomes(longtake, ("video.generate", ({"prompt": "[sim:never] a cat"},)))
     (job,) = await longtake.engine.database.fetch("SELECT max(id) AS id FROM job")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         headers = {"Authorization": f"Bearer {longtake.key}"}
         address = f"{longtake.url}{NATIVE}/{job['id']}/cancel"
         assert (await http.post(address, headers=headers)).status_code == 200

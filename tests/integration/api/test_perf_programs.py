@@ -64,7 +64,7 @@ async def test_a_program_that_polls_completes_its_jobs(
         assert done.get("status") == "complete", done
         assert (done["duration_seconds"], done["resolution"]) == (seconds, resolution)
         assert cost is None or done["perf"]["cost_usd"] == cost
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             video = await http.get(done["video_url"])
         assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
     assert len(simulator.bill()) == len(ASKED)

@@ -129,7 +129,7 @@ def _running(after: str, environment: Mapping[str, str], log: Path) -> Iterator[
 def _is_ready(server: Server, log: Path) -> bool:
     assert server.process.poll() is None, log.read_text()
     try:
-        return httpx.get(f"{server.url}/readyz", trust_env=False).is_success
+        return httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).is_success
     except httpx.TransportError:
         return False
 

@@ -92,7 +92,7 @@ def _serving(database_url: str, valkey_url: str, folder: Path) -> Iterator[Serve
 def _is_ready(server: Server) -> bool:
     assert server.process.poll() is None, server.log.read_text()
     try:
-        return httpx.get(f"{server.url}/readyz", trust_env=False).is_success
+        return httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).is_success
     except httpx.TransportError:
         return False
 
@@ -100,7 +100,7 @@ def _is_ready(server: Server) -> bool:
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as made:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as made:
         yield made
 
 

@@ -44,6 +44,7 @@ class Running:
             base_url=longtake.url,
             headers={"Authorization": f"Bearer {longtake.key}"},
             trust_env=False,
+            timeout=60,
         )
 
     async def output(self, block: Block, changes: Mapping[str, str]) -> str:

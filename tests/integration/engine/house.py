@@ -10,6 +10,7 @@ from models.invariants import violations
 from models.request import VideoRequest
 from models.rows.accounts import CapPeriod
 from models.verbs import What
+from models.waking import wake
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.pump.pump import Pump
@@ -103,6 +104,13 @@ async def cap(engine: Engine, micros: int, name: str = "runway") -> None:
     await engine.database.run(
         lambda on: rules.set_cap(on, name, micros=micros, period=CapPeriod.DAY)
     )
+    await wake(engine.database, name)
+
+
+async def resume(engine: Engine, name: str, *, whole: bool) -> list[str]:
+    ended = await engine.database.run(lambda on: rules.resume(on, name, whole=whole))
+    await wake(engine.database, name)
+    return ended
 
 
 async def rows(engine: Engine) -> list[tuple[str, str]]:

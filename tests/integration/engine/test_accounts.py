@@ -31,6 +31,7 @@ from tests.integration.engine.house import (
     events,
     housed,
     pause,
+    resume,
     rows,
     run,
     view_of,
@@ -161,7 +162,7 @@ async def test_a_job_that_waits_tells_why_and_goes_on_when_it_is_resumed(house: 
     assert house.vendor.asked == []
 
     # When it is resumed, then it is due at once and paid for once
-    assert await engine.database.run(lambda on: rules.resume(on, "runway", whole=True))
+    assert await resume(engine, "runway", whole=True)
     await Pump(verb_for(What.SUBMIT, engine), engine.database, "runway", seconds=0.05).run()
     await run(engine, What.POLL, What.STORE)
     view = await view_of(engine, job)
