@@ -14,7 +14,8 @@ from models.request import VideoRequest
 
 _FAILURES: Final[Mapping[int, str]] = {
     400: "`invalid_request`: the message names the field, its value and what is allowed",
-    401: "`authentication_error`: no API key, or an invalid one",
+    401: "`authentication_error`: no API key, or an invalid one; an expired one has the code "
+    "`key_expired`; or it needs an admin key",
     402: "`insufficient_balance`: the balance or a budget has too little left; nothing was sent",
     404: "`not_found`: it does not exist, or is another tenant's",
     409: "`conflict`: not allowed in the current state",
@@ -250,7 +251,8 @@ _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "lt_…",
-    "description": "An API key from `longtake keys create --tenant NAME`.",
+    "description": "An API key from `longtake keys create --tenant NAME`. With `--admin` it reads all "
+    "tenants: single things by their ids, lists by the parameter `tenant`.",
 }
 _OPEN = frozenset({"/healthz", "/readyz"})
 

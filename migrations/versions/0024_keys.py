@@ -19,7 +19,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The older code would take keys that have expired, and those that are yet to.
+    # The older code knows no end of a key: what has expired stays refused.
     op.execute("UPDATE api_key SET revoked_at = now() WHERE expires_at <= now()")
     op.drop_column("api_key", "expires_at")
     op.drop_column("api_key", "last_used_at")
