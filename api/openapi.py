@@ -251,8 +251,8 @@ _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "lt_…",
-    "description": "An API key from `longtake keys create --tenant NAME`. With `--admin` it reads all "
-    "tenants: single things by their ids, lists by the parameter `tenant`.",
+    "description": "An API key from `longtake keys create --tenant NAME`. With `--admin` it "
+    "reads all tenants: single things by their ids, lists by the parameter `tenant`.",
 }
 _OPEN = frozenset({"/healthz", "/readyz"})
 
