@@ -18,6 +18,7 @@ from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger
 from api.native import (
+    accounts,
     batch_events,
     batch_results,
     batches,
@@ -53,7 +54,7 @@ ROUTERS = tuple(
     module.router
     for module in (
         *(jobs, events, batches, batch_results, batch_events, content, catalog, gates, deliveries),
-        *(intake, usage, ops, health, metrics, callbacks),
+        *(intake, usage, ops, accounts, health, metrics, callbacks),
     )
 )
 
@@ -149,6 +150,8 @@ async def _lifespan(
     )
     app.state.front = front
     front.answers.start()
+    uses = front.keyring.uses
+    uses.start()
     try:
         yield
     finally:
@@ -157,5 +160,6 @@ async def _lifespan(
         front.streams.close()
         await front.job_watcher.close()
         await front.batch_watcher.close()
+        await uses.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

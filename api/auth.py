@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 
+from api.key_use import KeyUses
 from models.database import Database
 from models.failure import RequestRefused
 from models.keys import Key, find_key, key_hash, looks_like_a_key
+from tasks.view import iso
 
 #: Cache lifetime of a valid key, in seconds: a submit needs no extra round trip, and a revoked key
 #: is refused everywhere within this time.
@@ -21,24 +23,33 @@ class Keyring:
         self._database = database
         self._clock = clock
         self._good: dict[bytes, tuple[Key, float]] = {}
+        #: Notes which keys were used.
+        self.uses = KeyUses(database, clock=clock)
 
     async def identify(self, authorization: str | None) -> Key:
         """The key for an Authorization header.
 
         Raises:
-            RequestRefused: authentication_error, the same for unknown and revoked keys.
+            RequestRefused: authentication_error, the same for unknown and revoked keys; an expired
+                one is told so, with the code `key_expired`.
             DatabaseAway: the database is unavailable.
         """
         plain = _bearer(authorization)
         hashed = key_hash(plain)
         key, until = self._good.get(hashed, (None, 0.0))
         if key is not None and self._clock() < until:
+            self.uses.note(key.id)
             return key
         asked_at = self._clock()
         key = await self._database.run(lambda connection: find_key(connection, plain))
         if key is None:
             self._good.pop(hashed, None)
             raise _refused("the API key is unknown or revoked")
+        if key.expired_at is not None:
+            self._good.pop(hashed, None)
+            msg = f"the API key expired at {iso(key.expired_at)}: ask for a new one"
+            raise _refused(msg, code="key_expired")
+        self.uses.note(key.id)
         if len(self._good) >= _MAX_CACHED:
             self._good.clear()
         self._good[hashed] = (key, asked_at + REMEMBERED)
@@ -52,10 +63,11 @@ def _bearer(authorization: str | None) -> str:
     plain = plain.strip()
     if scheme.lower() != "bearer" or not looks_like_a_key(plain):
         raise _refused(
-            "the Authorization header must be Bearer and an API key (lt_ and 32 characters)"
+            "the Authorization header must be Bearer and an API key: lt_ and 38 characters, of "
+            "which the last 6 are a checksum, or 32 of an older key"
         )
     return plain
 
 
-def _refused(message: str) -> RequestRefused:
-    return RequestRefused(message, type="authentication_error", param="Authorization")
+def _refused(message: str, *, code: str | None = None) -> RequestRefused:
+    return RequestRefused(message, type="authentication_error", code=code, param="Authorization")

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_answer
+from api.front import begin_request
 from models.failure import RequestRefused
 from models.ids import new_id
 
@@ -33,6 +34,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        begin_request()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -1,9 +1,11 @@
 """Shared by the routes: the process's state, authentication, and a database timeout."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -26,7 +28,7 @@ from tasks.engine import Engine
 
 T = TypeVar("T")
 
-#: Timeout for database work, in seconds; the caller is then told to retry.
+#: Timeout for all database work of a request, in seconds; the caller is then told to retry.
 ANSWERS_WITHIN = 15.0
 
 
@@ -78,14 +80,67 @@ def key_of(request: Request) -> Key:
     return key
 
 
-async def in_time(work: Awaitable[T], *, seconds: float = ANSWERS_WITHIN) -> T:
-    """The result of database work; raises DatabaseAway on timeout."""
+@dataclass(slots=True)
+class _Waited:
+    """How long one request has waited for its database work, in seconds."""
+
+    seconds: float = 0.0
+
+
+_waited: ContextVar[_Waited | None] = ContextVar("waited", default=None)
+#: Works that were given up and have yet to end; a task that nothing refers to may vanish.
+_given_up: Final[set[asyncio.Future[Any]]] = set()
+
+
+def begin_request() -> None:
+    """Begin a request, which has waited for nothing yet."""
+    _waited.set(_Waited())
+
+
+async def in_time(work: Coroutine[Any, Any, T], *, seconds: float = ANSWERS_WITHIN) -> T:
+    """The result of database work; the time that others of the request took counts as well.
+
+    Work that is given up is cancelled, but its end is not waited for: to cancel a statement of a
+    server that does not answer takes psycopg ten seconds.
+
+    Raises:
+        DatabaseAway: there was no answer in time.
+    """
+    waited = _waited.get() or _Waited()
+    left = seconds - waited.seconds
+    if left <= 0:
+        work.close()
+        raise _unanswered(seconds)
+    began, task = _now(), asyncio.create_task(work)
     try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        msg = f"no answer within {seconds:.0f} s"
-        raise DatabaseAway(msg) from error
+        await asyncio.wait({task}, timeout=left)
+    finally:
+        waited.seconds += _now() - began
+        if not task.done():
+            _give_up(task)
+    if task in _given_up:
+        raise _unanswered(seconds)
+    return task.result()
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+def _unanswered(seconds: float) -> DatabaseAway:
+    return DatabaseAway(f"no answer within {seconds:.0f} s")
+
+
+def _give_up(task: asyncio.Task[Any]) -> None:
+    _given_up.add(task)
+    task.add_done_callback(_forget)
+    task.cancel()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _given_up.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen: nobody waits for it any longer
 
 
 def refuse_unless_admin(key: Key, *, what: str) -> None:

@@ -14,7 +14,8 @@ from models.request import VideoRequest
 
 _FAILURES: Final[Mapping[int, str]] = {
     400: "`invalid_request`: the message names the field, its value and what is allowed",
-    401: "`authentication_error`: no API key, or an invalid one",
+    401: "`authentication_error`: no API key, or an invalid one; an expired one has the code "
+    "`key_expired`; or it needs an admin key",
     402: "`insufficient_balance`: the balance or a budget has too little left; nothing was sent",
     404: "`not_found`: it does not exist, or is another tenant's",
     409: "`conflict`: not allowed in the current state",
@@ -24,7 +25,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
     429: "`rate_limited`: a limit of the key or tenant is reached; see Retry-After and "
     "X-RateLimit-…",
-    503: "`model_unavailable`: its provider has no credentials; or `service_unavailable`: see "
+    503: "`model_unavailable`: its provider has no credentials, or with the code `model_retired` "
+    "makes it no longer; or `service_unavailable`: see "
     "Retry-After",
 }
 #: Errors that any route may return.
@@ -249,7 +251,8 @@ _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "lt_…",
-    "description": "An API key from `longtake keys create --tenant NAME`.",
+    "description": "An API key from `longtake keys create --tenant NAME`. With `--admin` it "
+    "reads all tenants: single things by their ids, lists by the parameter `tenant`.",
 }
 _OPEN = frozenset({"/healthz", "/readyz"})
 

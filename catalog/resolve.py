@@ -12,7 +12,7 @@ from catalog.routes import Combination, Frames, Route
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from models.scene import OPTIONAL, PICTURES, Picture, Scene
-from providers.base import Account
+from providers.base import Account, Retired
 from providers.registry import PROVIDERS, missing_variables
 
 
@@ -53,9 +53,7 @@ def usable_routes(
         if (names := tuple(one.name for one in accounts.values() if one.provider == route.provider))
     ]
     if not usable:
-        needed = " or ".join(missing_variables(each.provider) for each in model.routes.values())
-        msg = f"model {asked} needs {needed} to be set"
-        raise RequestRefused(msg, type="model_unavailable", param="model")
+        raise _unavailable(model, catalog, asked=asked)
     open_: list[tuple[Route, Mapping[str, float]]] = [
         (route, shares)
         for route, names in usable
@@ -66,6 +64,41 @@ def usable_routes(
         msg = f"model {asked} takes no new jobs: the weight of {closed} is 0"
         raise RequestRefused(msg, type="model_unavailable", param="model")
     return open_
+
+
+def _unavailable(model: Model, catalog: Catalog, *, asked: str) -> RequestRefused:
+    """Why no route of the model has an account: what to set, or what to use instead."""
+    served = [route.provider for route in model.routes.values() if not retired(route)]
+    if served:
+        needed = " or ".join(map(missing_variables, served))
+        msg = f"model {asked} needs {needed} to be set"
+        return RequestRefused(msg, type="model_unavailable", param="model")
+    route = next(iter(model.routes.values()))
+    use = " or ".join(successors(route, model, catalog)) or "another model of GET /v1/models"
+    msg = (
+        f"{retired_in_words(route, asked)}; use {use}, or a gateway that still makes it: set "
+        f"{missing_variables(route.provider)}"
+    )
+    return RequestRefused(msg, type="model_unavailable", code="model_retired", param="model")
+
+
+def retired(route: Route) -> Retired | None:
+    """Whether the route's vendor no longer serves it, so that it needs a gateway."""
+    return PROVIDERS[route.provider].retired
+
+
+def retired_in_words(route: Route, asked: str) -> str:
+    """Who retired it and when; nothing for a route that is served."""
+    gone = retired(route)
+    return f"{gone.vendor} retired {asked} on {gone.on}" if gone else ""
+
+
+def successors(route: Route, model: Model, catalog: Catalog) -> tuple[str, ...]:
+    """The names of models to use instead of one on a retired route: its own, if others make it."""
+    whole = catalog.by_name.get(model.name.rpartition("/")[2], model)
+    others = [each for each in whole.routes.values() if not (retired(each) or each.by_name_only)]
+    gone = retired(route)
+    return (*((whole.name,) if others else ()), *(gone.instead if gone else ()))
 
 
 def plan_on(request: VideoRequest, *, model: Model, route: Route) -> Plan:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cli.errors import Refused
-from models.database import Connection, Database
+from models.database import Connection, Database, require_answer
 from models.failure import RequestRefused
 from settings import load
 from tasks.engine import Engine
@@ -18,13 +18,19 @@ def in_transaction(
     *,
     then: Callable[[Database, T], Awaitable[None]] | None = None,
 ) -> T:
-    """The result of `work` in one transaction; raises Refused with a refusal's message.
+    """The result of `work` in one transaction.
 
     `then` gets the database and the result once they are committed.
+
+    Raises:
+        Refused: with a refusal's message.
+        DatabaseAway: at once, where the first question stays without an answer.
     """
 
     async def run() -> T:
-        database = Database(load().require_database(), connections=2, timeout=2)
+        url = load().require_database()
+        await require_answer(url)
+        database = Database(url, connections=2, timeout=2)
         try:
             result = await database.run(work)
             if then is not None:
@@ -40,10 +46,12 @@ def in_transaction(
 
 
 def with_engine(work: Callable[[Engine], Awaitable[T]]) -> T:
-    """The result of `work` with an engine of its own."""
+    """The result of `work` with an engine of its own; raises DatabaseAway as `in_transaction`."""
 
     async def run() -> T:
-        engine = Engine.build(load())
+        settings = load()
+        await require_answer(settings.require_database())
+        engine = Engine.build(settings)
         try:
             return await work(engine)
         finally:

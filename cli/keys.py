@@ -1,6 +1,7 @@
 """`longtake keys`: manages API keys, directly in the database."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 import typer
@@ -8,12 +9,13 @@ from rich.table import Table
 
 from cli import show
 from cli.database import in_transaction
+from cli.durations import read_seconds
 from cli.errors import Refused
 from cli.options import AsJson
 from models.budgets import make_prepaid
 from models.database import Connection
 from models.failure import RequestRefused
-from models.keys import ListedKey, create_key, list_keys, revoke_key
+from models.keys import LONGEST_LIFE, ListedKey, create_key, list_keys, revoke_key
 from models.limits import set_limits
 from models.rows.limits import Holder
 from models.tiers import tiers
@@ -27,7 +29,14 @@ app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True
 def create(
     *,
     tenant: Annotated[str, typer.Option(help="Tenant of the key; created if new.")],
-    admin: Annotated[bool, typer.Option("--admin", help="Grant operator rights.")] = False,
+    admin: Annotated[
+        bool,
+        typer.Option("--admin", help="Reads all tenants, and lanes and accounts of providers."),
+    ] = False,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long it is valid: 90d, 12h; default: for ever."),
+    ] = None,
     prepaid: Annotated[
         bool, typer.Option("--prepaid", help="The tenant spends only what `money deposit` added.")
     ] = False,
@@ -39,11 +48,12 @@ def create(
 ) -> None:
     """Create a key; it is shown once and stored only as a hash.
 
-    For example: [cyan]longtake keys create --tenant acme[/]
+    For example: [cyan]longtake keys create --tenant acme --expires 90d[/]
     """
+    lives = None if expires is None else read_seconds(expires, "--expires", most=LONGEST_LIFE)
 
     async def work(connection: Connection) -> tuple[str, str]:
-        key_id, plain = await create_key(connection, tenant, is_admin=admin)
+        key_id, plain = await create_key(connection, tenant, is_admin=admin, lives=lives)
         if prepaid:
             await make_prepaid(connection, tenant)
         if tier is not None:
@@ -56,10 +66,11 @@ def create(
         raise Refused(str(error)) from error
     if as_json:
         made = {"id": key_id, "key": plain, "tenant": tenant, "admin": admin, "tier": tier}
-        show.as_json(made)
+        show.as_json(made | {"expires_in_seconds": lives})
     else:
         show.result(plain)
-        show.say(f"{key_id}, tenant {tenant}: store it now, it cannot be shown again.")
+        until = "" if lives is None else f", valid for {expires}"
+        show.say(f"{key_id}, tenant {tenant}{until}: store it now, it cannot be shown again.")
 
 
 @app.command("list")
@@ -74,12 +85,19 @@ def list_(
         show.as_json([_json(key) for key in found])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "tenant", "begins", "created", "revoked"):
+    for name in ("id", "tenant", "admin", "begins", "created", "last used", "expires", "revoked"):
         table.add_column(name, no_wrap=True)
     for key in found:
-        tenant_or_admin = f"{key.tenant} (admin)" if key.is_admin else key.tenant
-        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
-        table.add_row(key.id, tenant_or_admin, key.prefix, f"{key.created_at:%Y-%m-%d}", revoked)
+        table.add_row(
+            key.id,
+            key.tenant,
+            "yes" if key.is_admin else "",
+            key.prefix,
+            _day(key.created_at),
+            f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
+            _day(key.expires_at) or "never",
+            _day(key.revoked_at),
+        )
     show.out.print(table)
 
 
@@ -91,6 +109,11 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `keys
     show.say(f"{key_id} is revoked.")
 
 
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else ""
+
+
 def _json(key: ListedKey) -> dict[str, object]:
-    times = {"created_at": key.created_at, "revoked_at": key.revoked_at}
-    return asdict(key) | {name: at and at.isoformat() for name, at in times.items()}
+    values = asdict(key)
+    times = ("created_at", "last_used_at", "expires_at", "revoked_at")
+    return values | {name: values[name] and values[name].isoformat() for name in times}

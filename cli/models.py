@@ -32,11 +32,10 @@ def models(*, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = 
 
 def _row(model: Json) -> tuple[Text | str, ...]:
     limits = model["limits"]
-    missing = Text(f"set {model['set_to_use']}", style="yellow")
     prices = model["price"]["per_second"].values()
     return (
         Text(model["id"], style="bold"),
-        _availability(model) if model["available"] else missing,
+        _availability(model),
         _as_ranges(limits["durations"]),
         ", ".join(limits["resolutions"]),
         " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
@@ -45,10 +44,16 @@ def _row(model: Json) -> tuple[Text | str, ...]:
 
 
 def _availability(model: Json) -> Text:
-    paused = model.get("paused")
-    return (
-        Text(f"waits: {paused['code']}", style="yellow") if paused else Text("yes", style="green")
-    )
+    """Whether it can be asked for, or why not."""
+    paused, retired = model.get("paused"), model.get("retired")
+    if retired:
+        use = f": use {' or '.join(retired['use'])}" if retired["use"] else ""
+        return Text(f"retired {retired['on']}{use}", style="yellow")
+    if not model["available"]:
+        return Text(f"set {model['set_to_use']}", style="yellow")
+    if paused:
+        return Text(f"waits: {paused['code']}", style="yellow")
+    return Text("yes", style="green")
 
 
 def _as_ranges(durations: Sequence[int]) -> str:

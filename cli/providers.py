@@ -1,9 +1,7 @@
 """`longtake providers`: the accounts at providers, their pauses and caps, in the database."""
 
-import re
-from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +10,7 @@ from catalog.models import Catalog
 from cli import show
 from cli.api import Json
 from cli.database import in_transaction
+from cli.durations import read_seconds
 from cli.errors import Refused
 from cli.options import AsJson
 from models import accounts as rules
@@ -20,8 +19,9 @@ from models.database import Connection
 from models.dollars import dollars, micros_from
 from models.rows.accounts import CapPeriod
 from models.waking import wake
-from providers.registry import PLAIN, PROVIDERS, accounts, provider_of
+from providers.registry import PLAIN, provider_of
 from settings import load
+from tasks.accounts import LONGEST_PAUSE, LONGEST_REASON, find_account, find_target, known
 
 app = typer.Typer(
     help="Accounts at providers: list, pause and resume them, cap what they spend.",
@@ -29,10 +29,6 @@ app = typer.Typer(
 )
 #: A negative amount is refused in words, not as an unknown option.
 _AMOUNTS = {"ignore_unknown_options": True}
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-#: The longest pause that ends by itself, in seconds.
-LONGEST_PAUSE: Final = 365 * 86_400
-LONGEST_REASON: Final = 500
 
 Account = Annotated[
     str, typer.Argument(metavar="ACCOUNT", help="As `providers list` shows it: runway, runway:team")
@@ -97,7 +93,7 @@ def pause(
 
     For example: [cyan]longtake providers pause runway --for 2h --reason "vendor is down"[/]
     """
-    lasts = None if seconds is None else _seconds(seconds)
+    lasts = None if seconds is None else read_seconds(seconds, "--for", most=LONGEST_PAUSE)
     if reason is not None and not (1 <= len(reason) <= LONGEST_REASON and reason.isprintable()):
         raise Refused(
             f"--reason must be 1 to {LONGEST_REASON} printable characters (it has {len(reason)})"
@@ -180,43 +176,16 @@ def _remove_cap(account: str) -> None:
 
 
 async def _listed(connection: Connection) -> list[Listed]:
-    return await rules.list_accounts(connection, await _known(connection))
-
-
-async def _known(connection: Connection) -> list[str]:
-    """The accounts that have credentials here, attempts or rules."""
-    return sorted({*accounts(load()), *await rules.known_accounts(connection)})
+    return await rules.list_accounts(connection, await known(connection, load()))
 
 
 async def _target(connection: Connection, given: str) -> tuple[str, bool]:
     """The account or provider that is meant, and whether it is a whole provider."""
-    if given in PROVIDERS:
-        return given, True
-    return await _account(connection, given), False
+    return await find_target(connection, given, load())
 
 
 async def _account(connection: Connection, given: str) -> str:
-    known = await _known(connection)
-    name = given.removesuffix(f":{PLAIN}")
-    if name not in known:
-        listed = _listed_words(known)
-        raise Refused(f"there is no account {given[:64]!r}; the known ones are {listed}")
-    return name
-
-
-def _listed_words(known: Iterable[str]) -> str:
-    return ", ".join(known) or "none: no credentials are set here"
-
-
-def _seconds(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-    lasts = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 1 <= lasts <= LONGEST_PAUSE:
-        raise Refused(
-            "--for must be seconds, or a number with s, m, h or d, from 1 s to 365 d "
-            f"(it is {text[:64]!r})"
-        )
-    return lasts
+    return find_account(given, await known(connection, load()))
 
 
 def _pause_in_words(one: Listed) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg import AsyncConnection, errors
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -30,8 +31,40 @@ _PASSING = (
 )
 
 
+#: Seconds in which a server that is asked whether it is there must answer.
+_THERE_WITHIN = 3.0
+
+
 class DatabaseAway(Exception):
     """PostgreSQL is unreachable, or did not respond in time."""
+
+
+async def require_answer(url: str) -> None:
+    """Ask the server for a sign of life, once and without a pool.
+
+    Raises:
+        DatabaseAway: none within seconds; the message names the server, and no password.
+    """
+    try:
+        async with asyncio.timeout(_THERE_WITHIN):
+            connection = await AsyncConnection.connect(url, autocommit=True)
+            try:
+                await connection.execute("SELECT 1")
+            finally:
+                await connection.close()
+    except TimeoutError as error:
+        msg = f"{_server(url)} does not answer within {_THERE_WITHIN:.0f} s"
+        raise DatabaseAway(msg) from error
+    except psycopg.Error as error:
+        raise DatabaseAway(f"{_server(url)}: {_first_line(error)}") from error
+
+
+def _server(url: str) -> str:
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "PostgreSQL"
+    return f"PostgreSQL at {given.get('host', 'localhost')}:{given.get('port', 5432)}"
 
 
 class Database:
@@ -196,5 +229,7 @@ async def _again(
 
 
 def _first_line(error: Exception) -> str:
-    first = str(error).strip().splitlines()
-    return first[0][:200] if first else type(error).__name__
+    """The line that says it: of several addresses, the first one's."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if not line.endswith(":")), "")
+    return said[:200] or type(error).__name__

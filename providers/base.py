@@ -7,6 +7,7 @@ from top to bottom yet does no I/O. `providers.exchange` drives it.
 import json
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import urlencode
@@ -32,6 +33,16 @@ class Account:
     base_url: str
     #: Values by the vendor's own variable names.
     credentials: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """A vendor's API that the vendor no longer serves, though gateways may."""
+
+    vendor: str
+    on: date
+    #: Models of the catalogue that the vendor names as successors.
+    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +234,8 @@ class Provider(Protocol):
     credentials: ClassVar[tuple[tuple[str, ...], ...]]
     base_variable: ClassVar[str]
     default_base: ClassVar[str]
-    #: The default base URL no longer serves this API; the operator must set another.
-    needs_base: ClassVar[bool] = False
+    #: The vendor serves this API no longer; the operator must name a gateway that does.
+    retired: ClassVar[Retired | None] = None
     capabilities: ClassVar[Capabilities]
     #: Variable with the secret for callback signatures; None if callbacks are unsigned.
     callback_secret: ClassVar[str | None] = None

@@ -146,7 +146,7 @@ def capabilities_of(provider: str) -> Capabilities:
 def missing_variables(provider: str) -> str:
     """The variables to set for a provider, such as "A" or "A, or B and C"."""
     wanted = PROVIDERS[provider]
-    base = (wanted.base_variable,) if wanted.needs_base else ()
+    base = (wanted.base_variable,) if wanted.retired else ()
     return ", or ".join(" and ".join((*names, *base)) for names in wanted.credentials)
 
 
@@ -177,7 +177,7 @@ def _account(
 ) -> Account | None:
     """A provider's account of the variables with one suffix; None if any is missing."""
     base_url = _base_url(provider, variables)
-    if provider.needs_base and base_url is None:
+    if provider.retired and (base_url is None or _is_vendors_own(provider, base_url)):
         return None
     for names in provider.credentials:
         if all(name in variables for name in names):
@@ -191,6 +191,10 @@ def _account(
                 raise SettingsError(msg) from None
             return replace(account, name=account_named(provider.name, suffix or PLAIN))
     return None
+
+
+def _is_vendors_own(provider: Provider, base_url: str) -> bool:
+    return urlsplit(base_url).hostname == urlsplit(provider.default_base).hostname
 
 
 def _base_url(provider: Provider, variables: Mapping[str, tuple[str, str]]) -> str | None:

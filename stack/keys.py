@@ -26,7 +26,8 @@ async def developer_key(folder: Folder, settings: Settings) -> str:
     database = Database(settings.require_database(), connections=2)
     try:
         kept = folder.read(DEV_API_KEY)
-        if kept is not None and await database.run(lambda c: find_key(c, kept)) is not None:
+        found = await database.run(lambda c: find_key(c, kept)) if kept is not None else None
+        if kept is not None and found is not None and found.expired_at is None:
             return kept
         plain = await database.run(_create)
         folder.save(DEV_API_KEY, plain)

@@ -20,13 +20,13 @@ SELECT {columns(DeliveryRow, of="delivery")},
        CASE WHEN due.lease IS NULL OR due.at <= now() THEN due.at END AS next_try_at,
        coalesce(due.lease IS NOT NULL AND due.at > now(), false) AS is_under_way,
        coalesce(array_agg(to_jsonb(try) ORDER BY try.number) FILTER (WHERE try.id IS NOT NULL),
-                '{{}}') AS tries
+                '{{{{}}}}') AS tries
 FROM delivery
 LEFT JOIN delivery_try AS try ON try.delivery = delivery.id
 LEFT JOIN due ON due.what = 'deliver' AND due.id = delivery.id
 WHERE delivery.id = ANY(ARRAY(  -- found first, so that tries are joined for these alone
     SELECT id FROM delivery
-    WHERE delivery.tenant = %(tenant)s
+    WHERE {{whose}}
       AND NOT EXISTS (  -- with OFFSET asked of one delivery at a time, not of all before the LIMIT
           SELECT FROM job WHERE job.id = delivery.job AND job.deleted_at IS NOT NULL OFFSET 0)
       AND (%(id)s::text IS NULL OR delivery.id = %(id)s)
@@ -37,6 +37,9 @@ WHERE delivery.id = ANY(ARRAY(  -- found first, so that tries are joined for the
 GROUP BY delivery.id, due.at, due.lease
 ORDER BY delivery.id DESC
 """  # noqa: S608 - columns of our own
+#: SQL: one tenant's, and everyone's.
+_OWN = _SELECT.format(whose="delivery.tenant = %(tenant)s")
+_EVERYONES = _SELECT.format(whose="true")
 _ANY = {"id": None, "job_id": None, "batch_id": None, "after": None, "limit": 1}
 
 
@@ -59,16 +62,17 @@ class ListedDelivery(DeliveryRow):
 async def list_newest(
     engine: Engine,
     *,
-    tenant: str,
+    tenant: str | None,
     limit: int,
     after: str | None = None,
     job_id: str | None = None,
     batch_id: str | None = None,
 ) -> list[ListedDelivery]:
-    """Up to `limit` of the tenant's deliveries with their tries, newest first."""
+    """Up to `limit` of the tenant's deliveries, or for None of all, with tries, newest first."""
     own = {"job_id": job_id, "batch_id": batch_id}
     wanted = _ANY | own | {"tenant": tenant, "after": after, "limit": limit}
-    return await engine.database.fetch(_SELECT, wanted, row=ListedDelivery.read)
+    sql = _EVERYONES if tenant is None else _OWN
+    return await engine.database.fetch(sql, wanted, row=ListedDelivery.read)
 
 
 async def replay(
@@ -83,7 +87,7 @@ async def replay(
     async def work(connection: Connection) -> ListedDelivery | None:
         await _make_due(connection, delivery_id, tenant=tenant)
         wanted = _ANY | {"tenant": tenant, "id": delivery_id}
-        return await fetch_row(connection, ListedDelivery.read, _SELECT, wanted)
+        return await fetch_row(connection, ListedDelivery.read, _OWN, wanted)
 
     delivery = await engine.database.run(work)
     if delivery is None:

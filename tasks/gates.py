@@ -14,6 +14,7 @@ from tasks.engine import Engine
 from tasks.view import iso, usd
 
 _SELECT = f"SELECT {columns(GateRow)} FROM gate WHERE tenant = %(tenant)s"  # noqa: S608 - columns of our own
+_EVERYONES = f"SELECT {columns(GateRow)} FROM gate WHERE true"  # noqa: S608 - as above
 
 
 async def create(engine: Engine, wanted: GateRequest, *, tenant: str) -> GateRow:
@@ -51,10 +52,11 @@ async def read(engine: Engine, name: str, *, tenant: str) -> GateRow:
 
 
 async def list_newest(
-    engine: Engine, *, tenant: str, limit: int, after: str | None = None
+    engine: Engine, *, tenant: str | None, limit: int, after: str | None = None
 ) -> list[GateRow]:
-    """Up to `limit` of the tenant's gates, newest first, older than the gate `after`."""
-    sql = f"""{_SELECT} AND (%(after)s::text IS NULL OR id < %(after)s)
+    """Up to `limit` of the tenant's gates, or for None of all, newest first, after gate `after`."""
+    found = _EVERYONES if tenant is None else _SELECT
+    sql = f"""{found} AND (%(after)s::text IS NULL OR id < %(after)s)
               ORDER BY id DESC LIMIT %(limit)s"""
     wanted = {"tenant": tenant, "after": after, "limit": limit}
     return await engine.database.run(lambda c: fetch_rows(c, GateRow, sql, wanted))

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from models.database import Connection
 from models.failure import RequestRefused
+from models.keys import IS_VALID
 from models.records import Json
 from models.state import FINAL_JOB_STATES, JobState
 from tasks.engine import Engine
@@ -18,17 +19,17 @@ from tasks.jobs import own_job
 from tasks.view import ShownJob, progress_percent, read_jobs
 
 #: One look at all that are asked for, by the primary keys and the index event_by_job.
-_LOOK: Final = """
+_LOOK: Final = f"""
 SELECT asked.job, asked.after, asked.key, job.state, job.progress_percent, job.progress_source,
        job.typical_seconds, job.accepted_at, job.finished_at, now() AS now,
        job.id IS NULL OR job.deleted_at IS NOT NULL OR (asked.key IS NOT NULL AND NOT EXISTS (
-           SELECT FROM api_key WHERE api_key.id = asked.key AND revoked_at IS NULL)) AS is_gone,
+           SELECT FROM api_key WHERE api_key.id = asked.key AND {IS_VALID})) AS is_gone,
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'state', kind, 'at', at) ORDER BY id)
                  FROM event WHERE event.job = asked.job AND event.id > asked.after
                    AND kind = ANY(%(states)s)), '[]') AS events
 FROM unnest(%(jobs)s::text[], %(afters)s::bigint[], %(keys)s::text[]) AS asked (job, after, key)
 LEFT JOIN job ON job.id = asked.job
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +119,9 @@ async def look(engine: Engine, asked: Sequence[Asked]) -> Mapping[Asked, Seen]:
 
 
 async def begin(
-    engine: Engine, job_id: str, *, tenant: str, after: int | None
+    engine: Engine, job_id: str, *, tenant: str | None, after: int | None
 ) -> tuple[ShownJob, Seen]:
-    """The tenant's job and all of its transitions; the job may be newer than those.
+    """The tenant's job, or for None anyone's, and all of its transitions, which may be older.
 
     Raises:
         RequestRefused: `not_found`, or `after` is not the id of one of its events.

@@ -88,8 +88,8 @@ async def submit(
     return accepted, ((What.SUBMIT, accepted.lane),)
 
 
-async def read(engine: Engine, job_id: str, *, tenant: str) -> ShownJob:
-    """The tenant's job; raises RequestRefused (`not_found`)."""
+async def read(engine: Engine, job_id: str, *, tenant: str | None) -> ShownJob:
+    """The tenant's job, or for None anyone's; raises RequestRefused (`not_found`)."""
     return await engine.database.run(lambda connection: own_job(connection, job_id, tenant=tenant))
 
 
@@ -115,7 +115,7 @@ async def stored_output(
 ) -> StoredVideo:
     """A job's stored video: the one at `position`, or the first for None.
 
-    With `tenant` None any job may be read: the caller checked a signed link.
+    With `tenant` None any job may be read: the caller checked a signed link or an admin's key.
 
     Raises:
         RequestRefused: `not_found`; its code tells a deleted video from one that is not stored.
@@ -138,18 +138,24 @@ async def stored_output(
     return found.video
 
 
-async def own_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
-    """The tenant's job; raises RequestRefused (`not_found`), also for a deleted one."""
+async def own_job(connection: Connection, job_id: str, *, tenant: str | None) -> ShownJob:
+    """The tenant's job, or for None anyone's.
+
+    Raises:
+        RequestRefused: `not_found`, also for a deleted one.
+    """
     job = await own_or_deleted_job(connection, job_id, tenant=tenant)
     if job.deleted_at is not None:
         raise job_deleted(job_id, job.deleted_at)
     return job
 
 
-async def own_or_deleted_job(connection: Connection, job_id: str, *, tenant: str) -> ShownJob:
-    """The tenant's job, deleted or not; raises RequestRefused (`not_found`)."""
+async def own_or_deleted_job(
+    connection: Connection, job_id: str, *, tenant: str | None
+) -> ShownJob:
+    """As `own_job`, but a deleted one is returned."""
     jobs = await read_jobs(connection, [job_id]) if job_id.isprintable() else []
-    if not jobs or jobs[0].tenant != tenant:
+    if not jobs or tenant not in {None, jobs[0].tenant}:
         raise not_found()
     return jobs[0]
 

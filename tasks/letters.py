@@ -233,9 +233,9 @@ async def retry(engine: Engine, failure_id: str, *, tenant: str | None) -> Made:
 
 
 async def list_dead(
-    engine: Engine, *, tenant: str, limit: int, after: str | None = None
+    engine: Engine, *, tenant: str | None, limit: int, after: str | None = None
 ) -> list[ListedFailure]:
-    """Up to `limit` of the tenant's dead letters, newest first."""
+    """Up to `limit` of the tenant's dead letters, or for None of all, newest first."""
     return await engine.database.run(
         lambda connection: list_intake_failures(connection, tenant=tenant, most=limit, after=after)
     )

@@ -18,6 +18,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "provider": f"{_PLAN} ->> 'provider'",
     "day": "to_char(job.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     "key": "job.api_key",
+    "tenant": "job.tenant",
 }
 #: Groups of one answer; app ids are the callers' own.
 MOST_GROUPS = 1000
@@ -42,7 +43,7 @@ LEFT JOIN LATERAL (SELECT count(*) AS videos, sum(output.duration_seconds) AS se
                    FROM output JOIN attempt ON attempt.id = output.attempt
                    WHERE output.job = job.id AND output.state = 'stored'
                      AND output.recovered_at IS NULL) AS made ON true
-WHERE job.tenant = %(tenant)s
+WHERE {whose}
   AND (%(since)s::timestamptz IS NULL OR job.created_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR job.created_at < %(until)s)
   AND NOT EXISTS (SELECT 1 FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted(name, value)
@@ -80,13 +81,13 @@ class Usage:
 async def usage(
     engine: Engine,
     *,
-    tenant: str,
+    tenant: str | None,
     group_by: str,
     since: datetime | None = None,
     until: datetime | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> list[Usage]:
-    """A tenant's usage in groups, in the order of what they have in common.
+    """A tenant's usage, or for None all tenants', in the order of what each group has in common.
 
     `metadata` selects jobs by values of their request's metadata, compared as text.
 
@@ -98,7 +99,9 @@ async def usage(
         raise RequestRefused(message, param="group_by")
     wanted = metadata or {}
     found = await engine.database.fetch(
-        _SELECT.format(group=GROUPS[group_by]),
+        _SELECT.format(
+            group=GROUPS[group_by], whose="true" if tenant is None else "job.tenant = %(tenant)s"
+        ),
         {
             "tenant": tenant,
             "since": since,

@@ -19,6 +19,7 @@ from redis import Redis
 
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
+from tests._offline.names import NoNames, begin
 
 # A deadline in wall-clock time fails on a shared core, and says nothing about the code.
 hypothesis.settings.register_profile("longtake", deadline=None)
@@ -35,6 +36,9 @@ structlog.configure(
         ),
     ]
 )
+
+#: Knows no name: what tests look up beyond their own name servers stays on this machine.
+NO_NAMES = begin()
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def no_names() -> NoNames:
+    """The name server that look-ups without a server of the test's own go to."""
+    return NO_NAMES
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from api.answers import encode
 from api.caller import milliseconds_since
 from api.dialects.submitting import read_own, view_of
 from api.errors import error_answer
-from api.front import front_of, in_time, key_of
+from api.front import begin_request, front_of, in_time, key_of
 from api.native.content import VideoAnswer
 from models.failure import RequestRefused
 from models.records import Json
@@ -115,6 +115,7 @@ class OpenCall:
 
     async def _done(self) -> ShownJob:
         """The job with its videos; raises RequestRefused if it has none."""
+        begin_request()  # what the submission waited for is minutes ago
         job = await read_own(self.request, self.job)
         match job.state:
             case JobState.COMPLETE:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.events import LAST_EVENT_ID, hold_place
+from api.native.tenants import any_or_own
 from api.openapi import EVENTS, failures
 from api.streams import last_event_id, message
 from models.failure import RequestRefused
@@ -40,7 +41,7 @@ async def follow(request: Request, batch_id: str) -> Response:
     """
     front, key = front_of(request), key_of(request)
     after = last_event_id(request.headers)
-    batch = await in_time(read(front.engine, batch_id, tenant=key.tenant))
+    batch = await in_time(read(front.engine, batch_id, tenant=any_or_own(request)))
     if after is not None and after > place(batch):
         msg = f"Last-Event-ID must be the id of an event of batch {batch_id} (it is {after})"
         raise RequestRefused(msg, param="Last-Event-ID")

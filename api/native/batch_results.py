@@ -14,6 +14,7 @@ from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.batch_schemas import Batch, BatchLine, BatchList, RetryOptions
 from api.native.batches import ANSWERS_WITHIN, accepted_answer
 from api.native.listing import checked_text, read_page
+from api.native.tenants import TENANT, any_or_own, wanted_tenant, with_tenant
 from api.openapi import (
     ACCEPTED,
     PAGE_PARAMETERS,
@@ -43,23 +44,27 @@ router = APIRouter(route_class=TenantRoute, tags=["Batches"])
         "parameters": [
             parameter("status", "Only these", {"enum": list(control.STATUSES)}),
             parameter("app_id", "Only what was submitted under this X-App-ID"),
+            TENANT,
             *PAGE_PARAMETERS,
         ]
     },
 )
 async def list_batches(request: Request) -> Response:
-    """The batches of the key's tenant, newest first."""
-    page = read_page(request, "status", "app_id")
+    """The batches of the key's tenant or of `tenant`, newest first."""
+    page = read_page(request, "status", "app_id", "tenant")
     found = await in_time(
         control.list_own(
             front_of(request).engine,
-            tenant=key_of(request).tenant,
+            tenant=wanted_tenant(request, page.filters.get("tenant")),
             limit=page.reach,
             after=page.after,
-            **page.filters,
+            status=page.filters.get("status"),
+            app_id=page.filters.get("app_id"),
         )
     )
-    return answer(page.answer(found, batch_view))
+    return answer(
+        page.answer(found, lambda each: with_tenant(request, batch_view(each), each.tenant))
+    )
 
 
 @router.get(
@@ -68,11 +73,13 @@ async def list_batches(request: Request) -> Response:
     responses=responses(200, Batch, "The batch as it is now", 404),
 )
 async def read(request: Request, batch_id: str) -> Response:
-    """The batch with its counts, what its lines have cost and what the others may still cost."""
+    """The batch with its counts, what its lines have cost and what the others may still cost.
+
+    An admin key reads any tenant's, and its results and events.
+    """
     engine = front_of(request).engine
-    return answer(
-        batch_view(await in_time(control.read(engine, batch_id, tenant=key_of(request).tenant)))
-    )
+    batch = await in_time(control.read(engine, batch_id, tenant=any_or_own(request)))
+    return answer(with_tenant(request, batch_view(batch), batch.tenant))
 
 
 @router.post(
@@ -155,7 +162,7 @@ async def read_results(request: Request, batch_id: str) -> Response:
     """Each line's status and job, streamed; `?after=` goes on after an interrupted read."""
     status, after = _parameters(request)
     engine = front_of(request).engine
-    batch = await in_time(control.read(engine, batch_id, tenant=key_of(request).tenant))
+    batch = await in_time(control.read(engine, batch_id, tenant=any_or_own(request)))
     lines = results(engine, batch, status=status, after=after)
     return StreamingResponse(_encoded(lines), media_type="application/jsonl")
 

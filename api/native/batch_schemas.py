@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.native.schemas import LineError
+from api.native.schemas import OWNER, LineError
 
 
 class Counts(BaseModel):
@@ -23,6 +23,7 @@ class Batch(BaseModel):
     status: Literal["in_progress", "cancelling", "completed", "failed", "cancelled"] = Field(
         description="`completed`: at least one line is complete; `failed`: none is"
     )
+    tenant: str | None = Field(default=None, description=OWNER)
     name: str | None
     app_id: str | None
     counts: Counts

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.front import TenantRoute, front_of, in_time, key_of
+from api.native.tenants import any_or_own
 from api.openapi import EVENTS, failures, parameter
 from api.streams import last_event_id, message
 from models.records import Json
@@ -52,7 +53,8 @@ async def follow(request: Request, job_id: str) -> Response:
     """
     front, key = front_of(request), key_of(request)
     after = last_event_id(request.headers)
-    job, seen = await in_time(begin(front.engine, job_id, tenant=key.tenant, after=after))
+    whose = any_or_own(request)
+    job, seen = await in_time(begin(front.engine, job_id, tenant=whose, after=after))
     newest = seen.events[-1].id if seen.events else 0
     if seen.is_final and after is not None and after >= newest:
         return Response(status_code=HTTPStatus.NO_CONTENT)

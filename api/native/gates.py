@@ -11,6 +11,7 @@ from api.body import read_json
 from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
 from api.native.schemas import DeletedGate, Gate, GateList
+from api.native.tenants import TENANT, wanted_tenant, with_tenant
 from api.openapi import PAGE_PARAMETERS, body_of, responses
 from models.gate import GateRequest
 from tasks import gates
@@ -41,20 +42,22 @@ async def create(request: Request) -> Response:
     "/v1/gates",
     summary="List gates",
     responses=responses(200, GateList, "Newest first", 400),
-    openapi_extra={"parameters": [*PAGE_PARAMETERS]},
+    openapi_extra={"parameters": [TENANT, *PAGE_PARAMETERS]},
 )
 async def list_gates(request: Request) -> Response:
-    """The gates of the key's tenant, newest first."""
-    page = read_page(request)
+    """The gates of the key's tenant or of `tenant`, newest first."""
+    page = read_page(request, "tenant")
     found = await in_time(
         gates.list_newest(
             front_of(request).engine,
-            tenant=key_of(request).tenant,
+            tenant=wanted_tenant(request, page.filters.get("tenant")),
             limit=page.reach,
             after=page.after,
         )
     )
-    return answer(page.answer(found, gate_view))
+    return answer(
+        page.answer(found, lambda gate: with_tenant(request, gate_view(gate), gate.tenant))
+    )
 
 
 @router.get(

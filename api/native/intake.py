@@ -8,6 +8,7 @@ from api.answers import answer
 from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
 from api.native.schemas import DeadLetterList, RetriedLetter
+from api.native.tenants import TENANT, wanted_tenant, with_tenant
 from api.openapi import PAGE_PARAMETERS, responses
 from models.intake_failures import ListedFailure
 from models.records import Json
@@ -21,20 +22,22 @@ router = APIRouter(route_class=TenantRoute, tags=["Requests from the broker"])
     "/v1/intake/failed",
     summary="List dead letters",
     responses=responses(200, DeadLetterList, "Newest first", 400),
-    openapi_extra={"parameters": [*PAGE_PARAMETERS]},
+    openapi_extra={"parameters": [TENANT, *PAGE_PARAMETERS]},
 )
 async def list_failed(request: Request) -> Response:
-    """Messages that name the key's tenant and could not be accepted, without their content."""
-    page = read_page(request)
+    """Messages of the key's tenant, or `tenant`, that could not be accepted; without content."""
+    page = read_page(request, "tenant")
     found = await in_time(
         letters.list_dead(
             front_of(request).engine,
-            tenant=key_of(request).tenant,
+            tenant=wanted_tenant(request, page.filters.get("tenant")),
             limit=page.reach,
             after=page.after,
         )
     )
-    return answer(page.answer(found, _view))
+    return answer(
+        page.answer(found, lambda letter: with_tenant(request, _view(letter), letter.tenant))
+    )
 
 
 @router.post(

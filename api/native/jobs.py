@@ -12,6 +12,7 @@ from api.caller import caller_of, milliseconds_since
 from api.front import Front, TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
 from api.native.schemas import DeletedJob, Job, JobList
+from api.native.tenants import TENANT, any_or_own, wanted_tenant, with_tenant
 from api.openapi import ACCEPTED, PAGE_PARAMETERS, RETRY, SUBMIT, parameter, responses
 from api.repeats import watched
 from models.records import Json
@@ -75,27 +76,32 @@ def _accepted(accepted: Accepted) -> Response:
             parameter("model", "Only this model, as it was named at submission"),
             parameter("app_id", "Only what was submitted under this X-App-ID"),
             parameter("batch_id", "Only the lines of this batch"),
+            TENANT,
             *PAGE_PARAMETERS,
         ]
     },
 )
 async def list_generations(request: Request) -> Response:
-    """The jobs of the key's tenant, newest first; lines of a batch by their numbers, backwards.
+    """The jobs of the key's tenant or of `tenant`, newest first.
+
+    Lines of a batch are in the order of their numbers, backwards.
 
     A page reads at most 4,000 jobs. With a filter that few of them match it may hold fewer than
     `limit`, or none, although `has_more` is true: `next` goes on behind them.
     """
     front = front_of(request)
-    page = read_page(request, "status", "model", "app_id", "batch_id")
+    page = read_page(request, "status", "model", "app_id", "batch_id", "tenant")
     wanted = Filter(
-        tenant=key_of(request).tenant,
+        tenant=wanted_tenant(request, page.filters.get("tenant")),
         status=page.filters.get("status"),
         model=page.filters.get("model"),
         app_id=page.filters.get("app_id"),
         batch_id=page.filters.get("batch_id"),
     )
     found = await in_time(list_own(front.engine, wanted, limit=page.reach, after=page.after))
-    return answer(page.answer(found.jobs, lambda job: _view(front, job), walked_to=found.walked_to))
+    return answer(
+        page.answer(found.jobs, lambda job: _seen(request, job), walked_to=found.walked_to)
+    )
 
 
 @router.get(
@@ -104,10 +110,14 @@ async def list_generations(request: Request) -> Response:
     responses=responses(200, Job, "The job as it is now", 404),
 )
 async def read(request: Request, job_id: str) -> Response:
-    """The job with its status, its progress and, once final, its outputs under fresh links."""
-    front = front_of(request)
-    job = await in_time(jobs.read(front.engine, job_id, tenant=key_of(request).tenant))
-    return answer(_view(front, job))
+    """The job with its status, its progress and, once final, its outputs under fresh links.
+
+    An admin key reads any tenant's.
+    """
+    engine = front_of(request).engine
+    return answer(
+        _seen(request, await in_time(jobs.read(engine, job_id, tenant=any_or_own(request))))
+    )
 
 
 @router.post(
@@ -168,6 +178,11 @@ async def delete(request: Request, job_id: str) -> Response:
             "deleted_at": iso(deleted.deleted_at),
         }
     )
+
+
+def _seen(request: Request, job: ShownJob) -> Json:
+    """The view of a job that is read, maybe by an admin."""
+    return with_tenant(request, _view(front_of(request), job), job.tenant)
 
 
 def _view(front: Front, job: ShownJob) -> Json:

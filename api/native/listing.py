@@ -83,6 +83,14 @@ def read_limit(request: Request) -> int:
     return read_page(request).limit
 
 
+def take_no_parameters(request: Request) -> None:
+    """Raise RequestRefused for any query parameter, of a list that has none."""
+    for name in request.query_params:
+        raise RequestRefused(
+            f"{name[:64]} is not a known parameter; there are none", param=name[:64]
+        )
+
+
 def checked_text(name: str, value: str) -> str:
     """A header or parameter value of 1 to 255 printable characters; raises RequestRefused."""
     if not 1 <= len(value) <= _LONGEST or not value.isprintable():

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
-from api.front import TenantRoute, front_of
+from api.front import TenantRoute, front_of, in_time
 from api.native.schemas import ModelList
 from api.openapi import responses
-from catalog.models import Model
+from catalog.models import Catalog, Model
+from catalog.resolve import retired, retired_in_words, successors
 from catalog.routes import Frames, Price, Route
 from models.records import Json
 from models.request import MAX_COUNT
@@ -33,9 +34,10 @@ router = APIRouter(route_class=TenantRoute, tags=["Models"])
 async def list_models(request: Request) -> Response:
     """Every model with its aliases, limits, price and capabilities, available, paused or not."""
     engine = front_of(request).engine
-    stops = await engine.database.run(partial(account_stops, accounts=sorted(engine.accounts)))
+    reading = partial(account_stops, accounts=sorted(engine.accounts))
+    stops = await in_time(engine.database.run(reading))
     models = [
-        model_view(model, engine.accounts, stops)
+        model_view(model, engine.catalog, engine.accounts, stops)
         for each in engine.catalog.models()
         for model in (each, *engine.catalog.by_provider(each))
     ]
@@ -43,9 +45,12 @@ async def list_models(request: Request) -> Response:
 
 
 def model_view(
-    model: Model, accounts: Mapping[str, Account], stops: Mapping[str, Stop] | None = None
+    model: Model,
+    catalog: Catalog,
+    accounts: Mapping[str, Account],
+    stops: Mapping[str, Stop] | None = None,
 ) -> Json:
-    """One model on its active route: the first with an account, else the first.
+    """One model on its active route: the first with an account, else the first that is served.
 
     `stops` has the accounts by which nothing is sent now.
     """
@@ -53,8 +58,9 @@ def model_view(
     routes = [route for route in model.routes.values() if not route.by_name_only]
     routes = routes or list(model.routes.values())
     live = next((route for route in routes if route.provider in providers), None)
-    route = live or routes[0]
-    needed = " or ".join(missing_variables(each.provider) for each in routes)
+    served = [route for route in routes if not retired(route)]
+    route = live or (served or routes)[0]
+    needed = " or ".join(missing_variables(each.provider) for each in served or routes)
     return {
         "id": model.name,
         "object": "model",
@@ -62,6 +68,7 @@ def model_view(
         "aliases": list(model.aliases),
         "available": live is not None,
         "set_to_use": None if live else needed,
+        "retired": None if live else _retired(route, model, catalog),
         "paused": _paused(route.provider, accounts, stops or {}),
         "provider": route.provider,
         "limits": _limits(route),
@@ -72,6 +79,18 @@ def model_view(
             "p90": route.typical.p90,
         },
         "capabilities": _capabilities(PROVIDERS[route.provider].capabilities),
+    }
+
+
+def _retired(route: Route, model: Model, catalog: Catalog) -> Json | None:
+    """Since when the vendor makes it no longer, and what to use; None if the vendor does."""
+    gone = retired(route)
+    if gone is None:
+        return None
+    return {
+        "on": gone.on.isoformat(),
+        "reason": retired_in_words(route, model.name),
+        "use": list(successors(route, model, catalog)),
     }
 
 

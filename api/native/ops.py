@@ -7,7 +7,7 @@ from starlette.responses import Response
 from api.answers import answer
 from api.front import AdminRoute, front_of, in_time
 from api.native.listing import read_limit
-from api.native.schemas import LaneList
+from api.native.ops_schemas import LaneList
 from api.openapi import parameter, responses
 from tasks.lanes import MOST_NAMED, NAMED, lane_view, read_lanes
 

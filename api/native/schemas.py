@@ -1,5 +1,6 @@
 """Response schemas for /openapi.json; `tasks.view` and the routes build the responses."""
 
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
@@ -7,6 +8,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from models.records import Json, shown_columns
 from models.scene import Parameters, ReferenceType
 from tasks.view import ShownJob
+
+#: The description of what admins' keys are told.
+OWNER = "Whose it is; only to an admin key that reads it"
 
 Status = Literal["pending", "processing", "complete", "failed", "cancelled"]
 
@@ -98,6 +102,7 @@ class _Identity(BaseModel):
     object: Literal["video.generation"]
     status: Status
     model: str
+    tenant: str | None = Field(default=None, description=OWNER)
 
 
 class Job(Parameters, _Identity):
@@ -157,6 +162,7 @@ class JobList(_Page):
 class Gate(BaseModel):
     id: str
     object: Literal["gate"]
+    tenant: str | None = Field(default=None, description=OWNER)
     name: str
     strategy: Literal["single", "fallback", "round-robin"]
     model: str
@@ -238,13 +244,24 @@ class ModelPause(BaseModel):
     )
 
 
+class Retirement(BaseModel):
+    on: date
+    reason: str
+    use: list[str] = Field(description="Models to use instead; empty: none is its successor")
+
+
 class Model(BaseModel):
     id: str
     object: Literal["model"]
     title: str
     aliases: list[str]
     available: bool
-    set_to_use: str | None = Field(description="The variables that the operator must set")
+    set_to_use: str | None = Field(
+        description="The variables that the operator must set; of a retired model, to a gateway"
+    )
+    retired: Retirement | None = Field(
+        description="Its vendor makes it no longer: requests are refused with `model_retired`"
+    )
     paused: ModelPause | None = Field(
         description="Why no account of the provider sends new jobs now: they wait, or hop by a gate"
     )
@@ -274,7 +291,8 @@ class Delivery(BaseModel):
     batch_id: str | None = Field(description="null for an event that belongs to no batch")
     type: str
     status: Literal["pending", "delivered", "gone", "exhausted"]
-    url: str = Field(description="The URL without its query")
+    tenant: str | None = Field(default=None, description=OWNER)
+    url: str = Field(description="The URL without its query; of another tenant's, its host")
     tries: list[DeliveryTry]
     next_try_at: AwareDatetime | None = Field(description="null: a try is under way, or none comes")
     try_under_way: bool = Field(description="A worker is sending it, or about to")
@@ -294,6 +312,7 @@ class LetterError(Reason):
 class DeadLetter(BaseModel):
     id: str
     object: Literal["intake.failure"]
+    tenant: str | None = Field(default=None, description=OWNER)
     task: Literal["video.enqueue", "video.enqueue_batch"]
     task_id: str = Field(description="The Celery message's")
     job_id: str | None = Field(description="The job that it would have made; null: a batch")
@@ -324,6 +343,7 @@ class Usage(BaseModel):
     key: str | None = Field(
         default=None, description="With group_by=key: its id; null: submitted over the broker"
     )
+    tenant: str | None = Field(default=None, description="With group_by=tenant")
     jobs: int
     complete: int
     failed: int
@@ -341,36 +361,6 @@ class Usage(BaseModel):
 
 class UsageList(_Page):
     data: list[Usage]
-
-
-class LaneStop(BaseModel):
-    code: str = Field(
-        description="`paused`, `capped`, `provider_auth`, `provider_quota`, "
-        "`provider_rate_limited`, `rate_limited` or `breaker_open`"
-    )
-    reason: str = Field(description="In words; an operator's own, if there are any")
-    seconds: float | None = Field(description="Until it ends by itself; null: not by itself")
-
-
-class Lane(BaseModel):
-    queue: str = Field(description="The Celery queue of its hints")
-    what: str = Field(description="The kind of work")
-    lane: str = Field(
-        description="An account, a receiver's host, a tenant with pictures to fetch, or `-` for "
-        "work without a lane; `*` sums up the hosts or tenants that are not named"
-    )
-    lanes: int = Field(description="How many lanes the entry is about: 1, but of `*`")
-    due: int = Field(description="Things whose time has come and that no worker holds")
-    oldest_seconds: float = Field(description="How long the oldest of them waits; 0 without one")
-    in_flight: int = Field(description="Things that a worker holds")
-    pace: float = Field(
-        description="From 0 to 1: the share of its requests at a time that rate limits leave it"
-    )
-    paused: LaneStop | None = Field(description="What holds it back, if anything does")
-
-
-class LaneList(_Page):
-    data: list[Lane]
 
 
 class Health(BaseModel):

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import answer
-from api.front import TenantRoute, front_of, in_time, key_of
+from api.front import TenantRoute, front_of, in_time
 from api.native.listing import checked_text
 from api.native.schemas import UsageList
+from api.native.tenants import TENANT, wanted_tenant
 from api.openapi import parameter, responses
 from models.failure import RequestRefused
 from models.records import Json
@@ -25,7 +26,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Usage"])
 
 _METADATA = "metadata."
 _FORMATS = ("json", "csv")
-_KNOWN = ("group_by", "since", "until", "format")
+_KNOWN = ("group_by", "since", "until", "format", "tenant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class _Query:
     until: datetime | None
     metadata: dict[str, str]
     format: str
+    tenant: str | None
 
 
 @router.get(
@@ -49,12 +51,13 @@ class _Query:
             parameter("since", "Only jobs submitted from then on: a date or a time, ISO 8601, UTC"),
             parameter("until", "Only jobs submitted before then"),
             parameter("metadata.KEY", "Only jobs whose metadata has this value for KEY"),
+            TENANT,
             parameter("format", "JSON or CSV", {"enum": list(_FORMATS), "default": "json"}),
         ]
     },
 )
 async def read_usage(request: Request) -> Response:
-    """Jobs, seconds of video, cost, success rate and time to video of the key's tenant.
+    """Jobs, seconds of video, cost, success rate and time to video of a tenant: the key's own.
 
     A job counts in the day of its submission. `cost_usd` is what was charged, `reserved_usd` what
     unfinished jobs may still cost.
@@ -63,7 +66,7 @@ async def read_usage(request: Request) -> Response:
     found = await in_time(
         usage(
             front_of(request).engine,
-            tenant=key_of(request).tenant,
+            tenant=wanted_tenant(request, query.tenant),
             group_by=query.group_by,
             since=query.since,
             until=query.until,
@@ -100,6 +103,7 @@ def _read(request: Request) -> _Query:
             if name.startswith(_METADATA)
         },
         format=format_,
+        tenant=values.get("tenant"),
     )
 
 

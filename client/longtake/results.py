@@ -224,6 +224,7 @@ class Usage(Result):
 class Model(Result):
     """A model that can be asked for; `set_to_use` says what its operator must set first.
 
+    `retired` tells since when its vendor makes it no longer, and what to use instead.
     `paused` tells why its jobs wait now: a code, and seconds until it is tried again, if known.
     """
 
@@ -233,6 +234,7 @@ class Model(Result):
     available: bool = False
     provider: str | None = None
     set_to_use: str | None = None
+    retired: Json | None = None
     paused: Json | None = None
     limits: Json | None = None
     price: Json | None = None

@@ -29,3 +29,7 @@ class ApiKey(SQLModel, table=True):
     is_admin: bool = False
     created_at: datetime | None = Field(default=None, sa_column=now_column())
     revoked_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: Written once a minute at most, after the requests; see `api.key_use`.
+    last_used_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: NULL: it is valid until it is revoked.
+    expires_at: datetime | None = Field(default=None, sa_column=Column(Time))

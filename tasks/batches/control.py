@@ -15,8 +15,8 @@ from tasks.engine import Engine
 STATUSES: Final = ("in_progress", "cancelling", "completed", "failed", "cancelled")
 
 
-async def read(engine: Engine, batch_id: str, *, tenant: str) -> BatchRow:
-    """The tenant's batch, counted now; raises RequestRefused (`not_found`)."""
+async def read(engine: Engine, batch_id: str, *, tenant: str | None) -> BatchRow:
+    """The tenant's batch, or for None anyone's, now; raises RequestRefused (`not_found`)."""
     return await engine.database.run_statement(
         lambda connection: own_batch(connection, batch_id, tenant=tenant)
     )
@@ -25,13 +25,13 @@ async def read(engine: Engine, batch_id: str, *, tenant: str) -> BatchRow:
 async def list_own(
     engine: Engine,
     *,
-    tenant: str,
+    tenant: str | None,
     limit: int,
     after: str | None = None,
     status: str | None = None,
     app_id: str | None = None,
 ) -> list[BatchRow]:
-    """Up to `limit` of the tenant's batches that follow `after`, newest first.
+    """Up to `limit` of the tenant's batches, or for None of all, that follow `after`, newest first.
 
     Raises:
         RequestRefused: `status` is no public status.
@@ -72,10 +72,10 @@ async def cancel(
     return await engine.database.run(work), ((What.TALLY, due.NO_LANE),)
 
 
-async def own_batch(connection: Connection, batch_id: str, *, tenant: str) -> BatchRow:
-    """The tenant's batch; raises RequestRefused (`not_found`)."""
+async def own_batch(connection: Connection, batch_id: str, *, tenant: str | None) -> BatchRow:
+    """The tenant's batch, or for None anyone's; raises RequestRefused (`not_found`)."""
     found = await read_batches(connection, [batch_id]) if batch_id.isprintable() else []
-    if not found or found[0].tenant != tenant:
+    if not found or tenant not in {None, found[0].tenant}:
         raise _unknown()
     return found[0]
 

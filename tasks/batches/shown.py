@@ -28,14 +28,14 @@ async def read_batches(connection: Connection, ids: Sequence[str]) -> list[Batch
 async def list_batches(
     connection: Connection,
     *,
-    tenant: str,
+    tenant: str | None,
     limit: int,
     after: str | None = None,
     status: str | None = None,
     app_id: str | None = None,
 ) -> list[BatchRow]:
-    """A tenant's batches, newest first, those that follow `after`."""
-    where = """batch.tenant = %(tenant)s
+    """A tenant's batches, or for None all, newest first, those that follow `after`."""
+    where = f"""{"true" if tenant is None else "batch.tenant = %(tenant)s"}
         AND (%(after)s::text IS NULL OR batch.id < %(after)s)
         AND (%(app_id)s::text IS NULL OR batch.app_id = %(app_id)s)
         AND (%(status)s::text IS NULL OR %(status)s = CASE

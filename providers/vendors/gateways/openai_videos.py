@@ -6,6 +6,7 @@ account requires an `OPENAI_BASE_URL` that names a gateway with the same API.
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import ClassVar, Final
 
 from models.failure import Failure, Fault
@@ -19,6 +20,7 @@ from providers.base import (
     Flow,
     Phase,
     Provider,
+    Retired,
     Update,
     Video,
 )
@@ -57,7 +59,7 @@ class OpenaiVideos(Provider):
     credentials: ClassVar[tuple[tuple[str, ...], ...]] = (("OPENAI_API_KEY",),)
     base_variable: ClassVar[str] = "OPENAI_BASE_URL"
     default_base: ClassVar[str] = "https://api.openai.com/v1"
-    needs_base: ClassVar[bool] = True
+    retired: ClassVar[Retired | None] = Retired(vendor="OpenAI", on=date(2026, 9, 24))
     capabilities: ClassVar[Capabilities] = Capabilities(
         progress=True,
         cancel=True,
@@ -68,7 +70,7 @@ class OpenaiVideos(Provider):
             "cancelled_costs": "unverified: whether deleting stops the charge is undocumented",
             "inline_pictures": "input_reference is a file; openai 3.52.0",
             "look_up": "no external id; the listing (openai 3.52.0) has prompts, but no marker",
-            "needs_base": "developers.openai.com, deprecations: retired on 2026-09-24",
+            "retired": "developers.openai.com, deprecations: retired on 2026-09-24",
             "poll_floor": "ours; openai 3.52.0 waits a second, or as the response header says",
             "refusals": "developers.openai.com, error codes: 4xx are request errors",
             "result_lives": "expires_at, if the gateway reports it; openai 3.52.0",

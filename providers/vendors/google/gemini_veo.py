@@ -5,10 +5,11 @@ Google retired it on 2026-10-22 (404), so `GOOGLE_GEMINI_BASE_URL` must name a g
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import ClassVar, Final
 
 from providers import answers
-from providers.base import NOT_FOUND, Accepted, Ask, Call, Capabilities, Flow, Update
+from providers.base import NOT_FOUND, Accepted, Ask, Call, Capabilities, Flow, Retired, Update
 from providers.vendors.google import predictions
 from providers.vendors.google import shared as google
 
@@ -33,7 +34,9 @@ class GeminiVeo(google.GeminiApi):
     """Text and image to video, one at a time, always with sound; no seed, no cancel."""
 
     name: ClassVar[str] = "gemini_veo"
-    needs_base: ClassVar[bool] = True
+    retired: ClassVar[Retired | None] = Retired(
+        vendor="Google", on=date(2026, 10, 22), instead=("gemini-omni-1.1-flash",)
+    )
     capabilities: ClassVar[Capabilities] = Capabilities(
         inline_pictures=True,
         poll_floor=10.0,
@@ -43,7 +46,7 @@ class GeminiVeo(google.GeminiApi):
             "cancel": "not in google-genai 2.34.0",
             "inline_pictures": "google-genai 2.34.0 refuses gcs_uri in Gemini mode",
             "look_up": "no listing of operations, no external id in google-genai 2.34.0",
-            "needs_base": "ai.google.dev, deprecations: last Veo models retired on 2026-10-22",
+            "retired": "ai.google.dev, deprecations: last Veo models retired on 2026-10-22",
             "poll_floor": "ai.google.dev/gemini-api/docs/video: samples wait 10 seconds",
             "refusals": "google.rpc: 429 RESOURCE_EXHAUSTED; 5xx do not prove refusal",
             "result_lives": "ai.google.dev/gemini-api/docs/video: files are kept for 2 days",

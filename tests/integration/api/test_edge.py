@@ -9,8 +9,10 @@ import structlog
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from api import front
 from api.auth import Keyring
 from models.database import Database
+from models.keys import Key
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +120,26 @@ async def test_a_request_is_one_line_without_its_query_body_or_key(
     assert all(line["ms"] > 0 for line in lines)
     assert "private" not in str(logs)
     assert api.key not in str(logs)
+
+
+async def test_a_slow_key_leaves_a_request_less_time(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, own = [1000.0], api.front.keyring
+
+    class Slow(Keyring):
+        async def identify(self, authorization: str | None) -> Key:
+            now[0] += front.ANSWERS_WITHIN
+            return await own.identify(authorization)
+
+    monkeypatch.setattr(front, "_now", lambda: now[0])
+    api.front.keyring = Slow(api.front.engine.database)
+
+    answer = await api.http.post(PATH, json={"prompt": "a"})
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "database_away"
+    assert (await api.counts())["job"] == 0
 
 
 async def test_a_database_that_is_away_is_503_with_retry_after(api: Api) -> None:

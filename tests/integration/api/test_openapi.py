@@ -22,13 +22,13 @@ async def _document(api: Api) -> dict[str, Any]:
     return document
 
 
-async def _lanes(api: Api) -> Any:
-    """The lanes as an admin sees them."""
+async def _ops(api: Api, name: str) -> Any:
+    """What an admin sees."""
     _, plain = await api.front.engine.database.run(
         lambda connection: create_key(connection, "ops", is_admin=True)
     )
     return (
-        await api.http.get("/v1/ops/lanes", headers={"Authorization": f"Bearer {plain}"})
+        await api.http.get(f"/v1/ops/{name}", headers={"Authorization": f"Bearer {plain}"})
     ).json()
 
 
@@ -89,7 +89,8 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
         ("ModelList", (await api.http.get("/v1/models")).json()),
         ("DeliveryList", deliveries),
         ("UsageList", (await api.http.get("/v1/usage?group_by=app_id")).json()),
-        ("LaneList", await _lanes(api)),
+        ("LaneList", await _ops(api, "lanes")),
+        ("AccountList", await _ops(api, "providers")),
         ("ErrorAnswer", (await api.http.get(f"{PATH}/nope")).json()),
         ("Health", (await api.http.get("/readyz")).json()),
     ):

@@ -142,7 +142,10 @@ async def test_nothing_of_another_tenant_is_counted(api: Api) -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("group_by=week", "group_by must be one of app_id, model, provider, day, key (it is week)"),
+        (
+            "group_by=week",
+            "group_by must be one of app_id, model, provider, day, key, tenant (it is week)",
+        ),
         ("format=xml", "format must be one of json, csv (it is xml)"),
         ("since=soon", "since must be a date or a time as in 2026-01-31"),
         ("until=0001-01-01T00:00:00%2B23:00", "until must be a date or a time"),

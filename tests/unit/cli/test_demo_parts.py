@@ -43,7 +43,7 @@ CATALOG = Catalog.load(Settings())
 
 
 def shots(wanted: int = 24) -> list[Shot]:
-    models = [model_view(model, ACCOUNTS) for model in CATALOG.models()]
+    models = [model_view(model, CATALOG, ACCOUNTS) for model in CATALOG.models()]
     return plan(models, wanted=wanted, webhook=WEBHOOK)
 
 

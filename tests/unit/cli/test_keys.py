@@ -1,6 +1,7 @@
 """`longtake keys` against a real database."""
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -46,3 +47,31 @@ def test_a_bad_tenant_is_refused_in_words(run: Run) -> None:
 
     assert ended.code == 2
     assert "a tenant's name must be" in ended.err
+
+
+def test_a_list_says_who_may_what_since_when_and_until_when(run: Run) -> None:
+    made = run("keys", "create", "--tenant", "ops", "--admin", "--expires", "90d")
+    assert "valid for 90d" in made.err
+    run("keys", "create", "--tenant", "acme")
+
+    found = {each["tenant"]: each for each in json.loads(run("keys", "list", "--json").out)}
+    table = run("keys", "list").out
+
+    lives = datetime.fromisoformat(found["ops"]["expires_at"]) - datetime.fromisoformat(
+        found["ops"]["created_at"]
+    )
+    assert lives == timedelta(days=90)
+    assert (found["acme"]["expires_at"], found["acme"]["last_used_at"]) == (None, None)
+    assert table.splitlines()[0].endswith(" revoked")
+    for shown in ("admin", "last used", "expires", "never", found["ops"]["expires_at"][:10]):
+        assert shown in table
+    assert made.out.strip() not in table
+
+
+@pytest.mark.parametrize("lasts", ["soon", "0", "3651d", "-1d"])
+def test_a_wrong_lifetime_is_refused_in_words(run: Run, lasts: str) -> None:
+    ended = run("keys", "create", "--tenant", "acme", f"--expires={lasts}")
+
+    assert ended.code == 2
+    assert "--expires must be seconds, or a number with s, m, h or d" in ended.err
+    assert "3650 d" in ended.err

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cli.models import _as_ranges
+from cli.api import Json
+from cli.models import _as_ranges, _availability
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,20 @@ from cli.models import _as_ranges
 )
 def test_seconds_in_a_row_are_told_as_a_range(durations: list[int], words: str) -> None:
     assert _as_ranges(durations) == words
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"available": True}, "yes"),
+        ({"available": True, "paused": {"code": "capped"}}, "waits: capped"),
+        ({"available": False, "set_to_use": "FAL_KEY"}, "set FAL_KEY"),
+        (
+            {"available": False, "retired": {"on": "2026-10-22", "use": ["veo3.1", "omni"]}},
+            "retired 2026-10-22: use veo3.1 or omni",
+        ),
+        ({"available": False, "retired": {"on": "2026-09-24", "use": []}}, "retired 2026-09-24"),
+    ],
+)
+def test_whether_a_model_can_be_asked_for_is_told(model: Json, words: str) -> None:
+    assert _availability(model).plain == words

@@ -104,6 +104,8 @@ def test_a_token_or_a_key_file_is_needed_and_a_place() -> None:
 def test_a_gateway_is_only_spoken_to_where_its_address_is_given() -> None:
     key = {"GEMINI_API_KEY": "AIza-test"}
     assert list(found(key)) == ["gemini"]
+    google = {"GOOGLE_GEMINI_BASE_URL": "https://generativelanguage.googleapis.com/"}
+    assert list(found(key | google)) == ["gemini"]
     both = found(key | {"GOOGLE_GEMINI_BASE_URL": "https://gateway.example.com"})
     assert set(both) == {"gemini", "gemini_veo"}
     assert missing_variables("gemini_veo") == "GEMINI_API_KEY and GOOGLE_GEMINI_BASE_URL"
