@@ -9,6 +9,7 @@ from celery.concurrency.thread import TaskPool
 from logs import configure
 from settings import current
 from tasks import loop
+from tasks.discreet import shown
 from tasks.pump import running as lifecycle
 from tasks.pump.slots import slots
 
@@ -23,7 +24,7 @@ def _configure_logging(**_: Any) -> None:
 @signals.task_prerun.connect
 def _bind(task_id: str, task: Any, kwargs: dict[str, Any], **_: Any) -> None:
     structlog.contextvars.bind_contextvars(
-        task=task.name, task_id=task_id, lane=(kwargs or {}).get("lane")
+        task=task.name, task_id=task_id, lane=shown("lane", (kwargs or {}).get("lane"))
     )
 
 
