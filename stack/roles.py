@@ -39,10 +39,10 @@ def simulator(ports: Ports) -> Role:
     )
 
 
-def ours(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+def ours(settings: Settings, ports: Ports) -> tuple[Role, ...]:
     """Workers, beat, API and Flower."""
     workers = (_worker(name, settings) for name in WORKERS)
-    return (*workers, _beat(settings), _api(settings, ports), _flower(ports, simulate=simulate))
+    return (*workers, _beat(settings), _api(settings, ports), _flower(ports))
 
 
 def _worker(name: str, settings: Settings) -> Role:
@@ -83,13 +83,11 @@ def _api(settings: Settings, ports: Ports) -> Role:
     )
 
 
-def _flower(ports: Ports, *, simulate: bool) -> Role:
-    # FLOWER_UNAUTHENTICATED_API (see `environment`) lets any web page call Flower's API.
-    read_only = ("--read_only=True",) if simulate else ()
+def _flower(ports: Ports) -> Role:
     address = ("--address=127.0.0.1", f"--port={ports.flower}")
     return Role(
         name="flower",
-        command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
+        command=(*_CELERY, "flower", *address, "--persistent=False"),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
         grace=NO_GRACE,
     )

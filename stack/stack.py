@@ -87,7 +87,7 @@ async def running(
         api_key = await developer_key(folder, settings)
         crew.publish(known)
         await crew.launch(
-            roles.ours(settings, ports, simulate=simulate),
+            roles.ours(settings, ports),
             child_environment(environment, known, simulate=simulate),
         )
         crew.watch()
