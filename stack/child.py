@@ -13,7 +13,7 @@ from typing import Any
 
 from stack.checks import Check
 from stack.errors import StackError
-from stack.servers.server import fresh_log, tail
+from stack.servers.server import PRIVATE, fresh_log, tail
 
 #: Timeout for a process to become ready, in seconds.
 START_BOUND = 90.0
@@ -79,6 +79,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that Ctrl-C reaches only this process
+                umask=PRIVATE,
             )
 
     async def ready(self) -> None:

@@ -97,6 +97,6 @@ def child_environment(
     """The environment of a child process."""
     whole = {**environment, **known.variables()}
     if simulate:
-        # Opens Flower's JSON API to local programs; what it shows its pages show, see `worker.flower`.
+        # Opens Flower's JSON API to local programs; it tells what the pages tell (`worker.flower`).
         whole.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
     return whole

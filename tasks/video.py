@@ -31,11 +31,11 @@ _LEARNING, _LOOKING_AROUND, _PRUNING = Spacing(15.0), Spacing(30.0), Spacing(60.
 _SKIPPED = "skipped: another run has just begun"
 
 
-def _shell(declared: Declaration) -> "Task[[str | None], str]":
+def _shell(declared: Declaration) -> "Task[[object], str]":
     """The task of a verb: it runs a pump on a lane, or on all lanes of the kind."""
 
-    def run(lane: str | None = None) -> str:
-        if not isinstance(lane, str | None):
+    def run(lane: object = None) -> str:
+        if not isinstance(lane, str | None):  # whoever writes to the broker may send anything
             return "refused: the lane of a hint is text"
         return pump(declared.what, lane)
 

@@ -9,12 +9,15 @@ from typing import Any
 import structlog
 from celery import signals
 from celery.exceptions import NotRegistered
-from celery.worker.consumer import Consumer
+from celery.worker.consumer import Consumer as _Consumer
 from kombu import Message
 
 from tasks.letters import is_name
 
 log = structlog.get_logger()
+
+#: Its types know few of its attributes.
+Consumer: Any = _Consumer
 
 #: What a name is replaced with that may be anything.
 _HIDDEN = "(hidden)"
@@ -22,7 +25,7 @@ _HIDDEN = "(hidden)"
 _OF_SHAPE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class DiscreetConsumer(Consumer):
+class DiscreetConsumer(Consumer):  # type: ignore[misc]
     """The consumer of every worker; what it can't work on is rejected, as by Celery's own."""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
@@ -81,7 +84,7 @@ def _tell(event: str, message: Message, **facts: str) -> None:
 
 def _names(message: Message) -> tuple[str, str]:
     """The task and its id, if they are names; those of Celery's first protocol are not read."""
-    headers = message.headers if isinstance(message.headers, Mapping) else {}
+    headers: Mapping[str, object] = message.headers or {}
     task, id_ = headers.get("task"), headers.get("id")
     return (
         str(task) if is_name(task) else _HIDDEN,

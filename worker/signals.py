@@ -1,5 +1,6 @@
 """Signal handlers: logging set-up, the log context of each task, and a graceful stop."""
 
+import os
 from typing import Any
 
 import structlog
@@ -19,6 +20,12 @@ log = structlog.get_logger()
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     configure(current().log_level)
+
+
+@signals.celeryd_init.connect
+def _keep_files_private(**_: Any) -> None:
+    """Before anything is written: videos belong to this account alone."""
+    os.umask(0o077)
 
 
 @signals.task_prerun.connect

@@ -171,6 +171,23 @@ def test_what_another_terminal_reads_is_private(stack: Up) -> None:
         assert (stack.folder / name).stat().st_mode & 0o077 == 0, name
 
 
+def test_nobody_else_reads_what_the_stack_writes(stack: Up) -> None:
+    """Logs, videos, queued messages and the database; only PostgreSQL's account passes through."""
+    job = stack.json("submit", "a fox", "--wait", "--json")
+    assert job["status"] == "complete"
+    folders = [stack.folder, (stack.folder / "postgres").resolve()]
+    found = [path for folder in folders for path in (folder, *folder.rglob("*"))]
+
+    readable = [
+        str(path)
+        for path in found
+        if not (path.is_symlink() or path.is_socket()) and path.stat().st_mode & 0o066
+    ]
+    assert readable == []
+    assert any(path.suffix == ".mp4" for path in found)
+    assert any(path.suffix == ".log" for path in found)
+
+
 def test_flower_shows_the_workers_and_lets_no_page_control_them(stack: Up) -> None:
     flower = f"http://127.0.0.1:{stack.told['settings']['flower_port']}"
 

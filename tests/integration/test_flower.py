@@ -133,10 +133,10 @@ def test_a_sender_that_tells_everything_is_not_quoted(house: House) -> None:
 def test_no_route_changes_anything_and_no_other_page_reads(
     house: House, variables: dict[str, str]
 ) -> None:
-    auth = ("me", "secret") if "FLOWER_BASIC_AUTH" in variables else None
     page = {"Origin": "https://evil.example"}
     with flower(house, **variables) as client:
-        client.auth = httpx.BasicAuth(*auth) if auth else None
+        if "FLOWER_BASIC_AUTH" in variables:
+            client.auth = httpx.BasicAuth("me", "secret")
         for route in handlers:
             pattern = route.regex.pattern if hasattr(route, "regex") else route[0]
             path = pattern.rstrip("$").replace("(.+)", "video.enqueue").replace("(.*)", "x")
