@@ -53,7 +53,7 @@ def test_a_reference_is_a_picture_or_a_picture_with_a_type(
         ),
         (
             ["https://x/\ud800"],
-            r"reference_images[0] must not contain an unpaired surrogate (it is 'https://x/\ud800')",
+            r"reference_images[0] must not contain an unpaired surrogate (it is 'https://x/…')",
         ),
         ([{"type": "style"}], "reference_images[0].image is required"),
         ([{"image": "x"}], f"reference_images[0].image {PICTURE} (it is 'x')"),
