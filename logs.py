@@ -19,6 +19,7 @@ _CHATTY: Final = (
     "psycopg.pool",  # three lines for every transaction
     # At DEBUG the pool logs every task's arguments, prompts and secrets included.
     *("celery.app.trace", "celery.worker.strategy", "celery.pool"),
+    "flower.command",  # at DEBUG the key of its cookies
 )
 
 

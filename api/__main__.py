@@ -1,5 +1,6 @@
 """`python -m api`: serve the API until told to stop, then finish requests in progress."""
 
+import os
 import signal
 import sys
 import time
@@ -57,6 +58,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not configured
         return 2
+    os.umask(0o077)  # notes and spools belong to this account alone
     configure(settings.log_level, sys.stdout)
     app = create_app(settings)
     config = uvicorn.Config(

@@ -13,6 +13,7 @@ from cli.errors import Refused
 from cli.options import AsJson
 from models.failure import RequestRefused
 from models.intake_failures import ListedFailure, list_intake_failures
+from models.sealing import public_key
 from tasks import letters
 from tasks.engine import Engine
 
@@ -75,6 +76,19 @@ def retry(
     show.say(f"{len(found) - refused} accepted, {refused} refused again.")
     if refused:
         raise typer.Exit(1)
+
+
+@app.command()
+def key() -> None:
+    """Print the public key with which senders seal their messages.
+
+    For example: [cyan]LONGTAKE_SEALING_KEY=$(longtake intake key)[/]
+    """
+    show.result(with_engine(_public_key))
+
+
+async def _public_key(engine: Engine) -> str:
+    return public_key(engine.vault)
 
 
 async def _retry_all(engine: Engine, found: list[ListedFailure]) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cli import show
 from cli.database import in_transaction
@@ -194,7 +195,8 @@ def _show_budgets(found: Sequence[ListedBudget], *, as_json: bool) -> None:
     for one in found:
         sums = (one.limit_micros, one.reserved_micros, one.spent_micros)
         resets = f"{one.resets_at:%Y-%m-%d %H:%M}" if one.resets_at else "never"
-        table.add_row(f"{one.scope} {one.subject}", one.period, *map(dollars, sums), resets)
+        subject = Text(f"{one.scope} {one.subject}")  # an app is a caller's text: no markup
+        table.add_row(subject, one.period, *map(dollars, sums), resets)
     show.out.print(table)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from catalog.models import Catalog
 from cli import show
@@ -71,7 +72,7 @@ def list_(*, as_json: AsJson = False) -> None:
             dollars(one.spent_micros),
             str(one.unfinished),
             str(one.waiting),
-            _pause_in_words(one),
+            Text(_pause_in_words(one)),  # a vendor's words are no markup
         )
     show.out.print(table)
 

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from cli.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from cli.api import Json  # an HTTP client, for a word
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 #: Width of tables without a terminal, in columns: nothing is truncated for programs.
 WIDE = 240
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
+out = SafeConsole(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = SafeConsole(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
 #: Colours by job status.
 STYLES = {
@@ -94,7 +95,7 @@ def _facts(found: Json) -> list[tuple[str, Text | str]]:
         ("status", status(found)),
         ("progress", f"{found['progress_percent']} % ({found['progress_source']})"),
         ("model", found["model"]),
-        ("prompt", Text(found["prompt"])),
+        ("prompt", Text(_one_line(found["prompt"]))),
         ("video", f"{found['duration_seconds']} s, {found['size']}"),
         ("cost", f"{money(cost(found))}{'' if 'cost_usd' in found else ' (estimate)'}"),
     ]
@@ -109,7 +110,12 @@ def _facts(found: Json) -> list[tuple[str, Text | str]]:
         for hop in found.get("hops", [])
     ]
     if found.get("error_message"):
-        facts.append(("error", Text(found["error_message"], style="red")))
+        facts.append(("error", Text(_one_line(found["error_message"]), style="red")))
     if found.get("video_url"):
         facts.append(("video_url", found["video_url"]))
     return facts
+
+
+def _one_line(text: str) -> str:
+    """A line break would let a prompt write lines of its own among the facts."""
+    return text.replace("\n", "\\n")

@@ -79,6 +79,11 @@ class Vault:
         return tuple(_derive(key, b"longtake/links") for key in self._keys)
 
     @cached_property
+    def letter_seeds(self) -> tuple[bytes, ...]:
+        """Private keys of sealed letters (`models.sealing`), newest first."""
+        return tuple(_derive(key, b"longtake/letters") for key in self._keys)
+
+    @cached_property
     def _fernet(self) -> MultiFernet:
         derived = (_derive(key, b"longtake/at-rest") for key in self._keys)
         return MultiFernet([Fernet(urlsafe_b64encode(key)) for key in derived])

@@ -14,7 +14,7 @@ from typing import Any
 from stack.checks import Check
 from stack.errors import StackError
 from stack.needs import Needs
-from stack.servers.server import fresh_log, tail
+from stack.servers.server import PRIVATE, fresh_log, tail
 
 #: Timeout for a process to become ready, in seconds.
 START_BOUND = 90.0
@@ -82,6 +82,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that Ctrl-C reaches only this process
+                umask=PRIVATE,
             )
 
     async def ready(self) -> None:

@@ -97,6 +97,6 @@ def child_environment(
     """The environment of a child process."""
     whole = {**environment, **known.variables()}
     if simulate:
-        # This opens Flower's JSON API to every local user, so its page is read-only (see `roles`).
+        # Opens Flower's JSON API to local programs; it tells what the pages tell (`worker.flower`).
         whole.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
     return whole

@@ -14,7 +14,7 @@ import psutil
 
 from settings import STACK_FILE
 from stack.errors import StackError
-from stack.servers.server import wait_until
+from stack.servers.server import private, wait_until
 
 #: The environment variable that tags a stack's processes; its value is the folder's path.
 TAG = "LONGTAKE_STACK"
@@ -43,8 +43,8 @@ class Folder:
             StackError: another stack uses the folder, or it is not writable.
         """
         try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "stack.lock").open("a+")
+            self._make_private()
+            lock = private(self.path / "stack.lock").open("a+")
         except OSError as error:
             raise StackError(f"{self.path} can't be used: {error.strerror}") from error
         with lock:
@@ -63,6 +63,15 @@ class Folder:
                 yield
             finally:
                 self.unpublish()
+
+    def _make_private(self) -> None:
+        """Create the folder, or close one of an earlier version to others.
+
+        If we are root, PostgreSQL's own account must be able to pass through.
+        """
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.chmod(0o700)
+        self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
     def read(self, name: str) -> str | None:
         """The content of file `name`, or None if it is missing or empty."""

@@ -41,17 +41,17 @@ def simulator(ports: Ports) -> Role:
     )
 
 
-def ours(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+def ours(settings: Settings, ports: Ports) -> tuple[Role, ...]:
     """Workers, beat, API and Flower."""
     return (
         *of_the_database(settings, ports),
-        *of_the_broker(settings, ports, simulate=simulate),
+        *of_the_broker(settings, ports),
     )
 
 
-def of_the_broker(settings: Settings, ports: Ports, *, simulate: bool) -> tuple[Role, ...]:
+def of_the_broker(settings: Settings, ports: Ports) -> tuple[Role, ...]:
     """Beat and Flower, which need the broker alone: they may start before the schema is there."""
-    return (_beat(settings), _flower(ports, simulate=simulate))
+    return (_beat(settings), _flower(ports))
 
 
 def of_the_database(settings: Settings, ports: Ports) -> tuple[Role, ...]:
@@ -98,13 +98,11 @@ def _api(settings: Settings, ports: Ports) -> Role:
     )
 
 
-def _flower(ports: Ports, *, simulate: bool) -> Role:
-    # FLOWER_UNAUTHENTICATED_API (see `environment`) lets any web page call Flower's API.
-    read_only = ("--read_only=True",) if simulate else ()
+def _flower(ports: Ports) -> Role:
     address = ("--address=127.0.0.1", f"--port={ports.flower}")
     return Role(
         name="flower",
-        command=(*_CELERY, "flower", *address, "--persistent=False", *read_only),
+        command=(*_CELERY, "flower", *address, "--persistent=False"),
         check=answers(f"http://127.0.0.1:{ports.flower}/healthcheck"),
         grace=NO_GRACE,
         needs=Needs.FLOWER,

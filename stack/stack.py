@@ -116,7 +116,7 @@ async def running(
 
         api_key, _ = await _together(
             work_on_the_database(),
-            crew.launch(roles.of_the_broker(settings, ports, simulate=simulate), variables),
+            crew.launch(roles.of_the_broker(settings, ports), variables),
         )
         crew.watch()
         yield Stack(

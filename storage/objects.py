@@ -3,10 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -162,6 +163,9 @@ class ObjectStorage:
 def _open(url: str) -> ObjectStore:
     try:
         if url.startswith("file:"):
+            folder = Path(unquote(urlsplit(url).path))
+            if not folder.exists():  # one that an operator made keeps its mode
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
         return from_url(url, retry_config=_RETRIES)
     except (BaseError, OSError, ValueError) as error:
@@ -178,13 +182,20 @@ def _remove_staged(folder: Path, key: str) -> None:
 
 
 def _flush(folder: Path, key: str) -> None:
-    """Flush a new file and its folders to disk, before the database records it as stored."""
+    """Flush a new file and its folders to disk, before the database records it as stored.
+
+    They are closed to other accounts, whatever the umask of the process is; a folder of another
+    account keeps its mode, and so does the uppermost, which an operator may share.
+    """
     file = folder / key
+    file.chmod(0o600)
     _fsync(file)
     for directory in file.parents:
         _fsync(directory)
         if directory == folder:
             return
+        with suppress(PermissionError):
+            directory.chmod(0o700)
 
 
 def _fsync(path: Path) -> None:

@@ -206,7 +206,7 @@ async def _keep(incoming: _Incoming, into: Path, how: Keep) -> None:
 
 def _new_file(into: Path) -> Path:
     try:
-        into.mkdir(parents=True, exist_ok=True)
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=into, prefix=parts.PREFIX)
     except OSError as error:
         raise _full_or(error) from error

@@ -1,11 +1,16 @@
-"""Messages with a request: hides their content from Flower and logs, and requeues them."""
+"""Messages as Celery's worker sees them: hides their content from Flower and logs.
+
+A sender's own description of its message is never shown: Celery makes it of the arguments.
+"""
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import structlog
+from celery import Task
 from celery.exceptions import InvalidTaskError, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.strategy import default
@@ -16,32 +21,49 @@ from tasks.queue import BROKER_TIMEOUT, app
 
 log = structlog.get_logger()
 
-#: Arguments that may be shown if they are names; of the others, only that they are there.
-_SHOWN = {"tenant", *(form.id for form in FORMS.values())}
-_KNOWN = {parameter for form in FORMS.values() for parameter in form.parameters}
+#: Arguments of which a name is shown; of the others, only that they are there.
+_NAMES = {"tenant", *(form.id for form in FORMS.values())}
+#: Arguments of hints: a lane is an account, a host or a tenant.
+_OF_HINTS = {"lane", "within"}
+_LANE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,259}", re.ASCII)
+_KNOWN = _OF_HINTS | {parameter for form in FORMS.values() for parameter in form.parameters}
 #: Headers of one delivery, or of the body's encoding, that must not be sent again.
 _OF_THIS_DELIVERY = frozenset({"x-delivery-count", "x-acquired-count", "x-death", "compression"})
+#: Largest body of a message that carries no request, in bytes.
+MOST_OF_HINT = 2**16
+_HIDDEN = "(hidden)"
 
 
-class DiscreetRequest(Request):
-    """Celery's view of such a message; the sender's own description of it is not trusted."""
+class MaskedRequest(Request):
+    """Celery's view of any message, without what its arguments contain."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         given = self.kwargs if isinstance(self.kwargs, dict) else {}
-        self._argsrepr = "(hidden)" if self.args else "()"
+        self._argsrepr = _HIDDEN if self.args else "()"
         self._kwargsrepr = repr(
-            {
-                name: value if name in _SHOWN and is_name(value) else "(hidden)"
-                for name, value in given.items()
-                if name in _KNOWN
-            }
+            {name: shown(name, value) for name, value in given.items() if name in _KNOWN}
         )
-        self._worker_was_lost = False
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - Celery's own
         """The answer to `inspect`, which Flower shows: always the safe form."""
         return super().info(safe=True)
+
+
+class MaskedTask(Task):  # type: ignore[type-arg] # a base class, which Celery subclasses itself
+    """The base of all tasks, Celery's own included."""
+
+    abstract = True
+    Request = "tasks.discreet:MaskedRequest"
+    Strategy = "tasks.discreet:guarded"
+
+
+class DiscreetRequest(MaskedRequest):
+    """A message with a request, which goes back to the broker until it is recorded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._worker_was_lost = False
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         self._worker_was_lost = isinstance(exc_info.exception, WorkerLostError)
@@ -82,6 +104,18 @@ class DiscreetRequest(Request):
                 timeout=BROKER_TIMEOUT,
                 confirm_timeout=BROKER_TIMEOUT,
             )
+
+
+def guarded(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Celery's default strategy, which a message of an unexpected shape can't crash."""
+    handle: Callable[..., Any] = default(task, app, consumer, **options)
+
+    def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
+        if reason := unreadable_reason(message, MOST_OF_HINT):
+            raise InvalidTaskError(reason)
+        return handle(message, body, *args, **kwargs)
+
+    return take
 
 
 def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
@@ -130,3 +164,11 @@ def replace_body(message: Message, reason: str) -> None:
     message.body = json.dumps([[], {UNREADABLE: reason, RAW: kept}, {}])
     message.content_type, message.content_encoding = "application/json", "utf-8"
     message._decoded_cache = None  # type: ignore[attr-defined]  # noqa: SLF001 - no public API
+
+
+def shown(name: str, value: object) -> object:
+    """A task's argument as logs and events may show it."""
+    if value is None or (name in _OF_HINTS and isinstance(value, float)):
+        return value
+    is_lane = name == "lane" and isinstance(value, str) and _LANE.fullmatch(value)
+    return value if is_lane or (name in _NAMES and is_name(value)) else _HIDDEN

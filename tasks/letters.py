@@ -10,7 +10,7 @@ import json
 import re
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import psycopg
@@ -29,7 +29,8 @@ from models.intake_failures import (
     refuse_again,
 )
 from models.request import VideoRequest
-from models.vault import VaultError
+from models.sealing import NotOpened, open_sealed
+from models.vault import Vault, VaultError
 from models.verbs import Hint, What
 from tasks.batches.checking import InvalidLines
 from tasks.batches.intake import accept_batch
@@ -73,6 +74,8 @@ class Form:
     parameters: tuple[str, ...]
     #: The parameter with the id of what the letter makes.
     id: str
+    #: The parameters that `sealed` holds instead.
+    sealed: frozenset[str]
     #: Largest body of a message, in bytes.
     most_bytes: int
 
@@ -80,15 +83,17 @@ class Form:
 #: A job; as large as a request over HTTP.
 ENQUEUE = Form(
     task="video.enqueue",
-    parameters=("request", "job_id", "tenant"),
+    parameters=("request", "job_id", "tenant", "sealed"),
     id="job_id",
+    sealed=frozenset({"request"}),
     most_bytes=25 * 2**20,
 )
 #: A batch, which is known by its id alone: `batch_id` is required.
 ENQUEUE_BATCH = Form(
     task="video.enqueue_batch",
-    parameters=("requests", "batch_id", "options", "tenant"),
+    parameters=("requests", "batch_id", "options", "tenant", "sealed"),
     id="batch_id",
+    sealed=frozenset({"requests", "options"}),
     most_bytes=2**20,
 )
 FORMS = {form.task: form for form in (ENQUEUE, ENQUEUE_BATCH)}
@@ -248,6 +253,8 @@ async def _accepted(engine: Engine, letter: Letter) -> Made:
         RequestRefused: it can't be accepted, or we have a bug; no message quotes a value.
     """
     try:
+        if "sealed" in letter.named:
+            letter = await asyncio.to_thread(_opened, engine.vault, letter)
         _check(letter)
         if letter.form is ENQUEUE_BATCH:
             return await _accept_batch(engine, letter)
@@ -267,6 +274,29 @@ async def _accepted(engine: Engine, letter: Letter) -> Made:
         place = f"{where.filename}:{where.lineno}"
         log.error("intake.broke", task_id=letter.task_id, error=type(error).__name__, at=place)  # noqa: TRY400
         raise _internal_error(type(error).__name__) from None
+
+
+def _opened(vault: Vault, letter: Letter) -> Letter:
+    """The letter with what `sealed` holds in its place."""
+    given = letter.named
+    text = given.pop("sealed")
+    if beside := sorted(letter.form.sealed & given.keys()):
+        raise RequestRefused(f"{beside[0]} must not be given beside sealed", param=beside[0])
+    try:
+        content = open_sealed(
+            vault,
+            text if isinstance(text, str) else "",
+            task=letter.form.task,
+            id_=str(given.get(letter.form.id) or ""),
+            tenant=str(given.get("tenant") or "default"),
+        )
+    except NotOpened as error:
+        msg = f"sealed can't be opened: {error}"
+        raise RequestRefused(msg, code="sealed_not_readable", param="sealed") from None
+    if not isinstance(content, dict) or not content.keys() <= letter.form.sealed:
+        known = " and ".join(sorted(letter.form.sealed))
+        raise RequestRefused(f"sealed must hold {known} alone", param="sealed")
+    return replace(letter, args=(), kwargs={**given, **content})
 
 
 async def _accept_batch(engine: Engine, letter: Letter) -> Made:

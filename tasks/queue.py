@@ -60,6 +60,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "worker_hijack_root_logger": False,
+        # Celery's own would log in full the messages that it can't work on.
+        "worker_consumer": "worker.consumer:DiscreetConsumer",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_timeout": BROKER_TIMEOUT,
@@ -94,6 +96,7 @@ def _transport_options(broker: str) -> dict[str, Any]:
     }
 
 
-app = Celery("longtake", set_as_current=True)
+# By name, since what hides messages needs this app.
+app = Celery("longtake", set_as_current=True, task_cls="tasks.discreet:MaskedTask")
 # Read when it is first needed, so that importing a task needs no environment.
 app.add_defaults(lambda: _configuration(current()))

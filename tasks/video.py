@@ -31,10 +31,12 @@ _LEARNING, _LOOKING_AROUND, _PRUNING = Spacing(15.0), Spacing(30.0), Spacing(60.
 _SKIPPED = "skipped: another run has just begun"
 
 
-def _shell(declared: Declaration) -> "Task[[str | None], str]":
+def _shell(declared: Declaration) -> "Task[[object], str]":
     """The task of a verb: it runs a pump on a lane, or on all lanes of the kind."""
 
-    def run(lane: str | None = None) -> str:
+    def run(lane: object = None) -> str:
+        if not isinstance(lane, str | None):  # whoever writes to the broker may send anything
+            return "refused: the lane of a hint is text"
         return pump(declared.what, lane)
 
     run.__name__ = run.__qualname__ = str(declared.what)
@@ -46,7 +48,8 @@ def _shell(declared: Declaration) -> "Task[[str | None], str]":
 SHELLS = {declared.what: _shell(declared) for declared in DECLARED}
 
 
-@app.task(name="video.tick")
+# Periodic tasks send no events: with them Flower's list would be ticks, and no work.
+@app.task(name="video.tick", send_events=False)
 def tick(within: float | None = None) -> str:
     """Send a hint for each kind and lane with due rows; of polls, `within` so many seconds.
 
@@ -66,7 +69,7 @@ def tick(within: float | None = None) -> str:
         return f"due={len(due_lanes)} hints={sent}"
 
 
-@app.task(name="video.learn")
+@app.task(name="video.learn", send_events=False)
 def learn() -> str:
     """Learn durations. Twice is harmless: the same successes give the same quantiles."""
     with _LEARNING.turn() as is_ours:
@@ -77,7 +80,7 @@ def learn() -> str:
         return f"routes={routes}"
 
 
-@app.task(name="video.look_around")
+@app.task(name="video.look_around", send_events=False)
 def look_around() -> str:
     """Warn of what slows the database down. Twice is harmless: it only looks."""
     with _LOOKING_AROUND.turn() as is_ours:
@@ -90,14 +93,14 @@ def look_around() -> str:
         return f"old_snapshots={len(old)}"
 
 
-@app.task(name="video.mark")
+@app.task(name="video.mark", send_events=False)
 def mark() -> str:
     """Keep the high-water mark. Twice is harmless: the higher generation counts."""
     ours = runtime()
     return ours.start(tend(ours.engine)).result(timeout=MARK_BOUND)
 
 
-@app.task(name="video.prune")
+@app.task(name="video.prune", send_events=False)
 def prune() -> str:
     """Delete what is too old, and charge what older workers left. Twice is harmless."""
     with _PRUNING.turn() as is_ours:

@@ -1,14 +1,14 @@
-"""Redaction for logs: URLs without query or credentials, text without keys.
+"""Redaction for logs and stored errors: of URLs scheme and host alone, text without keys.
 
 Prompts and vendors' words pass through here, so every pattern takes time linear in their length.
 """
 
 import re
 
-#: Parsed by hand up to the end of the path, so that malformed URLs are cut too. Of a scheme of more
+#: Parsed by hand up to the end of the host, so that malformed URLs are cut too. Of a scheme of more
 #: than 32 characters the last ones count: without a limit, each start would scan to the text's end.
 _URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://(?:[^/?#\s\"'<>]*@)?(?P<rest>[^?#\s\"'<>]*)(?:[?#][^\s\"'<>]*)?",
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://(?:[^/?#\s\"'<>]*@)?(?P<host>[^/\\?#\s\"'<>]*)[^\s\"'<>]*",
     re.IGNORECASE,
 )
 _MASK = "[…]"
@@ -27,9 +27,9 @@ _SECRETS = (
 
 
 def safe_url(url: str) -> str:
-    """Scheme, host and path, without credentials or query, which may hold a signature."""
+    """Scheme, host and port: who knows the path of a webhook or of a signed link may use it."""
     found = _URL.match(url)
-    return f"{found['scheme']}://{found['rest']}" if found else _MASK
+    return f"{found['scheme']}://{found['host']}" if found else _MASK
 
 
 def redact(text: str) -> str:

@@ -16,7 +16,7 @@ from celery.bin.base import CLIContext
 COMMANDS = {
     "worker": ("celery.bin.worker", "worker.celery"),
     "beat": ("celery.bin.beat", "worker.broker_only"),
-    "flower": ("flower.command", "worker.broker_only"),
+    "flower": ("worker.flower", "worker.broker_only"),
     "inspect": ("celery.bin.control", "worker.broker_only"),
 }
 

@@ -13,3 +13,8 @@ class TickScheduler(celery.beat.Scheduler):
     """
 
     producer = None  # type: ignore[assignment]
+
+    def setup_schedule(self) -> None:
+        """Send no events of what beat sends: Flower would list it, and little else."""
+        self.app.conf.task_send_sent_event = False
+        super().setup_schedule()

@@ -1,8 +1,13 @@
 """The app that `celery -A worker` loads, with its tasks, schedule and signals."""
 
+import sys
+
 import tasks.video  # noqa: F401 - registers the tasks
 import worker.log_setup
-import worker.signals  # noqa: F401 - connects the handlers
+import worker.signals
 from tasks.queue import app
+
+if "flower.command" in sys.modules:  # which the `celery` command has imported
+    import worker.flower  # noqa: F401 - guards it
 
 __all__ = ["app"]

@@ -1,5 +1,6 @@
 """Signal handlers of workers: the log context of each task, and a graceful stop."""
 
+import os
 from typing import Any
 
 import structlog
@@ -7,16 +8,23 @@ from celery import signals
 from celery.concurrency.thread import TaskPool
 
 from tasks import loop
+from tasks.discreet import shown
 from tasks.pump import running as lifecycle
 from tasks.pump.slots import slots
 
 log = structlog.get_logger()
 
 
+@signals.celeryd_init.connect
+def _keep_files_private(**_: Any) -> None:
+    """Before anything is written: videos belong to this account alone."""
+    os.umask(0o077)
+
+
 @signals.task_prerun.connect
 def _bind(task_id: str, task: Any, kwargs: dict[str, Any], **_: Any) -> None:
     structlog.contextvars.bind_contextvars(
-        task=task.name, task_id=task_id, lane=(kwargs or {}).get("lane")
+        task=task.name, task_id=task_id, lane=shown("lane", (kwargs or {}).get("lane"))
     )
 
 

@@ -7,11 +7,12 @@ from starlette.responses import Response
 from api.answers import answer
 from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.listing import read_page
-from api.native.schemas import DeadLetterList, RetriedLetter
+from api.native.schemas import DeadLetterList, RetriedLetter, SealingKey
 from api.native.tenants import TENANT, wanted_tenant, with_tenant
 from api.openapi import PAGE_PARAMETERS, responses
 from models.intake_failures import ListedFailure
 from models.records import Json
+from models.sealing import public_key
 from tasks import letters
 from tasks.view import iso
 
@@ -66,6 +67,20 @@ async def retry(request: Request, letter_id: str) -> Response:
         "batch_id": made.id if is_batch else None,
     }
     return answer(shown, status=202)
+
+
+@router.get(
+    "/v1/intake/key",
+    summary="The key that messages are sealed with",
+    responses=responses(200, SealingKey, "Public: whoever has it can seal, and not open"),
+)
+async def sealing_key(request: Request) -> Response:
+    """For `sealing_key` of the client's `enqueue`; it changes when the newest secret does.
+
+    What older secrets' keys have sealed is opened as long as LONGTAKE_SECRET_KEYS has them.
+    """
+    key = public_key(front_of(request).engine.vault)
+    return answer({"object": "intake.sealing_key", "key": key})
 
 
 def _view(failure: ListedFailure) -> Json:

@@ -335,6 +335,11 @@ class RetriedLetter(BaseModel):
     batch_id: str | None
 
 
+class SealingKey(BaseModel):
+    object: Literal["intake.sealing_key"]
+    key: str = Field(description="`ltseal_` and an X25519 public key in base64url")
+
+
 class Usage(BaseModel):
     app_id: str | None = Field(default=None, description="With group_by=app_id; null: without one")
     model: str | None = Field(default=None, description="With group_by=model")

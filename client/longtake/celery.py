@@ -11,6 +11,8 @@ from kombu import Connection, Exchange, Queue
 from kombu.pools import producers
 from kombu.utils.json import dumps
 
+from longtake.sealing import sealed
+
 #: Requests in one message of `enqueue_batch`.
 MOST_REQUESTS: Final = 1000
 #: Largest message of `enqueue_batch` and of `enqueue`, in bytes.
@@ -41,6 +43,7 @@ def enqueue(
     job_id: str | None = None,
     tenant: str = "default",
     prompt_characters: int = 0,
+    sealing_key: str | None = None,
 ) -> str:
     """Submit one request, the body of `POST /v1/video/generations`; returns its job's id.
 
@@ -51,13 +54,15 @@ def enqueue(
     `GET /v1/intake/failed`.
 
     The broker holds the request as JSON in the clear until a worker has taken it: prompt,
-    pictures, `webhook_url` and `webhook_secret`. Whoever may read the broker may read these. To
-    keep a secret out of it, submit over HTTP. Flower and Celery's events show the ids, the model
-    and a few such fields, and `prompt_characters` of the prompt.
+    pictures, `webhook_url` and `webhook_secret`. Whoever may read the broker may read these, unless
+    `sealing_key` is given (of `GET /v1/intake/key` or `longtake intake key`): then the broker holds
+    what Longtake's workers alone can open. Flower and Celery's events show the ids, the model and a
+    few such fields, and `prompt_characters` of the prompt; of a sealed request only the ids.
 
     Raises:
-        ValueError: `job_id` or `tenant` is no name, the message is larger than 25 MB, or the app
-            has `task_protocol` 1, under which Celery's events show all of a request.
+        ValueError: `job_id` or `tenant` is no name, `sealing_key` no key, the message is larger
+            than 25 MB, or the app has `task_protocol` 1, under which events show all of a request.
+        RuntimeError: there is a `sealing_key`, and no `cryptography` (longtake[seal]).
         TypeError: the request is no mapping, or has a value that JSON can't hold.
         kombu.exceptions.OperationalError: the broker did not take the message after three
             retries, or did and its answer was lost.
@@ -69,8 +74,12 @@ def enqueue(
         _check_names(job_id=job_id)
     task_id = uuid.uuid4()
     chosen = job_id or f"job_vid_{task_id.hex}"
-    shown = {**_shown(request, prompt_characters), "job_id": chosen, "tenant": tenant}
-    message = {"request": dict(request), "job_id": chosen, "tenant": tenant}
+    shown = {} if sealing_key else _shown(request, prompt_characters)
+    shown |= {"job_id": chosen, "tenant": tenant}
+    content = {"request": dict(request)}
+    if sealing_key is not None:
+        content = _sealed(content, sealing_key, task="video.enqueue", id_=chosen, tenant=tenant)
+    message = {**content, "job_id": chosen, "tenant": tenant}
     _send(
         *(app_or_broker_url, "video.enqueue", message),
         task_id=str(task_id),
@@ -87,6 +96,7 @@ def enqueue_batch(
     batch_id: str,
     options: Mapping[str, Any] | None = None,
     tenant: str = "default",
+    sealing_key: str | None = None,
 ) -> str:
     """Submit up to 1,000 requests as one batch; returns `batch_id`, by which a repeat is known.
 
@@ -106,9 +116,13 @@ def enqueue_batch(
             "POST /v1/batches for more"
         )
         raise ValueError(msg)
-    message: dict[str, Any] = {"requests": lines, "batch_id": batch_id, "tenant": tenant}
+    content: dict[str, Any] = {"requests": lines}
     if options is not None:
-        message["options"] = dict(options)
+        content["options"] = dict(options)
+    if sealing_key is not None:
+        task = "video.enqueue_batch"
+        content = _sealed(content, sealing_key, task=task, id_=batch_id, tenant=tenant)
+    message = {**content, "batch_id": batch_id, "tenant": tenant}
     _send(
         *(app_or_broker_url, "video.enqueue_batch", message),
         task_id=str(uuid.uuid4()),
@@ -116,6 +130,12 @@ def enqueue_batch(
         most=MOST_BATCH_BYTES,
     )
     return batch_id
+
+
+def _sealed(
+    content: Mapping[str, Any], key: str, *, task: str, id_: str, tenant: str
+) -> dict[str, Any]:
+    return {"sealed": sealed(content, key=key, task=task, id_=id_, tenant=tenant)}
 
 
 def _send(

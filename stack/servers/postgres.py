@@ -78,7 +78,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedServerError: it cannot run here; the message says why and what to do.
         """
-        self._link.parent.mkdir(parents=True, exist_ok=True)
+        self._link.parent.mkdir(mode=0o711, parents=True, exist_ok=True)  # see `Folder.locked`
         with only_one(self._lock):
             account = accounts.server_account()
             data = accounts.reachable_home(self._link, account)
@@ -149,9 +149,10 @@ class EmbeddedPostgres:
         _check_version(data, programs)
         folder = _make_socket_folder(data, account)
         _remove_leftovers(data, folder)
-        (data / "postgresql.conf").write_text(
-            _CONFIGURATION.format(port=PORT, socket_folder=folder)
-        )
+        configuration = data / "postgresql.conf"
+        configuration.write_text(_CONFIGURATION.format(port=PORT, socket_folder=folder))
+        configuration.chmod(0o600)
+        account.own(configuration)
         self._launch(data, programs, account)
         self._ensure_database()
 

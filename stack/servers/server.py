@@ -17,6 +17,8 @@ LOCK_PATIENCE = 120.0
 #: Time for a killed process, which loses its command line first, to release files and ports, in
 #: seconds.
 EXIT_PATIENCE = 5.0
+#: The umask of all processes of a stack: nobody else reads logs, videos and queued requests.
+PRIVATE = 0o077
 #: Size above which a log is rotated at the next start, in bytes.
 LOG_LIMIT = 16 * 2**20
 
@@ -42,7 +44,7 @@ def only_one(lock: Path) -> Iterator[None]:
     Raises:
         EmbeddedServerError: another process held the lock for LOCK_PATIENCE.
     """
-    with lock.open("w") as file:
+    with private(lock).open("w") as file:
         if not wait_until(lambda: _locked(file), LOCK_PATIENCE):
             raise EmbeddedServerError(
                 f"another process has been starting {lock.stem} for more than {LOCK_PATIENCE:.0f} s"
@@ -127,11 +129,18 @@ def wait_until(condition: Callable[[], bool], bound: float) -> bool:
 
 
 def fresh_log(log: Path) -> Path:
-    """`log`, after creating its folder and rotating an oversized one."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """`log` (0600), after creating its folder (0700) and rotating an oversized one."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
-    return log
+    return private(log)
+
+
+def private(path: Path) -> Path:
+    """The file, created if missing and closed to other accounts, also one of an earlier version."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    return path
 
 
 def tail(log: Path, lines: int = 8) -> str:

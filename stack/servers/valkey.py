@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from stack.servers.server import (
+    PRIVATE,
     EmbeddedServerError,
     Running,
     claimant,
@@ -171,6 +172,7 @@ class EmbeddedValkey:
                 capture_output=True,
                 text=True,
                 timeout=START_BOUND,
+                umask=PRIVATE,
             )
             if answer.returncode:
                 raise EmbeddedServerError(f"Valkey refused to start:\n{answer.stderr}")

@@ -363,7 +363,7 @@ class Store(Verb[StoreItem, StoreResult]):
 
 def _scratch(engine: Engine) -> Path:
     folder = engine.settings.data_dir / "incoming"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 

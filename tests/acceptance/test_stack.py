@@ -202,6 +202,24 @@ def test_no_password_is_on_a_command_line(stack: Up) -> None:
             assert not any(str(secret) in line for secret in secrets), process.name()
 
 
+def test_nobody_else_reads_what_the_stack_writes(stack: Up) -> None:
+    """Logs, videos, queued messages and the database; only PostgreSQL's account passes through."""
+    job = stack.json("submit", "a fox", "--wait", "--json")
+    assert job["status"] == "complete"
+    folders = [stack.folder, (stack.folder / "postgres").resolve()]
+    found = [path for folder in folders for path in (folder, *folder.rglob("*"))]
+
+    readable = [
+        str(path)
+        for path in found
+        if not (path.is_symlink() or path.is_socket() or path == stack.output)
+        and path.stat().st_mode & 0o066
+    ]
+    assert readable == []
+    assert any(path.suffix == ".mp4" for path in found)
+    assert any(path.suffix == ".log" for path in found)
+
+
 def test_flower_shows_the_workers_and_lets_no_page_control_them(stack: Up) -> None:
     flower = f"http://127.0.0.1:{stack.told['settings']['flower_port']}"
 

@@ -106,6 +106,14 @@ def test_our_services_wait_for_the_schema_and_have_an_init(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
 
 
+def test_flower_is_read_only_and_wants_a_login() -> None:
+    flower = SERVICES["flower"]
+
+    assert "--read_only=True" in flower["command"]
+    assert flower["environment"]["FLOWER_BASIC_AUTH"] == "me:secret"
+    assert "FLOWER_UNAUTHENTICATED_API" not in flower["environment"]
+
+
 def test_only_api_and_flower_can_be_reached_and_only_from_this_machine() -> None:
     published = {name: each["ports"] for name, each in SERVICES.items() if "ports" in each}
 

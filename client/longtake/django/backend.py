@@ -32,7 +32,7 @@ from longtake.results import Job
 
 #: The only task that is taken, which is not imported here: it needs its backend first.
 TASK: Final = "longtake.django.tasks.generate_video"
-_OPTIONS: Final = ("BROKER_URL", "TENANT", "DATABASE")
+_OPTIONS: Final = ("BROKER_URL", "TENANT", "DATABASE", "SEALING_KEY")
 _STATUS: Final = {
     "pending": TaskResultStatus.READY,
     "processing": TaskResultStatus.RUNNING,
@@ -44,7 +44,7 @@ _ERRORS: Final = {"failed": JobFailed, "cancelled": JobCancelled}
 
 
 class LongtakeBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no types here
-    """Enqueues `generate_video`; `OPTIONS` are BROKER_URL, TENANT and DATABASE.
+    """Enqueues `generate_video`; `OPTIONS` are BROKER_URL, TENANT, DATABASE and SEALING_KEY.
 
     The message is sent when the transaction on DATABASE (default: `default`) commits, or at once
     outside of one. A broker that is away then raises `kombu.exceptions.OperationalError` to
@@ -52,7 +52,7 @@ class LongtakeBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no ty
 
     Results are read where LONGTAKE has BASE_URL and API_KEY, whose tenant must be TENANT. With
     WEBHOOK_URL (and WEBHOOK_SECRET) requests without a `webhook_url` get it; the secret is then
-    in the broker, see `longtake.celery.enqueue`.
+    in the broker, unless SEALING_KEY seals the request: see `longtake.celery.enqueue`.
     """
 
     supports_defer = True
@@ -123,7 +123,13 @@ class LongtakeBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no ty
 
     def _send(self, request: Mapping[str, Any], result: TaskResult) -> None:
         tenant = self.options.get("TENANT", "default")
-        enqueue(self.options["BROKER_URL"], request, job_id=result.id, tenant=tenant)
+        enqueue(
+            self.options["BROKER_URL"],
+            request,
+            job_id=result.id,
+            tenant=tenant,
+            sealing_key=self.options.get("SEALING_KEY"),
+        )
         object.__setattr__(result, "enqueued_at", timezone.now())
         task_enqueued.send(type(self), task_result=result)
 

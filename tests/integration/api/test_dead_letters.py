@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from longtake.sealing import sealed
 from models.failure import RequestRefused
 from models.limits import set_limits
 from models.rows.limits import Holder
@@ -250,3 +251,34 @@ async def test_a_letter_that_no_key_opens_says_so(api: Api) -> None:
 
     assert (status, answer["error"]["code"]) == (409, "payload_not_readable")
     assert "LONGTAKE_SECRET_KEYS" in answer["error"]["message"]
+
+
+async def test_the_sealing_key_is_the_one_that_workers_open_with(api: Api) -> None:
+    answer = await api.http.get("/v1/intake/key")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["object"] == "intake.sealing_key"
+
+    content = {"request": FOX}
+    text = sealed(
+        content, key=answer.json()["key"], task="video.enqueue", id_="mine", tenant="acme"
+    )
+    made = await take_in(api.front.engine, letter(sealed=text, job_id="mine"))
+
+    assert made is not None
+    assert await jobs(api) == ["mine"]
+
+
+async def test_a_sealed_dead_letter_is_kept_and_refused_without_its_content(api: Api) -> None:
+    key = (await api.http.get("/v1/intake/key")).json()["key"]
+    content = {"request": FOX | {"fps": "secret-of-its-sender"}}
+    text = sealed(content, key=key, task="video.enqueue", id_="mine", tenant="acme")
+
+    one = await dead(api, sealed=text, job_id="mine")
+
+    assert (one["error"]["param"], one["is_kept"]) == ("fps", True)
+    assert "secret-of-its-sender" not in str(one)
+    status, refused = await retried(api, one["id"])
+    assert status == 400
+    assert "fps" in str(refused)
+    other = await dead(api, sealed=text, job_id="another")
+    assert other["error"]["code"] == "sealed_not_readable"

@@ -411,7 +411,7 @@ async def test_what_needs_a_video_as_input_says_that_it_is_not_supported(
         (
             {"prompt": "a", "input_reference": "https://pictures.test/a.png"},
             "input_reference",
-            "input_reference must be an object (it is 'https://pictures.test/a.png')",
+            "input_reference must be an object (it is 'https://pictures.test/…')",
         ),
         (
             {"prompt": "a", "input_reference": {"file_id": "file_1"}},

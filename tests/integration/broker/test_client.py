@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
+from pydantic import SecretStr
 from redis import Redis
 
 from longtake.celery import MOST_BATCH_BYTES, enqueue, enqueue_batch
+from longtake.sealing import sealed
+from models.sealing import public_key
+from models.vault import Vault
 from tests.faults.harness.brokers import NoBroker, RabbitMq
-from tests.faults.harness.listening import watching_like_flower
+from tests.faults.harness.listening import decoded, watching_like_flower
 from tests.integration.broker.test_proof_intake import CANARY, ROOT, House, came_true
 
 REQUEST = {
@@ -136,6 +140,72 @@ def test_only_the_body_of_a_message_holds_the_request(valkey_url: str) -> None:
     )
     assert message["headers"]["argsrepr"] == "()"
     assert body
+
+
+def test_of_a_sealed_request_the_broker_holds_nothing_that_it_can_read(valkey_url: str) -> None:
+    key = public_key(Vault((SecretStr("a-key-that-only-tests-use-0123456789"),)))
+    enqueue(valkey_url, REQUEST, job_id="order-1", prompt_characters=7, sealing_key=key)
+    enqueue_batch(valkey_url, [REQUEST], batch_id="lines", sealing_key=key)
+
+    with Redis.from_url(valkey_url) as valkey:
+        messages = valkey.lrange("intake", 0, -1)
+    assert len(messages) == 2
+    for message in messages:
+        assert CANARY not in decoded(message.decode())
+        shown = json.loads(message)["headers"]["kwargsrepr"]
+        assert "order-1" in shown or "lines" in shown
+        assert "gen4.5" not in shown
+
+
+def test_sealed_requests_are_taken_in_like_others(house: House, broker_url: str) -> None:
+    other = Vault((SecretStr("a-key-that-nobody-has-any-more-012345"),))
+    with house.worker():
+        key = longtake(house, "intake", "key").strip()
+        for _ in range(2):
+            enqueue(broker_url, GOOD, job_id="order-1", sealing_key=key)
+        enqueue_batch(broker_url, [GOOD, GOOD], batch_id="lines", options={}, sealing_key=key)
+        enqueue(broker_url, GOOD, job_id="order-2", sealing_key=public_key(other))
+        enqueue(broker_url, REQUEST | {"fps": CANARY}, job_id="order-3", sealing_key=key)
+        assert came_true(lambda: house.jobs() == 3)
+        assert came_true(lambda: len(house.dead_letters()) == 2)
+
+    reasons = {each["job"]: (each["code"], each["param"]) for each in house.dead_letters()}
+    assert reasons == {
+        "order-2": ("sealed_not_readable", "sealed"),
+        "order-3": ("invalid_request", "fps"),
+    }
+    assert "order-1" in job_ids(house)
+    assert CANARY not in json.dumps(house.dead_letters(), default=str)
+    assert CANARY not in house.log.read_text()
+
+    # And a sealed one can be retried
+    refused = longtake(house, "intake", "retry", "--all")
+    assert "0 accepted, 2 refused again" in refused
+
+
+def test_a_sealed_request_of_another_message_is_not_opened(
+    database_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    """Who reads the broker can't have it made as a job of their own."""
+    house = House(database_url, valkey_url, tmp_path)
+    longtake(house, "keys", "create", "--tenant", "thief")
+    with house.worker(), Celery("thief", broker=valkey_url, set_as_current=False) as thief:
+        key = longtake(house, "intake", "key").strip()
+        text = sealed(
+            {"request": GOOD}, key=key, task="video.enqueue", id_="order-1", tenant="default"
+        )
+        for given in (
+            {"sealed": text, "job_id": "order-1", "tenant": "thief"},
+            {"sealed": text, "job_id": "mine"},
+            {"sealed": text, "job_id": "order-1", "request": GOOD},
+            {"sealed": 5, "job_id": "order-1"},
+        ):
+            thief.send_task("video.enqueue", kwargs=given, queue="intake")
+        assert came_true(lambda: len(house.dead_letters()) == 4)
+
+    assert house.jobs() == 0
+    codes = sorted(each["code"] for each in house.dead_letters())
+    assert codes == ["invalid_request", *["sealed_not_readable"] * 3]
 
 
 def test_rabbitmq_that_refuses_a_message_is_told_of(request: pytest.FixtureRequest) -> None:

@@ -53,14 +53,14 @@ class House:
         }
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker that takes from the queue of requests, and from no other."""
+    def worker(self, queues: str = "intake") -> Iterator[subprocess.Popen[bytes]]:
+        """A worker that takes from the queue of requests, and from no other unless asked to."""
         began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 (
                     *(sys.executable, "-P", "-m", "celery", "-A", "worker", "worker"),
-                    *("-Q", "intake", "--pool", "threads", "-c", "4", "-E"),
+                    *("-Q", queues, "--pool", "threads", "-c", "4", "-E"),
                     *("--without-gossip", "--without-mingle"),
                 ),
                 cwd=ROOT,

@@ -59,7 +59,7 @@ def test_importing_it_brings_httpx_alone() -> None:
 
 def test_its_extras_and_its_dependency_are_declared() -> None:
     assert [each.partition(">")[0] for each in PROJECT["dependencies"]] == ["httpx"]
-    assert set(PROJECT["optional-dependencies"]) == {"celery", "django", "fastapi"}
+    assert set(PROJECT["optional-dependencies"]) == {"celery", "django", "fastapi", "seal"}
 
 
 def test_the_wheel_is_typed_and_has_every_module(tmp_path: Path) -> None:

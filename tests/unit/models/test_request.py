@@ -9,6 +9,8 @@ from models.request import VideoRequest
 from models.scene import JobReference, Reference, Scene
 
 LINK = "https://pictures.example.com/a.png"
+#: As a message shows it: who knows a path may use it.
+SHOWN = "https://pictures.example.com/…"
 PICTURE = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
 
 
@@ -41,11 +43,11 @@ def test_a_reference_is_a_picture_or_a_picture_with_a_type(
         ("x", "reference_images must be a list of pictures (it is 'x')"),
         (
             {"image": LINK},
-            f"reference_images must be a list of pictures (it is { ({'image': LINK})!r})",
+            f"reference_images must be a list of pictures (it is { ({'image': SHOWN})!r})",
         ),
         ([3], f"reference_images[0] {PICTURE} (it is 3)"),
         ([LINK, "ftp://x"], f"reference_images[1] {PICTURE} (it is 'ftp://x')"),
-        ([[LINK]], f"reference_images[0] {PICTURE} (it is ['{LINK}'])"),
+        ([[LINK]], f"reference_images[0] {PICTURE} (it is ['{SHOWN}'])"),
         ([{}], "reference_images[0].job_id is required"),
         (
             [{"job_id": "j\x00"}],
@@ -53,7 +55,7 @@ def test_a_reference_is_a_picture_or_a_picture_with_a_type(
         ),
         (
             ["https://x/\ud800"],
-            r"reference_images[0] must not contain an unpaired surrogate (it is 'https://x/\ud800')",
+            r"reference_images[0] must not contain an unpaired surrogate (it is 'https://x/…')",
         ),
         ([{"type": "style"}], "reference_images[0].image is required"),
         ([{"image": "x"}], f"reference_images[0].image {PICTURE} (it is 'x')"),

@@ -12,6 +12,7 @@ from settings import load
 from stack.errors import StackError
 from stack.folder import TAG, Folder
 from stack.keys import secret_keys
+from stack.servers.server import fresh_log
 
 
 def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
@@ -108,3 +109,20 @@ def test_what_is_discarded_takes_along_what_postgres_keeps_elsewhere(tmp_path: P
     folder.discard()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_and_its_logs_are_closed_to_others(tmp_path: Path) -> None:
+    """Also those of an earlier version; PostgreSQL's account passes through if we are root."""
+    old = tmp_path / "data"
+    (old / "logs").mkdir(parents=True)
+    (old / "logs" / "api.log").write_text("a line")
+    old.chmod(0o755)
+
+    with Folder(old).locked():
+        fresh_log(old / "logs" / "api.log")
+        fresh_log(old / "logs" / "new.log")
+
+        assert old.stat().st_mode & 0o066 == 0
+        assert (old / "logs").stat().st_mode & 0o777 == 0o700
+        for name in ("stack.lock", "logs/api.log", "logs/new.log"):
+            assert (old / name).stat().st_mode & 0o777 == 0o600, name

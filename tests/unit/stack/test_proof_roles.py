@@ -21,7 +21,7 @@ SHORT = 45.0
 def graces(**more: str) -> dict[str, float]:
     settings = load({**BASE, **more})
     ports = Ports(api=1, flower=2, simulator=3)
-    return {role.name: role.grace for role in roles.ours(settings, ports, simulate=False)}
+    return {role.name: role.grace for role in roles.ours(settings, ports)}
 
 
 @pytest.mark.parametrize("seconds", [60, 300])

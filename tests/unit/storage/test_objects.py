@@ -349,3 +349,28 @@ def test_a_store_survives_a_fork_unless_it_was_used_before_and_then_says_so(
     )
 
     assert told in done.stdout
+
+
+def test_videos_and_notes_belong_to_their_account_alone(tmp_path: Path) -> None:
+    folder, source = tmp_path / "videos here", tmp_path / "source"
+    source.write_bytes(b"a video")
+    before = os.umask(0o022)
+    try:
+        store = ObjectStorage(folder.as_uri())
+        asyncio.run(store.put_file(KEY, source, content_type="video/mp4"))
+        asyncio.run(store.put_note("longtake/mark/1.json", b"{}"))
+    finally:
+        os.umask(before)
+
+    modes = {path: path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert len(modes) > 8
+
+
+def test_a_folder_that_an_operator_made_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+
+    asyncio.run(ObjectStorage(tmp_path.as_uri()).put_note("longtake/mark/1.json", b"{}"))
+
+    assert tmp_path.stat().st_mode & 0o777 == 0o750

@@ -125,6 +125,25 @@ def test_only_names_are_shown(app: Celery) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("lane", "runway:team", "runway:team"),
+        ("lane", "hooks.example.com", "hooks.example.com"),
+        ("lane", "[2001:db8::1]", "[2001:db8::1]"),
+        ("lane", None, None),
+        ("lane", {"prompt": "a fox"}, "(hidden)"),
+        ("lane", "https://me:s3cret@a.example/", "(hidden)"),
+        ("within", 20.0, 20.0),
+        ("tenant", "acme", "acme"),
+        ("tenant", "a fox in the snow", "(hidden)"),
+        ("request", "acme", "(hidden)"),
+    ],
+)
+def test_of_arguments_names_are_shown(name: str, value: object, told: object) -> None:
+    assert discreet.shown(name, value) == told
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "{",
