@@ -143,7 +143,7 @@ async def test_a_wrong_token_is_refused_before_its_body_is_read_and_writes_nothi
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal read
-        while True:  # it would never end
+        for _ in range(100):
             read += 1
             yield b" " * 1000
 
@@ -152,15 +152,15 @@ async def test_a_wrong_token_is_refused_before_its_body_is_read_and_writes_nothi
 
     assert answer.status_code == 404
     assert read == 0
-    assert set(statements) <= {"SELECT"}
+    assert set(statements) == ({"SELECT"} if wrong != "form" else set())
     assert await api.fetch("SELECT * FROM due ORDER BY what") == before
     assert api.hints.sent == []
 
 
-@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("length", ["told", "not told"])
 @pytest.mark.parametrize(("provider", "most"), [("fal", 256 * 2**10), ("replicate", 8 * 2**20)])
 async def test_a_body_above_its_vendors_limit_only_makes_the_look_up_due(
-    api: Api, provider: str, most: int, is_told: bool
+    api: Api, provider: str, most: int, length: str
 ) -> None:
     address = await unknown_attempt(api, provider, model="pika")
     id_field = {"fal": "request_id", "replicate": "id"}[provider]
@@ -173,7 +173,7 @@ async def test_a_body_above_its_vendors_limit_only_makes_the_look_up_due(
             for begin in range(0, size, 2**16):
                 yield body[begin : begin + 2**16]
 
-        return await api.http.post(address, content=body if is_told else pieces())
+        return await api.http.post(address, content=body if length == "told" else pieces())
 
     answer = await of(most + 1)
 
