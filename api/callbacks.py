@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from api.admission import admitted
 from api.body import content_length, read_body, takes_up_to
 from api.front import front_of, in_time
 from models.failure import not_found
-from tasks.callbacks import called, take
+from tasks.callbacks import Called, called, take
 
 router = APIRouter(include_in_schema=False)
 
@@ -33,7 +34,12 @@ async def called_back(request: Request, provider: str, token: str) -> Response:
     if not (provider.isprintable() and token.isprintable()):
         raise not_found("Callback address")
     front = front_of(request)
-    call = await in_time(called(front.engine, provider, token))
+    let_in = admitted(request)
+
+    async def look_up() -> Called:
+        return await let_in.in_turn(lambda: called(front.engine, provider, token))
+
+    call = await let_in.proved(lambda: in_time(look_up()))
     body = await _body(request, most=call.most)
     heard = await in_time(take(front.engine, call, headers=request.headers, body=body))
     if heard.reply is not None:
