@@ -131,7 +131,7 @@ class Streams:
 
     @contextmanager
     def place(self, tenant: str) -> Iterator[None]:
-        """A place for a stream or open call of the tenant; raises RequestRefused if there is none."""
+        """A place for a stream or open call of a tenant; raises RequestRefused if there is none."""
         if self._is_closed:
             raise unavailable("this process was told to stop; connect again", code="draining")
         if self.count >= self._most:
