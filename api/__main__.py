@@ -33,10 +33,10 @@ GRACE = 20
 class Server(uvicorn.Server):
     """Uvicorn with bounded connections, and with a draining period before it stops."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
         self._app = app
-        self._connections = connections
+        self._connections = _connections(settings)
         self._listener: Listener | None = None
         self._stops_at: float | None = None
 
@@ -108,7 +108,7 @@ def main() -> int:
         ws="none",
         proxy_headers=False,  # api.admission reads them, of LONGTAKE_TRUSTED_PROXIES alone
     )
-    server = Server(config, app, _connections(settings))
+    server = Server(config, app, settings)
     log.info("api.starting", host=settings.api_host, port=settings.api_port)
     with suppress(KeyboardInterrupt):  # uvicorn re-raises it after stopping
         server.run()
