@@ -34,11 +34,11 @@ def _enough_files() -> Iterator[None]:
 
 @contextmanager
 def at_work(
-    database_url: str, valkey_url: str, folder: Path, *, files: int = FILES, **settings: str
+    database_url: str, valkey_url: str, folder: Path, **settings: str
 ) -> Iterator[tuple[Server, httpx.Client]]:
     make_key(database_url)
     with (
-        serving(database_url, valkey_url, folder, files=files, **settings) as server,
+        serving(database_url, valkey_url, folder, files=FILES, **settings) as server,
         httpx.Client(
             base_url=server.url,
             headers=GOOD | {"Connection": "close"},  # each request has to find a place
