@@ -116,6 +116,23 @@ class Settings(BaseSettings):
 
     #: Origins whose pages may call the API from a browser, as in https://app.example.com.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Networks of the reverse proxies in front of the API, whose X-Forwarded-For is believed.
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    #: Open connections of one API process; unset: what the files that it may open allow.
+    max_connections: int | None = Field(default=None, ge=32, le=100_000)
+    #: Of them, and of requests in progress, those of one address that have shown no right key;
+    #: unset: half.
+    connections_per_address: int | None = Field(default=None, ge=1, le=100_000)
+    #: Open streams of events and open calls of one tenant in one API process.
+    streams_per_tenant: int = Field(default=250, ge=1, le=10_000)
+    #: How long a request's line and headers may take to arrive, in seconds.
+    header_seconds: float = Field(default=10.0, ge=1, le=120)
+    #: How long a request's body may take, in seconds; each second's worth of bytes that arrived,
+    #: at the rate below, adds one.
+    body_seconds: float = Field(default=20.0, ge=1, le=600)
+    body_bytes_per_second: int = Field(default=1024, ge=1, le=2**30)
+    #: Wrong keys, and wrong tokens of callbacks, of one address in a minute before it is told 429.
+    wrong_keys_per_minute: int = Field(default=60, ge=1, le=1_000_000)
     #: Whether Imagineo's API takes a request without a picture, as its document's example sends.
     imagineo_text_to_video: bool = False
 
@@ -141,7 +158,8 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @field_validator(
-        *("secret_keys", "allow_private_hosts", "name_servers", "cors_origins"), mode="before"
+        *("secret_keys", "allow_private_hosts", "name_servers", "cors_origins", "trusted_proxies"),
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: object) -> object:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import callbacks, health, metrics
+from api.admission import Admission, Gatekeeper, WrongKeys
 from api.auth import Keyring
 from api.body import CappedBody
 from api.dialects import DIALECTS
@@ -17,6 +18,7 @@ from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.front import Front, Nudger
+from api.limits import limits_of
 from api.native import (
     accounts,
     batch_events,
@@ -35,6 +37,7 @@ from api.native import models as catalog
 from api.openapi import describe
 from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
+from api.streams import Streams
 from api.watching import Watcher
 from metrics.reading import Reader
 from models.revision import newest
@@ -114,6 +117,10 @@ def create_app(
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(WatchedAnswers)
+    limits = limits_of(settings)
+    wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
+    admission = Admission(limits, proxies=settings.trusted_proxies, wrong_keys=wrong_keys)
+    app.add_middleware(Gatekeeper, admission=admission)
     app.add_middleware(Edge)
     if settings.cors_origins:  # outermost, so that errors too can be read by those pages
         app.add_middleware(
@@ -138,6 +145,7 @@ async def _lifespan(
     app: FastAPI, *, settings: Settings, hinter: Callable[[], Nudger]
 ) -> AsyncIterator[None]:
     engine = Engine.build(settings)
+    limits = limits_of(settings)
     front = Front(
         engine=engine,
         keyring=Keyring(engine.database),
@@ -146,6 +154,7 @@ async def _lifespan(
         answers=Answers(engine),
         job_watcher=Watcher(partial(history.look, engine)),
         batch_watcher=Watcher(partial(following.look, engine)),
+        streams=Streams(most=limits.streams, most_of_a_tenant=limits.streams_of_tenant),
         revision=await asyncio.to_thread(newest),
     )
     app.state.front = front

@@ -26,6 +26,12 @@ class Keyring:
         #: Notes which keys were used.
         self.uses = KeyUses(database, clock=clock)
 
+    def remembers(self, authorization: str) -> bool:
+        """Whether it has a key that was valid within the last REMEMBERED seconds."""
+        hashed = key_hash(authorization.partition(" ")[2].strip())
+        _, until = self._good.get(hashed, (None, 0.0))
+        return self._clock() < until
+
     async def identify(self, authorization: str | None) -> Key:
         """The key for an Authorization header.
 

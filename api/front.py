@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.admission import admitted
 from api.auth import Keyring
 from api.large_bodies import LargeBodies
 from api.repeats import Answers
@@ -143,6 +144,23 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # seen: nobody waits for it any longer
 
 
+async def identified(request: Request, authorization: str | None) -> Key:
+    """The key in a header; raises as `Keyring.identify`, or rate_limited after too many wrong ones.
+
+    One that was right a moment ago waits for nobody.
+    """
+    keyring, let_in = front_of(request).keyring, admitted(request)
+    if authorization is None or keyring.remembers(authorization):
+        key = await in_time(keyring.identify(authorization))
+        let_in.known()
+        return key
+
+    async def look_up() -> Key:
+        return await let_in.in_turn(lambda: keyring.identify(authorization))
+
+    return await let_in.proved(lambda: in_time(look_up()))
+
+
 def refuse_unless_admin(key: Key, *, what: str) -> None:
     """Raise RequestRefused if the key is no admin's; `what` begins the message."""
     if not key.is_admin:
@@ -161,8 +179,7 @@ class TenantRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
-            keyring = front_of(request).keyring
-            request.state.key = await in_time(keyring.identify(self.authorization(request)))
+            request.state.key = await identified(request, self.authorization(request))
             return await handle(request)
 
         return guarded
@@ -175,8 +192,7 @@ class AdminRoute(TenantRoute):
         handle = APIRoute.get_route_handler(self)
 
         async def guarded(request: Request) -> Response:
-            keyring = front_of(request).keyring
-            request.state.key = await in_time(keyring.identify(self.authorization(request)))
+            request.state.key = await identified(request, self.authorization(request))
             refuse_unless_admin(request.state.key, what="operations")
             return await handle(request)
 

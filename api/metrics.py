@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.front import front_of, in_time, refuse_unless_admin
+from api.front import front_of, identified, in_time, refuse_unless_admin
 from api.openapi import failures
 
 router = APIRouter(tags=["Operations"])
@@ -30,7 +30,7 @@ async def metrics(request: Request) -> Response:
     """Depth and age of due work, jobs by state, attempts in doubt. No tenant's data."""
     front = front_of(request)
     if not _is_local(request):
-        key = await in_time(front.keyring.identify(request.headers.get("authorization")))
+        key = await identified(request, request.headers.get("authorization"))
         refuse_unless_admin(key, what="metrics")
     return Response(await in_time(front.metrics.read()), media_type=CONTENT_TYPE_LATEST)
 

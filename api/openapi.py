@@ -23,15 +23,16 @@ _FAILURES: Final[Mapping[int, str]] = {
     "no pictures more than 256 kB",
     416: "`range_not_satisfiable`: the range begins past the last byte",
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
-    429: "`rate_limited`: a limit of the key or tenant is reached; see Retry-After and "
-    "X-RateLimit-…",
+    429: "`rate_limited`: a limit of the key or tenant is reached (see X-RateLimit-…), or "
+    "wrong keys or too many requests came from the address; see Retry-After",
     503: "`model_unavailable`: its provider has no credentials, or with the code `model_retired` "
     "makes it no longer; or `service_unavailable`: see "
     "Retry-After",
 }
 #: Errors that any route may return.
 _UNAUTHORIZED, _UNAVAILABLE = 401, 503
-_ALWAYS = (_UNAUTHORIZED, _UNAVAILABLE)
+_TOO_MANY = 429
+_ALWAYS = (_UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE)
 
 _EXAMPLE_ERROR = {
     "error": {
@@ -80,7 +81,7 @@ def dialect_responses(
     }
     errors = {
         status: {"model": error, "description": HTTPStatus(status).phrase}
-        for status in sorted({*others, _UNAUTHORIZED, unavailable})
+        for status in sorted({*others, _UNAUTHORIZED, _TOO_MANY, unavailable})
     }
     return answers | errors
 

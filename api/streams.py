@@ -1,4 +1,7 @@
-"""Open streams of server-sent events: how many there may be, their pings, and how they end."""
+"""Open streams of server-sent events: how many there may be, their pings, and how they end.
+
+Calls that stay open until a job is done have their places among them.
+"""
 
 import asyncio
 import time
@@ -17,8 +20,7 @@ from api.errors import unavailable
 from api.watching import A, S, Watch, Watcher
 from models.failure import RequestRefused
 
-#: Open streams of a process: half of the 1,024 files that a process may usually open, so that
-#: other requests and the database keep the rest. One tenant alone can't take all of them.
+#: Open streams of a process, if nobody says how many; one tenant alone can't take all of them.
 MOST: Final = 500
 MOST_OF_A_TENANT: Final = 250
 #: Seconds until a client that found no place may ask again.
@@ -105,7 +107,7 @@ def _body(piece: bytes, *, more: bool) -> dict[str, Any]:
 
 
 class Streams:
-    """The open streams of one process."""
+    """The open streams and calls of one process."""
 
     def __init__(
         self,
@@ -129,15 +131,14 @@ class Streams:
 
     @contextmanager
     def place(self, tenant: str) -> Iterator[None]:
-        """A place for one stream of the tenant; raises RequestRefused if there is none."""
+        """A place for a stream or open call of a tenant; raises RequestRefused if there is none."""
         if self._is_closed:
             raise unavailable("this process was told to stop; connect again", code="draining")
         if self.count >= self._most:
-            raise _full(f"this process has {self._most} open streams, as many as it may have")
+            raise _full(f"this process has {self._most} open streams and calls, as many as it may")
         if self._tenants[tenant] >= self._most_of_a_tenant:
-            raise _full(
-                f"the tenant has {self._most_of_a_tenant} open streams, as many as it may have"
-            )
+            most = self._most_of_a_tenant
+            raise _full(f"the tenant has {most} open streams and calls, as many as it may")
         self._tenants[tenant] += 1
         try:
             yield

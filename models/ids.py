@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
 #: The two characters of each 10 bits: half the steps for a batch's many ids.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_MARKER = re.compile(f"[{_ALPHABET}]{{26}}", re.ASCII)
 
 
 def new_id(prefix: str) -> str:
@@ -18,6 +20,11 @@ def new_id(prefix: str) -> str:
 def new_marker() -> str:
     """An attempt's marker, used as external id and callback token (130 random bits)."""
     return _base32(int.from_bytes(os.urandom(17)) >> 6)
+
+
+def looks_like_a_marker(text: str) -> bool:
+    """Whether it has a marker's form."""
+    return _MARKER.fullmatch(text) is not None
 
 
 def marker_after(marker: str) -> str:

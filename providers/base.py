@@ -239,6 +239,8 @@ class Provider(Protocol):
     capabilities: ClassVar[Capabilities]
     #: Variable with the secret for callback signatures; None if callbacks are unsigned.
     callback_secret: ClassVar[str | None] = None
+    #: Bytes of a callback's body that are read; a larger one only makes the poll due.
+    callback_limit: ClassVar[int] = 256 * 2**10
 
     def variables(self) -> frozenset[str]:
         """Every variable that the provider reads."""

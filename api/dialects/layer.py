@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +25,7 @@ from api.dialects.submitting import repeat_of
 from api.errors import STATUS
 from api.front import TenantRoute, front_of
 from api.large_bodies import leave
+from api.native.events import hold_place
 from api.openapi import body_of, dialect_responses
 from models.failure import RequestRefused, not_found
 from models.records import Json
@@ -59,6 +60,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Layer"])
     summary="Make videos and wait for them, as Layer does",
     responses=dialect_responses(LayerError, {200: LayerResponse}, 400, 402, 404, 422, 429, 500),
     openapi_extra=body_of(LayerRequest),
+    dependencies=[Depends(hold_place)],  # taken before anything is paid for
 )
 @takes_up_to(MAX_BODY)
 async def create(request: Request) -> Response:

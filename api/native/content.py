@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.admission import admitted
 from api.errors import error_answer, unavailable
-from api.front import front_of, in_time
+from api.front import front_of, identified, in_time
 from api.native.ranges import Span, Unsatisfiable, names_etag, still_is, wanted_span
 from api.openapi import VIDEO, failures
 from models.failure import RequestRefused, not_found
@@ -121,12 +122,13 @@ async def _tenant(request: Request, path: str) -> str | None:
     """
     front = front_of(request)
     if check_link(front.engine.vault.link_keys, path, request.url.query, now=time.time()):
+        admitted(request).known()
         return None
     authorization = request.headers.get("authorization")
     if authorization is None and "signature" in request.query_params:
         msg = "the link has expired or is not one of ours; read the job again for a fresh one"
         raise RequestRefused(msg, type="authentication_error", code="link_expired")
-    key = await in_time(front.keyring.identify(authorization))
+    key = await identified(request, authorization)
     return None if key.is_admin else key.tenant
 
 

@@ -62,6 +62,7 @@ class Replicate(Provider):
     base_variable: ClassVar[str] = "REPLICATE_BASE_URL"
     default_base: ClassVar[str] = "https://api.replicate.com"
     callback_secret: ClassVar[str | None] = "REPLICATE_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
+    callback_limit: ClassVar[int] = 8 * 2**20  # it is the whole prediction, with its input and logs
     capabilities: ClassVar[Capabilities] = Capabilities(
         cancel=True,
         look_up=(LookUp.CALLBACK,),

@@ -163,7 +163,7 @@ async def live(settings: Settings) -> AsyncIterator[Live]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = create_app(settings, hinter=Hints)
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
-        server = Server(config, app)
+        server = Server(config, app, settings)
         serves = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or serves.done(), within=180)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

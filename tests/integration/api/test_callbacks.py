@@ -4,8 +4,12 @@ import base64
 import hmac
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
 
 from models.failure import RequestRefused
@@ -26,7 +30,9 @@ MINIMAX = pytest.mark.parametrize("provider", ["minimax", "minimax_v2"])
 def api_settings(database_url: str, tmp_path: Path) -> Settings:
     own = {"LONGTAKE_DATABASE_URL": database_url, "LONGTAKE_DATA_DIR": str(tmp_path)}
     return load(
-        ENVIRONMENT | own | dict.fromkeys(("MINIMAX_API_KEY", "FAL_KEY"), "a-key-for-tests")
+        ENVIRONMENT
+        | own
+        | dict.fromkeys(("MINIMAX_API_KEY", "FAL_KEY", "REPLICATE_API_TOKEN"), "a-key-for-tests")
     )
 
 
@@ -111,6 +117,75 @@ async def test_an_address_that_was_never_given_out_is_404(api: Api, address: str
     assert answer.status_code == 404
     assert answer.json()["error"]["type"] == "not_found"
     assert api.hints.sent == []
+
+
+@pytest.mark.parametrize("wrong", ["second half", "first half", "provider", "form"])
+async def test_a_wrong_token_is_refused_before_its_body_is_read_and_writes_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    address = await unknown_attempt(api, "fal", model="pika")
+    marker = address.rpartition("/")[2]
+    elsewhere = {
+        "second half": address[:-1] + ("1" if marker[-1] == "0" else "0"),
+        "first half": address.replace(marker, ("1" if marker[0] == "0" else "0") + marker[1:]),
+        "provider": address.replace("fal", "runway"),
+        "form": address + "0",
+    }
+    before = await api.fetch("SELECT * FROM due ORDER BY what")
+    statements: list[str] = []
+    execute = psycopg.AsyncConnection.execute
+
+    async def noted(self: Any, query: Any, *parameters: Any, **options: Any) -> Any:
+        statements.append(str(query).split(maxsplit=1)[0])
+        return await execute(self, query, *parameters, **options)
+
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b" " * 1000
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", noted)
+    answer = await api.http.post(elsewhere[wrong], content=body())
+
+    assert answer.status_code == 404
+    assert read == 0
+    assert set(statements) == ({"SELECT"} if wrong != "form" else set())
+    assert await api.fetch("SELECT * FROM due ORDER BY what") == before
+    assert api.hints.sent == []
+
+
+@pytest.mark.parametrize("length", ["told", "not told"])
+@pytest.mark.parametrize(("provider", "most"), [("fal", 256 * 2**10), ("replicate", 8 * 2**20)])
+async def test_a_body_above_its_vendors_limit_only_makes_the_look_up_due(
+    api: Api, provider: str, most: int, length: str
+) -> None:
+    address = await unknown_attempt(api, provider, model="pika")
+    id_field = {"fal": "request_id", "replicate": "id"}[provider]
+    opening = json.dumps({id_field: "764cabcf-b745", "logs": ""}).encode().removesuffix(b'"}')
+
+    async def of(size: int) -> httpx.Response:
+        body = opening + b"x" * (size - len(opening) - 2) + b'"}'
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for begin in range(0, size, 2**16):
+                yield body[begin : begin + 2**16]
+
+        return await api.http.post(address, content=body if length == "told" else pieces())
+
+    answer = await of(most + 1)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    (attempt,) = await api.fetch("SELECT state FROM attempt")
+    assert attempt["state"] == "unknown"
+    assert api.hints.sent == [(What.POLL, provider)]
+
+    # And one of the limit is read
+    assert (await of(most)).status_code == 200
+    (attempt,) = await api.fetch("SELECT state FROM attempt")
+    assert attempt["state"] == "accepted"
 
 
 @MINIMAX

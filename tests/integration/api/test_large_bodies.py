@@ -9,6 +9,7 @@ from fastapi.routing import iter_route_contexts
 
 from api import places
 from api.body import MAX_BODY
+from api.callbacks import ANY_SIZE
 from api.large_bodies import LARGE, MOST_HERE_OF_TENANT
 from models.batch import MAX_BATCH_BYTES
 from models.scene import MAX_DATA_URI, MAX_LINK, MAX_METADATA
@@ -22,7 +23,7 @@ URI = "data:image/png;base64,"
 LARGER: Mapping[str, int] = {
     PATH: MAX_BODY,
     "/v1/batches": MAX_BATCH_BYTES,
-    "/callbacks/{provider}/{token}": MAX_BODY,
+    "/callbacks/{provider}/{token}": ANY_SIZE,
     "/perf/v1/video/generations": MAX_BODY,
     "/lunos/v1/video/generations": MAX_BODY,
     "/layer/v3/video": MAX_BODY,

@@ -6,10 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -18,83 +16,16 @@ import psycopg
 import pytest
 from redis import Redis
 
-from tests.integration.api.conftest import ENVIRONMENT
+from tests.integration.api.processes import KEY, ROOT, Server, make_key, serving, wait_for
 
-ROOT = Path(__file__).parents[3]
 PATH = "/v1/video/generations"
-KEY = "lt_" + "a" * 32
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-def _wait_for(what: Callable[[], bool], *, seconds: float = 180.0) -> None:
-    ends = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < ends, "it did not come to pass in time"
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture
 def server(database_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Server]:
-    with psycopg.connect(database_url) as connection:
-        connection.execute("INSERT INTO tenant (id) VALUES ('acme')")
-        connection.execute(
-            "INSERT INTO api_key (id, tenant, hash, prefix, is_admin) "
-            "VALUES ('key_1', 'acme', sha256(%s::bytea), 'lt_aaaaaa', false)",
-            (KEY.encode(),),
-        )
-    with _serving(database_url, valkey_url, tmp_path) as started:
+    make_key(database_url)
+    with serving(database_url, valkey_url, tmp_path) as started:
         yield started
-
-
-@contextmanager
-def _serving(database_url: str, valkey_url: str, folder: Path) -> Iterator[Server]:
-    port, log = _free_port(), folder / "api.log"
-    environment = ENVIRONMENT | {
-        "LONGTAKE_DATABASE_URL": database_url,
-        "LONGTAKE_BROKER_URL": valkey_url,
-        "LONGTAKE_DATA_DIR": str(folder),
-        "LONGTAKE_API_PORT": str(port),
-    }
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "api"],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        started = Server(process, port, log)
-        try:
-            _wait_for(lambda: _is_ready(started))
-            yield started
-        finally:
-            process.kill()
-
-
-def _is_ready(server: Server) -> bool:
-    assert server.process.poll() is None, server.log.read_text()
-    try:
-        return httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
@@ -108,7 +39,7 @@ def test_a_submission_sends_its_hint_to_the_broker(client: httpx.Client, valkey_
     assert client.post(PATH, json={"prompt": "a fox"}).status_code == 202
 
     with Redis.from_url(valkey_url) as valkey:
-        _wait_for(lambda: valkey.llen("submit") == 1)
+        wait_for(lambda: valkey.llen("submit") == 1)
         message = json.loads(valkey.lindex("submit", 0))
     assert message["headers"]["task"] == "video.submit"
     assert "fox" not in json.dumps(message)
@@ -172,7 +103,7 @@ def test_told_to_stop_it_says_so_and_ends_cleanly(server: Server, client: httpx.
 
     server.process.send_signal(signal.SIGTERM)
 
-    _wait_for(lambda: client.get("/readyz").status_code == 503, seconds=5)
+    wait_for(lambda: client.get("/readyz").status_code == 503, seconds=5)
     assert server.process.wait(timeout=15) == 0
     events = [json.loads(line)["event"] for line in server.log.read_text().splitlines()]
     assert events[0] == "api.starting"
@@ -212,7 +143,7 @@ def test_a_batch_whose_connection_is_dropped_in_the_middle_is_nothing(
 
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(head.encode() + body)
-    _wait_for(lambda: b'"status":499' in server.log.read_bytes())
+    wait_for(lambda: b'"status":499' in server.log.read_bytes())
 
     assert client.get("/healthz").status_code == 200
     with psycopg.connect(database_url) as database:
@@ -256,7 +187,7 @@ def test_a_process_killed_before_the_commit_leaves_nothing_and_the_repeat_is_one
         holder.execute("LOCK TABLE batch IN EXCLUSIVE MODE")
         sending = threading.Thread(target=send)
         sending.start()
-        _wait_for(lambda: looker.execute(waits).fetchone() == (1,))
+        wait_for(lambda: looker.execute(waits).fetchone() == (1,))
         server.process.kill()
         sending.join(timeout=60)
         holder.rollback()
@@ -264,14 +195,14 @@ def test_a_process_killed_before_the_commit_leaves_nothing_and_the_repeat_is_one
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longtake' "
             "AND datname = current_database()"
         )
-        _wait_for(lambda: looker.execute(of_server).fetchone() == (0,))
+        wait_for(lambda: looker.execute(of_server).fetchone() == (0,))
 
         for table in ("job", "attempt", "output", "event", "due", "ledger_entry", "batch"):
             statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - constants
             assert looker.execute(statement).fetchone() == (0,), table
 
         # When the upload is repeated under its key, and once more, then there is one batch
-        with _serving(database_url, valkey_url, tmp_path) as again:
+        with serving(database_url, valkey_url, tmp_path) as again:
             url = f"{again.url}/v1/batches"
             headers |= {"Authorization": f"Bearer {KEY}"}
             repeats = [

@@ -1,0 +1,179 @@
+"""Admission: what a request may take before anybody knows whose it is, and how wrong keys end.
+
+All budgets are of one process. Behind a trusted proxy an address is the client's that it forwards.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.addresses import Networks, client_address
+from api.errors import error_answer, unavailable
+from api.limits import Limits
+from models.failure import RequestRefused
+
+T = TypeVar("T")
+
+#: Answered however much else is going on: they tell whether the process lives, and how it does.
+ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+#: Keys and tokens of one address that are looked up in the database at a time.
+_LOOK_UPS: Final = 2
+#: Seconds until a request that found no place may come again.
+_ASK_AGAIN: Final = 1.0
+#: Addresses whose wrong keys are counted; the one that was wrong longest ago is forgotten first.
+_MOST_ADDRESSES: Final = 10_000
+_STATE: Final = "admitted"
+_MINUTE: Final = 60.0
+
+
+class WrongKeys:
+    """The wrong keys of each address: as many as come in a minute are answered as what they are."""
+
+    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = float(per_minute)
+        self._clock = clock
+        #: What an address has left, and when that was; it grows back within a minute.
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def count(self, address: str) -> float:
+        """Count one; the seconds until the address may be wrong again, 0 if it may be now."""
+        now = self._clock()
+        left, at = self._left.pop(address, (self._most, now))
+        left = min(self._most, left + (now - at) * self._most / _MINUTE)
+        is_over = left < 1
+        self._left[address] = (left if is_over else left - 1, now)
+        if len(self._left) > _MOST_ADDRESSES:
+            del self._left[next(iter(self._left))]
+        return (1 - left) * _MINUTE / self._most if is_over else 0.0
+
+
+class Admission:
+    """The budgets of one process."""
+
+    def __init__(self, limits: Limits, *, proxies: Networks, wrong_keys: WrongKeys) -> None:
+        self.limits = limits
+        self.proxies = proxies
+        self.wrong_keys = wrong_keys
+        #: Requests in progress, and by address those that have shown no right key so far.
+        self.count = 0
+        self.unknown: Counter[str] = Counter()
+        self._look_ups: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def look_ups(self, address: str) -> asyncio.Semaphore:
+        """The turns of an address at the database."""
+        return self._look_ups.setdefault(address, asyncio.Semaphore(_LOOK_UPS))
+
+    def refusal(self, address: str) -> RequestRefused | None:
+        """Why one more request of an address is not let in."""
+        if self.count >= self.limits.requests:
+            msg = f"this process has {self.limits.requests} requests in progress, as many as it may"
+            return unavailable(f"{msg}; try again", code="overloaded", retry_after=_ASK_AGAIN)
+        if self.unknown[address] >= self.limits.of_address:
+            msg = (
+                f"your address has {self.limits.of_address} requests in progress that have shown "
+                "no right key, as many as it may have; try again"
+            )
+            code = "too_many_requests"
+            return RequestRefused(msg, type="rate_limited", code=code, retry_after=_ASK_AGAIN)
+        return None
+
+
+class Admitted:
+    """One request that was let in."""
+
+    def __init__(self, admission: Admission, address: str, *, is_counted: bool) -> None:
+        self._admission = admission
+        self._address = address
+        self._is_counted = is_counted
+        self._is_unknown = is_counted
+        if is_counted:
+            admission.count += 1
+            admission.unknown[address] += 1
+
+    def known(self) -> None:
+        """It has shown that it may come: its address' share is free again."""
+        if self._is_unknown:
+            self._is_unknown = False
+            unknown = self._admission.unknown
+            unknown[self._address] -= 1
+            if not unknown[self._address]:
+                del unknown[self._address]
+
+    def leave(self) -> None:
+        """It was answered."""
+        self.known()
+        if self._is_counted:
+            self._admission.count -= 1
+
+    async def in_turn(self, look_up: Callable[[], Awaitable[T]]) -> T:
+        """The result of looking a key or token up, when it is the address' turn.
+
+        So wrong ones never hold more than a few of the database's connections, and a right one
+        from the same address, be it behind the same NAT, only waits for its turn.
+        """
+        async with self._admission.look_ups(self._address):
+            return await look_up()
+
+    async def proved(self, look_up: Callable[[], Awaitable[T]]) -> T:
+        """The result of looking a key or token up, which shows that the request may come.
+
+        Raises:
+            RequestRefused: the look-up's, or rate_limited if the address was wrong too often.
+        """
+        try:
+            result = await look_up()
+        except RequestRefused as refusal:
+            if wait := self._admission.wrong_keys.count(self._address):
+                raise _wrong_too_often(wait) from refusal
+            raise
+        self.known()
+        return result
+
+
+def admitted(request: Request) -> Admitted:
+    """What this request was let in as."""
+    let_in: Admitted = request.scope["state"][_STATE]
+    return let_in
+
+
+class Gatekeeper:
+    """ASGI middleware: lets requests in, as far as the budgets go."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        client = scope.get("client")
+        proxies = self._admission.proxies
+        host = client[0] if client else ""
+        address = client_address(host, scope["headers"], proxies=proxies).budget
+        is_counted = scope["path"] not in ALWAYS
+        refusal = self._admission.refusal(address) if is_counted else None
+        if refusal is not None:
+            answer = error_answer(refusal, scope, headers={"Connection": "close"})
+            await answer(scope, receive, send)
+            return
+        let_in = Admitted(self._admission, address, is_counted=is_counted)
+        scope.setdefault("state", {})[_STATE] = let_in
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            let_in.leave()
+
+
+def _wrong_too_often(wait: float) -> RequestRefused:
+    msg = (
+        "too many wrong keys or tokens came from your address; check yours, and try again after "
+        "the seconds of Retry-After (a right one is taken at any time)"
+    )
+    return RequestRefused(msg, type="rate_limited", code="too_many_wrong_keys", retry_after=wait)
