@@ -16,7 +16,9 @@ from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
+from api.framing import OneLength
 from api.front import Front, Nudger
+from api.heads import Heads
 from api.native import (
     batch_events,
     batch_results,
@@ -109,10 +111,12 @@ def create_app(
         app,
         Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
     )
+    app.add_middleware(Heads)
     app.add_middleware(CappedBody, routes=app.routes)
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(WatchedAnswers)
+    app.add_middleware(OneLength)
     app.add_middleware(Edge)
     if settings.cors_origins:  # outermost, so that errors too can be read by those pages
         app.add_middleware(
