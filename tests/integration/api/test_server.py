@@ -58,19 +58,26 @@ def server(database_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Serve
             "VALUES ('key_1', 'acme', sha256(%s::bytea), 'lt_aaaaaa', false)",
             (KEY.encode(),),
         )
-    with _serving(database_url, valkey_url, tmp_path) as started:
+    with serving_process(database_url, valkey_url, tmp_path) as started:
         yield started
 
 
 @contextmanager
-def _serving(database_url: str, valkey_url: str, folder: Path) -> Iterator[Server]:
+def serving_process(
+    database_url: str, valkey_url: str, folder: Path, **own: str
+) -> Iterator[Server]:
+    """`python -m api` until the block ends; keywords are environment variables of its own."""
     port, log = _free_port(), folder / "api.log"
-    environment = ENVIRONMENT | {
-        "LONGTAKE_DATABASE_URL": database_url,
-        "LONGTAKE_BROKER_URL": valkey_url,
-        "LONGTAKE_DATA_DIR": str(folder),
-        "LONGTAKE_API_PORT": str(port),
-    }
+    environment = (
+        ENVIRONMENT
+        | own
+        | {
+            "LONGTAKE_DATABASE_URL": database_url,
+            "LONGTAKE_BROKER_URL": valkey_url,
+            "LONGTAKE_DATA_DIR": str(folder),
+            "LONGTAKE_API_PORT": str(port),
+        }
+    )
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -271,7 +278,7 @@ def test_a_process_killed_before_the_commit_leaves_nothing_and_the_repeat_is_one
             assert looker.execute(statement).fetchone() == (0,), table
 
         # When the upload is repeated under its key, and once more, then there is one batch
-        with _serving(database_url, valkey_url, tmp_path) as again:
+        with serving_process(database_url, valkey_url, tmp_path) as again:
             url = f"{again.url}/v1/batches"
             headers |= {"Authorization": f"Bearer {KEY}"}
             repeats = [
