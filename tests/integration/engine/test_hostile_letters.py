@@ -3,7 +3,6 @@
 None of them is an error of our own, which would be tried again for ever.
 """
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,10 +51,10 @@ FIELDS: list[tuple[str, Any]] = [
 
 
 @pytest.fixture
-async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
+async def engine(make_engine: MakeEngine) -> Engine:
     engine = make_engine(LONGTAKE_ALLOW_PRIVATE_HOSTS="")
     await engine.database.run(lambda connection: create_key(connection, "default"))
-    yield engine
+    return engine
 
 
 async def test_a_value_that_can_never_work_is_a_dead_letter_that_names_its_field(
