@@ -198,3 +198,33 @@ async def test_a_body_just_under_the_cap_is_read(api: Api) -> None:
     answer = await api.http.post(PATH, content=padded)
 
     assert answer.status_code == 202
+
+
+async def test_an_empty_query_value_is_refused_by_name(api: Api, subtests: pytest.Subtests) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    asked = 0
+    for path, operations in document["paths"].items():
+        parameters = operations.get("get", {}).get("parameters", [])
+        for name in (each["name"] for each in parameters if each["in"] == "query"):
+            # A thing that is not there is 404, also by the id in AI/ML API's query.
+            if "{" in path or name in {"metadata.KEY", "generation_id"}:
+                continue
+            with subtests.test(msg=f"{path}?{name}="):
+                asked += 1
+                answer = await api.http.get(path, params={name: ""})
+
+                assert answer.status_code in {400, 401}, answer.text
+                if answer.status_code == 400:
+                    assert name in answer.text
+    assert asked > 15
+
+
+async def test_an_unknown_query_parameter_of_a_list_is_refused_with_those_that_are_known(
+    api: Api,
+) -> None:
+    for path, known in ((PATH, "status"), ("/v1/gates", "limit"), ("/v1/usage", "group_by")):
+        answer = await api.http.get(path, params={"stauts": "failed"})
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, "stauts")
+        assert known in error["message"]
