@@ -17,7 +17,9 @@ from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
 from api.edge import Edge
 from api.errors import Renderers, install
+from api.framing import OneLength
 from api.front import Front, Nudger
+from api.heads import Heads
 from api.limits import limits_of
 from api.native import (
     accounts,
@@ -113,6 +115,7 @@ def create_app(
         app,
         Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
     )
+    app.add_middleware(Heads)
     app.add_middleware(CappedBody, routes=app.routes)
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
     app.add_middleware(SingleSlashes, prefixes=prefixes)
@@ -121,6 +124,7 @@ def create_app(
     wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
     admission = Admission(limits, proxies=settings.trusted_proxies, wrong_keys=wrong_keys)
     app.add_middleware(Gatekeeper, admission=admission)
+    app.add_middleware(OneLength)
     app.add_middleware(Edge)
     if settings.cors_origins:  # outermost, so that errors too can be read by those pages
         app.add_middleware(

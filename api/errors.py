@@ -22,6 +22,8 @@ from tasks.batches.checking import InvalidLines
 log = structlog.get_logger()
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+#: A method that is answered by the routes of another one (`api.heads`).
+_AS: Final = {"HEAD": "GET"}
 
 STATUS: Final[Mapping[str, HTTPStatus]] = {
     "invalid_request": HTTPStatus.BAD_REQUEST,
@@ -184,7 +186,7 @@ def _methods(request: Request) -> str:
         method
         for method in _METHODS
         if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            route.matches({**request.scope, "method": _AS.get(method, method)})[0] is Match.FULL
             for route in request.app.routes
         )
     ]

@@ -29,6 +29,8 @@ _FAILURES: Final[Mapping[int, str]] = {
     "makes it no longer; or `service_unavailable`: see "
     "Retry-After",
 }
+#: Those of our own that dialects have too.
+_OWN_FAILURES: Final = {422: "The Idempotency-Key was used with another body"}
 #: Errors that any route may return.
 _UNAUTHORIZED, _UNAVAILABLE = 401, 503
 _TOO_MANY = 429
@@ -80,10 +82,17 @@ def dialect_responses(
         for status, shape in shapes.items()
     }
     errors = {
-        status: {"model": error, "description": HTTPStatus(status).phrase}
+        status: {
+            "model": error,
+            "description": _OWN_FAILURES.get(status, HTTPStatus(status).phrase),
+        }
         for status in sorted({*others, _UNAUTHORIZED, _TOO_MANY, unavailable})
     }
     return answers | errors
+
+
+#: What a parameter is unless its schema is given: never empty.
+_TEXT: Final = {"minLength": 1, "maxLength": 255}
 
 
 def parameter(
@@ -95,7 +104,7 @@ def parameter(
         "in": place,
         "required": False,
         "description": description,
-        "schema": {"type": "string", **(schema or {})},
+        "schema": {"type": "string", **(schema or _TEXT)},
     }
 
 
@@ -143,15 +152,19 @@ ACCEPTED: Final = (
     "and -Reset (seconds since 1970) tell the one of which least is left"
 )
 
+#: Of every route that submits.
+KEY_HEADER: Final = parameter(
+    "Idempotency-Key",
+    "Unique per tenant: a request repeated with the same key is accepted once, and another body "
+    "with it is refused (422); 1 to 255 printable characters",
+    _LENGTH,
+    place="header",
+)
+
 #: The headers of a retry, which has no body.
 RETRY: Final[dict[str, Any]] = {
     "parameters": [
-        parameter(
-            "Idempotency-Key",
-            "Unique per tenant: a request repeated with the same key is accepted once",
-            _LENGTH,
-            place="header",
-        ),
+        KEY_HEADER,
         parameter(
             "X-App-ID",
             "The app the request is for; lists can filter by it",
@@ -233,11 +246,21 @@ VIDEO: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "If-None-Match names this video"},
 }
 
+#: One message of a stream.
+_MESSAGE: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "JSON"},
+        "id": {"type": "string", "description": "For the header Last-Event-ID"},
+    },
+}
+
 #: Responses of a stream of server-sent events.
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Messages as they come, and a comment after 15 s of silence",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _MESSAGE}},
     },
     204: {"description": "Last-Event-ID is the last event: there is nothing to wait for"},
 }
@@ -272,15 +295,18 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas["BatchOptions"] = BatchOptions.model_json_schema()
     components["securitySchemes"] = {"key": _BEARER, "link": _LINK}
     for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            _correct(path, operation)
+        for method, operation in operations.items():
+            _correct(path, method, operation)
     return schema
 
 
-def _correct(path: str, operation: dict[str, Any]) -> None:
+def _correct(path: str, method: str, operation: dict[str, Any]) -> None:
     wrong = operation["responses"].get("422", {})
     if "HTTPValidationError" in str(wrong):
         del operation["responses"]["422"]
+    given = operation.get("parameters", [])
+    if method == "post" and "422" in operation["responses"] and KEY_HEADER not in given:
+        operation["parameters"] = [*given, KEY_HEADER]  # dialects take it, too
     if path in _OPEN:
         return
     operation["security"] = [{"key": []}]

@@ -38,7 +38,7 @@ async def ask(
 
 def bodies() -> list[bytes]:
     """One with two pictures, and one with millions of small values."""
-    picture = "data:image/png;base64," + "A" * (SIZE // 2 - 2**10)
+    picture = "data:image/png;base64,iVBORw0KGgoA" + "A" * (SIZE // 2 - 2**10)
     pictures = {"prompt": "a fox", "model": "kling-3.0", "image": picture, "last_image": picture}
     values = b'{"prompt": "a fox", "metadata": {"x": [' + b"[]," * (SIZE // 3 - 2**8) + b"0]}}"
     return [json.dumps(pictures).encode(), values]

@@ -5,9 +5,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.failure import RequestRefused
+from models.links import WEBHOOK_URL, WebhookUrl
 from models.records import Json
-from models.request import VideoRequest, http_url, refused
-from models.scene import PICTURES, Metadata, Text, storable
+from models.request import MaxCost, VideoRequest, refused
+from models.scene import PICTURES, Metadata
+from models.text import Text, storable
+from models.webhook_secret import WEBHOOK_SECRET, WebhookSecret
 
 #: Maximum lines of a batch.
 MAX_LINES: Final = 100_000
@@ -36,14 +39,14 @@ class BatchOptions(BaseModel):
     gate: Text | None = Field(
         default=None, min_length=1, max_length=128, description="A gate's id or name, for each line"
     )
-    webhook_url: str | None = Field(
-        default=None, max_length=2_048, description="URL to call when the batch ends"
+    webhook_url: WebhookUrl | None = Field(
+        default=None, description=f"URL to call when the batch ends: {WEBHOOK_URL}"
     )
-    webhook_secret: str | None = Field(
-        default=None, min_length=1, max_length=512, repr=False, description="Signs that webhook"
+    webhook_secret: WebhookSecret | None = Field(
+        default=None, repr=False, description=f"Signs that webhook: {WEBHOOK_SECRET}"
     )
-    max_cost_usd: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Maximum cost of all lines, in dollars"
+    max_cost_usd: MaxCost | None = Field(
+        default=None, description="Maximum cost of all lines, in US dollars"
     )
     priority: Literal["low", "normal", "high"] | None = None
     concurrency: int | None = Field(
@@ -69,11 +72,6 @@ class BatchOptions(BaseModel):
         le=MAX_LINES,
         description="Of JSON Lines: the number of the line after the options (2 unless set)",
     )
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _http_url(cls, value: str | None) -> str | None:
-        return http_url(value)
 
     @field_validator("defaults")
     @classmethod

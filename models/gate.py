@@ -17,7 +17,8 @@ from pydantic import (
 
 from models.failure import RequestRefused
 from models.request import refused
-from models.scene import KNOBS, Text
+from models.scene import KNOBS
+from models.text import Text
 
 #: Maximum fallback models of a gate.
 MAX_FALLBACKS = 9

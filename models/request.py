@@ -1,14 +1,17 @@
 """The native request, validated field by field before a row exists."""
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from models.data_uris import check_picture
+from models.dollars import MOST_DOLLARS
 from models.excerpt import excerpt
 from models.failure import RequestRefused
+from models.links import WEBHOOK_URL, WebhookUrl
 from models.scene import (
     EARLIER,
     TAGS,
@@ -18,8 +21,9 @@ from models.scene import (
     Picture,
     Reference,
     Scene,
-    Text,
 )
+from models.text import Text
+from models.webhook_secret import WEBHOOK_SECRET, WebhookSecret
 
 DEFAULT_MODEL = "runway-gen3"
 #: Maximum videos per job.
@@ -28,6 +32,9 @@ MAX_COUNT = 10
 _YEARS = range(1970, 9001)
 #: Maximum characters of a field's name in an error.
 _MOST_OF_NAME = 64
+
+#: The most that something may cost, in US dollars.
+MaxCost = Annotated[float, Field(gt=0, le=MOST_DOLLARS, allow_inf_nan=False)]
 
 
 class VideoRequest(Scene[Picture]):
@@ -58,15 +65,16 @@ class VideoRequest(Scene[Picture]):
     fps: int | None = Field(default=None, ge=1, le=240, description="Frames per second")
     count: int = Field(default=1, ge=1, le=MAX_COUNT, description="Number of videos")
     metadata: Metadata | None = None
-    webhook_url: str | None = Field(
-        default=None, max_length=2_048, description="URL to call when the job ends"
+    webhook_url: WebhookUrl | None = Field(
+        default=None, description=f"URL to call when the job ends: {WEBHOOK_URL}"
     )
-    webhook_secret: str | None = Field(
-        default=None, min_length=1, max_length=512, repr=False, description="Signs the webhook"
+    webhook_secret: WebhookSecret | None = Field(
+        default=None, repr=False, description=f"Signs the webhook: {WEBHOOK_SECRET}"
     )
     priority: Literal["low", "normal", "high"] = "normal"
     run_at: datetime | None = Field(
-        default=None, description="Earliest start time, ISO 8601 with an offset"
+        default=None,
+        description="Earliest start time, ISO 8601 with an offset; at most 30 days ahead",
     )
     deadline_seconds: int | None = Field(
         default=None, ge=1, le=30 * 86_400, description="Total time the job may take"
@@ -77,9 +85,7 @@ class VideoRequest(Scene[Picture]):
         le=30 * 86_400,
         description="Time in which a provider must accept the job",
     )
-    max_cost_usd: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Maximum cost in US dollars"
-    )
+    max_cost_usd: MaxCost | None = Field(default=None, description="Maximum cost in US dollars")
     unsupported: Literal["refuse", "ignore"] = Field(
         default="refuse", description="What to do with a parameter that the model lacks"
     )
@@ -133,11 +139,6 @@ class VideoRequest(Scene[Picture]):
             raise ValueError(msg)
         return prompt
 
-    @field_validator("webhook_url")
-    @classmethod
-    def _http_url(cls, value: str | None) -> str | None:
-        return http_url(value)
-
     def scene(self, *, without: Collection[str] = ()) -> Scene[Picture]:
         """The generation parameters, except those named in `without`."""
         kept = {name: getattr(self, name) for name in Scene.model_fields if name not in without}
@@ -153,22 +154,20 @@ class VideoRequest(Scene[Picture]):
             msg = "the request body must be a JSON object"
             raise RequestRefused(msg)
         try:
-            return cls.model_validate(body)
+            request = cls.model_validate(body)
         except ValidationError as error:
             raise refused(error, tells_values=tells_values) from None
+        for name, picture in request.pictures():
+            if isinstance(picture, str) and picture.startswith("data:"):
+                _check_content(name, picture)
+        return request
 
 
-def http_url(value: str | None) -> str | None:
-    """The URL of a webhook; raises ValueError for another scheme, no host, or credentials."""
-    if value is not None:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            msg = "must be an http:// or https:// URL with a host"
-            raise ValueError(msg)
-        if parts.username or parts.password:
-            msg = "must not contain credentials"
-            raise ValueError(msg)
-    return value
+def _check_content(name: str, uri: str) -> None:
+    try:
+        check_picture(uri)
+    except ValueError as error:
+        raise RequestRefused(f"{name} {error}", param=name) from None
 
 
 def refused(
@@ -187,6 +186,8 @@ def refused(
         names = ", ".join(_fields_beside(issue["loc"]) or known or VideoRequest.model_fields)
         return RequestRefused(f"{field} is not a known field; known: {names}", param=field)
     reason = issue["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if issue["type"] == "float_type" and isinstance(issue["input"], int):
+        reason = f"must be a number of at most {sys.float_info.max:g}"
     reason = reason[0].lower() + reason[1:]
     given = f" (it is {_shown(field, issue['input'])})" if tells_values else ""
     return RequestRefused(f"{field} {reason}{given}", param=field)

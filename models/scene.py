@@ -5,10 +5,8 @@ these fields; `carries` of a catalogue route says who supports one.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,55 +19,15 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
+from models.links import HTTP_URL, http_url
+from models.text import Text, storable
+
 #: Maximum reference pictures of a request.
 MOST_REFERENCES: Final = 16
-#: Maximum nesting of objects and lists in `metadata`.
-MOST_NESTED = 32
 #: Maximum size of `metadata` as JSON, in bytes.
 MAX_METADATA: Final = 16 * 2**10
-#: Maximum lengths of a picture as a data URI, and as a link, in characters.
+#: Maximum length of a picture as a data URI, in characters.
 MAX_DATA_URI: Final = 20 * 2**20
-MAX_LINK: Final = 8 * 2**10
-
-
-def storable(value: Any) -> Any:
-    """The value; raises ValueError for one that PostgreSQL or a JSON reader does not take."""
-    _check_storable(value, depth=0)
-    return value
-
-
-def _check_storable(value: object, *, depth: int) -> None:
-    match value:
-        case str() if "\x00" in value:
-            raise ValueError("must not contain the NUL character")
-        case str() if not _is_unicode(value):
-            raise ValueError("must not contain an unpaired surrogate")
-        case float() if not math.isfinite(value):
-            raise ValueError("must not contain NaN or an infinity")
-        case dict() | list() if depth == MOST_NESTED:
-            raise ValueError(f"must not be nested deeper than {MOST_NESTED} levels")
-        case dict():
-            for each in (*value.keys(), *value.values()):
-                _check_storable(each, depth=depth + 1)
-        case list():
-            for each in value:
-                _check_storable(each, depth=depth + 1)
-        case _:
-            pass  # numbers, booleans and null
-
-
-def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-#: A string that PostgreSQL can store.
-Text = Annotated[str, AfterValidator(storable)]
 
 
 def _fitting(value: dict[str, Any]) -> dict[str, Any]:
@@ -98,24 +56,24 @@ class StoredPicture(BaseModel):
     picture: str
 
 
+#: The forms of a picture, for whatever is none of them.
+PICTURE: Final = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
+
+
 def _link(value: object) -> object:
-    if isinstance(value, str):
-        storable(value)
-        if value.startswith("data:image/") and ";base64," in value[:64]:
-            _check_length(value, MAX_DATA_URI, f"{MAX_DATA_URI // 2**20} MB as a data URI")
-            return value
-        _check_length(value, MAX_LINK, f"{MAX_LINK:,} characters as a link")
-        parts = urlsplit(value)
-        if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname):
-            return value
-    msg = 'must be an http(s) URL, a base64 data:image/… URI or {"job_id": …}'
-    raise ValueError(msg)
-
-
-def _check_length(value: str, most: int, words: str) -> None:
-    if len(value) > most:
-        msg = f"must have at most {words}, and has {len(value):,} characters"
-        raise ValueError(msg)
+    if not isinstance(value, str):
+        raise ValueError(PICTURE)  # noqa: TRY004 - pydantic reports ValueErrors
+    storable(value)
+    if value.startswith("data:image/") and ";base64," in value[:64]:
+        if len(value) > MAX_DATA_URI:
+            size = f"{MAX_DATA_URI // 2**20} MB"
+            msg = f"must have at most {size} as a data URI, and has {len(value):,} characters"
+            raise ValueError(msg)
+        return value  # a request's is looked into by `VideoRequest.from_json`
+    try:
+        return http_url(value)
+    except ValueError as error:
+        raise ValueError(PICTURE if str(error) == HTTP_URL else str(error)) from None
 
 
 #: Tags of the forms of a picture and of an element of `reference_images`: they appear in the

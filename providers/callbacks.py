@@ -6,6 +6,7 @@ The secret comes from the vendor's console; our own webhooks use callers' secret
 import json
 from collections.abc import Mapping
 
+from models.webhook_secret import SECRET_PREFIX
 from providers import answers
 from transport import signature
 
@@ -35,7 +36,7 @@ def is_signed(headers: Mapping[str, str], body: bytes, *, secret: str, now: floa
 
 def _key(secret: str) -> bytes:
     try:
-        key = signature.key_in(secret.removeprefix(signature.SECRET_PREFIX))
+        key = signature.key_in(secret.removeprefix(SECRET_PREFIX))
     except ValueError:
         key = b""
     if not key:

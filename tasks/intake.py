@@ -21,8 +21,9 @@ from models.rows.outputs import NewOutput
 from tasks.afford import reserve
 from tasks.choosing import Choice, choose, picker
 from tasks.engine import Engine
-from tasks.making import Names, NewRows, check_webhook, rows_of
+from tasks.making import Names, NewRows, rows_of
 from tasks.pictures import Sealed, check_references, seal_pictures
+from tasks.reachable import check_reachable
 from tasks.repeats import Accepted, Caller, first_answer, first_or_refuse, remember
 from tasks.resent import patiently
 from tasks.view import ShownJob, job_view, read_jobs
@@ -64,7 +65,7 @@ async def accept(
     )
     by_model, pick = None, await picker(engine)
     try:
-        check_webhook(engine, request.webhook_url, request.webhook_secret)
+        check_reachable(engine, request)
         if request.gate is None:
             by_model = rows_of(engine, request, Choice.of_model(engine, request, pick), names)
     except RequestRefused as refusal:

@@ -6,7 +6,6 @@ from typing import Final
 
 from catalog.plan import Plan, duration_route
 from models.batch import SEALED
-from models.failure import RequestRefused
 from models.ids import new_id, new_marker
 from models.records import Json, as_text
 from models.request import VideoRequest
@@ -18,7 +17,6 @@ from tasks.choosing import Choice
 from tasks.engine import Engine
 from tasks.pictures import set_aside
 from tasks.repeats import Caller
-from webhooks.signing import BadSecret, secret_bytes
 
 #: Head start of a priority in its tenant's queue, in seconds: a job overtakes only jobs submitted
 #: up to so much earlier, so none starves.
@@ -60,22 +58,6 @@ class Names:
     custom_id: str | None = None
     #: The ids of the pictures that its request contains, by parameter.
     pictures: Mapping[str, str] = field(default_factory=dict)
-
-
-def check_webhook(engine: Engine, url: str | None, secret: str | None) -> None:
-    """Refuse a webhook that could never be delivered; raises RequestRefused."""
-    if secret is not None:
-        if url is None:
-            msg = "webhook_secret needs webhook_url"
-            raise RequestRefused(msg, param="webhook_secret")
-        try:
-            secret_bytes(secret)
-        except BadSecret as error:
-            msg = f"webhook_secret {error}"
-            raise RequestRefused(msg, param="webhook_secret") from None
-    if url is not None and (reason := engine.guard.check_host(url)):
-        msg = f"webhook_url is refused: {reason}"
-        raise RequestRefused(msg, param="webhook_url")
 
 
 def rows_of(engine: Engine, request: VideoRequest, choice: Choice, names: Names) -> NewRows:

@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-#: Prefix of a secret that is base64 of the key's bytes.
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
 #: Maximum difference between `webhook-timestamp` and the receiver's clock, in seconds.
 TOLERANCE: Final = 300.0
 

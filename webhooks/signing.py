@@ -6,8 +6,9 @@ specification 1.0.0, "signature scheme"); `transport.signature` does the signing
 
 from collections.abc import Mapping
 
+from models.webhook_secret import SECRET_PREFIX
 from transport import signature
-from transport.signature import SECRET_PREFIX, TOLERANCE
+from transport.signature import TOLERANCE
 
 
 class BadSecret(ValueError):

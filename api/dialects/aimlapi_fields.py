@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
 
 from api.dialects.aimlapi_models import Schema
 from api.dialects.fields import Fields
 from models.failure import RequestRefused
+from models.links import HTTP_URL, MAX_LINK, http_url
 from models.records import Json
 from models.request import MAX_COUNT
-from models.scene import MAX_LINK
 
 URL: Final = "url"
 BASE64: Final = "b64_json"
@@ -187,10 +186,10 @@ def _is_picture(value: object) -> bool:
     if len(value) > MAX_LINK:
         return True  # it is refused for its length
     try:
-        parts = urlsplit(value)
-    except ValueError:  # brackets that are no IPv6 address
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+        http_url(value)
+    except ValueError as error:
+        return str(error) != HTTP_URL  # it is refused for what is wrong with it
+    return True
 
 
 def _scale(fields: Fields, schema: Schema) -> float | None:

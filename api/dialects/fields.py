@@ -4,8 +4,9 @@ Each reader checks a field against the system's own document; null is a field th
 """
 
 import re
+import sys
 from collections.abc import Collection, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
 
@@ -13,6 +14,8 @@ from api.body import read_json
 from models.excerpt import excerpt
 from models.failure import RequestRefused
 
+#: The largest number that most readers of JSON know; an integer may have any length.
+MAX_NUMBER: Final = sys.float_info.max
 #: Maximum characters of a value in a message.
 _SHOWN = 64
 
@@ -59,6 +62,8 @@ class Fields:
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             self.refuse(name, "must be a number")
+        if value is not None and abs(value) > MAX_NUMBER:
+            self.refuse(name, f"must be a number of at most {MAX_NUMBER:g}")
         return value
 
     def positive(self, name: str) -> float | None:

@@ -27,9 +27,9 @@ from api.openapi import body_of, dialect_responses
 from models.failure import RequestRefused, not_found
 from models.records import Json
 from models.request import DEFAULT_MODEL
+from models.webhook_secret import SECRET_PREFIX, webhook_secret
 from tasks.pictures import NO_STORED_VIDEO
-from transport.signature import SECRET_PREFIX
-from webhooks.signing import BadSecret, secret_bytes
+from webhooks.signing import secret_bytes
 
 PREFIX: Final = "/imagineo"
 PATH: Final = "/imagineo/v1/videos/generate"
@@ -189,10 +189,10 @@ def _secret(body: Fields) -> str | None:
     if not secret:
         return None
     try:
-        secret_bytes(secret)
-    except BadSecret:  # it begins with whsec_ by chance
-        return SECRET_PREFIX + b64encode(secret.encode()).decode()
-    return secret
+        return webhook_secret(secret)
+    except ValueError:
+        is_by_chance = secret.startswith(SECRET_PREFIX)
+        return SECRET_PREFIX + b64encode(secret.encode()).decode() if is_by_chance else secret
 
 
 def _warnings(body: Fields) -> list[str]:

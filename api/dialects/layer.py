@@ -27,6 +27,7 @@ from api.front import TenantRoute, front_of
 from api.large_bodies import leave
 from api.native.events import hold_place
 from api.openapi import body_of, dialect_responses
+from models.data_uris import picture_type
 from models.failure import RequestRefused, not_found
 from models.records import Json
 from models.request import MAX_COUNT
@@ -49,8 +50,6 @@ NAMES: Final[Mapping[str, str]] = {
     "reference_images": "data.referenceImages",
 }
 _SECONDS: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(?:\s*s)?")
-#: The media type of a picture that is sent as base64 alone, by its first bytes.
-_MAGIC: Final = ((b"\x89PNG", "image/png"), (b"RIFF", "image/webp"), (b"GIF8", "image/gif"))
 
 router = APIRouter(route_class=TenantRoute, tags=["Layer"])
 
@@ -186,8 +185,7 @@ def _picture(picture: Fields) -> str:
         first = b64decode(given[:16], validate=True)
     except ValueError:
         picture.refuse("base64", "must be base64 or a data URI")
-    kind = next((kind for magic, kind in _MAGIC if first.startswith(magic)), "image/jpeg")
-    return f"data:{kind};base64,{given}"
+    return f"data:{picture_type(first) or 'image/jpeg'};base64,{given}"
 
 
 class LayerErrors:

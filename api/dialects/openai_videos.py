@@ -308,11 +308,10 @@ def _limit(query: Fields) -> int:
 async def _after(request: Request, query: Fields) -> str | None:
     """The job that the page follows, maybe deleted since; raises RequestRefused (`not_found`)."""
     after = query.values.get("after")
-    if not after:
+    if after is None:
         return None
-    if not after.isprintable():
-        msg = "after must be the id of a video"
-        raise RequestRefused(msg, param="after")
+    if not after or not after.isprintable():
+        query.refuse("after", "must be the id of a video")
     job, tenant = IDS.job(after), key_of(request).tenant
     await in_time(
         front_of(request).engine.database.run(

@@ -91,13 +91,6 @@ async def content(request: Request, job_id: str, index: str) -> Response:
     return await _content(request, f"{content_path(job_id)}/{index}", job_id, position=int(index))
 
 
-for _path, _endpoint in (
-    ("/v1/video/generations/{job_id}/content", first_content),
-    ("/v1/video/generations/{job_id}/content/{index}", content),
-):
-    router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
-
-
 async def _content(request: Request, path: str, job_id: str, *, position: int | None) -> Response:
     tenant = await _tenant(request, path)
     return await stored_answer(request, job_id, tenant=tenant, position=position)
@@ -138,7 +131,7 @@ async def _answer(request: Request, video: StoredVideo, storage: Storage) -> Res
     if names_etag(request.headers.get("if-none-match"), etag):
         return Response(None, HTTPStatus.NOT_MODIFIED, headers=headers)
     span = None
-    if request.method == "GET" and still_is(request.headers.get("if-range"), etag):
+    if still_is(request.headers.get("if-range"), etag):
         try:
             span = wanted_span(request.headers.get("range"), size=size)
         except Unsatisfiable:
@@ -148,8 +141,6 @@ async def _answer(request: Request, video: StoredVideo, storage: Storage) -> Res
         headers["Content-Range"] = span.content_range(size)
     span = span or Span(0, size)
     headers["Content-Length"] = str(span.end - span.start)
-    if request.method == "HEAD":
-        return Response(None, status, headers=headers)
     pieces = await _begun(storage, video.key, span)
     return VideoAnswer(pieces, status=status, headers=headers)
 

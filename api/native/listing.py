@@ -93,6 +93,9 @@ def take_no_parameters(request: Request) -> None:
 
 def checked_text(name: str, value: str) -> str:
     """A header or parameter value of 1 to 255 printable characters; raises RequestRefused."""
+    if not value:
+        message = f"{name} must not be empty: leave it out, or give 1 to {_LONGEST} characters"
+        raise RequestRefused(message, param=name)
     if not 1 <= len(value) <= _LONGEST or not value.isprintable():
         raise RequestRefused(
             f"{name} must be 1 to {_LONGEST} printable characters (it has {len(value)})",

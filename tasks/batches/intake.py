@@ -33,7 +33,7 @@ from tasks.choosing import picker
 from tasks.crash import crash_point
 from tasks.ending import end
 from tasks.engine import Engine
-from tasks.making import check_webhook
+from tasks.reachable import check_webhook
 from tasks.repeats import Caller, first_batch, remember_batch
 from tasks.view import usd
 

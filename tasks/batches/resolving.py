@@ -13,8 +13,8 @@ from tasks.batches.templates import Found, Templates
 from tasks.choosing import take_turns, takes_turn
 from tasks.engine import Engine
 from tasks.gates import find_gate
-from tasks.making import check_webhook
 from tasks.pictures import job_references, refuse_missing, stored_among
+from tasks.reachable import check_pictures, check_start, check_webhook
 
 _Gate = GateRow | RequestRefused
 
@@ -120,6 +120,8 @@ class Prepared:
         """The line's plans; raises RequestRefused as for a single request."""
         resolver, request = self.resolver, line.request
         resolver.check_webhook(request.webhook_url, request.webhook_secret)
+        check_pictures(resolver.engine, request)
+        check_start(request.run_at)
         gate = resolver.gate_of(line)
         turn = self._turn(gate, request)
         found = resolver.templates.find(request, gate, turn)

@@ -24,7 +24,7 @@ LEGACY_PATH = "/v2/generate/video/runway/generation"
 PATH = "/v2/video/generations"
 NATIVE = "/v1/video/generations"
 IMAGE, LAST = "https://pictures.example/first.jpg", "https://pictures.example/last.jpg"
-DATA = "data:image/png;base64,aGVsbG8="
+DATA = "data:image/png;base64,iVBORw0KGgo="
 #: Credentials of each vendor whose models AI/ML API sells.
 EVERYONE = {
     "LUMAAI_API_KEY": "l",

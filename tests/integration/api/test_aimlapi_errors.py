@@ -133,7 +133,7 @@ async def test_a_wrong_value_is_400_in_the_documents_words(
 
 
 async def test_what_the_live_route_refuses_has_the_vendors_name_of_the_field(api: Api) -> None:
-    long_one = "data:image/png;base64," + "A" * 6_000_000
+    long_one = "data:image/png;base64,iVBORw0KGgoA" + "A" * 6_000_000
     fields = {"model": "runway/gen4_turbo", "prompt": "a", "image_url": long_one}
     answer = await api.http.post(PATH, json=fields)
     message = _checked(answer, 400)

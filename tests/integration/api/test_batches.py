@@ -76,7 +76,7 @@ async def test_one_invalid_line_refuses_all(api: Api) -> None:
     assert (await api.counts())["job"] == 0
 
 
-PNG = "data:image/png;base64,aaaa"
+PNG = "data:image/png;base64,iVBORw0KGgoAaaaa"
 
 
 @pytest.mark.parametrize(
@@ -327,11 +327,11 @@ async def test_more_lines_than_allowed_are_refused(
 async def test_a_picture_that_many_lines_share_is_kept_once(api: Api) -> None:
     # Given a picture that a job has already
     engine = api.front.engine
-    known, other = PNG, "data:image/png;base64," + "b" * 100_000
+    known, other = PNG, "data:image/png;base64,iVBORw0KGgoA" + "b" * 100_000
     first = await api.submit(prompt="a fox", model="gen4.5", image=known)
     # When lines share it, and another one, of which only skipped lines have a third
     shared = [{"prompt": f"line {n}", "image": [known, other][n % 2]} for n in range(600)]
-    bad = {"prompt": "", "image": "data:image/png;base64,cccc"}
+    bad = {"prompt": "", "image": "data:image/png;base64,iVBORw0KGgoAcccc"}
     options = {"defaults": {"model": "gen4.5"}, "on_invalid": "skip"}
     answer = await send(api, {"options": options, "requests": [*shared, bad]})
     assert answer.status_code == 202, answer.text

@@ -45,15 +45,16 @@ async def test_the_callers_request_id_comes_back_on_every_answer(api: Api) -> No
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        (PATH, {"GET", "POST"}),
-        ("/v2/video/generations", {"GET", "POST"}),
-        ("/v1/videos", {"GET", "POST"}),
-        ("/v1/videos/video_x", {"GET", "DELETE"}),
+        (PATH, {"GET", "HEAD", "POST"}),
+        ("/v2/video/generations", {"GET", "HEAD", "POST"}),
+        ("/v1/videos", {"GET", "HEAD", "POST"}),
+        ("/v1/videos/video_x", {"GET", "HEAD", "DELETE"}),
+        ("/v1/gates/g", {"GET", "HEAD", "PUT", "DELETE"}),
         ("/layer/v3/video", {"POST"}),
     ],
 )
 async def test_a_405_names_every_method_of_the_path(api: Api, path: str, methods: set[str]) -> None:
-    answer = await api.http.put(path)
+    answer = await api.http.patch(path)
 
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == methods

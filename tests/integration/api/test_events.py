@@ -183,7 +183,7 @@ async def test_others_jobs_and_unknown_ones_are_not_found(live: Live) -> None:
     assert foreign.json()["error"]["code"] == unknown.json()["error"]["code"] == "not_found"
     assert gone.json()["error"]["code"] == "job_deleted"
     assert nobody.status_code == 401
-    assert live.front.streams.count == 0
+    await until(lambda: live.front.streams.count == 0, within=30)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,16 @@ async def test_an_id_that_is_not_ours_is_named(live: Live, values: list[str]) ->
     assert values[0] in error["message"]
 
 
-async def test_only_get_is_allowed(live: Live) -> None:
+async def test_only_get_and_head_are_allowed_and_head_leaves_no_stream_open(live: Live) -> None:
     job = await live.submit()
 
-    for method in ("HEAD", "POST"):
-        refused = await live.http.request(method, f"{PATH}/{job}/events")
-        assert refused.status_code == 405
-        assert refused.headers["Allow"] == "GET"
+    refused = await live.http.post(f"{PATH}/{job}/events")
+    assert refused.status_code == 405
+    assert refused.headers["Allow"] == "GET, HEAD"
+    begun = await live.http.head(f"{PATH}/{job}/events")
+    assert (begun.status_code, begun.content) == (200, b"")
+    assert begun.headers["Content-Type"].startswith("text/event-stream")
+    await until(lambda: live.front.streams.count == 0, within=30)
 
 
 async def test_a_deletion_ends_the_stream_without_a_word(live: Live) -> None:

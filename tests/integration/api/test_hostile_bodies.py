@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from jsonschema import ValidationError
+from starlette.responses import Response
 
 from api.body import MAX_BODY
+from api.dialects.open_call import OpenCall
 from tests.integration.api.conftest import TABLES, Api
 from tests.integration.api.shapes import Operation, operations
 
@@ -74,6 +76,47 @@ async def test_a_body_that_is_no_request_is_an_error_in_the_shape_of_its_dialect
                 assert answer.status_code in {400, 413}, answer.text
                 operation.check(answer.status_code, answer.json())
     assert await api.counts() == dict.fromkeys(TABLES, 0)
+
+
+#: Numbers that no floating-point number holds, and the smallest and largest ones.
+NUMBERS = (10**400, -(10**400), 1.7e308, -1.7e308, 5e-324, 2**64)
+#: What the operations need so that each field is read.
+NEEDED: dict[str, dict[str, Any]] = {
+    "/layer/v3/video": {"gateId": "first", "data": {"prompt": "a"}},
+    "/imagineo/v1/videos/generate": {"image_url": "https://pictures.test/a.png"},
+    "/lunos/v1/video/generations": {"model": "google/veo-3.0-generate-preview", "prompt": "a"},
+}
+
+
+async def test_a_number_of_any_size_is_an_error_or_taken_but_never_a_fault_of_ours(
+    api: Api, subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenCall, "answer", _accepted)  # a call of Layer's is not waited for
+    gate = {"name": "first", "model": "runway-gen3"}
+    assert (await api.http.post("/v1/gates", json=gate)).status_code == 201
+    document = (await api.http.get("/openapi.json")).json()
+    for operation in operations(document):
+        content = operation.told.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        least = NEEDED.get(operation.path, {"prompt": "a"})
+        for field in content["schema"]["properties"]:
+            for number in NUMBERS:
+                with subtests.test(msg=f"{operation}: {field} is {str(number)[:9]}"):
+                    body = least | {field: number}
+                    answer = await api.http.request(operation.method, operation.url, json=body)
+                    assert answer.status_code in {200, 202, 400, 404, 503}, answer.text
+    data = document["components"]["schemas"].get("LayerData", {}).get("properties", {})
+    for field in {"duration", "fps", "seed", "numberOfVideos", *data}:
+        for number in NUMBERS:
+            with subtests.test(msg=f"Layer: data.{field} is {str(number)[:9]}"):
+                body = {"gateId": "first", "data": {"prompt": "a", field: number}}
+                answer = await api.http.post("/layer/v3/video", json=body)
+                assert answer.status_code in {200, 400}, answer.text
+
+
+async def _accepted(call: OpenCall) -> Response:
+    return Response(call.job)
 
 
 async def test_the_shapes_tell_one_dialects_errors_from_anothers(api: Api) -> None:

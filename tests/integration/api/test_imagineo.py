@@ -248,10 +248,10 @@ async def test_unknown_foreign_and_deleted_runs_are_one_404(api: Api) -> None:
     ("secret", "key", "warning"),
     [
         ("sixteen bytes or more", b"sixteen bytes or more", None),
-        ("x", b"x", "webhook_secret is shorter than 16 bytes, so it may be guessed"),
+        ("8 bytes.", b"8 bytes.", "webhook_secret is shorter than 16 bytes, so it may be guessed"),
         ("whsec_not base64 at all", b"whsec_not base64 at all", None),
         ("whsec_bG9uZ3Rha2UtZXhhbXBsZS1zZWNyZXQ=", b"longtake-example-secret", None),
-        ("whsec_", b"whsec_", "webhook_secret is shorter than 16 bytes, so it may be guessed"),
+        ("whsec_aGVsbG8gdGhlcmU=", b"whsec_aGVsbG8gdGhlcmU=", None),  # too short for a key
     ],
 )
 async def test_any_secret_signs_and_a_short_one_is_warned_of(
@@ -268,6 +268,10 @@ async def test_a_secret_without_a_url_is_not_used_and_an_empty_one_refused(api: 
     unused = await generate(api, webhook_secret="a token of sixteen bytes")
     empty = await generate(api, webhook_url=HOOK, webhook_secret="")
 
+    short = await generate(api, webhook_url=HOOK, webhook_secret="7 bytes")
+
+    assert short.status_code == 400
+    assert "webhook_secret must be 8 to 512 bytes" in short.json()["error"]["message"]
     assert unused.status_code == 200
     message = "webhook_secret is not used without webhook_url"
     assert unused.headers["Longtake-Warning"] == message

@@ -12,13 +12,14 @@ from api.body import MAX_BODY
 from api.callbacks import ANY_SIZE
 from api.large_bodies import LARGE, MOST_HERE_OF_TENANT
 from models.batch import MAX_BATCH_BYTES
-from models.scene import MAX_DATA_URI, MAX_LINK, MAX_METADATA
+from models.links import MAX_LINK
+from models.scene import MAX_DATA_URI, MAX_METADATA
 from models.strict_json import MAX_ESCAPES, MAX_VALUES
 from tests.integration.api.conftest import TABLES, Api
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/video/generations"
-URI = "data:image/png;base64,"
+URI = "data:image/png;base64,iVBORw0KGgoA"
 #: Every route that takes more than LARGE bytes.
 LARGER: Mapping[str, int] = {
     PATH: MAX_BODY,

@@ -1,5 +1,6 @@
 """/openapi.json is true: what it says is what the routes take and answer."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ async def test_every_answer_has_the_shape_that_is_documented(api: Api) -> None:
         count=2,
         fps=24,
         priority="high",
-        run_at="2031-01-31T12:00:00Z",
+        run_at=(datetime.now(UTC) + timedelta(days=29)).isoformat(),
         unsupported="ignore",
         webhook_url="https://203.0.114.1/hook",
     )
@@ -171,6 +172,29 @@ def _dialect_tag(path: str, operation: dict[str, Any]) -> str | None:
         return None
     (tag,) = operation["tags"]
     return "".join(filter(str.isalnum, tag))
+
+
+async def test_a_webhooks_url_and_secret_are_documented_with_format_and_limits(api: Api) -> None:
+    schemas = (await _document(api))["components"]["schemas"]
+
+    for name in ("VideoRequest", "BatchOptions"):
+        url = schemas[name]["properties"]["webhook_url"]
+        given = next(each for each in url["anyOf"] if each["type"] == "string")
+        assert (given["format"], given["maxLength"]) == ("uri", 2_048)
+        assert "http:// or https://, a public host, no credentials" in url["description"]
+        assert "8 to 512 bytes" in schemas[name]["properties"]["webhook_secret"]["description"]
+
+
+async def test_every_route_that_takes_a_key_says_what_becomes_of_a_reused_one(api: Api) -> None:
+    found = 0
+    for path, operations in (await _document(api))["paths"].items():
+        for operation in operations.values():
+            names = [each["name"] for each in operation.get("parameters", [])]
+            assert names.count("Idempotency-Key") == ("422" in operation["responses"]), path
+            if "Idempotency-Key" in names:
+                found += 1
+                assert "Idempotency-Key" in operation["responses"]["422"]["description"]
+    assert found >= 12
 
 
 async def test_references_all_lead_somewhere(api: Api) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from tests.faults.harness.brokers import NoBroker, RabbitMq
 from tests.faults.harness.listening import decoded, watching_like_flower
 from tests.integration.broker.test_proof_intake import CANARY, ROOT, House, came_true
 
+PNG = b"\x89PNG\r\n\x1a\n"
 REQUEST = {
     "prompt": f"a quiet sea, {CANARY}",
     "model": "gen4.5",
-    "image": f"data:image/png;base64,{CANARY}",
+    "image": f"data:image/png;base64,{b64encode(PNG + CANARY.encode()).decode()}",
     "webhook_url": f"https://example.com/?token={CANARY}",
     "webhook_secret": f"whsec-{CANARY}",
     "metadata": {"order": CANARY},

@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         body = {"prompt": "a quiet sea", "model": model, "count": count, "unknown_policy": policy}
         body |= {"gate": f"{model}-first"} if has_gate else {}
-        hook = {"webhook_url": "http://127.0.0.1/hook", "webhook_secret": "s3cret"}
+        hook = {"webhook_url": "http://127.0.0.1/hook", "webhook_secret": "s3cret-of-the-hook"}
         request = VideoRequest.from_json(body | (hook if webhook else {}))
         self.asked += 1
         self.run(accept(self.far, request, tenant="default", job_id=f"job_{self.asked}"))

@@ -211,7 +211,7 @@ async def test_a_job_of_the_version_before_is_sent_the_picture_in_its_scene(
     engine = facing(make_engine(), far_side)
     request = VideoRequest.from_json({"prompt": "it rolls on", "image": PICTURE})
     job = (await accept(engine, request, tenant="default")).job_id
-    large = f"data:image/png;base64,{'A' * 100_000}"
+    large = f"data:image/png;base64,iVBORw0KGgoA{'A' * 100_000}"
     scene = {"prompt": "it rolls on", "image": large, "reference_images": []}
     await engine.database.fetch(
         "UPDATE job SET scene = %s WHERE id = %s", (engine.vault.seal_json(scene), job)
@@ -263,7 +263,7 @@ async def test_what_a_worker_of_the_version_before_leaves_is_swept(
     engine = facing(make_engine(), answering(NotSent("nobody there")))
     jobs = []
     for number in range(3):
-        picture = f"data:image/png;base64,iVBORw0KGg{number}="
+        picture = f"data:image/png;base64,iVBORw0KGgoAAA{number:02}"
         request = VideoRequest.from_json({"prompt": "x", "image": picture})
         jobs.append((await accept(engine, request, tenant="default")).job_id)
     await engine.database.fetch("UPDATE job SET erased_at = now() WHERE id = %s", (jobs[0],))

@@ -29,6 +29,7 @@ from transport.base import Request, Response, Unanswered
 pytestmark = pytest.mark.anyio
 
 MEGABYTE = 2**20
+PNG = b"\x89PNG\r\n\x1a\n"
 #: What rows and their objects may take, beside pictures.
 MOST = 4 * MEGABYTE
 GOOGLE = {"GEMINI_API_KEY": "key-for-tests", "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:9"}
@@ -88,7 +89,7 @@ async def engine(make_engine: MakeEngine, world: World) -> AsyncIterator[Engine]
 
 def picture() -> str:
     """A data URI of a picture of a megabyte, unlike any other."""
-    return f"data:image/png;base64,{base64.b64encode(os.urandom(MEGABYTE)).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(PNG + os.urandom(MEGABYTE)).decode()}"
 
 
 async def pictured(engine: Engine, count: int, **fields: object) -> list[str]:

@@ -18,7 +18,7 @@ from providers.registry import PROVIDERS
 from settings import Settings
 
 CATALOG = Catalog.load(Settings())
-IMAGE, INLINE = "https://pictures.example.com/a.png", "data:image/png;base64,aGVsbG8="
+IMAGE, INLINE = "https://pictures.example.com/a.png", "data:image/png;base64,iVBORw0KGgo="
 GATEWAYS = {"aimlapi", "aimlapi_legacy", "lunos", "perf", "layer"}
 
 
@@ -161,7 +161,10 @@ def test_gen3a_turbo_without_a_picture_is_made_by_another_model() -> None:
             "exceeds maximum of 10 for gen4.5 model",
         ),
         ({"prompt": "x" * 1001}, "prompt exceeds maximum of 1000"),
-        ({"image": "data:image/png;base64," + "a" * 6_000_000}, "image exceeds maximum of"),
+        (
+            {"image": "data:image/png;base64,iVBORw0KGgoA" + "a" * 6_000_000},
+            "image exceeds maximum of",
+        ),
         (
             {"model": "kling-3.0-turbo", "prompt": "x" * 3073},
             "prompt exceeds maximum of 3072 characters for kling-3.0-turbo model (it has 3073)",

@@ -163,14 +163,14 @@ REFUSED = [
         "prompt exceeds maximum of 1000 UTF-16 code units for runway-gen3 model (it has 1002)",
     ),
     (
-        {"image": "data:image/png;base64," + "A" * (5 * 2**20)},
+        {"image": "data:image/png;base64,iVBORw0KGgoA" + "A" * (5 * 2**20)},
         (
             "image exceeds maximum of 5242880 bytes as a data URI for runway-gen3 model "
-            f"(it has {5 * 2**20 + 22})"
+            f"(it has {5 * 2**20 + 34})"
         ),
     ),
     (
-        {"model": "luma-dream-machine", "image": "data:image/png;base64,aGVsbG8="},
+        {"model": "luma-dream-machine", "image": "data:image/png;base64,iVBORw0KGgo="},
         "image must be a URL for luma-dream-machine model (it is a data URI)",
     ),
     (

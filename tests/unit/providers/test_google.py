@@ -303,7 +303,7 @@ def test_a_link_to_a_picture_is_carried_since_it_is_fetched_before_it_is_sent() 
     catalog = Catalog.load(Settings())
     accounts = {"veo": account("veo"), "gemini": account("gemini")}
     for model in ("veo-3", "gemini-omni"):
-        for picture in ("https://pictures.example.com/a.png", "data:image/png;base64,aGVsbG8="):
+        for picture in ("https://pictures.example.com/a.png", "data:image/png;base64,iVBORw0KGgo="):
             plan = resolve(request(model, picture), catalog, accounts)
             assert plan.scene.image == picture
             assert PROVIDERS[plan.provider].capabilities.inline_pictures
