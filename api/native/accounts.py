@@ -18,7 +18,7 @@ from models.accounts import Listed
 from models.failure import RequestRefused
 from models.records import Json
 from models.request import refused
-from models.scene import Text
+from models.text import Text
 from providers.registry import provider_of
 from tasks import accounts
 from tasks.view import iso, usd
