@@ -45,7 +45,7 @@ class Pieces:
 
 
 #: Ids and due rows, lines of batches, and entries of one piece.
-_IDS, _LINES, _ENTRIES = 2000, 10_000, 10_000
+_IDS, _LINES, _ENTRIES = 1000, 10_000, 10_000
 
 
 def _next(table: str, *, id_: str = "id", most: int = _IDS) -> str:

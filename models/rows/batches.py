@@ -77,6 +77,7 @@ class BatchRow(_KnownAtIntake):
     deadline_at: datetime
     created_at: datetime
     cancelled_at: datetime | None
+    cancelled_to: int
     finished_at: datetime | None
 
     @property

@@ -82,6 +82,8 @@ class Batch(SQLModel, table=True):
     created_at: datetime | None = Field(default=None, sa_column=now_column())
     #: When its owner asked for its cancel.
     cancelled_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: Its cancel has ended the lines up to this one.
+    cancelled_to: int = Field(default=0, sa_column=_count())
     finished_at: datetime | None = Field(default=None, sa_column=Column(Time))
 
 

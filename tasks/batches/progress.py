@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg.types.json import Jsonb
 
 from models import due, limits
-from models.database import Connection, fetch_ids, fetch_row, fetch_rows
+from models.database import Connection, fetch_row, fetch_rows
 from models.records import columns
 from models.rows.batches import COUNTS, BatchRow
 from models.state import FINAL_JOB_STATES
@@ -23,7 +23,7 @@ _BATCH = columns(BatchRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class Line:
     """A line that is a job, and its number."""
 
     id: str
@@ -53,7 +53,7 @@ async def fold(connection: Connection, batch: BatchRow) -> BatchRow:
     return await fetch_row(connection, BatchRow, _FOLD, {"batch": batch.id}) or batch
 
 
-async def held_lines(connection: Connection, batch: BatchRow) -> list[_Line]:
+async def held_lines(connection: Connection, batch: BatchRow) -> list[Line]:
     """The next held lines, as many as may be released; locks the limits that say how many.
 
     Lines that ended while they were held are among them: they are looked at and passed over.
@@ -68,12 +68,12 @@ async def held_lines(connection: Connection, batch: BatchRow) -> list[_Line]:
     return lines[: held.room(most=len(lines))]
 
 
-async def _lines_after(connection: Connection, batch: BatchRow, *, most: int) -> list[_Line]:
+async def _lines_after(connection: Connection, batch: BatchRow, *, most: int) -> list[Line]:
     sql = """
     SELECT id, batch_line AS number FROM job WHERE batch_id = %s AND batch_line > %s
     ORDER BY batch_line LIMIT %s
     """
-    return await fetch_rows(connection, _Line, sql, (batch.id, batch.released_to, most))
+    return await fetch_rows(connection, Line, sql, (batch.id, batch.released_to, most))
 
 
 #: An attempt that a restore parked keeps its time: it is looked for before it is sent.
@@ -94,7 +94,7 @@ WHERE id = %(batch)s
 """
 
 
-async def release(connection: Connection, batch: BatchRow, lines: Sequence[_Line]) -> None:
+async def release(connection: Connection, batch: BatchRow, lines: Sequence[Line]) -> None:
     """Let held lines be submitted, in their order; the caller has locked them with their due rows.
 
     A line counts as running from here to its end, as its `expire` row's lane says.
@@ -110,9 +110,29 @@ async def release(connection: Connection, batch: BatchRow, lines: Sequence[_Line
     await connection.execute(_RELEASE, given)
 
 
-async def unfinished_lines(connection: Connection, batch: BatchRow) -> list[str]:
-    """Some of its lines that have not ended, in their order."""
-    sql = """
-    SELECT id FROM job WHERE batch_id = %s AND NOT state = ANY(%s) ORDER BY batch_line LIMIT %s
+async def unfinished_lines(connection: Connection, batch: BatchRow) -> list[Line]:
+    """Some lines of a cancelled batch that have not ended, in their order.
+
+    Those that its cancel has come to are not read again, unless none is left behind them.
     """
-    return await fetch_ids(connection, sql, (batch.id, list(FINAL_JOB_STATES), CHUNK))
+    found: list[Line] = []
+    for after in dict.fromkeys((batch.cancelled_to, 0)):
+        found = found or await unfinished_after(connection, batch, after=after)
+    return found
+
+
+async def unfinished_after(connection: Connection, batch: BatchRow, *, after: int) -> list[Line]:
+    """Up to CHUNK lines behind a number that have not ended, in their order."""
+    sql = """
+    SELECT id, batch_line AS number FROM job
+    WHERE batch_id = %s AND batch_line > %s AND NOT state = ANY(%s)
+    ORDER BY batch_line LIMIT %s
+    """
+    given = (batch.id, after, list(FINAL_JOB_STATES), CHUNK)
+    return await fetch_rows(connection, Line, sql, given)
+
+
+async def note_cancelled(connection: Connection, batch: BatchRow, lines: Sequence[Line]) -> None:
+    """Say that the batch's cancel has ended its lines up to the last of these."""
+    sql = "UPDATE batch SET cancelled_to = greatest(cancelled_to, %s) WHERE id = %s"
+    await connection.execute(sql, (lines[-1].number, batch.id))

@@ -19,6 +19,7 @@ from tasks.batches.progress import (
     fold,
     held_lines,
     lock_batch,
+    note_cancelled,
     release,
     unfinished_lines,
 )
@@ -64,18 +65,18 @@ class Tally(Verb[Tallied, Tallied]):
         if before is None:
             return
         batch = await fold(connection, before)
-        if batch.cancelled_at is None:
-            lines = await held_lines(connection, batch)
-            jobs = [line.id for line in lines]
-        else:  # nothing of it is released any more
-            lines, jobs = [], await unfinished_lines(connection, batch)
+        is_cancelled = batch.cancelled_at is not None  # nothing of it is released any more
+        find = unfinished_lines if is_cancelled else held_lines
+        lines = await find(connection, batch)
+        jobs = [line.id for line in lines]
         if not await due.hold(connection, self.what, [batch_id], lease=lease, jobs=jobs):
             return  # another worker has it, which will do the rest
-        if lines:
+        if lines and not is_cancelled:
             await release(connection, batch, lines)
-        elif jobs:
+        elif lines:
             failures = dict.fromkeys(jobs, CANCELLED)
             await finish(self.engine, connection, JobState.CANCELLED, jobs, failures=failures)
+            await note_cancelled(connection, batch, lines)
             batch = await fold(connection, batch)
         crash_point("tally.moved")
         if batch.pending + batch.processing == 0:

@@ -10,11 +10,14 @@ import pytest
 from models.database import Connection
 from models.keys import create_key
 from models.limits import set_limits
+from models.rows.batches import BatchRow
 from models.rows.limits import Holder
 from models.state import JobState
 from models.verbs import What
 from scheduler.pace import Pace
 from tasks import jobs
+from tasks.batches import progress
+from tasks.batches.progress import Line
 from tasks.batches.shown import read_batches
 from tasks.engine import Engine
 from tasks.outcomes.finish import finish
@@ -233,6 +236,28 @@ async def test_a_cancelled_batch_releases_nothing_and_stops_what_runs(
     sent = await engine.database.fetch("SELECT 1 FROM attempt WHERE sent_at IS NOT NULL")
     assert len(sent) == 2
     assert await found_wrong(engine) == []
+
+
+async def test_a_cancel_reads_no_line_again_but_leaves_none_behind(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.batches.progress.CHUNK", 2)
+    batch = await batch_of(engine, 5)
+    await cancelled(engine, batch.id)
+    asked: list[int] = []
+    unfinished_after = progress.unfinished_after
+
+    async def watched(connection: Connection, row: BatchRow, *, after: int) -> list[Line]:
+        asked.append(after)
+        return await unfinished_after(connection, row, after=after)
+
+    monkeypatch.setattr(progress, "unfinished_after", watched)
+    await engine.database.fetch("UPDATE batch SET cancelled_to = 1")  # its first line is behind
+    await tally(engine, rounds=5)
+
+    assert asked == [1, 3, 5, 0]
+    assert await statuses(engine, batch) == ["cancelled"] * 5
+    assert (await state_of(engine, batch.id))["state"] == "cancelled"
 
 
 async def test_a_cancel_that_ended_nothing_does_not_make_the_batch_cancelled(
