@@ -14,7 +14,7 @@ import psycopg
 
 from benchmarks.processes import Tree
 from models.migrate import upgrade
-from providers.registry import is_vendor_variable
+from providers.registry import names_credentials
 from settings import environment
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.valkey import EmbeddedValkey
@@ -39,7 +39,7 @@ class Stand:
         kept = {
             name: value
             for name, value in environment().items()
-            if not name.startswith("LONGTAKE_") and not is_vendor_variable(name)
+            if not name.startswith("LONGTAKE_") and not names_credentials(name)
         }
         return kept | {
             "LONGTAKE_DATABASE_URL": self.database_url,

@@ -75,6 +75,11 @@ def is_vendor_variable(name: str) -> bool:
     return name.partition(SUFFIX)[0] in VARIABLES
 
 
+def names_credentials(name: str) -> bool:
+    """Whether it is a vendor's variable, or the one that names a file with its value."""
+    return is_vendor_variable(name.removesuffix("_FILE"))
+
+
 def vendor_variables(settings: Settings) -> Mapping[str, SecretStr]:
     """The vendors' variables that are set: the environment's, or else the running stack's.
 

@@ -30,7 +30,7 @@ from models import budgets
 from models.budgets import Balance
 from models.database import Connection, Database
 from models.rows.money import EntryRow
-from providers.registry import is_vendor_variable
+from providers.registry import names_credentials
 from settings import environment
 from stack.errors import StackError
 from stack.folder import Folder
@@ -165,7 +165,7 @@ def _own_environment(place: Place) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment().items()
-        if not name.startswith("LONGTAKE_") and not is_vendor_variable(name)
+        if not name.startswith("LONGTAKE_") and not names_credentials(name)
     }
     ports = ("LONGTAKE_API_PORT", "LONGTAKE_FLOWER_PORT", "LONGTAKE_SIM_PORT")
     return {**kept, **dict.fromkeys(ports, "0"), "LONGTAKE_DATA_DIR": str(place.stack)}

@@ -24,7 +24,7 @@ from models.database import Database
 from models.invariants import Violation, violations
 from models.keys import create_key
 from models.migrate import upgrade
-from providers.registry import PROVIDERS, accounts, is_vendor_variable
+from providers.registry import PROVIDERS, accounts, names_credentials
 from settings import load
 from stack.servers.postgres import EmbeddedPostgres
 from stack.servers.server import living, mark_of, send, wait_until
@@ -280,7 +280,7 @@ class FaultStack:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(foreign) and not is_vendor_variable(name)
+            if not name.startswith(foreign) and not names_credentials(name)
         }
         ours = {
             "LONGTAKE_DATA_DIR": str(self.folder),

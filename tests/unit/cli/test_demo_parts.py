@@ -341,8 +341,10 @@ def _signed(body: bytes) -> dict[str, str]:
 def test_the_demo_has_no_vendors_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RUNWAYML_API_SECRET", "RUNWAYML_API_SECRET__TEAM", "SOME_TOKEN__TEAM"):
+    secrets = ("RUNWAYML_API_SECRET", "RUNWAYML_API_SECRET__TEAM", "LUMAAI_API_KEY_FILE")
+    for name in (*secrets, "SOME_TOKEN__TEAM"):
         monkeypatch.setenv(name, "key_secret")
     kept = _own_environment(Place(tmp_path))
     assert "SOME_TOKEN__TEAM" in kept
+    assert not kept.keys() & set(secrets)
     assert not [name for name in kept if is_vendor_variable(name)]

@@ -14,6 +14,8 @@ from models.request import VideoRequest
         ("https://me:s3cret@a.example/s3cret?s3cret", "'https://a.example/…'"),
         ({"url": "https://a.example:8443/s3cret"}, "{'url': 'https://a.example:8443/…'}"),
         (["https://a.example?s3cret", 5], "['https://a.example/…', 5]"),
+        ("https://me:" + "s3cret" * 50 + "@a.example/", "'https://…'"),
+        ("https://me:pa'#/?s3cret@a.example/", '"https://a.example/…"'),
         ("a fox", "'a fox'"),
         (5, "5"),
     ],

@@ -16,6 +16,9 @@ from transport.redact import redact, safe_url
         ("https://hooks.example/services/T0/s3cret", "https://hooks.example"),
         ("https://a.example\\s3cret", "https://a.example"),
         ("https://a.example?sig=1", "https://a.example"),
+        ("https://me:pa'/#?s3cret@a.example/p", "https://a.example"),
+        ("https://a.example/it's-s3cret", "https://a.example"),
+        (r"https:\/\/a.example\/s3cret", "https://a.example"),
         ("data:image/png;base64,AAAA", "[…]"),
         ("s3cret", "[…]"),
     ],
@@ -48,11 +51,18 @@ def test_a_safe_address_has_scheme_and_host_alone(url: str, safe: str) -> None:
         "https://a.example/x?token=s3cret",
         "see https://u:s3cret@a.example/x, please",
         "POST https://hooks.example/services/T0/s3cret: HTTP 500",
+        "redis://:pa#s3cret@broker.example:6379/0 is away",
+        "get 'https://a.example/it's-s3cret', please",
     ],
 )
 def test_what_looks_like_a_key_is_masked(secret: str) -> None:
     assert "s3cret" not in redact(secret)
     assert "[…]" in redact(secret) or "://" in secret
+
+
+def test_an_address_in_json_may_have_escaped_slashes() -> None:
+    given = r'{"url":"https:\/\/a.example\/s3cret"}'
+    assert redact(given) == '{"url":"https://a.example"}'
 
 
 @pytest.mark.parametrize(
