@@ -3,6 +3,7 @@
 A sender's own description of its message is never shown: Celery makes it of the arguments.
 """
 
+import inspect
 import json
 import re
 from base64 import b64encode
@@ -29,6 +30,8 @@ _LANE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,259}", re.ASCII)
 _KNOWN = _OF_HINTS | {parameter for form in FORMS.values() for parameter in form.parameters}
 #: Headers of one delivery, or of the body's encoding, that must not be sent again.
 _OF_THIS_DELIVERY = frozenset({"x-delivery-count", "x-acquired-count", "x-death", "compression"})
+#: What Celery would send after a task by its sender's word, and a name that its sender gives it.
+_NOT_OURS = ("chain", "callbacks", "errbacks", "chord", "group", "taskset", "shadow")
 #: Largest body of a message that carries no request, in bytes.
 MOST_OF_HINT = 2**16
 _HIDDEN = "(hidden)"
@@ -107,12 +110,21 @@ class DiscreetRequest(MaskedRequest):
 
 
 def guarded(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Celery's default strategy, which a message of an unexpected shape can't crash."""
+    """Celery's default strategy, which a message of an unexpected shape can't crash.
+
+    Arguments that the task does not take end here: Python's error would tell their names.
+    """
     handle: Callable[..., Any] = default(task, app, consumer, **options)
+    signature = inspect.signature(task.run)
 
     def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
         if reason := unreadable_reason(message, MOST_OF_HINT):
             raise InvalidTaskError(reason)
+        strip(message)
+        payload = message.payload
+        is_named = isinstance(payload, dict)
+        given, named = (payload["args"], payload["kwargs"]) if is_named else payload[:2]
+        signature.bind(*given, **named)  # the consumer tells of its error no more than the type
         return handle(message, body, *args, **kwargs)
 
     return take
@@ -130,6 +142,10 @@ def readable(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     def take(message: Message, body: Any, *args: Any, **kwargs: Any) -> Any:
         if body is None and (reason := unreadable_reason(message, most)):
             replace_body(message, reason)
+        try:
+            strip(message)
+        except RecursionError:
+            replace_body(message, "it is nested too deeply")
         try:
             return handle(message, body, *args, **kwargs)
         except InvalidTaskError:
@@ -156,12 +172,29 @@ def unreadable_reason(message: Message, most: int) -> str | None:
     return "its body is not [args, kwargs, options]"
 
 
+def strip(message: Message) -> None:
+    """Take from a message whose body was read what Celery would do beside its task."""
+    payload = message.payload
+    for given in (message.headers, payload):
+        if isinstance(given, dict):
+            for name in _NOT_OURS:
+                given.pop(name, None)
+    # Celery lets these options overwrite anything that it knows of the task.
+    match payload:
+        case [list() as args, dict() as kwargs, dict() as options] if any(options.values()):
+            _write_body(message, [args, kwargs, {}])
+
+
 def replace_body(message: Message, reason: str) -> None:
     """Replace an unreadable body with a readable one; the broker keeps the original."""
     body = message.body or b""
     raw = body.encode(errors="surrogatepass") if isinstance(body, str) else bytes(body)
     kept = b64encode(raw).decode() if len(raw) <= MOST_KEPT else None
-    message.body = json.dumps([[], {UNREADABLE: reason, RAW: kept}, {}])
+    _write_body(message, [[], {UNREADABLE: reason, RAW: kept}, {}])
+
+
+def _write_body(message: Message, body: list[Any]) -> None:
+    message.body = json.dumps(body)
     message.content_type, message.content_encoding = "application/json", "utf-8"
     message._decoded_cache = None  # type: ignore[attr-defined]  # noqa: SLF001 - no public API
 

@@ -12,6 +12,7 @@ from models.verbs import DECLARED, Declaration, What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
 from tasks import hints
+from tasks.arguments import is_lane, is_within
 from tasks.enqueue import enqueue as take_letter
 from tasks.letters import ENQUEUE, ENQUEUE_BATCH, Form, Letter
 from tasks.loop import runtime
@@ -35,8 +36,8 @@ def _shell(declared: Declaration) -> "Task[[object], str]":
     """The task of a verb: it runs a pump on a lane, or on all lanes of the kind."""
 
     def run(lane: object = None) -> str:
-        if not isinstance(lane, str | None):  # whoever writes to the broker may send anything
-            return "refused: the lane of a hint is text"
+        if not (lane is None or is_lane(lane)):
+            return "refused: the lane of a hint is plain text"
         return pump(declared.what, lane)
 
     run.__name__ = run.__qualname__ = str(declared.what)
@@ -50,11 +51,13 @@ SHELLS = {declared.what: _shell(declared) for declared in DECLARED}
 
 # Periodic tasks send no events: with them Flower's list would be ticks, and no work.
 @app.task(name="video.tick", send_events=False)
-def tick(within: float | None = None) -> str:
+def tick(within: object = None) -> str:
     """Send a hint for each kind and lane with due rows; of polls, `within` so many seconds.
 
     Twice is harmless: so are hints.
     """
+    if not (within is None or is_within(within)):
+        return "refused: within is a number of seconds"
 
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
         return await lanes_due(connection, within=within)

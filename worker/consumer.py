@@ -28,6 +28,12 @@ _OF_SHAPE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 class DiscreetConsumer(Consumer):  # type: ignore[misc]
     """The consumer of every worker; what it can't work on is rejected, as by Celery's own."""
 
+    def update_strategies(self) -> None:
+        """Take none of Celery's own tasks: they run others past their guards."""
+        super().update_strategies()
+        for name in [name for name in self.strategies if name.startswith("celery.")]:
+            del self.strategies[name]
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
         handle: Callable[[Message], Any] = super().create_task_handler(*args, **kwargs)
 

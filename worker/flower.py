@@ -24,6 +24,8 @@ _SHOWN = frozenset(
         *("model", "gate", "duration_seconds", "count", "prompt"),
     }
 )
+#: What an event may say of a task's end: errors and results quote arguments.
+_OF_THE_END = {"result", "exception", "traceback"}
 _HIDDEN = "(hidden)"
 #: Longest description of arguments that is read, in characters.
 _MOST = 2**16
@@ -98,10 +100,15 @@ def is_ours(host: str) -> bool:
 
 
 def masked(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event without values of arguments: a sender may describe its message to the last word."""
+    """The event without values of arguments and results.
+
+    A sender may describe its message to the last word, and errors quote it.
+    """
     hidden = dict(event)
-    if "args" in event and event["args"] not in {"()", "[]"}:
+    if "args" in event and event["args"] not in ("()", "[]"):  # which compares anything
         hidden["args"] = _HIDDEN
+    for name in _OF_THE_END & event.keys():
+        hidden[name] = _HIDDEN
     if "kwargs" in event:
         hidden["kwargs"] = _masked(event["kwargs"])
     return hidden

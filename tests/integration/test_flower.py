@@ -205,3 +205,22 @@ def test_of_described_arguments_no_content_is_kept(kwargs: object, told: str) ->
     event = {"type": "task-sent", "uuid": "t", "args": f"('{CANARY}',)", "kwargs": kwargs}
 
     assert masked(event) == event | {"args": "(hidden)", "kwargs": told}
+
+
+@pytest.mark.parametrize("args", [["a"], {"a": 1}, 5, None, f"('{CANARY}',)"])
+def test_arguments_that_are_no_text_are_hidden_and_stop_no_listener(args: object) -> None:
+    event = {"type": "task-received", "uuid": "t", "args": args}
+
+    assert masked(event) == event | {"args": "(hidden)"}
+
+
+@pytest.mark.parametrize("args", ["()", "[]"])
+def test_that_there_are_no_arguments_is_told(args: str) -> None:
+    assert masked({"type": "task-received", "args": args})["args"] == args
+
+
+def test_of_how_a_task_ended_no_word_is_kept() -> None:
+    event = {"type": "task-failed", "uuid": "t", "runtime": 1.5}
+    words = dict.fromkeys(("result", "exception", "traceback"), f"ValueError('{CANARY}')")
+
+    assert masked(event | words) == event | dict.fromkeys(words, "(hidden)")

@@ -45,6 +45,8 @@ def told(task: object, **more: object) -> dict[str, object]:
 
 
 BODY = [[], GIVEN, {}]
+_NEXT = {"task": CANARY, "args": [CANARY], "kwargs": {CANARY: CANARY}, "options": {}}
+BEHIND = {"chain": [_NEXT], "callbacks": [_NEXT], "errbacks": [_NEXT], "chord": _NEXT}
 MESSAGES = {
     "a task nobody knows": raw(BODY, headers=told("video.enqueu")),
     "a task whose name is a secret": raw(BODY, headers=told(f"https://{CANARY}")),
@@ -76,6 +78,31 @@ MESSAGES = {
     ),
     "the first protocol, cut off": raw({"task": "video.tick", "kwargs": GIVEN}, headers={}),
     "a task of Celery's own": raw([[CANARY], {}, {}], headers=told("celery.chain")),
+    "many requests in one": raw(
+        [[], {"task": {"task": "video.enqueue"}, "it": [[REQUEST]]}, {}],
+        headers=told("celery.starmap"),
+    ),
+    "many parts of one": raw(
+        [[{"task": "video.tick"}, [CANARY], 1], {}, {}], headers=told("celery.chunks")
+    ),
+    "a tick within a secret": raw([[], {"within": CANARY}, {}], headers=told("video.tick")),
+    "a tick within a list": raw([[], {"within": [CANARY]}, {}], headers=told("video.tick")),
+    "a lane that is no UTF-8": raw(
+        [[], {"lane": f"\ud800{CANARY}"}, {}], headers=told("video.deliver")
+    ),
+    "a lane that no row can have": raw(
+        [[], {"lane": f"\x00{CANARY}"}, {}], headers=told("video.deliver")
+    ),
+    "an argument that nobody knows": raw([[], {CANARY: 1}, {}], headers=told("video.mark")),
+    "a hint with other work behind it": raw([[], {}, BEHIND], headers=told("video.mark")),
+    "a hint with other work in its headers": raw(
+        [[], {}, {}], headers=told("video.mark", **BEHIND)
+    ),
+    "a request with other work behind it": raw([[], GIVEN, BEHIND], headers=told("video.enqueue")),
+    "a hint under a name of its own": raw([[], {}, {}], headers=told("video.tick", shadow=CANARY)),
+    "the first protocol, with other work behind it": raw(
+        {"task": "video.mark", "id": "t-5", "args": [], "kwargs": {}, **BEHIND}, headers={}
+    ),
 }
 
 
@@ -106,7 +133,9 @@ def test_messages_that_nobody_can_work_on_are_told_of_without_their_content(
     assert CANARY not in running
     for event in ("unknown_task", "unknown_message", "invalid_message"):
         assert f'"broker.{event}"' in log, f"nothing tells of a message of the kind {event}"
-    assert '"task":"video.enqueu"' in log
+    for task in ("video.enqueu", "celery.starmap"):
+        (line,) = (each for each in log.splitlines() if f'"task":"{task}"' in each)
+        assert '"broker.unknown_task"' in line
 
 
 def test_a_sender_that_describes_nothing_is_not_quoted_by_the_worker(house: House) -> None:

@@ -171,6 +171,27 @@ def test_what_can_be_read_is_left_alone() -> None:
     assert discreet.unreadable_reason(message(), ENQUEUE.most_bytes) is None
 
 
+@pytest.mark.parametrize("name", ["chain", "callbacks", "errbacks", "chord", "group", "shadow"])
+def test_nothing_else_is_done_by_the_word_of_a_sender(name: str) -> None:
+    sent = [[], {"job_id": "mine"}, {name: ["other.task"]}]
+    given = message(json.dumps(sent), headers={name: ["other.task"]})
+    assert discreet.unreadable_reason(given, ENQUEUE.most_bytes) is None
+
+    discreet.strip(given)
+
+    assert json.loads(str(given.body)) == given.payload == [[], {"job_id": "mine"}, {}]
+    assert set(given.headers) == {"task", "id"}
+
+
+def test_a_message_without_any_of_it_is_left_as_it_came() -> None:
+    given = message(BODY.replace("{}]", '{"chain": null}]'))
+    came = given.body
+
+    discreet.strip(given)
+
+    assert given.body is came
+
+
 def test_a_message_may_be_as_large_as_a_request_over_http() -> None:
     assert ENQUEUE.most_bytes == MAX_BODY
 
