@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from celery.worker.strategy import default
 from kombu import Message
 
-from tasks.letters import FORMS, MOST_KEPT, RAW, UNREADABLE, is_name
+from tasks.forms import FORMS, MOST_KEPT, RAW, UNREADABLE, is_name
 from tasks.queue import BROKER_TIMEOUT, app
 
 log = structlog.get_logger()

@@ -36,6 +36,7 @@ from tasks.batches.checking import InvalidLines
 from tasks.batches.intake import accept_batch
 from tasks.batches.lines import Listed
 from tasks.engine import Engine
+from tasks.forms import ENQUEUE, ENQUEUE_BATCH, FORMS, MOST_KEPT, RAW, UNREADABLE, Form, is_name
 from tasks.intake import accept
 
 log = structlog.get_logger()
@@ -48,12 +49,6 @@ MOST_DEATHS = 10
 MOST_CHARACTERS = 1000
 #: Requests in one message of `video.enqueue_batch`.
 MOST_REQUESTS = 1000
-#: Arguments that replace an unreadable message's body, and the largest body kept, in bytes.
-UNREADABLE, RAW = "_unreadable", "_raw"
-MOST_KEPT = 2**20
-#: Names that are safe to show.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
-
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 #: Errors that end once PostgreSQL is available, or is a primary, again.
 _UNAVAILABLE = (
@@ -63,40 +58,6 @@ _UNAVAILABLE = (
     psycopg.InterfaceError,
     psycopg.InternalError,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """A task that takes requests, and its arguments."""
-
-    task: str
-    #: In the order in which they may be given without names; the first is required.
-    parameters: tuple[str, ...]
-    #: The parameter with the id of what the letter makes.
-    id: str
-    #: The parameters that `sealed` holds instead.
-    sealed: frozenset[str]
-    #: Largest body of a message, in bytes.
-    most_bytes: int
-
-
-#: A job; as large as a request over HTTP.
-ENQUEUE = Form(
-    task="video.enqueue",
-    parameters=("request", "job_id", "tenant", "sealed"),
-    id="job_id",
-    sealed=frozenset({"request"}),
-    most_bytes=25 * 2**20,
-)
-#: A batch, which is known by its id alone: `batch_id` is required.
-ENQUEUE_BATCH = Form(
-    task="video.enqueue_batch",
-    parameters=("requests", "batch_id", "options", "tenant", "sealed"),
-    id="batch_id",
-    sealed=frozenset({"requests", "options"}),
-    most_bytes=2**20,
-)
-FORMS = {form.task: form for form in (ENQUEUE, ENQUEUE_BATCH)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +122,6 @@ class Made:
     #: Whether it was there already.
     is_repeat: bool = False
     hints: tuple[Hint, ...] = ()
-
-
-def is_name(value: object) -> bool:
-    """Whether a value is safe to show in a log and to store in a row."""
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def job_id_of(task_id: str) -> str:

@@ -14,7 +14,8 @@ from scheduler.durations import learn as learn_durations
 from tasks import hints
 from tasks.arguments import is_lane, is_within
 from tasks.enqueue import enqueue as take_letter
-from tasks.letters import ENQUEUE, ENQUEUE_BATCH, Form, Letter
+from tasks.forms import ENQUEUE, ENQUEUE_BATCH, Form
+from tasks.letters import Letter
 from tasks.loop import runtime
 from tasks.pump.running import pump
 from tasks.queue import app

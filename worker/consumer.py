@@ -12,7 +12,7 @@ from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as _Consumer
 from kombu import Message
 
-from tasks.letters import is_name
+from tasks.forms import is_name
 
 log = structlog.get_logger()
 

@@ -58,13 +58,11 @@ class Fields:
         return value
 
     def number(self, name: str) -> float | None:
-        """A number of either kind, as it is written."""
+        """A number of either kind, as it is written; a larger one than a float is the largest."""
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             self.refuse(name, "must be a number")
-        if value is not None and abs(value) > MAX_NUMBER:
-            self.refuse(name, f"must be a number of at most {MAX_NUMBER:g}")
-        return value
+        return None if value is None else max(-MAX_NUMBER, min(value, MAX_NUMBER))
 
     def positive(self, name: str) -> float | None:
         value = self.number(name)

@@ -14,6 +14,7 @@ from models.intake_failures import ListedFailure
 from models.records import Json
 from models.sealing import public_key
 from tasks import letters
+from tasks.forms import ENQUEUE_BATCH
 from tasks.view import iso
 
 router = APIRouter(route_class=TenantRoute, tags=["Requests from the broker"])
@@ -58,7 +59,7 @@ async def retry(request: Request, letter_id: str) -> Response:
     front = front_of(request)
     made = await in_time(letters.retry(front.engine, letter_id, tenant=key_of(request).tenant))
     front.send(made.hints)
-    is_batch = made.form is letters.ENQUEUE_BATCH
+    is_batch = made.form is ENQUEUE_BATCH
     shown = {
         "id": letter_id,
         "object": "intake.accepted",

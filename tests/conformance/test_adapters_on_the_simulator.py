@@ -36,7 +36,7 @@ T = TypeVar("T")
 CATALOG = Catalog.load(Settings())
 MARKER = "0marker0of0one0attempt0000"
 NOBODY = "http://127.0.0.1:9/callbacks"
-LINK, INLINE = "https://pictures.example/a.png", "data:image/png;base64,aGVsbG8="
+LINK, INLINE = "https://pictures.example/a.png", "data:image/png;base64,iVBORw0KGgo="
 
 ALL = pytest.mark.parametrize("name", PROVIDERS)
 FINDABLE = pytest.mark.parametrize(

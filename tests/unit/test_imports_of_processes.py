@@ -14,6 +14,7 @@ from cli.commands import COMMANDS, loaded
 REPORT = """
 import json, sys
 found = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+found.discard("sitecustomize")  # of the tests
 print("\\n@", json.dumps(sorted(name for name in found if name[0] != "_")))
 """
 

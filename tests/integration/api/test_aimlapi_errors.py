@@ -96,8 +96,8 @@ def _checked(answer: httpx.Response, status: int) -> str:
             LEGACY_PATH,
             {"last_image_url": "http://[x"},
             (
-                "last_image_url must be an http(s) URL or a base64 data:image/… URI "
-                "(it is 'http://[x')"
+                "last_image_url must have an IPv6 address between its brackets, as in "
+                "http://[2001:db8::1]/ (it is 'http://[x')"
             ),
         ),
         (LEGACY_PATH, {"n": 11}, "n must be a whole number from 1 to 10 (it is 11)"),

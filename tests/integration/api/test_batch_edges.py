@@ -1,7 +1,7 @@
 """Batches at their edges: many at once, odd values, and what their lines leave to others."""
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -10,7 +10,8 @@ from models.invariants import violations
 from models.limits import read_limits, set_limits
 from models.rows.limits import Holder
 from tasks.batches.checking import NATIVE_URL
-from tasks.letters import ENQUEUE_BATCH, Letter, take_in
+from tasks.forms import ENQUEUE_BATCH
+from tasks.letters import Letter, take_in
 from tests.integration.api.conftest import Api
 from tests.integration.api.test_batches import PATH, jsonl, send
 
@@ -45,16 +46,10 @@ async def test_as_many_batches_at_once_as_there_are_connections_are_all_accepted
     assert await engine.database.run(violations) == []
 
 
-@pytest.mark.parametrize(
-    "run_at",
-    [
-        "2030-12-01T00:00:00+20:00",
-        "2030-11-30T05:00:00+01:00:00.5",
-        "9000-12-31T23:59:59-23:59",
-        "1970-01-01T00:00:00+23:00",
-    ],
-)
-async def test_a_time_with_any_offset_is_taken(api: Api, run_at: str) -> None:
+@pytest.mark.parametrize("offset", ["+20:00", "+01:00:00.5", "-23:59", "+23:00"])
+@pytest.mark.parametrize("days", [-20_000, 20])
+async def test_a_time_with_any_offset_is_taken(api: Api, days: int, offset: str) -> None:
+    run_at = f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%S}{offset}"
     answer = await send(api, [{"prompt": "a", "run_at": run_at}])
 
     assert answer.status_code == 202, answer.text
@@ -62,8 +57,8 @@ async def test_a_time_with_any_offset_is_taken(api: Api, run_at: str) -> None:
     assert job["run_at"] == datetime.fromisoformat(run_at)
 
 
-@pytest.mark.parametrize("most", [1e303, 1e308])
-async def test_a_budget_may_be_as_large_as_a_number_can_be(api: Api, most: float) -> None:
+async def test_a_budget_may_be_as_large_as_its_maximum(api: Api) -> None:
+    most = 1e9
     body = {
         "options": {"max_cost_usd": most},
         "requests": [{"prompt": "a", "max_cost_usd": most}],
@@ -157,7 +152,8 @@ async def test_the_budget_of_a_batch_holds_for_its_dearest_models(api: Api) -> N
 
 
 async def test_a_scheduled_line_does_not_go_with_a_concurrency(api: Api) -> None:
-    later = {"prompt": "later", "run_at": "2999-11-01T00:00:00Z"}
+    in_days = datetime.now(UTC) + timedelta(days=20)
+    later = {"prompt": "later", "run_at": in_days.isoformat()}
     earlier = {"prompt": "now", "run_at": "2001-11-01T00:00:00Z"}
 
     refused = await send(api, {"options": {"concurrency": 1}, "requests": [earlier, later]})

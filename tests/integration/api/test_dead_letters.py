@@ -9,7 +9,8 @@ from longtake.sealing import sealed
 from models.failure import RequestRefused
 from models.limits import set_limits
 from models.rows.limits import Holder
-from tasks.letters import ENQUEUE_BATCH, MOST_KEPT, UNREADABLE, Letter, retry, take_in
+from tasks.forms import ENQUEUE_BATCH, MOST_KEPT, UNREADABLE
+from tasks.letters import Letter, retry, take_in
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio

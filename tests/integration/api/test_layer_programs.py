@@ -158,7 +158,10 @@ INLINE = "data:image/jpeg;base64,/9j/4AAQSkZJRg=="
 CALLS: list[dict[str, Any]] = [
     {"data": {"size": "1280x720"}},
     {"data": {"duration": 10}},
-    {"data": {"image": {"url": "https://203.0.113.9/building.jpg"}}, "model": "luma-dream-machine"},
+    {
+        "data": {"image": {"url": "https://a.example/building.jpg"}},
+        "model": "luma-dream-machine",
+    },
     {"data": {"fps": 30}},
     {"data": {"negativePrompt": "people, cars, buildings, modern objects"}},
     {"data": {"numberOfVideos": 3}},
@@ -172,7 +175,7 @@ CALLS: list[dict[str, Any]] = [
     {
         "data": {
             "referenceImages": [
-                {"url": "https://203.0.113.9/her.jpg", "referenceType": "subject"},
+                {"url": "https://pictures.example/her.jpg", "referenceType": "subject"},
                 {"base64": INLINE, "referenceType": "style"},
                 {"base64": INLINE, "referenceType": "asset"},
             ],

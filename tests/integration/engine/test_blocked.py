@@ -346,7 +346,7 @@ async def test_a_model_that_is_refused_blocks_no_account_that_took_another(house
     await ask(engine, model="gen4.5")
     await run(engine, What.SUBMIT)
     house.vendor.submit = REFUSALS["provider_auth"]
-    await ask(engine, model="gen4_turbo", image="https://203.0.113.9/a.png")
+    await ask(engine, model="gen4_turbo", image="https://pictures.example/a.png")
     await run(engine, What.SUBMIT)
 
     assert len(house.vendor.by("submit")) == 2

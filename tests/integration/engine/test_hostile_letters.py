@@ -10,7 +10,8 @@ import pytest
 
 from models.keys import create_key
 from tasks.engine import Engine
-from tasks.letters import ENQUEUE_BATCH, Letter, take_in
+from tasks.forms import ENQUEUE_BATCH
+from tasks.letters import Letter, take_in
 from tests.integration.conftest import MakeEngine
 
 pytestmark = pytest.mark.anyio

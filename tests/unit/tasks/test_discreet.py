@@ -13,7 +13,8 @@ from api.body import MAX_BODY
 from tasks import discreet
 from tasks.discreet import DiscreetRequest
 from tasks.enqueue import WAIT
-from tasks.letters import BOUND, ENQUEUE, ENQUEUE_BATCH, RAW, UNREADABLE, job_id_of
+from tasks.forms import ENQUEUE, ENQUEUE_BATCH, RAW, UNREADABLE
+from tasks.letters import BOUND, job_id_of
 from tasks.queue import REDELIVERY
 
 BODY = json.dumps([[], {"request": {"prompt": "a fox"}, "job_id": "mine"}, {}])
