@@ -202,7 +202,12 @@ def _account(
 
 
 def _is_vendors_own(provider: Provider, base_url: str) -> bool:
-    return urlsplit(base_url).hostname == urlsplit(provider.default_base).hostname
+    return _host(base_url) == _host(provider.default_base)
+
+
+def _host(url: str) -> str:
+    """In lower case, and without the dot that may end a full name."""
+    return (urlsplit(url).hostname or "").removesuffix(".")
 
 
 def _base_url(provider: Provider, variables: Mapping[str, tuple[str, str]]) -> str | None:

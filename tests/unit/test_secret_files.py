@@ -80,6 +80,14 @@ def test_a_file_without_a_value_is_named(
     assert str(refused.value) == f"LONGTAKE_SECRET_KEYS_FILE: {file} {problem}"
 
 
+@pytest.mark.parametrize("given", ["u:hidden@h", "ftp://u:hidden@h"])
+def test_a_wrong_public_url_is_refused_without_its_password(given: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load({"LONGTAKE_PUBLIC_URL": given})
+
+    assert str(refused.value) == "LONGTAKE_PUBLIC_URL: must begin with http:// or https://"
+
+
 def test_files_of_unknown_variables_are_left_alone() -> None:
     load({"SSL_CERT_FILE": "/nowhere", "LONGTAKE_NO_SETTING_FILE": "/nowhere"})
 
