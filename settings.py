@@ -361,8 +361,11 @@ def _running_stack(data_dir: Path) -> dict[str, Any]:
     return TypeAdapter(dict[str, Any]).validate_python(stack.get("settings", {}))
 
 
-#: Fields whose values no error message shows.
-_SECRET = ("secret_keys", "other_variables", "vendor", "database_url", "broker_url")
+#: Fields whose values no error message shows: URLs may hold a password.
+_SECRET = (
+    *("secret_keys", "other_variables", "vendor"),
+    *("database_url", "broker_url", "valkey_url", "storage_url", "public_url"),
+)
 
 
 def _describe(error: ValidationError) -> str:

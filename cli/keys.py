@@ -1,7 +1,7 @@
 """`longtake keys`: manages API keys, directly in the database."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
@@ -95,7 +95,7 @@ def list_(
             key.prefix,
             _day(key.created_at),
             f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
-            _day(key.expires_at) or "never",
+            _expiry(key.expires_at),
             _day(key.revoked_at),
         )
     show.out.print(table)
@@ -111,6 +111,12 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `keys
 
 def _day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d}" if moment else ""
+
+
+def _expiry(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    return f"{'expired ' * (moment <= datetime.now(UTC))}{_day(moment)}"
 
 
 def _json(key: ListedKey) -> dict[str, object]:

@@ -36,11 +36,14 @@ def _known(error: Exception) -> tuple[str, ExitCode] | None:
     """The message and exit code of errors of the layers below; None for what nobody expected."""
     # Imported only now: together they cost more than most commands.
     from models.database import DatabaseAway  # noqa: PLC0415
+    from models.revision import SchemaNewer  # noqa: PLC0415
     from settings import SettingsError  # noqa: PLC0415
     from stack.errors import StackError  # noqa: PLC0415
     from stack.servers.server import EmbeddedServerError  # noqa: PLC0415
+    from storage.base import NotOpened  # noqa: PLC0415
 
-    if isinstance(error, StackError | EmbeddedServerError | SettingsError):
+    refused = StackError | EmbeddedServerError | SettingsError | SchemaNewer | NotOpened
+    if isinstance(error, refused):
         return str(error), ExitCode.REFUSED
     if isinstance(error, DatabaseAway):
         return f"no response from the database: {error}", ExitCode.NOT_REACHED

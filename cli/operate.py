@@ -1,5 +1,6 @@
 """What an operator asks the database itself: doctor, reconcile, retry-store, prune, reseal."""
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,7 @@ from models.failure import RequestRefused
 from models.high_water import Row, read
 from models.invariant import Over
 from models.invariants import Violation, violations
+from models.revision import SchemaNewer, require_known
 from models.snapshots import OldSnapshot, old_snapshots
 from models.vault import VaultError
 from tasks.engine import Engine
@@ -88,6 +90,10 @@ async def _examined(
     engine: Engine,
 ) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked], list[Waiting]]:
     run = engine.database.run
+    try:
+        await asyncio.to_thread(require_known, engine.settings.require_database())
+    except SchemaNewer as newer:
+        show.say(f"Not everything may be checked: {newer}.")
     found = await run(lambda connection: violations(connection, progress=_progress))
     return (
         *(found, await run(old_snapshots)),

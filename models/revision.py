@@ -12,6 +12,10 @@ VERSIONS = Path(__file__).resolve().parent.parent / "migrations" / "versions"
 _NAMES = re.compile(r'^(revision|down_revision) = "([^"]+)"', re.MULTILINE)
 
 
+class SchemaNewer(Exception):
+    """A newer version of Longtake migrated the database; the message names both revisions."""
+
+
 def newest(versions: Path = VERSIONS) -> str:
     """The newest revision in this code: the one that no other follows; "" if there is none.
 
@@ -36,3 +40,24 @@ def current(url: str) -> str | None:
             return None
         found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(found[0]) if found else None
+
+
+def require_known(url: str) -> None:
+    """Raises SchemaNewer if this code has no migration to the database's revision.
+
+    Raises psycopg.OperationalError as `current`.
+    """
+    found = current(url)
+    if found is not None and found not in _known():
+        raise SchemaNewer(
+            f"the database's schema ({found}) is newer than this version of Longtake ({newest()}): "
+            "use the version that migrated it, or a later one"
+        )
+
+
+def _known() -> set[str]:
+    return {
+        named["revision"]
+        for file in VERSIONS.glob("*.py")
+        if "revision" in (named := dict(_NAMES.findall(file.read_text())))
+    }

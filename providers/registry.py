@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from operator import itemgetter
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -86,14 +88,20 @@ def vendor_variables(settings: Settings) -> Mapping[str, SecretStr]:
     Raises:
         SettingsError: the file of a variable `NAME_FILE` has no value for it; see `read_files`.
     """
-    given = settings.other_variables
-    named = {
-        name: value.get_secret_value()
-        for name, value in given.items()
+    named = frozenset(
+        (name, value)
+        for name, value in settings.other_variables.items()
         if is_vendor_variable(name.removesuffix("_FILE"))
-    }
-    given = {n: SecretStr(v) for n, v in read_files(named, also=is_vendor_variable).items()}
-    return {name: given[name] for name in given if is_vendor_variable(name)} or settings.vendor
+    )
+    return _with_files(named) or settings.vendor
+
+
+@cache
+def _with_files(named: frozenset[tuple[str, SecretStr]]) -> Mapping[str, SecretStr]:
+    """Vendors' variables, with what their files hold: a process reads each file once."""
+    plain = {name: value.get_secret_value() for name, value in sorted(named, key=itemgetter(0))}
+    read = read_files(plain, also=is_vendor_variable)
+    return {name: SecretStr(read[name]) for name in read if is_vendor_variable(name)}
 
 
 def accounts(settings: Settings) -> Mapping[str, Account]:
@@ -199,7 +207,12 @@ def _account(
 
 
 def _is_vendors_own(provider: Provider, base_url: str) -> bool:
-    return urlsplit(base_url).hostname == urlsplit(provider.default_base).hostname
+    return _host(base_url) == _host(provider.default_base)
+
+
+def _host(url: str) -> str:
+    """In lower case, and without the dot that may end a full name."""
+    return (urlsplit(url).hostname or "").removesuffix(".")
 
 
 def _base_url(provider: Provider, variables: Mapping[str, tuple[str, str]]) -> str | None:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from stack.servers.server import private, wait_until
 
 #: The environment variable that tags a stack's processes; its value is the folder's path.
 TAG = "LONGTAKE_STACK"
+#: The file that a stack locks while it uses the folder.
+LOCK = "stack.lock"
 #: Timeouts for processes of a killed stack to exit: after SIGTERM and after SIGKILL, in seconds.
 END_BOUND, KILL_BOUND = 15.0, 5.0
 
@@ -44,7 +47,7 @@ class Folder:
         """
         try:
             self._make_private()
-            lock = private(self.path / "stack.lock").open("a+")
+            lock = private(self.path / LOCK).open("a+")
         except OSError as error:
             raise StackError(f"{self.path} can't be used: {error.strerror}") from error
         with lock:
@@ -65,13 +68,30 @@ class Folder:
                 self.unpublish()
 
     def _make_private(self) -> None:
-        """Create the folder, or close one of an earlier version to others.
+        """Create the folder closed to others; the mode of one that we did not make stays.
 
         If we are root, PostgreSQL's own account must be able to pass through.
         """
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True)
+            is_ours = True
+        except FileExistsError:
+            is_ours = self._is_of_an_earlier_version()
+        if is_ours:
+            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
         self.logs.chmod(0o700)
-        self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+
+    def _is_of_an_earlier_version(self) -> bool:
+        """Whether a version that left folder and lock open to others made this one.
+
+        A lock that is closed tells nothing: this version leaves one in whatever folder it is given.
+        """
+        try:
+            lock = (self.path / LOCK).stat().st_mode
+        except FileNotFoundError:
+            return False
+        return bool(lock & 0o077) and not self.path.stat().st_mode & stat.S_ISVTX
 
     def read(self, name: str) -> str | None:
         """The content of file `name`, or None if it is missing or empty."""

@@ -60,6 +60,10 @@ class Unavailable(StorageError):
     """The store does not answer, or rejects our credentials."""
 
 
+class NotOpened(Unavailable):
+    """The store's URL is wrong, or its folder can't be made."""
+
+
 class Storage(Protocol):
     """A store of objects, which are created atomically and never change afterwards."""
 

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from storage.base import NotStored, StorageError, Unavailable, checked_key
+from storage.base import NotOpened, NotStored, StorageError, Unavailable, checked_key
 from storage.disk import on_disk
 from storage.space import RESERVE, check_space
 
@@ -169,9 +169,11 @@ def _open(url: str) -> ObjectStore:
             return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
         return from_url(url, retry_config=_RETRIES)
     except (BaseError, OSError, ValueError) as error:
-        scheme = url.split(":", 1)[0]
-        msg = f"the video store ({scheme}: URL) can't be opened: {_first_line(error)}"
-        raise Unavailable(msg) from error
+        # obstore's words may quote the URL, and with it a password.
+        is_shown = "@" not in url or url.startswith("file:///")
+        reason = _first_line(error) if is_shown else "it is no URL of a store"
+        msg = f"the video store (LONGTAKE_STORAGE_URL) can't be opened: {reason}"
+        raise NotOpened(msg) from None
 
 
 def _remove_staged(folder: Path, key: str) -> None:

@@ -25,12 +25,12 @@ def sealed(content: Mapping[str, Any], *, key: str, task: str, id_: str, tenant:
         TypeError: the content has a value that JSON can't hold.
         RuntimeError: `cryptography` is missing or older than 47: install longtake[seal].
     """
+    raw = _key_bytes(key)
     try:
         from cryptography.hazmat.primitives import hpke  # noqa: PLC0415 - an extra, for sealing
         from cryptography.hazmat.primitives.asymmetric import x25519  # noqa: PLC0415
     except ImportError as error:
         raise RuntimeError("sealing needs cryptography 47: pip install 'longtake[seal]'") from error
-    raw = _key_bytes(key)
     suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_128_GCM)
     made = suite.encrypt(
         json.dumps(content, separators=(",", ":")).encode(),

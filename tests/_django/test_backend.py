@@ -1,6 +1,7 @@
 """The tasks backend: what is sent and when, what is refused, and what a result says."""
 
 import asyncio
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -210,6 +211,24 @@ def test_what_it_supports_is_what_is_configured(api: Api) -> None:
 def test_wrong_options_are_named(options: dict[str, str], said: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=said):
         LongtakeBackend("default", BACKEND | {"OPTIONS": options})
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "43 characters"),
+        ("ltseal_short", "43 characters"),
+        (b"ltseal_" + b"A" * 43, "must be text"),
+        ("ltseal_" + "A" * 43, r"longtake\[seal\]"),
+    ],
+)
+def test_a_key_that_can_seal_nothing_is_named_before_any_commit(
+    monkeypatch: pytest.MonkeyPatch, key: Any, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)  # without the extra
+
+    with pytest.raises(ImproperlyConfigured, match=rf"OPTIONS\['SEALING_KEY'\]: .*{said}"):
+        LongtakeBackend("default", BACKEND | {"OPTIONS": {"BROKER_URL": "x", "SEALING_KEY": key}})
 
 
 def test_calling_the_task_here_says_where_it_runs() -> None:

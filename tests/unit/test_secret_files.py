@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.registry import accounts
+from providers.registry import accounts, variable_of
 from settings import SettingsError, load
 
 KEY = "k" * 40
@@ -34,6 +34,18 @@ def test_a_vendors_variable_is_read_from_its_file(
 
     assert set(found) == {account}
     assert KEY in found[account].credentials.values()
+
+
+def test_a_file_that_goes_away_or_changes_later_changes_nothing(secret: Path) -> None:
+    variable = "REPLICATE_WEBHOOK_SECRET"
+    settings = load({f"{variable}_FILE": str(secret), "LONGTAKE_DATA_DIR": "/nowhere"})
+    assert variable_of(settings, variable, account="replicate") == KEY
+
+    secret.write_text("another")
+    assert variable_of(settings, variable, account="replicate") == KEY
+    secret.unlink()
+    assert variable_of(settings, variable, account="replicate") == KEY
+    assert accounts(settings) == {}
 
 
 @pytest.mark.parametrize("name", ["LONGTAKE_DATABASE_URL", "RUNWAYML_API_SECRET"])
@@ -66,6 +78,14 @@ def test_a_file_without_a_value_is_named(
         load({"LONGTAKE_SECRET_KEYS_FILE": str(file)})
 
     assert str(refused.value) == f"LONGTAKE_SECRET_KEYS_FILE: {file} {problem}"
+
+
+@pytest.mark.parametrize("given", ["u:hidden@h", "ftp://u:hidden@h"])
+def test_a_wrong_public_url_is_refused_without_its_password(given: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load({"LONGTAKE_PUBLIC_URL": given})
+
+    assert str(refused.value) == "LONGTAKE_PUBLIC_URL: must begin with http:// or https://"
 
 
 def test_files_of_unknown_variables_are_left_alone() -> None:

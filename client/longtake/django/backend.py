@@ -29,6 +29,7 @@ from longtake.django.framework import (
 from longtake.django.project import client, configured, required
 from longtake.errors import JobCancelled, JobFailed, NotFound
 from longtake.results import Job
+from longtake.sealing import sealed
 
 #: The only task that is taken, which is not imported here: it needs its backend first.
 TASK: Final = "longtake.django.tasks.generate_video"
@@ -67,6 +68,19 @@ class LongtakeBackend(BaseTaskBackend):  # type: ignore[misc] # Django has no ty
                 raise ImproperlyConfigured(f"TASKS[{alias!r}]: {msg}")
         if not self.options.get("BROKER_URL"):
             raise ImproperlyConfigured(f"TASKS[{alias!r}]: OPTIONS['BROKER_URL'] must be set")
+        self._check_sealing(self.options.get("SEALING_KEY"))
+
+    def _check_sealing(self, key: object) -> None:
+        """Seal nothing with it: after a commit it would be too late to find out that it fails."""
+        if key is None:
+            return
+        where = f"TASKS[{self.alias!r}]: OPTIONS['SEALING_KEY']"
+        if not isinstance(key, str):
+            raise ImproperlyConfigured(f"{where}: must be text (it is {type(key).__name__})")
+        try:
+            sealed({}, key=key, task="", id_="", tenant="")
+        except (RuntimeError, ValueError) as error:
+            raise ImproperlyConfigured(f"{where}: {error}") from None
 
     @property
     def supports_get_result(self) -> bool:

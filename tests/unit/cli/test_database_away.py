@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 
+from models.revision import newest
 from tests.unit.cli.scripted import Run
 
 COMMANDS = (["doctor"], ["doctor", "--json"], ["keys", "list"], ["prune"], ["providers", "list"])
@@ -79,6 +81,39 @@ def test_a_server_that_stays_silent_is_waited_for_briefly(
     assert f"PostgreSQL at 127.0.0.1:{port} does not answer within" in ended.err
     assert len(ended.err.splitlines()) == 1
     assert len(came) == 1
+
+
+def test_a_storage_that_can_not_be_opened_is_told_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("LONGTAKE_SECRET_KEYS", "k" * 32)
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", database_url)
+    monkeypatch.setenv("LONGTAKE_STORAGE_URL", "u:hidden@h")
+
+    ended = run("doctor")
+
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: the video store (LONGTAKE_STORAGE_URL) can't be opened")
+    assert "hidden" not in line
+
+
+def test_a_schema_that_is_newer_than_the_code_is_told_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("LONGTAKE_SECRET_KEYS", "k" * 32)
+    monkeypatch.setenv("LONGTAKE_DATABASE_URL", database_url)
+    told = f"the database's schema (9999) is newer than this version of Longtake ({newest()})"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    migrated, examined = run("migrate"), run("doctor")
+
+    assert migrated.code == 2
+    (line,) = migrated.err.splitlines()
+    assert line.startswith(f"error: {told}")
+    assert examined.code == 0
+    assert told in " ".join(examined.err.split())
 
 
 def test_of_a_server_with_several_addresses_one_is_named(

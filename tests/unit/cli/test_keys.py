@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 
+import psycopg
 import pytest
 
 from tests.unit.cli.scripted import Run
@@ -66,6 +67,16 @@ def test_a_list_says_who_may_what_since_when_and_until_when(run: Run) -> None:
     for shown in ("admin", "last used", "expires", "never", found["ops"]["expires_at"][:10]):
         assert shown in table
     assert made.out.strip() not in table
+
+
+def test_an_expired_key_is_listed_as_expired(run: Run, database_url: str) -> None:
+    run("keys", "create", "--tenant", "acme", "--expires", "90d")
+    assert "expired" not in run("keys", "list").out
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE api_key SET expires_at = now() - interval '1 s'")
+
+    assert "expired 2" in run("keys", "list").out
 
 
 @pytest.mark.parametrize("lasts", ["soon", "0", "3651d", "-1d"])

@@ -52,6 +52,17 @@ def test_only_providers_with_credentials_have_accounts() -> None:
     assert found["runway"].credentials == {"RUNWAYML_API_SECRET": "key_1"}
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.openai.com/v1", "https://api.openai.com./v1", "https://API.OpenAI.com.:443/v1"],
+)
+def test_the_vendors_own_address_in_any_spelling_makes_no_retired_model(url: str) -> None:
+    given = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": url}
+    assert accounts(load(SOMEWHERE | given)) == {}
+    elsewhere = given | {"OPENAI_BASE_URL": "https://api.openai.com.example/v1"}
+    assert list(accounts(load(SOMEWHERE | elsewhere))) == ["openai_videos"]
+
+
 def test_a_base_address_is_taken_as_the_sdk_takes_it() -> None:
     environment = {"LUMA_AGENTS_API_KEY": "k", "LUMA_BASE_URL": "http://127.0.0.1:81/luma/v1/"}
     found = accounts(load(SOMEWHERE | environment))

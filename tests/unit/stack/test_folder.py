@@ -111,12 +111,19 @@ def test_what_is_discarded_takes_along_what_postgres_keeps_elsewhere(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_and_its_logs_are_closed_to_others(tmp_path: Path) -> None:
-    """Also those of an earlier version; PostgreSQL's account passes through if we are root."""
+def test_a_new_folder_is_closed_to_others(tmp_path: Path) -> None:
+    """PostgreSQL's account passes through if we are root."""
+    with Folder(tmp_path / "deep" / "data").locked():
+        assert (tmp_path / "deep" / "data").stat().st_mode & 0o066 == 0
+
+
+def test_a_folder_of_an_earlier_version_and_its_logs_are_closed_to_others(tmp_path: Path) -> None:
     old = tmp_path / "data"
     (old / "logs").mkdir(parents=True)
     (old / "logs" / "api.log").write_text("a line")
-    old.chmod(0o755)
+    for path, mode in ((old / "stack.lock", 0o644), (old / "logs", 0o755), (old, 0o755)):
+        path.touch()
+        path.chmod(mode)
 
     with Folder(old).locked():
         fresh_log(old / "logs" / "api.log")
@@ -126,3 +133,25 @@ def test_a_folder_and_its_logs_are_closed_to_others(tmp_path: Path) -> None:
         assert (old / "logs").stat().st_mode & 0o777 == 0o700
         for name in ("stack.lock", "logs/api.log", "logs/new.log"):
             assert (old / name).stat().st_mode & 0o777 == 0o600, name
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o2775, 0o1777])
+def test_a_folder_that_somebody_else_made_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(mode)
+
+    for _ in range(2):  # the second stack finds the first one's lock
+        with Folder(theirs).locked():
+            assert theirs.stat().st_mode & 0o7777 == mode
+            assert (theirs / "logs").stat().st_mode & 0o777 == 0o700
+            assert (theirs / "stack.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_for_everybody_is_never_closed(tmp_path: Path) -> None:
+    """An earlier version may have left its lock in /tmp itself."""
+    (tmp_path / "stack.lock").touch(mode=0o644)
+    tmp_path.chmod(0o1777)
+
+    with Folder(tmp_path).locked():
+        assert tmp_path.stat().st_mode & 0o7777 == 0o1777

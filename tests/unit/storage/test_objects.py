@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from traceback import format_exception
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -298,6 +299,14 @@ def test_a_disk_with_too_little_space_is_full_before_a_byte_is_written(
 def test_a_store_that_can_not_be_opened_says_so_in_words(url: str) -> None:
     with pytest.raises(Unavailable, match="can't be opened"):
         ObjectStorage(url)
+
+
+@pytest.mark.parametrize("url", ["u:hidden@h", "hidden@h", "s3://u:hidden@", "ftp://u:hidden@h"])
+def test_a_store_that_can_not_be_opened_never_shows_a_password(url: str) -> None:
+    with pytest.raises(Unavailable, match="LONGTAKE_STORAGE_URL") as refused:
+        ObjectStorage(url)
+
+    assert "hidden" not in "".join(format_exception(refused.value))
 
 
 @pytest.mark.parametrize("key", ["../outside.mp4", "/etc/passwd", "a//b", "a/%2e%2e/b", "a.mp4#1"])
