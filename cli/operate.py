@@ -25,6 +25,7 @@ from tasks.restore.parked import Parked, parked
 from tasks.upkeep.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
 from tasks.upkeep.recover import Retried
 from tasks.upkeep.recover import retry_store as retry_store_of
+from tasks.upkeep.reseal import open_letters
 from tasks.upkeep.reseal import reseal as reseal_all
 from tasks.upkeep.retention import prune_once
 from tasks.verbs.look_up import NEGATIVES
@@ -33,6 +34,8 @@ T = TypeVar("T")
 PANEL = "Operation"
 #: Things after which doctor says how far it is.
 _TOLD_EVERY = 100_000
+#: Dead letters that reseal names.
+_MOST_NAMED = 20
 
 reconcile = typer.Typer(
     help="Attempts that may have cost money unknown to us: list, look up, settle.",
@@ -145,12 +148,26 @@ def prune() -> None:
 def reseal() -> None:
     """Seal every stored secret anew with the newest of LONGTAKE_SECRET_KEYS.
 
-    Afterwards the old keys may be removed from the variable.
+    Afterwards the old keys may be removed from the variable, unless dead letters are named.
     """
     try:
-        show.say(f"{with_engine(reseal_all)} values are sealed with the newest key.")
+        values, stay = with_engine(_resealed)
     except VaultError as error:
         raise Refused(str(error)) from error
+    show.say(f"{values} values are sealed with the newest key.")
+    if not stay:
+        show.say("Older keys may be removed.")
+        return
+    named = ", ".join(stay[:_MOST_NAMED]) + (", …" if len(stay) > _MOST_NAMED else "")
+    show.say(
+        f"{len(stay)} dead letter(s) could not be opened and need the key that their sender sealed "
+        f"them with: {named}. Keep the old keys, or add the one that is missing and run this again."
+    )
+
+
+async def _resealed(engine: Engine) -> tuple[int, list[str]]:
+    stay = await open_letters(engine)
+    return await reseal_all(engine), stay
 
 
 @reconcile.command("list")

@@ -10,6 +10,7 @@ import json
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -210,7 +211,7 @@ async def _accepted(engine: Engine, letter: Letter) -> Made:
     """
     try:
         if "sealed" in letter.named:
-            letter = await asyncio.to_thread(_opened, engine.vault, letter)
+            letter = await asyncio.to_thread(opened, engine.vault, letter)
         _check(letter)
         if letter.form is ENQUEUE_BATCH:
             return await _accept_batch(engine, letter)
@@ -232,8 +233,13 @@ async def _accepted(engine: Engine, letter: Letter) -> Made:
         raise _internal_error(type(error).__name__) from None
 
 
-def _opened(vault: Vault, letter: Letter) -> Letter:
-    """The letter with what `sealed` holds in its place."""
+def opened(vault: Vault, letter: Letter) -> Letter:
+    """The letter with what `sealed` holds in its place.
+
+    Raises:
+        RequestRefused: it can't be opened.
+    """
+    _check_names(letter)
     given = letter.named
     text = given.pop("sealed")
     if beside := sorted(letter.form.sealed & given.keys()):
@@ -295,17 +301,22 @@ def _check(letter: Letter) -> None:
         raise RequestRefused(
             f"{name} is not a known argument of {form.task}; known: {known}", param=name
         )
-    for name in (form.id, "tenant"):
+    _check_names(letter)
+    required = (form.parameters[0], *((form.id,) if form is ENQUEUE_BATCH else ()))
+    for name in required:
+        if given.get(name) is None:
+            raise RequestRefused(f"{name} is required", param=name)
+
+
+def _check_names(letter: Letter) -> None:
+    given = letter.named
+    for name in (letter.form.id, "tenant"):
         if given.get(name) is not None and not is_name(given[name]):
             raise RequestRefused(
                 f"{name} must be text of 1 to 64 letters, digits and . _ : -, starting with a "
                 "letter or a digit",
                 param=name,
             )
-    required = (form.parameters[0], *((form.id,) if form is ENQUEUE_BATCH else ()))
-    for name in required:
-        if given.get(name) is None:
-            raise RequestRefused(f"{name} is required", param=name)
 
 
 def _internal_error(what: str) -> RequestRefused:
@@ -315,6 +326,7 @@ def _internal_error(what: str) -> RequestRefused:
 
 async def _store_dead_letter(engine: Engine, letter: Letter, refusal: RequestRefused) -> None:
     content = _payload(letter)
+    kept = await asyncio.to_thread(payload_at_rest, engine.vault, letter)
     is_batch = letter.form is ENQUEUE_BATCH
     # A batch's message was small enough, however its characters are written here. After our own
     # bug the payload is kept at any size, so that it can be retried.
@@ -326,7 +338,7 @@ async def _store_dead_letter(engine: Engine, letter: Letter, refusal: RequestRef
         tenant=letter.tenant,
         job=None if is_batch else letter.makes,
         batch=letter.makes if is_batch else None,
-        payload=engine.vault.seal(content) if is_kept else None,
+        payload=engine.vault.seal(kept) if is_kept else None,
     )
 
     async def work(connection: Connection) -> bool:
@@ -334,6 +346,14 @@ async def _store_dead_letter(engine: Engine, letter: Letter, refusal: RequestRef
 
     if await engine.database.run(work):
         log.warning("intake.refused", task_id=task_id, tenant=letter.tenant, code=refusal.code)
+
+
+def payload_at_rest(vault: Vault, letter: Letter) -> bytes:
+    """What is kept of a letter: opened, if it can be, so that it rotates with all that we seal."""
+    if "sealed" in letter.named:
+        with suppress(Exception):  # it is kept anyhow
+            letter = opened(vault, letter)
+    return _payload(letter)
 
 
 def _reason(refusal: RequestRefused) -> Reason:

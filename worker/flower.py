@@ -11,12 +11,15 @@ from typing import Any
 
 from flower import command
 from flower.app import Flower
+from flower.views.monitor import Metrics
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
-from tornado.web import OutputTransform, RequestHandler
+from tornado.web import OutputTransform, RequestHandler, authenticated
 
 #: Methods that change nothing, and the page that asks for its table with another one.
 _READING = {"GET", "HEAD"}
 _TABLE = "/tasks/datatable"
+#: The page that Flower gives to everybody, and that names tasks and workers.
+_METRICS = "/metrics"
 #: Arguments that may be shown: those of hints, and what our client describes a request by.
 _SHOWN = frozenset(
     {
@@ -50,10 +53,20 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower ships no types
                 "without a login Flower answers under localhost or an IP address only: set "
                 "FLOWER_BASIC_AUTH to use another name",
             )
+        if request.path.endswith(_METRICS):
+            return self.get_handler_delegate(request, GuardedMetrics)
         return super().find_handler(request, **kwargs)
 
     def _refused(self, request: HTTPServerRequest, words: str) -> Any:
         return self.get_handler_delegate(request, Refused, {"words": words})
+
+
+class GuardedMetrics(Metrics):  # type: ignore[misc] # as above
+    """Flower's metrics, for those who are logged in where there is a login."""
+
+    @authenticated
+    async def get(self) -> None:
+        await super().get()
 
 
 class Refused(RequestHandler):

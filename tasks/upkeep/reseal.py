@@ -1,9 +1,13 @@
 """Key rotation: reseals every secret at rest with the newest key."""
 
+import asyncio
+import json
 from functools import partial
 
 from models.database import fetch_ids
+from models.vault import Vault
 from tasks.engine import Engine
+from tasks.letters import FORMS, Letter, payload_at_rest
 
 #: Rows per query.
 BATCH = 200
@@ -25,8 +29,8 @@ SEALED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 async def reseal(engine: Engine) -> int:
     """Seal every stored secret with the newest key; returns the number of values. Idempotent.
 
-    Afterwards old keys may be removed from LONGTAKE_SECRET_KEYS, which also invalidates the links
-    that they signed.
+    Afterwards, and after `open_letters`, old keys may be removed from LONGTAKE_SECRET_KEYS, which
+    also invalidates the links that they signed.
 
     Raises:
         VaultError: none of the keys opens a value.
@@ -67,3 +71,54 @@ async def _reseal_one(engine: Engine, table: str, key: str, column: str, id_: st
             f"UPDATE {table} SET {column} = %s WHERE {key} = %s AND {column} = %s",  # noqa: S608 - as above
             (engine.vault.reseal(row["sealed"]), id_, row["sealed"]),
         )
+
+
+async def open_letters(engine: Engine) -> list[str]:
+    """Open what senders sealed of dead letters, so that it is sealed as all else; idempotent.
+
+    Returns the ids of those that can't be opened: they need the key that they were sealed with.
+
+    Raises:
+        VaultError: none of the keys opens a dead letter.
+    """
+    after, stay = "", list[str]()
+    sql = """
+    SELECT id FROM intake_failure WHERE id > %s AND payload IS NOT NULL ORDER BY id LIMIT %s
+    """
+    while True:
+        ids = await engine.database.run_statement(
+            partial(fetch_ids, sql=sql, parameters=(after, BATCH))
+        )
+        stay += [each for each in ids if not await _open_letter(engine, each)]
+        if len(ids) < BATCH:
+            return stay
+        after = ids[-1]
+
+
+async def _open_letter(engine: Engine, id_: str) -> bool:
+    found = await engine.database.fetch(
+        "SELECT task, task_id, payload FROM intake_failure WHERE id = %s AND payload IS NOT NULL",
+        (id_,),
+    )
+    for row in found:
+        new = await asyncio.to_thread(_without_seal, engine.vault, **row)
+        if new is None:
+            return False
+        if new != row["payload"]:
+            await engine.database.fetch(
+                "UPDATE intake_failure SET payload = %s WHERE id = %s AND payload = %s",
+                (new, id_, row["payload"]),
+            )
+    return True
+
+
+def _without_seal(vault: Vault, task: str, task_id: str, payload: bytes) -> bytes | None:
+    """The payload without its sender's seal; None if that can't be opened."""
+    content = vault.open_json(payload)
+    if "sealed" not in content.get("kwargs", {}):
+        return payload
+    letter = Letter(
+        form=FORMS[task], task_id=task_id, args=content["args"], kwargs=content["kwargs"]
+    )
+    new = payload_at_rest(vault, letter)
+    return None if "sealed" in json.loads(new)["kwargs"] else vault.seal(new)

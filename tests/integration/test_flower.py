@@ -168,8 +168,11 @@ def test_with_a_login_it_answers_under_any_name_to_those_who_know_it(house: Hous
     host = {"Host": "flower.example.com"}
     with flower(house, FLOWER_BASIC_AUTH="me:secret") as client:
         assert client.get("/tasks", headers=host).status_code == 401
-        assert client.get("/api/tasks", headers=host, auth=("me", "wrong")).status_code == 401
-        assert client.get("/api/tasks", headers=host, auth=("me", "secret")).is_success
+        for path in ("/api/tasks", "/metrics"):
+            assert client.get(path, headers=host).status_code == 401
+            assert client.get(path, headers=host, auth=("me", "wrong")).status_code == 401
+            assert client.get(path, headers=host, auth=("me", "secret")).is_success
+        assert client.get("/healthcheck", headers=host).is_success
 
 
 @pytest.mark.parametrize(

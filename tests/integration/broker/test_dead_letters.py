@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from longtake.sealing import sealed
+from models.sealing import public_key
+from models.vault import Vault
 from tasks.engine import Engine
-from tasks.letters import Letter, take_in
-from tasks.upkeep.reseal import reseal
+from tasks.letters import Letter, retry, take_in
+from tasks.upkeep.reseal import open_letters, reseal
 from tasks.upkeep.retention import prune_once
 from tests.integration.conftest import ENVIRONMENT, MakeEngine
 
@@ -129,6 +133,76 @@ async def test_they_are_sealed_anew_and_pruned_with_events(
     assert (await prune_once(engine)).intake_failures == 1
     assert [row["task_id"] for row in await kept(engine)] == ["t-2"]
     await both.close()
+
+
+NEWEST = "a-newer-key-that-only-tests-use-0123456789"
+
+
+def of_a_sealer(engine: Engine, task_id: str, job_id: str = "order-1", **beside: Any) -> Letter:
+    """A letter for a tenant that is not there yet, or is named beside."""
+    key = public_key(engine.vault)
+    text = sealed({"request": REQUEST}, key=key, task="video.enqueue", id_="order-1", tenant="late")
+    return letter(task_id, **{"sealed": text, "job_id": job_id, "tenant": "late"} | beside)
+
+
+async def test_what_a_sender_sealed_outlives_the_key_that_it_was_sealed_with(
+    engine: Engine, make_engine: MakeEngine
+) -> None:
+    # Given a letter that is refused for now, and one that was kept with its sender's seal
+    assert await take_in(engine, of_a_sealer(engine, "t-1")) is None
+    as_sent = of_a_sealer(engine, "t-2").kwargs
+    await take_in(engine, letter("t-2", request={}, job_id="order-2"))
+    await engine.database.fetch(
+        "UPDATE intake_failure SET payload = %s, job = 'order-1' WHERE task_id = 't-2'",
+        (engine.vault.seal_json({"args": [], "kwargs": as_sent}),),
+    )
+
+    # When the key rotates
+    both = make_engine(LONGTAKE_SECRET_KEYS=f"{NEWEST},{ENVIRONMENT['LONGTAKE_SECRET_KEYS']}")
+    assert await open_letters(both) == []
+    await reseal(both)
+    await both.close()
+
+    # Then the newest alone takes both in
+    newest = make_engine(LONGTAKE_SECRET_KEYS=NEWEST)
+    await engine.database.fetch("INSERT INTO tenant (id) VALUES ('late')")
+    for row in await kept(engine):
+        assert newest.vault.open_json(row["payload"])["kwargs"]["request"] == REQUEST
+        assert (await retry(newest, row["id"], tenant=None)).id == "order-1"
+    await newest.close()
+
+
+async def test_what_no_key_opens_is_named_by_the_command(engine: Engine) -> None:
+    stranger = Vault((SecretStr("a-key-that-nobody-here-has-0123456789"),))
+    text = sealed({}, key=public_key(stranger), task="video.enqueue", id_="a", tenant="default")
+    await take_in(engine, letter(sealed=text, job_id="a"))
+    environment = ENVIRONMENT | {"LONGTAKE_DATABASE_URL": engine.settings.require_database()}
+
+    def resealed() -> str:
+        return subprocess.run(
+            (sys.executable, "-P", "-m", "cli", "reseal"),
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stderr
+
+    said = " ".join(resealed().split())
+    (row,) = await kept(engine)
+    assert row["id"] in said
+    assert "Keep the old keys" in said
+    assert "may be removed" not in said
+
+
+@pytest.mark.parametrize("field", ["job_id", "tenant"])
+async def test_a_sealed_letter_with_a_strange_name_is_refused_for_it(
+    engine: Engine, field: str
+) -> None:
+    assert await take_in(engine, of_a_sealer(engine, "t-1", **{field: "\ud800"})) is None
+
+    (row,) = await kept(engine)
+    assert (row["code"], row["param"]) == ("invalid_request", field)
 
 
 async def test_they_are_listed_without_what_was_sent(engine: Engine) -> None:
