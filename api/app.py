@@ -8,6 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api import callbacks, health, metrics
 from api.admission import Admission, Gatekeeper, WrongKeys
@@ -15,6 +17,7 @@ from api.auth import Keyring
 from api.body import CappedBody
 from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
+from api.document import Document
 from api.edge import Edge
 from api.errors import Renderers, install
 from api.framing import OneLength
@@ -84,10 +87,21 @@ _RESPONSE_HEADERS = (
 
 
 class _Api(FastAPI):
+    _document: Document | None = None
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = describe(self)
         return self.openapi_schema
+
+    def setup(self) -> None:
+        """The framework's own route would encode the document for every request."""
+        self.add_route("/openapi.json", self._send_document, include_in_schema=False)
+
+    async def _send_document(self, request: Request) -> Response:
+        if self._document is None:
+            self._document = Document(self.openapi())
+        return self._document.answer(request.headers.get("if-none-match"))
 
 
 def create_app(
