@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     #: Networks of the reverse proxies in front of the API, whose X-Forwarded-For is believed.
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    #: Open connections of one API process; unset: what the files that it may open allow.
+    #: Open connections of one API process; unset: what its files allow, and at most 6,000.
     max_connections: int | None = Field(default=None, ge=32, le=100_000)
     #: Of them, and of requests in progress, those of one address that have shown no right key;
     #: unset: half.

@@ -235,6 +235,10 @@ def test_a_container_can_write_nowhere_else_and_take_no_more_than_its_share(name
     assert name in {"postgres", "valkey"} or "cap_add" not in service
 
 
+def test_the_api_may_open_as_many_files_as_it_has_memory_for() -> None:
+    assert SERVICES["api"]["ulimits"] == {"nofile": 8192}
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_the_working_folder_of_an_image_is_a_volume_or_in_memory(name: str) -> None:
     volumes = [each.partition(":")[2] for each in OURS[name].get("volumes", [])]

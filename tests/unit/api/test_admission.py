@@ -127,6 +127,12 @@ def test_budgets_follow_from_the_files_that_a_process_may_open() -> None:
     )
 
 
+def test_many_files_do_not_mean_more_connections_than_memory_has_room_for() -> None:
+    many = 1_048_576
+    assert limits_of(load({}), files=many).connections == 6_000
+    assert limits_of(load({"LONGTAKE_MAX_CONNECTIONS": "9000"}), files=many).connections == 9_000
+
+
 def test_a_wrong_network_of_proxies_is_told() -> None:
     with pytest.raises(SettingsError, match=r"LONGTAKE_TRUSTED_PROXIES.*10\.0\.0\.300"):
         load({"LONGTAKE_TRUSTED_PROXIES": "10.0.0.300"})
