@@ -18,7 +18,7 @@ from api.body import CappedBody
 from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
 from api.document import Document
-from api.edge import Edge
+from api.edge import Edge, Faults
 from api.errors import Renderers, install
 from api.framing import OneLength
 from api.front import Front, Nudger
@@ -138,9 +138,8 @@ def create_app(
     wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
     admission = Admission(limits, proxies=settings.trusted_proxies, wrong_keys=wrong_keys)
     app.add_middleware(Gatekeeper, admission=admission)
-    app.add_middleware(OneLength)
-    app.add_middleware(Edge)
-    if settings.cors_origins:  # outermost, so that errors too can be read by those pages
+    app.add_middleware(Faults)
+    if settings.cors_origins:  # outside of all whose errors those pages read
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -148,6 +147,8 @@ def create_app(
             allow_headers=_REQUEST_HEADERS,
             expose_headers=_RESPONSE_HEADERS,
         )
+    app.add_middleware(OneLength)
+    app.add_middleware(Edge)
     return app
 
 
