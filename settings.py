@@ -120,8 +120,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     #: Open connections of one API process; unset: what its files allow, and at most 6,000.
     max_connections: int | None = Field(default=None, ge=32, le=100_000)
-    #: Of them, and of requests in progress, those of one address that have shown no right key;
-    #: unset: half.
+    #: Requests in progress of one address that have shown no right key; unset: half of those.
     connections_per_address: int | None = Field(default=None, ge=1, le=100_000)
     #: Open streams of events and open calls of one tenant in one API process.
     streams_per_tenant: int = Field(default=250, ge=1, le=10_000)

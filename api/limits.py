@@ -28,7 +28,7 @@ class Limits:
     connections: int
     #: Requests in progress, beside those for health and metrics.
     requests: int
-    #: Connections, and requests in progress, of one address that has shown no right key.
+    #: Requests in progress of one address that have shown no right key.
     of_address: int
     #: Open streams and open calls; of them those of one tenant.
     streams: int

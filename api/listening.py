@@ -69,8 +69,11 @@ class Listener:
             each.close()
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_A_TURN):
-            if not self._connections.has_place():
+        for number in range(_AT_A_TURN):
+            # Somebody waits for sure only at first: nobody busy goes for one who may not be there.
+            if not self._connections.has_place(busy=not number):
+                if number:
+                    return
                 self._rest()
                 return
             try:
@@ -94,9 +97,7 @@ class Listener:
 
     def _begin(self, accepted: socket.socket, host: str) -> None:
         connection = self._make()
-        if not self._connections.enter(connection, host):
-            accepted.close()
-            return
+        self._connections.enter(connection, host)
         task = self._loop.create_task(self._connect(connection, accepted))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
