@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,6 +155,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the values from `load`, which reads the environment."""
         return (init_settings,)
+
+    @field_validator("trusted_proxies", mode="before")  # after the next one, which splits
+    @classmethod
+    def _networks(cls, networks: object) -> object:
+        for each in networks if isinstance(networks, tuple) else ():
+            try:
+                ip_network(each)
+            except ValueError:
+                msg = "each must be an address or a network without host bits, not a name: 10.0.0.0/8"
+                raise ValueError(msg) from None
+        return networks
 
     @field_validator(
         *("secret_keys", "allow_private_hosts", "name_servers", "cors_origins", "trusted_proxies"),

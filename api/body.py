@@ -36,7 +36,7 @@ _KILO: Final = 2**10
 _AT_ONCE: Final = frozenset({401, 404, 429})
 
 
-def takes_up_to(size: int) -> Callable[[Endpoint], Endpoint]:
+def takes_up_to(size: float) -> Callable[[Endpoint], Endpoint]:
     """Declare that an endpoint takes bodies of more than LARGE bytes, and how many it takes."""
 
     def declared(endpoint: Endpoint) -> Endpoint:
@@ -62,7 +62,7 @@ class CappedBody:
             if (size := getattr(route.endpoint, "takes_up_to", LARGE)) > LARGE
         ]
 
-    def _most(self, scope: Scope) -> int:
+    def _most(self, scope: Scope) -> float:
         larger = (
             size
             for methods, path, size in self._larger
@@ -114,7 +114,7 @@ class CappedBody:
             await leave(scope)
 
     async def _refuse(
-        self, scope: Scope, receive: Receive, send: Send, most: int, *, unread: bool
+        self, scope: Scope, receive: Receive, send: Send, most: float, *, unread: bool
     ) -> None:
         refusal = RequestRefused(
             f"the request body exceeds the maximum of {_in_units(most)} of this route",
@@ -139,7 +139,7 @@ class CappedBody:
                     pass
 
 
-def _in_units(size: int) -> str:
+def _in_units(size: float) -> str:
     return f"{size // _KILO} kB" if size < _KILO**2 else f"{size // _KILO**2} MB"
 
 

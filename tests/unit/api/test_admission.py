@@ -169,4 +169,8 @@ def test_many_files_do_not_mean_more_connections_than_memory_has_room_for() -> N
 def test_a_wrong_network_of_proxies_is_told() -> None:
     with pytest.raises(SettingsError, match=r"LONGTAKE_TRUSTED_PROXIES.*10\.0\.0\.300"):
         load({"LONGTAKE_TRUSTED_PROXIES": "10.0.0.300"})
+    for wrong in ("10.0.0.1/8", "nginx"):
+        with pytest.raises(SettingsError, match="network without host bits, not a name") as told:
+            load({"LONGTAKE_TRUSTED_PROXIES": f"127.0.0.1,{wrong}"})
+        assert len(str(told.value).splitlines()) == 1
     assert len(load({"LONGTAKE_TRUSTED_PROXIES": "10.0.0.1, fd00::/8"}).trusted_proxies) == 2
