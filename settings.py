@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -118,10 +118,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     #: Networks of the reverse proxies in front of the API, whose X-Forwarded-For is believed.
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    #: Open connections of one API process; unset: what the files that it may open allow.
+    #: Open connections of one API process; unset: what its files allow, and at most 6,000.
     max_connections: int | None = Field(default=None, ge=32, le=100_000)
-    #: Of them, and of requests in progress, those of one address that have shown no right key;
-    #: unset: half.
+    #: Requests in progress of one address that have shown no right key; unset: half of those.
     connections_per_address: int | None = Field(default=None, ge=1, le=100_000)
     #: Open streams of events and open calls of one tenant in one API process.
     streams_per_tenant: int = Field(default=250, ge=1, le=10_000)
@@ -156,6 +155,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the values from `load`, which reads the environment."""
         return (init_settings,)
+
+    @field_validator("trusted_proxies", mode="before")  # after the next one, which splits
+    @classmethod
+    def _networks(cls, networks: object) -> object:
+        for each in networks if isinstance(networks, tuple) else ():
+            try:
+                ip_network(each)
+            except ValueError:
+                msg = "each must be an address or a network without host bits, not a name: 10.0.0.0/8"
+                raise ValueError(msg) from None
+        return networks
 
     @field_validator(
         *("secret_keys", "allow_private_hosts", "name_servers", "cors_origins", "trusted_proxies"),

@@ -69,12 +69,15 @@ class Admission:
         """The turns of an address at the database."""
         return self._look_ups.setdefault(address, asyncio.Semaphore(_LOOK_UPS))
 
-    def refusal(self, address: str) -> RequestRefused | None:
-        """Why one more request of an address is not let in."""
+    def refusal(self, address: str, *, has_key: bool = False) -> RequestRefused | None:
+        """Why one more request of an address is not let in; `has_key` if its key was right before.
+
+        Such a request has no part of its address' share.
+        """
         if self.count >= self.limits.requests:
             msg = f"this process has {self.limits.requests} requests in progress, as many as it may"
             return unavailable(f"{msg}; try again", code="overloaded", retry_after=_ASK_AGAIN)
-        if self.unknown[address] >= self.limits.of_address:
+        if not has_key and self.unknown[address] >= self.limits.of_address:
             msg = (
                 f"your address has {self.limits.of_address} requests in progress that have shown "
                 "no right key, as many as it may have; try again"
@@ -87,17 +90,26 @@ class Admission:
 class Admitted:
     """One request that was let in."""
 
-    def __init__(self, admission: Admission, address: str, *, is_counted: bool) -> None:
+    def __init__(
+        self, admission: Admission, address: str, *, is_counted: bool, has_key: bool = False
+    ) -> None:
         self._admission = admission
         self._address = address
         self._is_counted = is_counted
-        self._is_unknown = is_counted
+        self._is_unknown = is_counted and not has_key
+        #: Whether it has shown that it may come.
+        self.is_proved = False
         if is_counted:
             admission.count += 1
+        if self._is_unknown:
             admission.unknown[address] += 1
 
     def known(self) -> None:
         """It has shown that it may come: its address' share is free again."""
+        self.is_proved = True
+        self._free_share()
+
+    def _free_share(self) -> None:
         if self._is_unknown:
             self._is_unknown = False
             unknown = self._admission.unknown
@@ -107,7 +119,7 @@ class Admitted:
 
     def leave(self) -> None:
         """It was answered."""
-        self.known()
+        self._free_share()
         if self._is_counted:
             self._admission.count -= 1
 
@@ -142,6 +154,12 @@ def admitted(request: Request) -> Admitted:
     return let_in
 
 
+def was_proved(scope: Scope) -> bool:
+    """Whether a request has shown that it may come."""
+    let_in: Admitted | None = scope.get("state", {}).get(_STATE)
+    return let_in is not None and let_in.is_proved
+
+
 class Gatekeeper:
     """ASGI middleware: lets requests in, as far as the budgets go."""
 
@@ -158,17 +176,28 @@ class Gatekeeper:
         host = client[0] if client else ""
         address = client_address(host, scope["headers"], proxies=proxies).budget
         is_counted = scope["path"] not in ALWAYS
-        refusal = self._admission.refusal(address) if is_counted else None
+        has_key = is_counted and _has_key(scope)
+        refusal = self._admission.refusal(address, has_key=has_key) if is_counted else None
         if refusal is not None:
             answer = error_answer(refusal, scope, headers={"Connection": "close"})
             await answer(scope, receive, send)
             return
-        let_in = Admitted(self._admission, address, is_counted=is_counted)
+        let_in = Admitted(self._admission, address, is_counted=is_counted, has_key=has_key)
         scope.setdefault("state", {})[_STATE] = let_in
         try:
             await self.app(scope, receive, send)
         finally:
             let_in.leave()
+
+
+def _has_key(scope: Scope) -> bool:
+    """Whether a request has a key that was right when this process last looked it up."""
+    keyring = scope["app"].state.front.keyring
+    return any(
+        keyring.has_seen(value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name == b"authorization"
+    )
 
 
 def _wrong_too_often(wait: float) -> RequestRefused:

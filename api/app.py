@@ -8,6 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api import callbacks, health, metrics
 from api.admission import Admission, Gatekeeper, WrongKeys
@@ -15,7 +17,8 @@ from api.auth import Keyring
 from api.body import CappedBody
 from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
-from api.edge import Edge
+from api.document import Document
+from api.edge import Edge, Faults
 from api.errors import Renderers, install
 from api.framing import OneLength
 from api.front import Front, Nudger
@@ -84,10 +87,21 @@ _RESPONSE_HEADERS = (
 
 
 class _Api(FastAPI):
+    _document: Document | None = None
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = describe(self)
         return self.openapi_schema
+
+    def setup(self) -> None:
+        """The framework's own route would encode the document for every request."""
+        self.add_route("/openapi.json", self._send_document, include_in_schema=False)
+
+    async def _send_document(self, request: Request) -> Response:
+        if self._document is None:
+            self._document = Document(self.openapi())
+        return self._document.answer(request.headers.get("if-none-match"))
 
 
 def create_app(
@@ -124,9 +138,8 @@ def create_app(
     wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
     admission = Admission(limits, proxies=settings.trusted_proxies, wrong_keys=wrong_keys)
     app.add_middleware(Gatekeeper, admission=admission)
-    app.add_middleware(OneLength)
-    app.add_middleware(Edge)
-    if settings.cors_origins:  # outermost, so that errors too can be read by those pages
+    app.add_middleware(Faults)
+    if settings.cors_origins:  # outside of all whose errors those pages read
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -134,6 +147,8 @@ def create_app(
             allow_headers=_REQUEST_HEADERS,
             expose_headers=_RESPONSE_HEADERS,
         )
+    app.add_middleware(OneLength)
+    app.add_middleware(Edge)
     return app
 
 

@@ -32,6 +32,10 @@ class Keyring:
         _, until = self._good.get(hashed, (None, 0.0))
         return self._clock() < until
 
+    def has_seen(self, authorization: str) -> bool:
+        """Whether it has a key that was valid when it was last looked up, however long ago."""
+        return key_hash(authorization.partition(" ")[2].strip()) in self._good
+
     async def identify(self, authorization: str | None) -> Key:
         """The key for an Authorization header.
 

@@ -32,9 +32,11 @@ LINGER = 2.0
 #: Bodies that are discarded at a time: two hundred would take the loop's time from other requests.
 _MOST_DISCARDED: Final = 4
 _KILO: Final = 2**10
+#: Answers after which nothing more of a large body is received: to wrong keys and wrong addresses.
+_AT_ONCE: Final = frozenset({401, 404, 429})
 
 
-def takes_up_to(size: int) -> Callable[[Endpoint], Endpoint]:
+def takes_up_to(size: float) -> Callable[[Endpoint], Endpoint]:
     """Declare that an endpoint takes bodies of more than LARGE bytes, and how many it takes."""
 
     def declared(endpoint: Endpoint) -> Endpoint:
@@ -60,7 +62,7 @@ class CappedBody:
             if (size := getattr(route.endpoint, "takes_up_to", LARGE)) > LARGE
         ]
 
-    def _most(self, scope: Scope) -> int:
+    def _most(self, scope: Scope) -> float:
         larger = (
             size
             for methods, path, size in self._larger
@@ -77,7 +79,7 @@ class CappedBody:
         if told > most:
             await self._refuse(scope, receive, send, most, unread=True)
             return
-        count, unread = 0, True
+        count, unread, at_once = 0, True, False
 
         async def counted() -> Message:
             nonlocal count, unread
@@ -91,8 +93,14 @@ class CappedBody:
 
         async def lingering(message: Message) -> None:
             """End a response that comes before the end of a large body as `_refuse` does."""
+            nonlocal at_once
+            is_large = unread and max(told, count) > LARGE
+            if message["type"] == "http.response.start" and is_large:
+                at_once = message["status"] in _AT_ONCE
+                closes = [(b"connection", b"close")] if at_once else []
+                message = {**message, "headers": [*message["headers"], *closes]}
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and unread and max(told, count) > LARGE:
+            if is_last and is_large and not at_once:
                 await send({**message, "more_body": True})
                 await self._discard(receive)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -106,7 +114,7 @@ class CappedBody:
             await leave(scope)
 
     async def _refuse(
-        self, scope: Scope, receive: Receive, send: Send, most: int, *, unread: bool
+        self, scope: Scope, receive: Receive, send: Send, most: float, *, unread: bool
     ) -> None:
         refusal = RequestRefused(
             f"the request body exceeds the maximum of {_in_units(most)} of this route",
@@ -131,7 +139,7 @@ class CappedBody:
                     pass
 
 
-def _in_units(size: int) -> str:
+def _in_units(size: float) -> str:
     return f"{size // _KILO} kB" if size < _KILO**2 else f"{size // _KILO**2} MB"
 
 

@@ -1,5 +1,6 @@
 """Providers' callbacks: hints, at a URL known only to one attempt's provider."""
 
+import math
 from typing import Final
 
 from fastapi import APIRouter
@@ -16,7 +17,7 @@ from tasks.callbacks import Called, called, take
 router = APIRouter(include_in_schema=False)
 
 #: A body of any size is answered with 200; `_body` decides how much of it is read.
-ANY_SIZE: Final = 2**63
+ANY_SIZE: Final = math.inf
 
 
 class _TooLarge(Exception):

@@ -3,7 +3,7 @@
 Uvicorn closes a connection that stays idle after a response, and nothing else: one that never sends
 a request, or sends it a byte at a time, or never reads its response, stays for ever. Here each
 of these has an end, checked once a second, and when the places run out the oldest connection
-without a request in progress gives up its own. Nobody has to be known for that.
+without a request in progress gives up its own; where all are busy, one that has shown no right key.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.addresses import Networks, address_of, is_within
+from api.admission import was_proved
 from api.limits import Limits
 
 log = structlog.get_logger()
@@ -29,6 +30,10 @@ CHECKS_EVERY: Final = 1.0
 LINGERS: Final = 5.0
 #: Seconds without a byte taken until a client that does not read is dropped.
 TAKES_WITHIN: Final = 60.0
+#: The same for who has shown no right key: its responses are small.
+STRANGER_TAKES_WITHIN: Final = 10.0
+#: Busy connections of one address that have shown no right key, of which one may give up its place.
+_MANY: Final = 2
 #: Seconds between two lines of the log that tell how many were dropped.
 _TELLS_EVERY: Final = 60.0
 
@@ -89,43 +94,48 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
-    def has_place(self) -> bool:
-        """Whether one more may come; the oldest connection without a request goes for it."""
-        return len(self._all) < self._limits.connections or self.make_place()
+    def has_place(self, *, busy: bool = True) -> bool:
+        """Whether one more may come; another one goes for it, as `make_place` says."""
+        return len(self._all) < self._limits.connections or self.make_place(busy=busy)
 
-    def make_place(self) -> bool:
-        """Drop the oldest connection without a request in progress; False if there is none."""
+    def make_place(self, *, busy: bool = True) -> bool:
+        """Drop the oldest connection without a request in progress; False if there is none.
+
+        Where all are busy, and `busy` ones may go, it is the oldest one without a right key, of the
+        address that has the most of these.
+        """
         oldest = next(iter(self._new), None) or next(iter(self._idle), None)
+        if oldest is None and busy:
+            oldest = self._stranger()
         if oldest is None:
             return False
         self._drop(oldest)
         return True
 
-    def enter(self, connection: "Connection", host: str) -> bool:
-        """Count a connection in; False if its address has its share, all of it busy."""
+    def enter(self, connection: "Connection", host: str) -> None:
+        """Count a connection in."""
         address = address_of(host)
         if not is_within(address, self._proxies):
-            budget = address.budget
-            own = self._unknown.setdefault(budget, {})
-            if len(own) >= self._limits.of_address and not self._make_place_among(own):
-                return False
-            connection.budget = budget
-            self._unknown.setdefault(budget, own)[connection] = None
+            connection.budget = address.budget
+            self._unknown.setdefault(address.budget, {})[connection] = None
         self._all.add(connection)
         self._new[connection] = None
-        return True
 
-    def _make_place_among(self, own: dict["Connection", None]) -> bool:
-        """Whether an address keeps within its share, without its oldest idle one if need be."""
-        for known in [each for each in own if each.is_known]:
-            del own[known]
-        if len(own) < self._limits.of_address:
-            return True
-        for connection in own:
-            if not connection.is_busy:
-                self._drop(connection)
-                return True
-        return False
+    def _stranger(self) -> "Connection | None":
+        """The oldest connection of the address with the most that have shown no right key."""
+        while self._unknown:
+            budget = max(self._unknown, key=lambda each: len(self._unknown[each]))
+            own = self._unknown[budget]
+            if len(own) < _MANY:
+                return None
+            known = [each for each in own if each.is_known]
+            if not known:
+                return next(iter(own))
+            for each in known:
+                del own[each]
+            if not own:
+                del self._unknown[budget]
+        return None
 
     def leave(self, connection: "Connection") -> None:
         """Forget a connection; one that is not here is left out."""
@@ -208,9 +218,9 @@ class Connection(H11Protocol):
 
     @property
     def is_known(self) -> bool:
-        """Whether its last request showed a right key."""
+        """Whether its last request showed that it may come: by a right key, link or token."""
         cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and "key" in cycle.scope["state"]
+        return cycle is not None and was_proved(cycle.scope)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -260,7 +270,7 @@ class Connection(H11Protocol):
         unsent = transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
-        elif unsent and now - self._unsent_since > TAKES_WITHIN:
+        elif unsent and now - self._unsent_since > self._takes_within:
             return True
         if not self.is_busy:
             return not unsent and now > self._until
@@ -271,6 +281,11 @@ class Connection(H11Protocol):
             return False
         allowed = (self._received - self._body_from) / self._patience.body_rate
         return now - self._body_since > self._patience.body_seconds + allowed
+
+    @property
+    def _takes_within(self) -> float:
+        is_stranger = self.budget is not None and not self.is_known
+        return STRANGER_TAKES_WITHIN if is_stranger else TAKES_WITHIN
 
     def hang_up_politely(self) -> None:
         """Close it, with a 408 if part of a request has come and nothing of its response went."""

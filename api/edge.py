@@ -1,4 +1,4 @@
-"""The outermost middleware: request ids, one log line per request, unhandled errors."""
+"""Request ids and one log line per request, the outermost middleware; and unhandled errors."""
 
 import re
 import time
@@ -24,7 +24,7 @@ _QUIET = frozenset({"/healthz", "/readyz"})
 
 
 class Edge:
-    """ASGI middleware; tracks whether a response has begun, so an error is sent at most once."""
+    """ASGI middleware: each request gets an id and a line of the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,13 +52,35 @@ class Edge:
             await self.app(scope, receive, tagged)
         except ClientDisconnect:
             status = _GONE
-        except Exception:
-            log.exception("request.failed", route=_route(scope))
-            if status:
-                raise  # the response has begun: the server closes the connection
-            await error_answer(_UNEXPECTED, scope)(scope, receive, tagged)
         finally:
             _log_request(scope, status=status, began=began)
+
+
+class Faults:
+    """ASGI middleware: errors that nobody expected, of which at most one answer is sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            log.exception("request.failed", route=_route(scope))
+            if has_begun:
+                raise  # the server closes the connection
+            await error_answer(_UNEXPECTED, scope)(scope, receive, noting)
 
 
 _UNEXPECTED = RequestRefused(

@@ -13,6 +13,9 @@ _RESERVED: Final = 64
 _PART: Final = 0.75
 #: Places that only health and metrics may take, and those who are told to come again.
 _SPARE: Final = 16
+#: Connections unless the settings name a number: each may take 20 kB of memory, and containers are
+#: often allowed a million files.
+_USUALLY_AT_MOST: Final = 6_000
 #: What a process asks for if its limit can be raised.
 _WANTED_FILES: Final = 8192
 
@@ -25,7 +28,7 @@ class Limits:
     connections: int
     #: Requests in progress, beside those for health and metrics.
     requests: int
-    #: Connections, and requests in progress, of one address that has shown no right key.
+    #: Requests in progress of one address that have shown no right key.
     of_address: int
     #: Open streams and open calls; of them those of one tenant.
     streams: int
@@ -37,7 +40,7 @@ def limits_of(settings: Settings, *, files: int | None = None) -> Limits:
     if files is None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = max(2 * _SPARE, int((files - _RESERVED) * _PART))
-    connections = min(settings.max_connections or most, most)
+    connections = min(settings.max_connections or _USUALLY_AT_MOST, most)
     streams = max(2, min(2 * settings.streams_per_tenant, connections // 2))
     return Limits(
         connections=connections,

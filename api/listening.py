@@ -25,16 +25,21 @@ _LOOKS_AGAIN: Final = 0.1
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on all addresses of a host; raises OSError."""
+    """Sockets that listen on all addresses of a host that this machine has; raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets = list[socket.socket]()
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
+    sockets, lacking = list[socket.socket](), list[OSError]()
+    for family, _, _, _, address in dict.fromkeys(found):
+        try:
             sockets.append(socket.create_server(address[:2], family=family, backlog=_WAITING))
-    except OSError:
-        for each in sockets:
-            each.close()
-        raise
+        except OSError as error:
+            if error.errno in _NOT_HERE:
+                lacking.append(error)
+                continue
+            for each in sockets:
+                each.close()
+            raise
+    if lacking and not sockets:
+        raise lacking[0]
     return sockets
 
 
@@ -53,6 +58,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def start(self) -> None:
         """Accept from now on."""
@@ -62,6 +68,7 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more."""
+        self._is_closed = True
         if self._pause is not None:
             self._pause.cancel()
         for each in self._sockets:
@@ -69,8 +76,11 @@ class Listener:
             each.close()
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_A_TURN):
-            if not self._connections.has_place():
+        for number in range(_AT_A_TURN):
+            # Somebody waits for sure only at first: nobody busy goes for one who may not be there.
+            if not self._connections.has_place(busy=not number):
+                if number:
+                    return
                 self._rest()
                 return
             try:
@@ -88,15 +98,17 @@ class Listener:
 
     def _rest(self) -> None:
         """Leave those who wait in the kernel for a moment."""
+        if self._is_closed:
+            return
         for each in self._sockets:
             self._loop.remove_reader(each)
+        if self._pause is not None:
+            self._pause.cancel()
         self._pause = self._loop.call_later(_LOOKS_AGAIN, self.start)
 
     def _begin(self, accepted: socket.socket, host: str) -> None:
         connection = self._make()
-        if not self._connections.enter(connection, host):
-            accepted.close()
-            return
+        self._connections.enter(connection, host)
         task = self._loop.create_task(self._connect(connection, accepted))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
@@ -110,5 +122,7 @@ class Listener:
             accepted.close()
 
 
+#: The machine has no such address, or no such kind of addresses (IPv6).
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 #: No file is left to this process, or to the machine, or no memory for a socket.
 _NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

@@ -54,8 +54,9 @@ def http_url(value: str, *, most: int = MAX_LINK, credentials: bool = True) -> s
 def _split(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
-        if ":" in (parts.hostname or ""):
-            IPv6Address((parts.hostname or "").partition("%")[0])
+        before, bracket, _ = parts.netloc.rpartition("@")[2].partition("[")
+        if bracket:
+            IPv6Address("" if before else (parts.hostname or "").partition("%")[0])
     except ValueError:
         msg = "must have an IPv6 address between its brackets, as in http://[2001:db8::1]/"
         raise ValueError(msg) from None

@@ -56,13 +56,21 @@ class Guard:
             host = None
         if not host:
             return "the URL has no host"
-        host = unicodedata.normalize("NFKC", host).removesuffix(".")
+        host = _folded(host).removesuffix(".")
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
             return f"{host} is not a public address"
         if _is_loopback_name(host) and not any(self.permits(ip) for ip in _LOOPBACK):
             return f"{host} is this machine, not a public address"
         return None
+
+
+def _folded(host: str) -> str:
+    """A host as clients and resolvers fold it, with its digits and dots in ASCII."""
+    try:
+        return host.encode("idna").decode().lower()
+    except UnicodeError:
+        return unicodedata.normalize("NFKC", host)
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:

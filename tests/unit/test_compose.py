@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,17 @@ def test_a_container_can_write_nowhere_else_and_take_no_more_than_its_share(name
         *("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"),
     }
     assert name in {"postgres", "valkey"} or "cap_add" not in service
+
+
+def test_the_network_that_a_proxy_on_the_machine_comes_from_is_told() -> None:
+    (own,) = COMPOSE["networks"]["front"]["ipam"]["config"]
+
+    assert ip_network(own["subnet"]).is_private
+    assert f"LONGTAKE_TRUSTED_PROXIES={own['subnet']}" in (ROOT / "README.md").read_text()
+
+
+def test_the_api_may_open_as_many_files_as_it_has_memory_for() -> None:
+    assert SERVICES["api"]["ulimits"] == {"nofile": 8192}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

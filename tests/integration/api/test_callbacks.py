@@ -157,6 +157,14 @@ async def test_a_wrong_token_is_refused_before_its_body_is_read_and_writes_nothi
     assert api.hints.sent == []
 
 
+async def test_no_length_is_told_apart_before_the_token_is_known(api: Api) -> None:
+    answer = await api.http.post(
+        "/callbacks/fal/" + "0" * 26, headers={"Content-Length": "9" * 19}
+    )
+
+    assert answer.status_code == 404
+
+
 @pytest.mark.parametrize("length", ["told", "not told"])
 @pytest.mark.parametrize(("provider", "most"), [("fal", 256 * 2**10), ("replicate", 8 * 2**20)])
 async def test_a_body_above_its_vendors_limit_only_makes_the_look_up_due(

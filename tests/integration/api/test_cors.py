@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from api.admission import Admission
+from models.failure import RequestRefused
 from settings import SettingsError, load
 from tests.integration.api.conftest import Api, other_settings
 
@@ -62,6 +64,35 @@ async def test_a_page_may_send_the_headers_that_the_api_reads(
     assert preflight.status_code == 200, preflight.text
     exposed = called.headers["Access-Control-Expose-Headers"]
     assert {"openai-poll-after-ms", "x-should-retry"} <= {*exposed.split(", ")}
+
+
+async def test_a_preflight_is_a_request_like_any_other(database_url: str, tmp_path: Path) -> None:
+    asks = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    both = {"Content-Length": "5", "Transfer-Encoding": "chunked"}
+    async with other_settings(database_url, tmp_path, LONGTAKE_CORS_ORIGINS=PAGE) as http:
+        preflight = await http.options(PATH, headers=asks)
+        ambiguous = await http.options(PATH, headers={**asks, **both})
+
+    assert preflight.status_code == 200
+    assert preflight.headers["X-Request-ID"]
+    assert ambiguous.status_code == 400
+    assert ambiguous.headers["Connection"] == "close"
+    assert "Transfer-Encoding" in ambiguous.text
+
+
+async def test_pages_can_read_errors_that_come_before_and_in_place_of_an_answer(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with other_settings(database_url, tmp_path, LONGTAKE_CORS_ORIGINS=PAGE) as http:
+        monkeypatch.setattr(Admission, "refusal", lambda *_: RequestRefused("no", code="full"))
+        refused = await http.get(PATH, headers={"Origin": PAGE})
+        monkeypatch.setattr(Admission, "refusal", lambda *_: 1 / 0)
+        failed = await http.get(PATH, headers={"Origin": PAGE})
+
+    for answer, status in ((refused, 400), (failed, 500)):
+        assert answer.status_code == status
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+        assert answer.headers["X-Request-ID"]
 
 
 @pytest.mark.parametrize("origins", ["*", f"{PAGE},*", "app.example.com", "null", f"{PAGE}/"])

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 PATH = "/v1/video/generations"
 URI = "data:image/png;base64,iVBORw0KGgoA"
 #: Every route that takes more than LARGE bytes.
-LARGER: Mapping[str, int] = {
+LARGER: Mapping[str, float] = {
     PATH: MAX_BODY,
     "/v1/batches": MAX_BATCH_BYTES,
     "/callbacks/{provider}/{token}": ANY_SIZE,

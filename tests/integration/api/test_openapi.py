@@ -214,3 +214,20 @@ async def test_references_all_lead_somewhere(api: Api) -> None:
     assert {
         reference.removeprefix("#/components/schemas/") for reference in found
     } <= schemas.keys()
+
+
+async def test_the_document_is_encoded_once_and_not_sent_to_who_has_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await api.http.get("/openapi.json")
+    monkeypatch.setattr(api.app, "openapi", lambda: pytest.fail("it was made again"))
+    again = await api.http.get("/openapi.json")
+    tag = first.headers["ETag"]
+    same = await api.http.get("/openapi.json", headers={"If-None-Match": f'"other", {tag}'})
+    other = await api.http.get("/openapi.json", headers={"If-None-Match": '"other"'})
+
+    assert again.content == first.content
+    assert again.headers["ETag"] == tag
+    assert first.headers["Content-Type"] == "application/json"
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+    assert (other.status_code, other.content) == (200, first.content)

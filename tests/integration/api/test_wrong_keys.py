@@ -86,6 +86,18 @@ async def test_wrong_keys_are_429_after_a_while_and_right_ones_of_the_same_addre
     assert (await direct.get(None)).status_code == 401
 
 
+async def test_the_rest_of_a_large_body_of_a_stranger_is_not_received(direct: House) -> None:
+    sends = {"Content-Length": "300000", "Authorization": f"Bearer {new_plain_key()}"}
+    for path, headers, status in (
+        (PATH, sends, 401),
+        ("/callbacks/fal/" + "0" * 26, sends, 404),
+        (PATH, sends | {"Authorization": f"Bearer {direct.key}"}, 400),
+    ):
+        answer = await direct.send("POST", path, of="203.0.113.7", headers=headers)
+        assert answer.status_code == status
+        assert answer.headers.get("Connection") == (None if status == 400 else "close")
+
+
 async def test_wrong_tokens_of_callbacks_count_like_wrong_keys(direct: House) -> None:
     for status in (404, 404, 404, 429):
         answer = await direct.send(

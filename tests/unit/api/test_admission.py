@@ -1,11 +1,16 @@
 """Budgets before a key is known: wrong keys of an address, and its requests in progress."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from api.admission import Admission, Admitted, WrongKeys
+from api.admission import Admission, Admitted, Gatekeeper, WrongKeys, was_proved
+from api.auth import Keyring
+from api.errors import Renderers
 from api.limits import Limits, limits_of
+from models.keys import key_hash
 from models.failure import RequestRefused
 from settings import SettingsError, load
 
@@ -70,6 +75,34 @@ def test_a_process_has_so_many_requests_in_progress() -> None:
     assert (refusal.type, refusal.code) == ("service_unavailable", "overloaded")
 
 
+async def test_a_key_that_was_right_before_is_let_in_whatever_strangers_do_at_its_address() -> None:
+    gate, keyring = admission(), Keyring(None)  # type: ignore[arg-type] - nothing is looked up
+    keyring._good[key_hash("right")] = (None, 0.0)  # type: ignore[assignment]
+    strangers = [Admitted(gate, "192.0.2.1", is_counted=True) for _ in range(3)]
+    seen = list[str]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        assert gate.unknown == {"192.0.2.1": 3}
+        assert not was_proved(scope)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            seen.append(message["status"])
+
+    state = SimpleNamespace(front=SimpleNamespace(keyring=keyring), renderers=Renderers())
+    for key in ("right", "wrong"):
+        scope = {
+            **{"type": "http", "path": f"/{key}", "client": ("192.0.2.1", 1)},
+            "headers": [(b"authorization", f"Bearer {key}".encode())],
+            "app": SimpleNamespace(state=state),
+        }
+        await Gatekeeper(app, gate)(scope, None, send)  # type: ignore[arg-type]
+
+    assert seen == ["/right", 429]
+    assert gate.count == len(strangers)
+
+
 async def test_look_ups_of_an_address_take_turns_and_others_do_not_wait() -> None:
     gate = admission()
     running, most = 0, 0
@@ -127,7 +160,17 @@ def test_budgets_follow_from_the_files_that_a_process_may_open() -> None:
     )
 
 
+def test_many_files_do_not_mean_more_connections_than_memory_has_room_for() -> None:
+    many = 1_048_576
+    assert limits_of(load({}), files=many).connections == 6_000
+    assert limits_of(load({"LONGTAKE_MAX_CONNECTIONS": "9000"}), files=many).connections == 9_000
+
+
 def test_a_wrong_network_of_proxies_is_told() -> None:
     with pytest.raises(SettingsError, match=r"LONGTAKE_TRUSTED_PROXIES.*10\.0\.0\.300"):
         load({"LONGTAKE_TRUSTED_PROXIES": "10.0.0.300"})
+    for wrong in ("10.0.0.1/8", "nginx"):
+        with pytest.raises(SettingsError, match="network without host bits, not a name") as told:
+            load({"LONGTAKE_TRUSTED_PROXIES": f"127.0.0.1,{wrong}"})
+        assert len(str(told.value).splitlines()) == 1
     assert len(load({"LONGTAKE_TRUSTED_PROXIES": "10.0.0.1, fd00::/8"}).trusted_proxies) == 2

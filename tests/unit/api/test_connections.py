@@ -1,13 +1,21 @@
 """Which connections are late, and which goes for another: by a clock of the test's own."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.connections import LINGERS, TAKES_WITHIN, Connection, Connections, Patience
+from api.connections import (
+    LINGERS,
+    STRANGER_TAKES_WITHIN,
+    TAKES_WITHIN,
+    Connection,
+    Connections,
+    Patience,
+)
 from api.limits import Limits
 
 pytestmark = pytest.mark.anyio
@@ -80,8 +88,7 @@ class House:
             app_state={},
             _loop=asyncio.get_running_loop(),
         )
-        if not self.connections.enter(made, host):
-            return None
+        self.connections.enter(made, host)
         wire = Wire()
         made.connection_made(wire)
         return made, wire
@@ -159,6 +166,7 @@ async def test_a_client_that_takes_nothing_is_dropped_and_one_that_takes_a_littl
     stuck, slow = house.came(), house.came()
     for connection, wire in (stuck, slow):
         connection.data_received(GET)
+        proved(connection)
         wire.unsent = 100_000
     house.after(0)
     for _ in range(3):
@@ -210,18 +218,47 @@ async def test_where_all_are_busy_nobody_more_comes() -> None:
     assert house.connect("198.51.100.1") is not None
 
 
-async def test_an_address_has_its_share_until_it_shows_a_right_key() -> None:
-    house = House(most=10, of_address=2)
-    first, second = house.came(), house.came()
-    third = house.came()
-    assert [each[1].ended for each in (first, second, third)] == ["aborted", "", ""]
-    for connection, _ in (second, third):
-        connection.data_received(GET)
+def proved(connection: Connection) -> None:
+    connection.cycle.scope["state"]["admitted"] = SimpleNamespace(is_proved=True)
 
-    assert house.connect() is None
-    assert house.connect("198.51.100.1") is not None
-    second[0].cycle.scope["state"]["key"] = object()
-    assert house.connect() is not None
+
+async def test_an_address_may_have_all_places_that_nobody_else_wants() -> None:
+    house = House(most=10, of_address=2)
+    mine = [house.came() for _ in range(10)]
+
+    assert [wire.ended for _, wire in mine] == [""] * 10
+
+
+async def test_where_all_are_busy_one_without_a_right_key_goes_of_whom_there_are_most() -> None:
+    house = House(most=7)
+    known = house.came()
+    strangers = [house.came() for _ in range(4)]
+    others = [house.came("198.51.100.1") for _ in range(2)]
+    for connection, _ in (known, *strangers, *others):
+        connection.data_received(GET)
+    proved(known[0])
+
+    for _ in range(2):
+        assert not house.connections.has_place(busy=False)
+        came = house.came("198.51.100.2")
+        came[0].data_received(GET)
+        proved(came[0])
+
+    assert [each[1].ended for each in (known, *strangers)] == ["", *["aborted"] * 2, "", ""]
+    assert [wire.ended for _, wire in others] == ["", ""]
+
+
+async def test_a_stranger_has_less_time_to_take_its_response() -> None:
+    house = House()
+    stranger, known = house.came(), house.came()
+    for connection, wire in (stranger, known):
+        connection.data_received(GET)
+        wire.unsent = 100_000
+    proved(known[0])
+    house.after(0)
+    house.after(STRANGER_TAKES_WITHIN + 1)
+
+    assert (stranger[1].ended, known[1].ended) == ("aborted", "")
 
 
 async def test_connections_of_a_lost_client_are_forgotten() -> None:

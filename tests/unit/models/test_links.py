@@ -44,6 +44,8 @@ BAD_URLS = [
     ("https://exa_mple!.com/", "letters, digits"),
     (f"https://{'a.' * 130}com/", "253"),
     ("https://[::1/", "IPv6"),
+    ("http://[v1.abc]/", "IPv6"),
+    ("http://x[::1]/", "IPv6"),
     ("https://[nonsense]/", "IPv6"),
     ("https://[1:2]/", "IPv6"),
     ("https://1.2.3.999/", "IP address"),
