@@ -7,7 +7,8 @@ from functools import partial
 from models.database import fetch_ids
 from models.vault import Vault
 from tasks.engine import Engine
-from tasks.letters import FORMS, Letter, payload_at_rest
+from tasks.forms import FORMS
+from tasks.letters import Letter, payload_at_rest
 
 #: Rows per query.
 BATCH = 200

@@ -10,8 +10,8 @@ from api.admission import Admission, Admitted, Gatekeeper, WrongKeys, was_proved
 from api.auth import Keyring
 from api.errors import Renderers
 from api.limits import Limits, limits_of
-from models.keys import key_hash
 from models.failure import RequestRefused
+from models.keys import key_hash
 from settings import SettingsError, load
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,9 @@ async def test_a_key_that_was_right_before_is_let_in_whatever_strangers_do_at_it
     state = SimpleNamespace(front=SimpleNamespace(keyring=keyring), renderers=Renderers())
     for key in ("right", "wrong"):
         scope = {
-            **{"type": "http", "path": f"/{key}", "client": ("192.0.2.1", 1)},
+            "type": "http",
+            "path": f"/{key}",
+            "client": ("192.0.2.1", 1),
             "headers": [(b"authorization", f"Bearer {key}".encode())],
             "app": SimpleNamespace(state=state),
         }
