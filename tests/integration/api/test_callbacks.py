@@ -158,9 +158,7 @@ async def test_a_wrong_token_is_refused_before_its_body_is_read_and_writes_nothi
 
 
 async def test_no_length_is_told_apart_before_the_token_is_known(api: Api) -> None:
-    answer = await api.http.post(
-        "/callbacks/fal/" + "0" * 26, headers={"Content-Length": "9" * 19}
-    )
+    answer = await api.http.post("/callbacks/fal/" + "0" * 26, headers={"Content-Length": "9" * 19})
 
     assert answer.status_code == 404
 

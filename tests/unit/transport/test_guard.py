@@ -267,9 +267,9 @@ def test_no_wrapping_of_an_ipv4_address_changes_the_answer(address: IPv4Address)
         "http://0177.0.0.1/",
         "http://127.1/",
         "http://１２７.0.0.1/",  # noqa: RUF001 - digits that resolvers fold
-        "http://127。0。0。1:9/hook",  # noqa: RUF001 - and dots
+        "http://127。0。0。1:9/hook",
         "http://127.0.0.1\u00ad/",
-        "http://localhost。/x.png",  # noqa: RUF001
+        "http://localhost。/x.png",
         "https://[::1]/",
         "https://[::ffff:127.0.0.1]:8443/",
         "https://[fe80::1%25eth0]/",
