@@ -163,9 +163,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(each)
             except ValueError:
-                msg = (
-                    "each must be an address or a network without host bits, not a name: 10.0.0.0/8"
-                )
+                msg = "each must be an address or network without host bits, not a name: 10.0.0.0/8"
                 raise ValueError(msg) from None
         return networks
 

@@ -6,8 +6,8 @@ All budgets are of one process. Behind a trusted proxy an address is the client'
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from starlette.requests import Request
@@ -28,6 +28,8 @@ _LOOK_UPS: Final = 2
 _ASK_AGAIN: Final = 1.0
 #: Addresses whose wrong keys are counted; the one that was wrong longest ago is forgotten first.
 _MOST_ADDRESSES: Final = 10_000
+#: Headers that may hold a key; the second is a dialect's.
+_KEYS: Final = frozenset({b"authorization", b"x-api-key"})
 _STATE: Final = "admitted"
 _MINUTE: Final = 60.0
 
@@ -154,7 +156,7 @@ def admitted(request: Request) -> Admitted:
     return let_in
 
 
-def was_proved(scope: Scope) -> bool:
+def was_proved(scope: Mapping[str, Any]) -> bool:
     """Whether a request has shown that it may come."""
     let_in: Admitted | None = scope.get("state", {}).get(_STATE)
     return let_in is not None and let_in.is_proved
@@ -196,7 +198,7 @@ def _has_key(scope: Scope) -> bool:
     return any(
         keyring.has_seen(value.decode("latin-1"))
         for name, value in scope["headers"]
-        if name == b"authorization"
+        if name in _KEYS
     )
 
 

@@ -32,9 +32,9 @@ class Keyring:
         _, until = self._good.get(hashed, (None, 0.0))
         return self._clock() < until
 
-    def has_seen(self, authorization: str) -> bool:
-        """Whether it has a key that was valid when it was last looked up, however long ago."""
-        return key_hash(authorization.partition(" ")[2].strip()) in self._good
+    def has_seen(self, header: str) -> bool:
+        """Whether it ends with a key that was valid when last looked up, however long ago."""
+        return key_hash(header.rpartition(" ")[2]) in self._good
 
     async def identify(self, authorization: str | None) -> Key:
         """The key for an Authorization header.

@@ -2,7 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -10,8 +10,9 @@ from api.admission import Admission, Admitted, Gatekeeper, WrongKeys, was_proved
 from api.auth import Keyring
 from api.errors import Renderers
 from api.limits import Limits, limits_of
+from models.database import Database
 from models.failure import RequestRefused
-from models.keys import key_hash
+from models.keys import new_plain_key
 from settings import SettingsError, load
 
 pytestmark = pytest.mark.anyio
@@ -75,9 +76,18 @@ def test_a_process_has_so_many_requests_in_progress() -> None:
     assert (refusal.type, refusal.code) == ("service_unavailable", "overloaded")
 
 
+class _Right:
+    """A database that has every key."""
+
+    async def run(self, _: object) -> object:
+        return SimpleNamespace(id="key_1", expired_at=None)
+
+
 async def test_a_key_that_was_right_before_is_let_in_whatever_strangers_do_at_its_address() -> None:
-    gate, keyring = admission(), Keyring(None)  # type: ignore[arg-type] - nothing is looked up
-    keyring._good[key_hash("right")] = (None, 0.0)  # type: ignore[assignment]
+    now, right = 100.0, new_plain_key()
+    gate, keyring = admission(), Keyring(cast("Database", _Right()), clock=lambda: now)
+    await keyring.identify(f"Bearer {right}")
+    now += 3600
     strangers = [Admitted(gate, "192.0.2.1", is_counted=True) for _ in range(3)]
     seen = list[str]()
 
@@ -91,17 +101,21 @@ async def test_a_key_that_was_right_before_is_let_in_whatever_strangers_do_at_it
             seen.append(message["status"])
 
     state = SimpleNamespace(front=SimpleNamespace(keyring=keyring), renderers=Renderers())
-    for key in ("right", "wrong"):
+    for name, value in (
+        ("authorization", f"Bearer {right}"),
+        ("x-api-key", right),
+        ("authorization", f"Bearer {new_plain_key()}"),
+    ):
         scope = {
             "type": "http",
-            "path": f"/{key}",
+            "path": "/",
             "client": ("192.0.2.1", 1),
-            "headers": [(b"authorization", f"Bearer {key}".encode())],
+            "headers": [(name.encode(), value.encode())],
             "app": SimpleNamespace(state=state),
         }
         await Gatekeeper(app, gate)(scope, None, send)  # type: ignore[arg-type]
 
-    assert seen == ["/right", 429]
+    assert seen == ["/", "/", 429]
     assert gate.count == len(strangers)
 
 
