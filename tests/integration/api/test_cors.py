@@ -84,9 +84,11 @@ async def test_pages_can_read_errors_that_come_before_and_in_place_of_an_answer(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with other_settings(database_url, tmp_path, LONGTAKE_CORS_ORIGINS=PAGE) as http:
-        monkeypatch.setattr(Admission, "refusal", lambda *_: RequestRefused("no", code="full"))
+        monkeypatch.setattr(
+            Admission, "refusal", lambda *_, **__: RequestRefused("no", code="full")
+        )
         refused = await http.get(PATH, headers={"Origin": PAGE})
-        monkeypatch.setattr(Admission, "refusal", lambda *_: 1 / 0)
+        monkeypatch.setattr(Admission, "refusal", lambda *_, **__: 1 / 0)
         failed = await http.get(PATH, headers={"Origin": PAGE})
 
     for answer, status in ((refused, 400), (failed, 500)):
