@@ -10,7 +10,7 @@ from providers.base import Ask, Flow, Provider
 
 IMAGE = "https://pictures.example.com/first.png?size=1%2F2&name=été"
 LAST = "https://pictures.example.com/last.png"
-DATA = "data:image/png;base64,iVBORw0KGgo="
+DATA = "data:image/png;base64,aGVsbG8="
 PROMPT = 'A fox — "quick" 🦊\nacross <snow> & ice'
 
 #: The parts of a call that submits and polls in one.
