@@ -7,17 +7,11 @@ import re
 from reprlib import Repr
 from typing import Final
 
+from models.address import ADDRESS, shown_of
+
 #: Characters, elements and levels that are read of a value: more than a message shows.
 _READ: Final = 200
 _REPR: Final = Repr()
-#: As in `transport.redact`, which this package must not import; repr() doubles a backslash.
-_URL: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31}):\\?\\?/\\?\\?/"
-    r"(?P<rest>(?:[^\s\"'<>]|'(?=[^\s,;:.)\]}'\"<>]))*)",
-    re.IGNORECASE,
-)
-_ENDS: Final = re.compile(r"[/\\?#']")
-_HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?")
 for _limit in vars(_REPR):
     if _limit.startswith("max"):
         setattr(_REPR, _limit, _READ)
@@ -27,7 +21,7 @@ _REPR.maxlevel = 8
 def excerpt(value: object, *, most: int) -> str:
     """The value as Python writes it, in at most `most` characters; it may have megabytes."""
     text = repr(_without_cut_address(value)) if isinstance(value, str) else _REPR.repr(value)
-    text = _URL.sub(_without_path, text)
+    text = ADDRESS.sub(_without_path, text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -40,10 +34,5 @@ def _without_cut_address(value: str) -> str:
 
 
 def _without_path(found: re.Match[str]) -> str:
-    first = _ENDS.split(found["rest"], maxsplit=1)[0]
-    host = first.rpartition("@")[2]
-    if "@" not in first and not _HOST.fullmatch(first):
-        _, at, behind = found["rest"].rpartition("@")
-        host = _ENDS.split(behind, maxsplit=1)[0] if at else "…"
-    kept = f"{found['scheme']}://{host}"
-    return kept if host == found["rest"] else f"{kept}/…"
+    shown = shown_of(found)
+    return shown if shown.endswith(f"://{found['rest']}") else f"{shown}/…"

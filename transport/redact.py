@@ -5,17 +5,8 @@ Prompts and vendors' words pass through here, so every pattern takes time linear
 
 import re
 
-#: An address and all that follows it without a space, whose parts are found by hand, so that
-#: malformed ones are cut too. JSON may have escaped its slashes. Of a scheme of more than 32
-#: characters the last ones count: without a limit, each start would scan to the text's end.
-_URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31}):\\?/\\?/"
-    r"(?P<rest>(?:[^\s\"'<>]|'(?=[^\s,;:.)\]}'\"<>]))*)",
-    re.IGNORECASE,
-)
-#: What ends a host, and a host as it is without a user: a password may have any of the former.
-_ENDS = re.compile(r"[/\\?#']")
-_HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?")
+from models.address import ADDRESS, shown_of
+
 _MASK = "[…]"
 _SECRETS = (
     # Authorization credentials: vendors use Bearer, Basic, Key (fal) and Token.
@@ -33,23 +24,13 @@ _SECRETS = (
 
 def safe_url(url: str) -> str:
     """Scheme, host and port: who knows the path of a webhook or of a signed link may use it."""
-    found = _URL.match(url)
-    return _shown(found) if found else _MASK
-
-
-def _shown(found: re.Match[str]) -> str:
-    first = _ENDS.split(found["rest"], maxsplit=1)[0]
-    host = first.rpartition("@")[2]
-    if "@" not in first and not _HOST.fullmatch(first):
-        # Words behind a colon are no port, so the password goes on to the last @.
-        _, at, behind = found["rest"].rpartition("@")
-        host = _ENDS.split(behind, maxsplit=1)[0] if at else "…"
-    return f"{found['scheme']}://{host}"
+    found = ADDRESS.match(url)
+    return shown_of(found) if found else _MASK
 
 
 def redact(text: str) -> str:
     """The text with URLs cut as by `safe_url` and anything that looks like a key masked."""
-    text = _URL.sub(_shown, text)
+    text = ADDRESS.sub(shown_of, text)
     for secret in _SECRETS:
         text = secret.sub(rf"\g<kept>{_MASK}", text)
     return text

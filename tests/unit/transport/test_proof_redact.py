@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from models.address import ADDRESS
 from tests.unit.backtracking import growth
 from transport import redact
 
-PATTERNS = [redact._URL, *redact._SECRETS]  # noqa: SLF001 - each is judged alone
+PATTERNS = [ADDRESS, *redact._SECRETS]  # noqa: SLF001 - each is judged alone
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=["url", "credentials", "named", "prefixes"])
