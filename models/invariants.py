@@ -46,7 +46,7 @@ async def violations(
     Must come first in its transaction, whose statements then all see the same snapshot.
     """
     await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    # Knowing a piece's ids, the planner takes some for one row and joins a thousand by nested loops.
+    # Planned for a piece's ids, some statements take it for one row and join by nested loops.
     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     found = _Found()
     for over, statement in STATEMENTS.items():
