@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from simulator.slate import Slate
 from simulator.video import Clip
 
 
@@ -129,6 +130,10 @@ class Order:
     price: int = 0
     #: The accepted request, for vendors that echo parts of it.
     body: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def slate(self) -> Slate:
+        return Slate(self.prompt, self.model, self.provider, self.seed)
 
 
 @dataclass(slots=True, eq=False)

@@ -147,7 +147,9 @@ class Upstream(ABC):
             self.world.links.spend(request.raw_path, operation)
         except downloads.DeadLink as error:
             return downloads.refused(error)
-        film = await self.world.studio.film(operation.order.clip, operation.fingerprint)
+        film = await self.world.studio.film(
+            operation.order.clip, operation.fingerprint, operation.order.slate
+        )
         is_slow = Script.DRIP in operation.scripts
         return downloads.video(request, film, seconds=self.world.options.drip if is_slow else 0.0)
 

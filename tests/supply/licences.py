@@ -6,7 +6,8 @@ from importlib.metadata import Distribution
 #: Licences whose terms we can meet in an application, as a service or in an image.
 ALLOWED = frozenset(
     {
-        *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"),
+        *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU"),
+        "PSF-2.0",
         # Of single files: their changes stay open, ours are ours.
         "MPL-2.0",
         # A library that anyone may exchange: psycopg is installed as it is, and only imported.

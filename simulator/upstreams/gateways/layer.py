@@ -135,7 +135,9 @@ class Layer(Upstream):
         seconds = operation.order.clip.seconds
         if not inline:
             return {"url": self.link(request, operation), "duration": seconds}
-        film = await self.world.studio.film(operation.order.clip, operation.fingerprint)
+        film = await self.world.studio.film(
+            operation.order.clip, operation.fingerprint, operation.order.slate
+        )
         return {"base64": base64.b64encode(film).decode(), "duration": seconds}
 
 

@@ -166,7 +166,7 @@ class OpenaiVideos(Upstream):
         if Script.EXPIRED in video.scripts and video.links_dead_until is None:
             video.links_dead_until = self.world.wall_clock()
             raise Refusal(404, "The video's content has expired.")
-        film = await self.world.studio.film(video.order.clip, video.fingerprint)
+        film = await self.world.studio.film(video.order.clip, video.fingerprint, video.order.slate)
         return downloads.video(request, film)
 
     def _known(self, video: Operation | None) -> Operation:

@@ -133,7 +133,7 @@ class Veo(GoogleUpstream):
     async def _video(self, operation: Operation, index: int) -> dict[str, str]:
         """One of the videos; each differs, as with another seed."""
         own = hashlib.blake2b(operation.fingerprint + bytes([index]), digest_size=16).digest()
-        film = await self.world.studio.film(operation.order.clip, own)
+        film = await self.world.studio.film(operation.order.clip, own, operation.order.slate)
         return {"bytesBase64Encoded": b64encode(film).decode(), "mimeType": "video/mp4"}
 
 

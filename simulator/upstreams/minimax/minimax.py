@@ -139,7 +139,7 @@ class Minimax(MinimaxPlatform):
         task = self.world.operations.find(self.name, self.operation_id(request))
         if task is None or self.phase(task) is not Phase.SUCCEEDED:
             raise MinimaxRefusal(WRONG, "invalid params, file_id", status=404)
-        film = await self.world.studio.film(task.order.clip, task.fingerprint)
+        film = await self.world.studio.film(task.order.clip, task.fingerprint, task.order.slate)
         file = {
             "file_id": _FILE + task.id,
             "bytes": len(film),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from simulator.slate import Slate
 from simulator.video import TINY, encode
 from tasks.engine import Engine
 from tests.integration.engine.waiting import until
@@ -17,7 +18,7 @@ Reply = Callable[[Request], Awaitable[Response]]
 
 @cache
 def video() -> bytes:
-    return encode(TINY, 0)
+    return encode(TINY, Slate("a boat", "gen4.5", "runway"), 0)
 
 
 @dataclass(frozen=True, slots=True)

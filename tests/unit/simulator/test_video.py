@@ -1,23 +1,32 @@
 import asyncio
 import io
 import threading
+from dataclasses import replace
 
 import av
 import pytest
 
-from simulator.video import TINY_BYTES, Clip, Studio, encode, stamped, variant_of
+from simulator.slate import HUES, Slate
+from simulator.video import TINY_BYTES, Clip, Studio, encode, hue_of, stamped
 
 SMALL = Clip(width=320, height=180, seconds=2, fps=24)
+BOAT = Slate("A boat on a lake at dawn", "gen4.5", "runway", seed=7)
 ONE = bytes(range(16))
 OTHER = bytes(range(16, 32))
 
 
-def film(clip: Clip, fingerprint: bytes, *, tiny: bool = False) -> bytes:
+def film(clip: Clip, fingerprint: bytes, *, slate: Slate = BOAT, tiny: bool = False) -> bytes:
     studio = Studio(tiny=tiny)
     try:
-        return asyncio.run(studio.film(clip, fingerprint))
+        return asyncio.run(studio.film(clip, fingerprint, slate))
     finally:
         studio.close()
+
+
+def stills(video: bytes) -> list[bytes]:
+    """The brightness of each frame's pixels."""
+    with av.open(io.BytesIO(video), "r") as container:
+        return [bytes(frame.planes[0]) for frame in container.decode(video=0)]
 
 
 def colour(video: bytes) -> tuple[int, int]:
@@ -54,24 +63,49 @@ def test_the_same_fingerprint_gives_the_same_bytes_and_another_does_not() -> Non
     assert film(SMALL, ONE) != film(SMALL, OTHER)
 
 
-def test_films_of_one_variant_still_differ_in_their_bytes() -> None:
+def test_films_of_one_picture_still_differ_in_their_bytes() -> None:
     twin = ONE[:4] + OTHER[4:]
-    assert variant_of(twin) == variant_of(ONE)
+    assert hue_of(twin) == hue_of(ONE)
 
     assert film(SMALL, twin) != film(SMALL, ONE)
 
 
-def test_films_of_different_variants_look_different() -> None:
-    seen = {colour(encode(Clip(64, 64, 1), variant)) for variant in (0, 12, 24, 36)}
+def test_each_hue_looks_different() -> None:
+    seen = {colour(encode(Clip(64, 64, 1), BOAT, hue)) for hue in range(HUES)}
 
-    assert len(seen) == 4
+    assert len(seen) > HUES // 2
 
 
-def test_the_square_moves() -> None:
-    with av.open(io.BytesIO(encode(SMALL, 0)), "r") as container:
-        frames = [bytes(frame.planes[0]) for frame in container.decode(video=0)]
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(BOAT, prompt="A boat on a lake at dusk"),
+        replace(BOAT, model="gen4"),
+        replace(BOAT, provider="luma"),
+        replace(BOAT, seed=8),
+        replace(BOAT, seed=None),
+    ],
+)
+def test_a_slate_shows_what_the_clip_was_made_of(other: Slate) -> None:
+    ours, theirs = (stills(encode(SMALL, slate, 0)) for slate in (BOAT, other))
 
-    assert frames[0] != frames[-1]
+    assert ours[0] != theirs[0]
+
+
+def test_the_running_time_and_the_bar_move() -> None:
+    frames = stills(encode(SMALL, BOAT, 0))
+    foot = [frame[-SMALL.width :].count(max(frames[-1][-SMALL.width :])) for frame in frames]
+
+    assert len(set(frames)) > SMALL.seconds * 9  # ten a second
+    assert foot[0] < foot[len(foot) // 2] < foot[-1]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", " ", "word " * 4000, "x" * 4000, "Ein Boot, 一艘小船, 🚣\0\n"]
+)
+def test_every_prompt_can_be_drawn(prompt: str) -> None:
+    for clip in (Clip(64, 64, 1, fps=2), Clip(2, 2, 1, fps=2), Clip(360, 640, 1, fps=2)):
+        assert len(stills(encode(clip, Slate(prompt, "m" * 300, "p" * 300), 0))) == 2
 
 
 def test_a_tiny_film_has_one_size_whatever_was_asked_and_still_plays() -> None:
@@ -95,20 +129,20 @@ def test_a_shape_keeps_its_ratio_and_even_sides() -> None:
 
 def test_many_viewers_of_one_clip_wait_for_one_film(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an encoder that counts
-    filmed: list[int] = []
+    filmed: list[Slate] = []
     lock = threading.Lock()
 
-    def counting(clip: Clip, variant: int) -> bytes:
+    def counting(clip: Clip, slate: Slate, hue: int) -> bytes:
         with lock:
-            filmed.append(variant)
-        return encode(clip, variant)
+            filmed.append(slate)
+        return encode(clip, slate, hue)
 
     monkeypatch.setattr("simulator.video.encode", counting)
 
     # When a hundred viewers ask at once, and one of them leaves
     async def watch() -> None:
         studio = Studio()
-        viewers = [asyncio.create_task(studio.film(SMALL, ONE)) for _ in range(100)]
+        viewers = [asyncio.create_task(studio.film(SMALL, ONE, BOAT)) for _ in range(100)]
         await asyncio.sleep(0)
         viewers[0].cancel()
         films = await asyncio.gather(*viewers[1:])
