@@ -30,6 +30,8 @@ pytestmark = pytest.mark.chaos
 MESSAGES = 20
 #: Of a thousand requests to a provider, so many are struck.
 STRUCK = 40
+#: Things that a failure tells of what was left, at most.
+MOST_TOLD = 60
 #: Seconds after the last strike in which everything must have come to its end.
 TO_SETTLE = 420.0
 
@@ -46,6 +48,16 @@ WHERE what = 'deliver' AND at > now() + interval '10 seconds' LIMIT 500
 """
 #: Replays made its tries by the dozen, until there were none left; now its host answers.
 _EXHAUSTED = "SELECT id, tenant FROM delivery WHERE state = 'exhausted' AND tenant = ANY(%s)"
+#: What was left, and what held it back.
+_LEFT = """
+SELECT due.what, due.id, due.lane, due.at - now() AS wait, due.lease IS NOT NULL AS held, due.tries,
+       due.faults, attempt.state, attempt.waits_for, attempt.error, attempt.operation_id,
+       rule.block_code, rule.probe_at - now() AS probe, pace.share, pace.paused_until - now() AS pause
+FROM due LEFT JOIN attempt ON attempt.id = due.id
+LEFT JOIN account_rule AS rule ON rule.name = due.lane
+LEFT JOIN lane_pace AS pace ON pace.what = due.what AND pace.lane = due.lane
+WHERE due.what NOT IN ('expire', 'erase') ORDER BY due.what, due.id
+"""
 
 CREW = Crew(workers=3, beats=2, lease=5.0)
 #: Processes of the worker that the siege `claims` adds.
@@ -141,7 +153,7 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         processes = CREW.workers + MORE_PROCESSES * ("claims" in run.sieges)
         waits = judge_waits(stack, tenant=QUIET, hostile=HOSTILE, processes=processes)
         verdict.waits = waits.broken
-        left = stack.rows("SELECT what, id, lane, at - now() AS wait, tries FROM due")
+        left = [str(row) for row in stack.rows(_LEFT)]
         said = stack.doctor()
         batches = f"{len(sent)}, wrong {len(wrong)}"
         beside = [
@@ -161,7 +173,7 @@ def test_all_faults_at_once(run: Run, print_at_the_end: Print) -> None:
         seconds=time.monotonic() - began,
     )
     print_at_the_end(f"chaos on {run.broker}", report)
-    assert not verdict.broken, "\n".join(verdict.broken)
+    assert not verdict.broken, "\n".join([*verdict.broken, *left[:MOST_TOLD]])
     assert said == "Every invariant holds."
     assert is_settled, left
 
