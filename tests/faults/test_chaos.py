@@ -52,7 +52,8 @@ _EXHAUSTED = "SELECT id, tenant FROM delivery WHERE state = 'exhausted' AND tena
 _LEFT = """
 SELECT due.what, due.id, due.lane, due.at - now() AS wait, due.lease IS NOT NULL AS held, due.tries,
        due.faults, attempt.state, attempt.waits_for, attempt.error, attempt.operation_id,
-       rule.block_code, rule.probe_at - now() AS probe, pace.share, pace.paused_until - now() AS pause
+       rule.block_code, rule.probe_at - now() AS probe, pace.share,
+       pace.paused_until - now() AS pause
 FROM due LEFT JOIN attempt ON attempt.id = due.id
 LEFT JOIN account_rule AS rule ON rule.name = due.lane
 LEFT JOIN lane_pace AS pace ON pace.what = due.what AND pace.lane = due.lane
