@@ -59,6 +59,18 @@ LEFT JOIN account_rule AS rule ON rule.name = due.lane
 LEFT JOIN lane_pace AS pace ON pace.what = due.what AND pace.lane = due.lane
 WHERE due.what NOT IN ('expire', 'erase') ORDER BY due.what, due.id
 """
+#: Blocked accounts are probed now, by one of what waits for them.
+_PROBE_NOW = """
+WITH blocked AS (
+    UPDATE account_rule SET probe_at = now()
+    WHERE blocked_at IS NOT NULL AND probe_by IS NULL AND probe_at > now() + interval '10 seconds'
+    RETURNING name
+)
+UPDATE due SET at = now() FROM (
+    SELECT DISTINCT ON (attempt.account) attempt.id FROM attempt JOIN blocked ON name = account
+    WHERE state = 'planned' AND waits_for IS NOT NULL ORDER BY account, id) AS first
+WHERE due.what = 'submit' AND due.id = first.id AND due.lease IS NULL RETURNING due.id
+"""
 
 CREW = Crew(workers=3, beats=2, lease=5.0)
 #: Processes of the worker that the siege `claims` adds.
@@ -249,11 +261,15 @@ def _replay_what_waits(stack: FaultStack) -> None:
 
 
 def _hurry_what_is_parked(stack: FaultStack) -> None:
-    """Retry now what our own faults put off for minutes: how long it waits is not the point."""
+    """Retry now what our own faults put off for minutes: how long it waits is not the point.
+
+    Nor is it for accounts that were blocked in the storm, whose next probe may be minutes away.
+    """
     stack.rows(
         "UPDATE due SET at = now() WHERE faults > 0 AND lease IS NULL "
         "AND at > now() + interval '10 seconds' RETURNING id"
     )
+    stack.rows(_PROBE_NOW)
 
 
 def _gated(stack: FaultStack) -> list[tuple[str, object]]:
