@@ -10,6 +10,8 @@ from models.database import Database
 from models.vault import Vault
 from providers.base import Account, Capabilities, Provider
 from providers.registry import PROVIDERS, accounts, capabilities_of, provider_of, variable_of
+from scheduler.looks import Looks
+from scheduler.usual import usual_times
 from settings import Settings
 from storage.base import Storage
 from storage.inspectors import Inspectors
@@ -47,6 +49,8 @@ class Engine:
     dice: Callable[[], float] = random.random
     #: The child processes that look into videos; none runs before the first video.
     inspectors: Inspectors = field(default_factory=Inspectors)
+    #: When to look at operations next.
+    looks: Looks = field(default_factory=Looks)
     #: Held while a stored picture is read or written: each may have megabytes.
     one_picture: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
@@ -55,13 +59,15 @@ class Engine:
     @classmethod
     def build(cls, settings: Settings) -> "Engine":
         guard = Guard(settings.allow_private_hosts)
+        catalog = Catalog.load(settings)
         return cls(
             settings=settings,
             database=Database(
                 settings.require_database(), connections=settings.database_connections
             ),
             vault=Vault(settings.secret_keys),
-            catalog=Catalog.load(settings),
+            catalog=catalog,
+            looks=Looks(usual=usual_times(catalog), delay=settings.poll_delay_seconds),
             accounts=accounts(settings),
             storage=ObjectStorage(settings.videos_url),
             guard=guard,

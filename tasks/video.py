@@ -1,6 +1,7 @@
 """The Celery tasks: shells under stable names. Each may run twice; its docstring says why."""
 
 import random
+from functools import partial
 from typing import Any
 
 import structlog
@@ -80,7 +81,8 @@ def learn() -> str:
         if not is_ours:
             return _SKIPPED
         ours = runtime()
-        routes = ours.start(ours.engine.database.run(learn_durations)).result(timeout=_SHORT)
+        work = partial(learn_durations, usual=ours.engine.looks.usual)
+        routes = ours.start(ours.engine.database.run(work)).result(timeout=_SHORT)
         return f"routes={routes}"
 
 

@@ -20,7 +20,7 @@ from models.failure import Failure, Fault
 from models.rows.attempts import ESTIMATE
 from models.verbs import What
 from providers.answers import UnknownStatus
-from providers.base import ProviderError, Update
+from providers.base import Phase, ProviderError, Update
 from scheduler.claim import Claimed
 from scheduler.intervals import (
     LOST_AFTER,
@@ -28,7 +28,6 @@ from scheduler.intervals import (
     bounded,
     estimated_progress,
     next_denied_look,
-    next_poll,
 )
 from scheduler.pace import Pace
 from tasks.crash import crash_point
@@ -60,7 +59,13 @@ class PollItem:
     tenant: str
     account: str
     operation_id: str
+    #: Upstream model and length.
+    route: str
     elapsed: float
+    #: Seconds since it left its vendor's queue; None if no poll has seen it run.
+    running_for: float | None = None
+    #: Seconds since the last poll that returned an update; None if none did.
+    seen_ago: float | None = None
     typical: float
     poll_faults: int
     #: Seconds since its provider first denied it, with no update in between.
@@ -124,9 +129,13 @@ class Poll(Verb[PollItem, Seen]):
     abandons: bool = True
 
     async def load(self, claimed: Sequence[Claimed]) -> list[PollItem]:
+        await self.engine.looks.refresh(self.engine.database, now=time.monotonic())
         rows = await self.engine.database.fetch(
             f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
+                   attempt.route,
+                   extract(epoch FROM now() - attempt.running_at)::float8 AS running_for,
+                   extract(epoch FROM now() - attempt.seen_at)::float8 AS seen_ago,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
                    job.typical_seconds AS typical, attempt.poll_faults,
                    extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
@@ -186,14 +195,19 @@ class Poll(Verb[PollItem, Seen]):
         return (await ask([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
-        elapsed = item.elapsed + time.monotonic() - item.read_at
+        now = time.monotonic()
+        elapsed = item.elapsed + now - item.read_at
         capabilities = self.engine.provider(item.account).capabilities
-        wait = next_poll(
+        wait = self.engine.looks.wait(
+            lane=item.account,
+            route=item.route,
             elapsed=elapsed,
-            p50=item.typical,
+            queued=update.phase is Phase.QUEUED,
+            running_for=_running_for(item, now=now),
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
             asked=bounded(update.poll_after, time_left=item.time_left),
+            now=now,
             dice=random.random(),
         )
         if not item.is_wanted:
@@ -324,11 +338,17 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
         """
         WITH seen AS (
             SELECT * FROM unnest(%(ids)b::text[], %(progress)b::float8[], %(percent)b::int[],
-                                 %(waits)b::float8[]) AS seen(id, progress, percent, wait)
+                                 %(waits)b::float8[], %(runs)b::bool[])
+                AS seen(id, progress, percent, wait, runs)
         ), looked AS (
             UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
                                polls = polls + 1, poll_faults = 0, error = NULL,
-                               seen_at = now(), denied_since = NULL
+                               seen_at = now(), denied_since = NULL,
+                               running_at = CASE
+                                   WHEN attempt.running_at IS NOT NULL OR NOT seen.runs
+                                   THEN attempt.running_at
+                                   WHEN attempt.seen_at IS NULL THEN attempt.accepted_at
+                                   ELSE attempt.seen_at + (now() - attempt.seen_at) / 2 END
             FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
             RETURNING attempt.job, seen.percent
         ), grown AS (
@@ -347,6 +367,9 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
             "progress": [seen.update.progress if seen.update else None for seen in running],
             "percent": [seen.percent for seen in running],
             "waits": [seen.wait for seen in running],
+            "runs": [
+                seen.update is not None and seen.update.phase is Phase.RUNNING for seen in running
+            ],
         },
     )
 
@@ -385,6 +408,17 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
             if seen.fault and seen.fault.code == STRANGE and seen.is_news
         ],
     )
+
+
+def _running_for(item: PollItem, *, now: float) -> float | None:
+    """Seconds since an operation that is seen to run left its vendor's queue.
+
+    None if it was never seen in it; else that was halfway between two polls, as it is written.
+    """
+    since = now - item.read_at
+    if item.running_for is not None:
+        return item.running_for + since
+    return None if item.seen_ago is None else (item.seen_ago + since) / 2
 
 
 def _kind_of(fault: Failure | None) -> dict[str, str]:

@@ -463,6 +463,7 @@ def operation(number: int) -> PollItem:
         tenant="default",
         account="kling",
         operation_id=str(number),
+        route="kling/kling-3.0/5s",
         elapsed=1.0,
         typical=60.0,
         poll_faults=0,

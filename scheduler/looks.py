@@ -1,0 +1,179 @@
+"""When to look at an operation next: by what is known of its route, and of its account's queue.
+
+One `Looks` belongs to a process and is used on its loop. It reads what `durations.learn` wrote, at
+most every half minute, and compiles a route's timetable when that is first asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.database import Database
+from models.records import columns
+from scheduler.hazard import Usual, fit
+from scheduler.queues import Queue
+from scheduler.timetable import Timetable, timetable
+
+#: Seconds between two readings of what was learned.
+REFRESH: Final = 30.0
+#: Mean delay unless it is set: a part of the route's median, at least a part of the floor, and at
+#: most a part of the ceiling. What polls had before they followed a timetable.
+DELAY_OF_MEDIAN, DELAY_OF_FLOOR, DELAY_OF_CEILING = 0.03, 0.6, 0.5
+#: Waits vary by so much, in both directions, so that a batch is not polled in step.
+JITTER: Final = 0.1
+#: A queued operation is looked at again after this part of the time for which it has waited, or
+#: of the time that the queue before it will take; and its start is seen late by at most that part
+#: of the time that nearly all operations run.
+_OF_WAITED, _OF_LEFT, _OF_RUN = 0.25, 0.5, 0.25
+#: The knot before which few operations end: 3 in 64.
+_SHORT: Final = 4
+#: Timetables, routes and queues that are kept.
+_MOST: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A row of `duration`."""
+
+    route: str
+    p10: float
+    p50: float
+    p90: float
+    #: The seconds by which each of `hazard.SHARES` has ended; None from an older version.
+    knots: list[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A route's distribution; whether it is learned or the catalogue's."""
+
+    usual: Usual
+    knots: tuple[float, ...]
+    is_learned: bool
+
+
+@dataclass(slots=True)
+class Looks:
+    """When to look; `usual` are the catalogue's times by provider and upstream model."""
+
+    usual: Mapping[str, Usual] = field(default_factory=dict)
+    #: The wanted mean delay in seconds; None: related to the route's median.
+    delay: float | None = None
+    _known: dict[str, _Known] = field(default_factory=dict)
+    _tables: dict[tuple[str, float, float], Timetable] = field(default_factory=dict)
+    _queues: dict[tuple[str, str], Queue] = field(default_factory=dict)
+    _read_at: float | None = None
+
+    async def refresh(self, database: Database, *, now: float) -> None:
+        """Read what was learned, unless that was done a moment ago; `now` is monotonic."""
+        if self._read_at is not None and now - self._read_at < REFRESH:
+            return
+        self._read_at = now  # at once: others that ask meanwhile go on with what is known
+        rows = await database.fetch(
+            f"SELECT {columns(Learned)} FROM duration ORDER BY learned_at DESC LIMIT %s",  # noqa: S608 - constants
+            (_MOST,),
+            row=Learned,
+        )
+        for row in rows:
+            self.learn(row)
+
+    def learn(self, row: Learned) -> None:
+        """Take a route's distribution as it was learned."""
+        usual = Usual(row.p10, row.p50, row.p90)
+        knots = tuple(row.knots or usual.knots())
+        known = self._known.get(row.route)
+        if known is None or known.knots != knots:
+            self._keep_few()
+            self._known[row.route] = _Known(usual, knots, is_learned=True)
+            self._tables = {key: one for key, one in self._tables.items() if key[0] != row.route}
+
+    def wait(
+        self,
+        *,
+        lane: str,
+        route: str,
+        elapsed: float,
+        queued: bool = False,
+        running_for: float | None = None,
+        floor: float,
+        ceiling: float,
+        asked: float = 0.0,
+        now: float,
+        dice: float,
+    ) -> float:
+        """Seconds to the next look at an operation that was accepted `elapsed` seconds ago.
+
+        `running_for` are the seconds since it left the vendor's queue, if it was seen in it. A wait
+        that the provider `asked` for is the minimum, as is the floor. `now` is of a monotonic
+        clock; `dice` is uniform in 0..1.
+        """
+        known = self._known.get(route) or self._of_catalogue(route)
+        if queued:
+            wait = self._queued(known, lane, route, elapsed, floor=floor, ceiling=ceiling, now=now)
+        else:
+            if elapsed > 0:
+                self._queue(lane, route).started(accepted=now - elapsed, now=now)
+            run = elapsed if running_for is None else running_for
+            if run < floor and not known.is_learned:
+                wait = floor  # the catalogue may be far off: an early look tells
+            else:
+                wait = self._table(known, route, floor, ceiling).wait(run)
+        return max(wait * (1 - JITTER + 2 * JITTER * dice), floor, asked * (1 + JITTER * dice))
+
+    def _queued(
+        self,
+        known: _Known,
+        lane: str,
+        route: str,
+        elapsed: float,
+        *,
+        floor: float,
+        ceiling: float,
+        now: float,
+    ) -> float:
+        """The wait of a queued operation: long while its start, or even its end, is far."""
+        shortest_run = known.knots[_SHORT]
+        least = max(floor, _OF_RUN * min(shortest_run, elapsed))
+        left = self._queue(lane, route).left(accepted=now - elapsed, now=now)
+        if left is None:
+            most, wait = max(ceiling, 2 * _OF_RUN * shortest_run), _OF_WAITED * elapsed
+        else:
+            most, wait = max(ceiling, _OF_LEFT * elapsed), _OF_LEFT * left
+        return max(min(wait, most), least)
+
+    def _queue(self, lane: str, route: str) -> Queue:
+        key = (lane, model_of(route))
+        queue = self._queues.get(key)
+        if queue is None:
+            self._keep_few()
+            queue = self._queues[key] = Queue()
+        return queue
+
+    def _table(self, known: _Known, route: str, floor: float, ceiling: float) -> Timetable:
+        table = self._tables.get((route, floor, ceiling))
+        if table is None:
+            delay = self.delay
+            if delay is None:
+                delay = max(DELAY_OF_FLOOR * floor, DELAY_OF_MEDIAN * known.usual.p50)
+                delay = min(delay, DELAY_OF_CEILING * ceiling)
+            table = timetable(known.knots, delay=delay, floor=floor, ceiling=ceiling)
+            self._keep_few()
+            self._tables[route, floor, ceiling] = table
+        return table
+
+    def _of_catalogue(self, route: str) -> _Known:
+        usual = self.usual.get(model_of(route)) or Usual.around(60.0)
+        self._keep_few()
+        known = self._known[route] = _Known(usual, fit((), usual=usual), is_learned=False)
+        return known
+
+    def _keep_few(self) -> None:
+        """Forget everything once there is too much of it: what is used comes back."""
+        for each in (self._known, self._tables, self._queues):
+            if len(each) >= _MOST:
+                each.clear()
+
+
+def model_of(route: str) -> str:
+    """A route without the length of its videos: `provider/upstream`."""
+    return route.rpartition("/")[0]
