@@ -22,7 +22,7 @@ SHARES: Final = (1 / 512, 1 / 128, *(k / 64 for k in range(1, 64)), 127 / 128, 5
 _FIRST, _RATIO, _BINS = 0.1, 1.06, 246
 _STEP = math.log(_RATIO)
 #: Samples as which the catalogue's times count, and the part of them that may be anywhere.
-_PRIOR_COUNT, _STRAYS = 4.0, 0.15
+_PRIOR_COUNT, _STRAYS = 2.0, 0.15
 #: Width of the smoothing kernel at a hundred samples, in logarithms of seconds.
 _KERNEL = 0.07
 _STEPS = 12

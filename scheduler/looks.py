@@ -27,7 +27,7 @@ JITTER: Final = 0.1
 _OF_WAITED, _OF_LEFT, _OF_RUN = 0.25, 0.5, 0.25
 #: The knot before which few operations end: 3 in 64.
 _SHORT: Final = 4
-#: Timetables, routes and queues that are kept.
+#: Routes and queues that are kept.
 _MOST: Final = 2000
 
 
@@ -50,6 +50,8 @@ class _Known:
     usual: Usual
     knots: tuple[float, ...]
     is_learned: bool
+    #: Timetables by floor and ceiling, of which a process has one or two.
+    tables: dict[tuple[float, float], Timetable] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,7 +62,6 @@ class Looks:
     #: The wanted mean delay in seconds; None: related to the route's median.
     delay: float | None = None
     _known: dict[str, _Known] = field(default_factory=dict)
-    _tables: dict[tuple[str, float, float], Timetable] = field(default_factory=dict)
     _queues: dict[tuple[str, str], Queue] = field(default_factory=dict)
     _read_at: float | None = None
 
@@ -85,7 +86,6 @@ class Looks:
         if known is None or known.knots != knots:
             self._keep_few()
             self._known[row.route] = _Known(usual, knots, is_learned=True)
-            self._tables = {key: one for key, one in self._tables.items() if key[0] != row.route}
 
     def wait(
         self,
@@ -117,7 +117,7 @@ class Looks:
             if run < floor and not known.is_learned:
                 wait = floor  # the catalogue may be far off: an early look tells
             else:
-                wait = self._table(known, route, floor, ceiling).wait(run)
+                wait = self._table(known, floor, ceiling).wait(run)
         return max(wait * (1 - JITTER + 2 * JITTER * dice), floor, asked * (1 + JITTER * dice))
 
     def _queued(
@@ -149,16 +149,15 @@ class Looks:
             queue = self._queues[key] = Queue()
         return queue
 
-    def _table(self, known: _Known, route: str, floor: float, ceiling: float) -> Timetable:
-        table = self._tables.get((route, floor, ceiling))
+    def _table(self, known: _Known, floor: float, ceiling: float) -> Timetable:
+        table = known.tables.get((floor, ceiling))
         if table is None:
             delay = self.delay
             if delay is None:
                 delay = max(DELAY_OF_FLOOR * floor, DELAY_OF_MEDIAN * known.usual.p50)
                 delay = min(delay, DELAY_OF_CEILING * ceiling)
             table = timetable(known.knots, delay=delay, floor=floor, ceiling=ceiling)
-            self._keep_few()
-            self._tables[route, floor, ceiling] = table
+            known.tables[floor, ceiling] = table
         return table
 
     def _of_catalogue(self, route: str) -> _Known:
@@ -169,7 +168,7 @@ class Looks:
 
     def _keep_few(self) -> None:
         """Forget everything once there is too much of it: what is used comes back."""
-        for each in (self._known, self._tables, self._queues):
+        for each in (self._known, self._queues):
             if len(each) >= _MOST:
                 each.clear()
 

@@ -23,6 +23,8 @@ GROWTH: Final = 0.15
 #: Tries to find the price that gives the wanted delay, and how near is near enough.
 _TRIES, _NEAR = 12, 0.02
 _CHEAPEST, _DEAREST = 1e-6, 1e6
+#: The shortest delay that is computed, as a part of the median: it bounds the work.
+_SHORTEST: Final = 1 / 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,12 @@ class _Course:
 
 
 def timetable(knots: Sequence[float], *, delay: float, floor: float, ceiling: float) -> Timetable:
-    """The timetable with that mean delay, or with the next that floor and ceiling allow.
+    """The timetable with that mean delay, or with the nearest that floor and ceiling allow.
 
     `knots` are the seconds by which each of SHARES has ended.
     """
     course = _course(knots)
+    delay = max(delay, _SHORTEST * knots[len(knots) // 2])
     price, low, high = delay**2 / (4 * max(knots[-1], delay)), _CHEAPEST, _DEAREST
     for _ in range(_TRIES):
         table = _table(course, price=price, floor=floor, ceiling=ceiling)
