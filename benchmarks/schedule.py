@@ -13,7 +13,6 @@ from statistics import NormalDist
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from scheduler.durations import SAMPLES
 from scheduler.hazard import Sample, Usual, fit
@@ -71,17 +70,28 @@ class Schedules:
     rows: Sequence[Row]
 
     def show(self, console: Console) -> None:
-        """Print the table."""
-        table = Table(title=f"Polls of an operation at equal mean delay, {OPERATIONS:,} each")
-        for name in ("operations", "before", "its delay", "delay s", "fixed", "ours", "optimum"):
-            table.add_column(name, justify="left" if name == "operations" else "right")
-        table.add_column("before / optimum", justify="right")
-        table.add_column("ours / optimum", justify="right")
+        """Print a line for each row."""
+        heads = (
+            "before",
+            "its delay",
+            "delay",
+            "fixed",
+            "ours",
+            "optimum",
+            "before/opt",
+            "ours/opt",
+        )
+        width = max(len(row.name) for row in self.rows)
+        lines = [
+            f"Polls of an operation at equal mean delay in seconds, {OPERATIONS:,} of each row",
+            f"{'operations':{width}} {' '.join(f'{head:>10}' for head in heads)}",
+        ]
         for row in self.rows:
             polls = (row.before, row.delay_before, row.delay, row.fixed, row.ours, row.optimum)
             ratios = (row.before / row.optimum_before, row.ratio)
-            table.add_row(row.name, *(f"{each:.2f}" for each in (*polls, *ratios)))
-        console.print(table)
+            numbers = " ".join(f"{each:10.2f}" for each in (*polls, *ratios))
+            lines.append(f"{row.name:{width}} {numbers}")
+        console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
     def as_json(self) -> dict[str, Any]:
         """All numbers."""

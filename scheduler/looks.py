@@ -4,6 +4,7 @@ One `Looks` belongs to a process and is used on its loop. It reads what `duratio
 most every half minute, and compiles a route's timetable when that is first asked for.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -98,6 +99,8 @@ class Looks:
         floor: float,
         ceiling: float,
         asked: float = 0.0,
+        beat: float = 0.0,
+        wall: float = 0.0,
         now: float,
         dice: float,
     ) -> float:
@@ -106,6 +109,9 @@ class Looks:
         `running_for` are the seconds since it left the vendor's queue, if it was seen in it. A wait
         that the provider `asked` for is the minimum, as is the floor. `now` is of a monotonic
         clock; `dice` is uniform in 0..1.
+
+        Where one request tells of many operations, those of an account are looked at together: at
+        the next multiple of `beat` seconds of Unix time, which is `wall` now, or at the one before.
         """
         known = self._known.get(route) or self._of_catalogue(route)
         if queued:
@@ -118,7 +124,10 @@ class Looks:
                 wait = floor  # the catalogue may be far off: an early look tells
             else:
                 wait = self._table(known, floor, ceiling).wait(run)
-        return max(wait * (1 - JITTER + 2 * JITTER * dice), floor, asked * (1 + JITTER * dice))
+        wait *= 1 - JITTER + 2 * JITTER * dice
+        if beat > 0:
+            return _on_the_beat(wait, beat, wall, asked=asked)
+        return max(wait, floor, asked * (1 + JITTER * dice))
 
     def _queued(
         self,
@@ -176,3 +185,13 @@ class Looks:
 def model_of(route: str) -> str:
     """A route without the length of its videos: `provider/upstream`."""
     return route.rpartition("/")[0]
+
+
+def _on_the_beat(wait: float, beat: float, wall: float, *, asked: float) -> float:
+    """The wait until the beat that is nearest to its end, and not before what is `asked`.
+
+    A beat is as long as the floor. The answer took a part of it, so the next beat but for half of
+    one is far enough.
+    """
+    at = round((wall + max(wait, beat)) / beat) * beat - wall
+    return at + beat * math.ceil(max(0.0, max(asked, beat / 2) - at) / beat)

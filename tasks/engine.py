@@ -17,6 +17,7 @@ from storage.base import Storage
 from storage.inspectors import Inspectors
 from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
+from tasks.surveyor import Memory
 from tasks.upstream import NoCredentials, Upstream
 from transport.base import Client
 from transport.exact import ExactClient
@@ -51,6 +52,8 @@ class Engine:
     inspectors: Inspectors = field(default_factory=Inspectors)
     #: When to look at operations next.
     looks: Looks = field(default_factory=Looks)
+    #: What is remembered of accounts' listings.
+    surveys: dict[str, Memory] = field(default_factory=dict)
     #: Held while a stored picture is read or written: each may have megabytes.
     one_picture: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
@@ -116,6 +119,19 @@ class Engine:
         """The shortest wait between two polls on an account, in seconds."""
         chosen = self.settings.poll_floor_seconds
         return self.capabilities(account).poll_floor if chosen is None else chosen
+
+    def poll_beat(self, account: str) -> float:
+        """Seconds between the moments at which an account's operations are polled together.
+
+        0 where one request tells of one operation only.
+        """
+        capabilities = self.capabilities(account)
+        is_shared = capabilities.poll_many > 1 or capabilities.listed > 0
+        return self.poll_floor(account) if is_shared else 0.0
+
+    def survey_memory(self, account: str) -> Memory:
+        """What this process remembers of an account's listing."""
+        return self.surveys.setdefault(account, Memory())
 
     async def close(self) -> None:
         for client in (self.exact, self.fast, self.guarded):

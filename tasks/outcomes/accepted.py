@@ -74,16 +74,16 @@ async def _adopt(
     if accepted.update is not None and accepted.update.phase.is_final:
         await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
         return
-    # This process may have no credentials for the account.
-    floor = engine.settings.poll_floor_seconds or capabilities.poll_floor
     if learned is not None:
         engine.looks.learn(learned)
     wait = engine.looks.wait(
         lane=row.account,
         route=row.route,
         elapsed=0.0,
-        floor=floor,
+        floor=engine.poll_floor(row.account),
         ceiling=capabilities.poll_ceiling,
+        beat=engine.poll_beat(row.account),
+        wall=time.time(),
         now=time.monotonic(),
         dice=random.random(),
     )

@@ -6,9 +6,10 @@ attempt only out of `accepted`.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -37,11 +38,14 @@ from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import stop_operations
-from tasks.upstream import NoCredentials, Upstream
+from tasks.surveyor import Surveyor
+from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
+
+_Asked = TypeVar("_Asked")
 
 #: The failure code of a poll, and the kind of event, for a status that no documentation has.
 STRANGE = "status.undocumented"
@@ -123,6 +127,7 @@ class Poll(Verb[PollItem, Seen]):
 
     engine: Engine
     _gatherers: dict[str, Gatherer] = field(default_factory=dict)
+    _surveyors: dict[str, Surveyor] = field(default_factory=dict)
     what: What = What.POLL
     concurrency: int = 64
     each: int = 500
@@ -184,14 +189,23 @@ class Poll(Verb[PollItem, Seen]):
     async def _look(self, item: PollItem, pace: Pace) -> Update | None:
         """Poll alone, or with others in one call; after an unreadable shared answer, alone."""
         upstream = self.engine.upstream(item.account)
-        most = upstream.provider.capabilities.poll_many
-        ask = partial(_ask, upstream, pace)
+        capabilities = upstream.provider.capabilities
+        most = capabilities.poll_many
+        ask = partial(_counted, pace, upstream.poll)
         if most > 1:
             gatherer = self._gatherers.setdefault(item.account, Gatherer(most, ask))
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
                 pass  # one operation's answer can't be read: polling alone shows which
+        elif capabilities.listed:
+            survey = partial(_counted, pace, upstream.survey)
+            surveyor = self._surveyors.setdefault(
+                item.account,
+                Surveyor(item.account, survey, self.engine.survey_memory(item.account)),
+            )
+            if (listed := await surveyor.look(item.operation_id)) is not None:
+                return listed
         return (await ask([item.operation_id])).get(item.operation_id)
 
     def _seen(self, item: PollItem, update: Update) -> Seen:
@@ -207,6 +221,8 @@ class Poll(Verb[PollItem, Seen]):
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
             asked=bounded(update.poll_after, time_left=item.time_left),
+            beat=self.engine.poll_beat(item.account),
+            wall=time.time(),
             now=now,
             dice=random.random(),
         )
@@ -304,11 +320,13 @@ class Poll(Verb[PollItem, Seen]):
         await stop_operations(connection, operations)
 
 
-async def _ask(upstream: Upstream, pace: Pace, operations: Sequence[str]) -> Mapping[str, Update]:
+async def _counted(
+    pace: Pace, ask: Callable[[_Asked], Awaitable[Mapping[str, Update]]], operations: _Asked
+) -> Mapping[str, Update]:
     """Ask once for operations; the lane's pace counts the answer once, however many they are."""
     begun = pace.now()
     try:
-        updates = await upstream.poll(operations)
+        updates = await ask(operations)
     except ProviderError as error:
         if error.failure.fault is Fault.RATE:
             pace.was_limited(error.failure.retry_after, begun=begun)

@@ -173,6 +173,35 @@ def test_a_long_queue_takes_few_looks() -> None:
     assert delay < 10.0
 
 
+@pytest.mark.parametrize("elapsed", [0.0, 7.3, 55.0, 58.8, 300.0])
+@pytest.mark.parametrize("asked", [0.0, 11.0])
+def test_operations_that_one_request_tells_of_are_looked_at_together(
+    elapsed: float, asked: float
+) -> None:
+    known, wall = looks(), 1_800_000_000.7
+    known.learn(learned())
+
+    alone = wait(known, elapsed, asked=asked)
+    together = known.wait(
+        lane="kling",
+        route=ROUTE,
+        elapsed=elapsed,
+        floor=2.0,
+        ceiling=30.0,
+        asked=asked,
+        beat=2.0,
+        wall=wall,
+        now=10_000.0,
+        dice=0.5,
+    )
+
+    assert (wall + together) % 2.0 == pytest.approx(0.0, abs=1e-6) or (
+        wall + together
+    ) % 2.0 == pytest.approx(2.0, abs=1e-6)
+    assert together >= max(asked, 1.0)
+    assert abs(together - alone) <= 2.0
+
+
 def test_what_a_process_keeps_is_bounded() -> None:
     known = looks()
     for number in range(2500):
