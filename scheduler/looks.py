@@ -5,6 +5,7 @@ most every half minute, and compiles a route's timetable when that is first aske
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +29,10 @@ JITTER: Final = 0.1
 _OF_WAITED, _OF_LEFT, _OF_RUN = 0.25, 0.5, 0.25
 #: The knot before which few operations end: 3 in 64.
 _SHORT: Final = 4
+#: Shares of an account's ends that callbacks told of, for which there are timetables; and by how
+#: much one end moves the share.
+TOLD: Final = (0.0, 0.5, 0.75, 0.9)
+_ONE_END: Final = 0.05
 #: Routes and queues that are kept.
 _MOST: Final = 2000
 
@@ -51,8 +56,8 @@ class _Known:
     usual: Usual
     knots: tuple[float, ...]
     is_learned: bool
-    #: Timetables by floor and ceiling, of which a process has one or two.
-    tables: dict[tuple[float, float], Timetable] = field(default_factory=dict)
+    #: Timetables by floor, ceiling and share of TOLD, of which a process has a few.
+    tables: dict[tuple[float, float, float], Timetable] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,6 +69,8 @@ class Looks:
     delay: float | None = None
     _known: dict[str, _Known] = field(default_factory=dict)
     _queues: dict[tuple[str, str], Queue] = field(default_factory=dict)
+    #: The share of each account's ends that a callback told of before a look did.
+    _told: dict[str, float] = field(default_factory=dict)
     _read_at: float | None = None
 
     async def refresh(self, database: Database, *, now: float) -> None:
@@ -88,6 +95,12 @@ class Looks:
             self._keep_few()
             self._known[row.route] = _Known(usual, knots, is_learned=True)
 
+    def ended(self, lane: str, *, told: bool) -> None:
+        """Note how an end came to be known: whether a callback had come since the last look."""
+        share = self._told.get(lane, 0.0)
+        self._keep_few()
+        self._told[lane] = share + _ONE_END * (told - share)
+
     def wait(
         self,
         *,
@@ -96,6 +109,7 @@ class Looks:
         elapsed: float,
         queued: bool = False,
         running_for: float | None = None,
+        called: bool = False,
         floor: float,
         ceiling: float,
         asked: float = 0.0,
@@ -106,9 +120,10 @@ class Looks:
     ) -> float:
         """Seconds to the next look at an operation that was accepted `elapsed` seconds ago.
 
-        `running_for` are the seconds since it left the vendor's queue, if it was seen in it. A wait
-        that the provider `asked` for is the minimum, as is the floor. `now` is of a monotonic
-        clock; `dice` is uniform in 0..1.
+        `running_for` are the seconds since it left the vendor's queue, if it was seen there.
+        `called` says whether its provider has an address for callbacks. A wait that the provider
+        `asked` for is the minimum, as is the floor. `now` is of a monotonic clock; `dice` is
+        uniform in 0..1.
 
         Where one request tells of many operations, those of an account are looked at together: at
         the next multiple of `beat` seconds of Unix time, which is `wall` now, or at the one before.
@@ -120,10 +135,10 @@ class Looks:
             if elapsed > 0:
                 self._queue(lane, route).started(accepted=now - elapsed, now=now)
             run = elapsed if running_for is None else running_for
-            if run < floor and not known.is_learned:
-                wait = floor  # the catalogue may be far off: an early look tells
-            else:
-                wait = self._table(known, floor, ceiling).wait(run)
+            told = self._told.get(lane, 0.0) if called else 0.0
+            wait = self._table(known, floor, ceiling, told).wait(run)
+            if not known.is_learned:  # the catalogue may be far off: early looks tell
+                wait = min(wait, max(run, floor))
         wait *= 1 - JITTER + 2 * JITTER * dice
         if beat > 0:
             return _on_the_beat(wait, beat, wall, asked=asked)
@@ -158,15 +173,16 @@ class Looks:
             queue = self._queues[key] = Queue()
         return queue
 
-    def _table(self, known: _Known, floor: float, ceiling: float) -> Timetable:
-        table = known.tables.get((floor, ceiling))
+    def _table(self, known: _Known, floor: float, ceiling: float, told: float) -> Timetable:
+        share = TOLD[bisect_right(TOLD, told) - 1]
+        table = known.tables.get((floor, ceiling, share))
         if table is None:
             delay = self.delay
             if delay is None:
                 delay = max(DELAY_OF_FLOOR * floor, DELAY_OF_MEDIAN * known.usual.p50)
                 delay = min(delay, DELAY_OF_CEILING * ceiling)
-            table = timetable(known.knots, delay=delay, floor=floor, ceiling=ceiling)
-            known.tables[floor, ceiling] = table
+            table = timetable(known.knots, delay=delay, floor=floor, ceiling=ceiling, told=share)
+            known.tables[floor, ceiling, share] = table
         return table
 
     def _of_catalogue(self, route: str) -> _Known:
@@ -177,7 +193,7 @@ class Looks:
 
     def _keep_few(self) -> None:
         """Forget everything once there is too much of it: what is used comes back."""
-        for each in (self._known, self._queues):
+        for each in (self._known, self._queues, self._told):
             if len(each) >= _MOST:
                 each.clear()
 

@@ -79,10 +79,13 @@ class _Course:
         return share + slope * since, self.area[place - 1] + (share + slope * since / 2) * since
 
 
-def timetable(knots: Sequence[float], *, delay: float, floor: float, ceiling: float) -> Timetable:
+def timetable(
+    knots: Sequence[float], *, delay: float, floor: float, ceiling: float, told: float = 0.0
+) -> Timetable:
     """The timetable with that mean delay, or with the nearest that floor and ceiling allow.
 
-    `knots` are the seconds by which each of SHARES has ended.
+    `knots` are the seconds by which each of SHARES has ended. Of the ends a share is `told` by
+    callbacks; looks find the rest, so each is worth that much less.
     """
     course = _course(knots)
     delay = max(delay, _SHORTEST * knots[len(knots) // 2])
@@ -98,6 +101,8 @@ def timetable(knots: Sequence[float], *, delay: float, floor: float, ceiling: fl
         # Delays grow like the root of the price where looks are many.
         guess = price * (delay / table.delay) ** 2
         price = guess if low < guess < high else math.sqrt(low * high)
+    if told > 0:
+        return _table(course, price=price / (1 - told), floor=floor, ceiling=ceiling)
     return table
 
 

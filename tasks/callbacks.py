@@ -102,6 +102,7 @@ async def take(
         if (reply := speaker.callback_reply(body)) is not None:
             return replace(heard, reply=reply)
         await _adopt(engine, call, speaker.callback_operation(body))
+    await _note(engine, attempt.id)
     kinds = [What.POLL]
     if can_be_asked(speaker.capabilities.look_up):
         kinds.append(What.LOOK_UP)
@@ -147,6 +148,13 @@ async def _attempt(engine: Engine, provider: str, token: str) -> _Attempt | None
     )
     same = [each for each in found if hmac.compare_digest(each.marker, token)]
     return same[0] if same else None
+
+
+async def _note(engine: Engine, attempt: str) -> None:
+    """Note that a callback came: where callbacks tell of ends, polls can be fewer."""
+    await engine.database.fetch(
+        "UPDATE attempt SET called_at = now() WHERE id = %s AND state = 'accepted'", (attempt,)
+    )
 
 
 async def _make_due(connection: Connection, kinds: Sequence[What], attempt: str) -> None:

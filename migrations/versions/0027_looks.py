@@ -1,4 +1,4 @@
-"""When a route's operations end, as a distribution, and since when an operation runs.
+"""When a route's operations end, since when an operation runs, and when it was told of.
 
 Revision ID: 0027
 Revises: 0025
@@ -16,9 +16,11 @@ def upgrade() -> None:
     op.add_column("duration", sa.Column("knots", ARRAY(sa.Float())))
     op.add_column("duration", sa.Column("fitted_at", sa.DateTime(timezone=True)))
     op.add_column("attempt", sa.Column("running_at", sa.DateTime(timezone=True)))
+    op.add_column("attempt", sa.Column("called_at", sa.DateTime(timezone=True)))
 
 
 def downgrade() -> None:
+    op.drop_column("attempt", "called_at")
     op.drop_column("attempt", "running_at")
     op.drop_column("duration", "fitted_at")
     op.drop_column("duration", "knots")

@@ -104,6 +104,8 @@ class Attempt(SQLModel, table=True):
     #: When the operation left its vendor's queue, as polls tell: when it was accepted, or
     #: halfway between the last poll that saw it queued and the first that saw it run.
     running_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: Time of the latest callback about it while it was accepted.
+    called_at: datetime | None = Field(default=None, sa_column=Column(Time))
     #: Start of the provider's denials of the operation, without an update since.
     denied_since: datetime | None = Field(default=None, sa_column=Column(Time))
     #: Consecutive polls without a readable response.

@@ -72,6 +72,9 @@ class PollItem:
     seen_ago: float | None = None
     typical: float
     poll_faults: int
+    #: Whether its provider has an address for callbacks, and called since the last update.
+    has_callbacks: bool = False
+    was_called: bool = False
     #: Seconds since its provider first denied it, with no update in between.
     denied_for: float | None
     #: Its job's estimated cost, in millionths of a US dollar.
@@ -138,7 +141,9 @@ class Poll(Verb[PollItem, Seen]):
         rows = await self.engine.database.fetch(
             f"""
             SELECT attempt.id, attempt.job, job.tenant, attempt.account, attempt.operation_id,
-                   attempt.route,
+                   attempt.route, attempt.callback_base IS NOT NULL AS has_callbacks,
+                   coalesce(attempt.called_at > coalesce(attempt.seen_at, attempt.accepted_at),
+                            false) AS was_called,
                    extract(epoch FROM now() - attempt.running_at)::float8 AS running_for,
                    extract(epoch FROM now() - attempt.seen_at)::float8 AS seen_ago,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
@@ -212,12 +217,15 @@ class Poll(Verb[PollItem, Seen]):
         now = time.monotonic()
         elapsed = item.elapsed + now - item.read_at
         capabilities = self.engine.provider(item.account).capabilities
+        if update.phase.is_final and item.has_callbacks:
+            self.engine.looks.ended(item.account, told=item.was_called)
         wait = self.engine.looks.wait(
             lane=item.account,
             route=item.route,
             elapsed=elapsed,
             queued=update.phase is Phase.QUEUED,
             running_for=_running_for(item, now=now),
+            called=item.has_callbacks,
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
             asked=bounded(update.poll_after, time_left=item.time_left),

@@ -4,12 +4,15 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
 
 from models.request import VideoRequest
 from models.verbs import What
+from scheduler.looks import Looks
+from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.pump.pump import Pump
@@ -47,7 +50,8 @@ class Replicate:
         return said(200, {"next": None, "results": [self.prediction(each) for each in newest]})
 
     def prediction(self, number: int) -> dict[str, Any]:
-        return {"id": f"p{number}", "status": self.status, "output": None}
+        output = "https://videos.example.com/v.mp4" if self.status == "succeeded" else None
+        return {"id": f"p{number}", "status": self.status, "output": output}
 
 
 def said(status: int, body: object) -> Response:
@@ -62,7 +66,11 @@ def vendor() -> Replicate:
 @pytest.fixture
 async def engine(make_engine: MakeEngine, vendor: Replicate) -> AsyncIterator[Engine]:
     engine = facing(
-        make_engine(REPLICATE_API_TOKEN="r8_token_of_a_test", LONGTAKE_POLL_FLOOR_SECONDS=10),
+        make_engine(
+            REPLICATE_API_TOKEN="r8_token_of_a_test",
+            LONGTAKE_POLL_FLOOR_SECONDS=10,
+            LONGTAKE_PUBLIC_URL="https://longtake.example.com",
+        ),
         FarSide(vendor.reply),
     )
     yield engine
@@ -174,3 +182,20 @@ async def test_one_that_was_never_seen_queued_has_run_since_its_acceptance(
 
     (runs,) = await attempts(engine)
     assert runs["running_at"] == runs["accepted_at"]
+
+
+async def test_ends_that_callbacks_told_of_are_noted(engine: Engine, vendor: Replicate) -> None:
+    await running(engine, 2)
+    await run(engine, What.POLL)
+    first, second = await attempts(engine)
+    body = json.dumps({"id": first["operation_id"]}).encode()
+
+    await hear(engine, "replicate", first["marker"], headers={}, body=body)
+    called, silent = await attempts(engine)
+    assert called["called_at"] > called["seen_at"]
+    assert (silent["id"], silent["called_at"]) == (second["id"], None)
+
+    with patch.object(Looks, "ended") as noted:
+        vendor.status = "succeeded"
+        await run(engine, What.POLL)
+    assert sorted(call.kwargs["told"] for call in noted.call_args_list) == [False, True]

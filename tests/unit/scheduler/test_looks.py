@@ -1,5 +1,7 @@
 """When a process looks at an operation next: queues, floors, what is asked for, what is learned."""
 
+from itertools import pairwise
+
 import pytest
 
 from scheduler.hazard import Usual
@@ -46,7 +48,7 @@ def test_a_route_of_which_nothing_is_learned_is_looked_at_early_and_then_by_the_
     known = looks()
 
     assert wait(known, 0.0) == 2.0
-    assert wait(known, 2.0) > 5.0
+    assert wait(known, 20.0) > 5.0
     assert wait(known, 60.0) < 5.0
 
 
@@ -171,6 +173,57 @@ def test_a_long_queue_takes_few_looks() -> None:
     # 50 waits of 40 s on the mean: by the rule for running ones it would be a look each 30 s.
     assert polls < 30
     assert delay < 10.0
+
+
+def test_where_callbacks_tell_of_ends_looks_are_fewer_but_go_on() -> None:
+    known = looks()
+    known.learn(learned())
+
+    def called(elapsed: float) -> float:
+        return known.wait(
+            lane="kling",
+            route=ROUTE,
+            elapsed=elapsed,
+            called=True,
+            floor=1.0,
+            ceiling=30.0,
+            now=10_000.0,
+            dice=0.5,
+        )
+
+    before = called(60.0)
+    for _ in range(100):
+        known.ended("kling", told=True)
+    after = called(60.0)
+
+    assert 2 * before < after <= 30.0
+    # An operation whose provider has no address, or another account's, is looked at as before
+    assert wait(known, 60.0, floor=1.0) == pytest.approx(before)
+    # And when callbacks stop to come, looks are as many again
+    for _ in range(100):
+        known.ended("kling", told=False)
+    assert called(60.0) == pytest.approx(before)
+
+
+def test_a_few_callbacks_change_nothing() -> None:
+    known = looks()
+    known.learn(learned())
+    for number in range(100):
+        known.ended("kling", told=number % 3 == 0)
+
+    assert known._told["kling"] < 0.5  # noqa: SLF001 - nothing else tells
+    assert wait(known, 60.0) > 0
+
+
+def test_an_unlearned_route_is_looked_at_early_whatever_the_catalogue_says() -> None:
+    known, now, times = Looks(usual={"kling/kling-3.0": Usual(400.0, 600.0, 900.0)}), 0.0, []
+    while now < 100.0:
+        now += wait(known, now, floor=1.0)
+        times.append(now)
+
+    # An operation that ends at any moment is seen after twice its time at the latest
+    assert times[0] == pytest.approx(1.0)
+    assert all(later <= 2.01 * one for one, later in pairwise(times))
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 7.3, 55.0, 58.8, 300.0])
