@@ -113,7 +113,7 @@ class Looks:
         floor: float,
         ceiling: float,
         asked: float = 0.0,
-        beat: float = 0.0,
+        stride: float = 0.0,
         wall: float = 0.0,
         now: float,
         dice: float,
@@ -126,7 +126,7 @@ class Looks:
         uniform in 0..1.
 
         Where one request tells of many operations, those of an account are looked at together: at
-        the next multiple of `beat` seconds of Unix time, which is `wall` now, or at the one before.
+        the next multiple of `stride` seconds of Unix time, which is `wall` now, or at the one before.
         """
         known = self._known.get(route) or self._of_catalogue(route)
         if queued:
@@ -140,8 +140,8 @@ class Looks:
             if not known.is_learned:  # the catalogue may be far off: early looks tell
                 wait = min(wait, max(run, floor))
         wait *= 1 - JITTER + 2 * JITTER * dice
-        if beat > 0:
-            return _on_the_beat(wait, beat, wall, asked=asked)
+        if stride > 0:
+            return _in_stride(wait, stride, wall, asked=asked)
         return max(wait, floor, asked * (1 + JITTER * dice))
 
     def _queued(
@@ -203,11 +203,11 @@ def model_of(route: str) -> str:
     return route.rpartition("/")[0]
 
 
-def _on_the_beat(wait: float, beat: float, wall: float, *, asked: float) -> float:
-    """The wait until the beat that is nearest to its end, and not before what is `asked`.
+def _in_stride(wait: float, stride: float, wall: float, *, asked: float) -> float:
+    """The wait until the multiple of `stride` that is nearest to its end, and not before what is `asked`.
 
-    A beat is as long as the floor. The answer took a part of it, so the next beat but for half of
+    It is as long as the floor. The answer took a part of it, so the next multiple but for half of
     one is far enough.
     """
-    at = round((wall + max(wait, beat)) / beat) * beat - wall
-    return at + beat * math.ceil(max(0.0, max(asked, beat / 2) - at) / beat)
+    at = round((wall + max(wait, stride)) / stride) * stride - wall
+    return at + stride * math.ceil(max(0.0, max(asked, stride / 2) - at) / stride)

@@ -120,7 +120,7 @@ class Engine:
         chosen = self.settings.poll_floor_seconds
         return self.capabilities(account).poll_floor if chosen is None else chosen
 
-    def poll_beat(self, account: str) -> float:
+    def poll_stride(self, account: str) -> float:
         """Seconds between the moments at which an account's operations are polled together.
 
         0 where one request tells of one operation only.

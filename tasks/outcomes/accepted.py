@@ -82,7 +82,7 @@ async def _adopt(
         elapsed=0.0,
         floor=engine.poll_floor(row.account),
         ceiling=capabilities.poll_ceiling,
-        beat=engine.poll_beat(row.account),
+        stride=engine.poll_stride(row.account),
         wall=time.time(),
         now=time.monotonic(),
         dice=random.random(),

@@ -229,7 +229,7 @@ class Poll(Verb[PollItem, Seen]):
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
             asked=bounded(update.poll_after, time_left=item.time_left),
-            beat=self.engine.poll_beat(item.account),
+            stride=self.engine.poll_stride(item.account),
             wall=time.time(),
             now=now,
             dice=random.random(),

@@ -120,7 +120,7 @@ async def test_they_are_due_together_again(engine: Engine, vendor: Replicate) ->
         "SELECT extract(epoch FROM at)::float8 AS at FROM due WHERE what = 'poll'"
     )
 
-    # On a beat of the account's minimum interval, but for the time of the write-back
+    # At a multiple of the account's minimum interval, but for the time of the write-back
     floor = engine.poll_floor(ACCOUNT)
     assert len(found) == 30
     assert {row["at"] % floor < floor / 2 for row in found} == {True}

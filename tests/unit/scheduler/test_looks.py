@@ -242,7 +242,7 @@ def test_operations_that_one_request_tells_of_are_looked_at_together(
         floor=2.0,
         ceiling=30.0,
         asked=asked,
-        beat=2.0,
+        stride=2.0,
         wall=wall,
         now=10_000.0,
         dice=0.5,
