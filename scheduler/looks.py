@@ -126,7 +126,7 @@ class Looks:
         uniform in 0..1.
 
         Where one request tells of many operations, those of an account are looked at together: at
-        the next multiple of `stride` seconds of Unix time, which is `wall` now, or at the one before.
+        multiples of `stride` seconds of Unix time, which is `wall` now.
         """
         known = self._known.get(route) or self._of_catalogue(route)
         if queued:
@@ -204,10 +204,10 @@ def model_of(route: str) -> str:
 
 
 def _in_stride(wait: float, stride: float, wall: float, *, asked: float) -> float:
-    """The wait until the multiple of `stride` that is nearest to its end, and not before what is `asked`.
+    """The wait until the nearest multiple of `stride` at its end, but not before what is `asked`.
 
-    It is as long as the floor. The answer took a part of it, so the next multiple but for half of
-    one is far enough.
+    The stride is the floor. An answer takes a part of it, so the next multiple is far enough but
+    for a quarter.
     """
     at = round((wall + max(wait, stride)) / stride) * stride - wall
-    return at + stride * math.ceil(max(0.0, max(asked, stride / 2) - at) / stride)
+    return at + stride * math.ceil(max(0.0, max(asked, 0.75 * stride) - at) / stride)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -126,7 +127,9 @@ class Engine:
         0 where one request tells of one operation only.
         """
         capabilities = self.capabilities(account)
-        is_shared = capabilities.poll_many > 1 or capabilities.listed > 0
+        is_shared = capabilities.poll_many > 1 or (
+            capabilities.listed > 0 and not self.survey_memory(account).rests(time.monotonic())
+        )
         return self.poll_floor(account) if is_shared else 0.0
 
     def survey_memory(self, account: str) -> Memory:

@@ -39,6 +39,10 @@ class Memory:
     #: Until when operations are not looked for in it.
     beyond: dict[str, float] = field(default_factory=dict)
 
+    def rests(self, now: float) -> bool:
+        """Whether the listing is left alone; `now` is monotonic."""
+        return now < self.resting_until
+
 
 @dataclass(slots=True)
 class Surveyor:
@@ -60,7 +64,7 @@ class Surveyor:
             ProviderError: the account's rate limit is reached.
         """
         now = self.clock()
-        if now < self.memory.resting_until or self.memory.beyond.get(operation_id, now) > now:
+        if self.memory.rests(now) or self.memory.beyond.get(operation_id, now) > now:
             return None
         return await self._gatherer.look(operation_id)
 
