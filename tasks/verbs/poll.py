@@ -89,6 +89,23 @@ class PollItem:
     answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
 
+    def run_for(self, now: float) -> float | None:
+        """Seconds for which an operation that is seen to run, or to have ended, has run.
+
+        None if it was never seen in its vendor's queue; else it left it halfway between two looks.
+        """
+        since = now - self.read_at
+        if self.running_for is not None:
+            return self.running_for + since
+        return None if self.seen_ago is None else (self.seen_ago + since) / 2
+
+    def note(self, *, running_for: float | None, now: float) -> None:
+        """Remember a look: who keeps the item looks again without reading it."""
+        since = now - self.read_at
+        self.seen_ago = -since
+        if running_for is not None:
+            self.running_for = running_for - since
+
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
@@ -98,6 +115,8 @@ class Seen:
     wait: float
     percent: int = 0
     update: Update | None = None
+    #: Seconds for which it has run; None if it is queued.
+    running_for: float | None = None
     fault: Failure | None = None
     #: Polls in a row with this kind of fault, this one included.
     faults: int = 0
@@ -219,12 +238,13 @@ class Poll(Verb[PollItem, Seen]):
         capabilities = self.engine.provider(item.account).capabilities
         if update.phase.is_final and item.has_callbacks:
             self.engine.looks.ended(item.account, told=item.was_called)
+        run_for = item.run_for(now)
         wait = self.engine.looks.wait(
             lane=item.account,
             route=item.route,
             elapsed=elapsed,
             queued=update.phase is Phase.QUEUED,
-            running_for=_running_for(item, now=now),
+            running_for=run_for,
             called=item.has_callbacks,
             floor=self.engine.poll_floor(item.account),
             ceiling=capabilities.poll_ceiling,
@@ -240,11 +260,16 @@ class Poll(Verb[PollItem, Seen]):
             percent = min(99, int(100 * (update.progress or 0.0)))
         else:
             percent = estimated_progress(elapsed=elapsed, typical=item.typical)
+        is_running = update.phase is Phase.RUNNING
+        running_for = (elapsed if run_for is None else run_for) if is_running else None
+        if not update.phase.is_final:
+            item.note(running_for=running_for, now=now)
         return Seen(
             item=item,
             wait=wait,
             percent=percent,
             update=update,
+            running_for=running_for,
             is_stray=item.denied_for is not None and not item.is_wanted,
         )
 
@@ -364,17 +389,15 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
         """
         WITH seen AS (
             SELECT * FROM unnest(%(ids)b::text[], %(progress)b::float8[], %(percent)b::int[],
-                                 %(waits)b::float8[], %(runs)b::bool[])
-                AS seen(id, progress, percent, wait, runs)
+                                 %(waits)b::float8[], %(running)b::float8[])
+                AS seen(id, progress, percent, wait, running_for)
         ), looked AS (
             UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
                                polls = polls + 1, poll_faults = 0, error = NULL,
                                seen_at = now(), denied_since = NULL,
-                               running_at = CASE
-                                   WHEN attempt.running_at IS NOT NULL OR NOT seen.runs
-                                   THEN attempt.running_at
-                                   WHEN attempt.seen_at IS NULL THEN attempt.accepted_at
-                                   ELSE attempt.seen_at + (now() - attempt.seen_at) / 2 END
+                               running_at = coalesce(
+                                   attempt.running_at,
+                                   now() - seen.running_for * interval '1 second')
             FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
             RETURNING attempt.job, seen.percent
         ), grown AS (
@@ -393,9 +416,7 @@ async def _write_running(connection: Connection, running: Sequence[Seen]) -> Non
             "progress": [seen.update.progress if seen.update else None for seen in running],
             "percent": [seen.percent for seen in running],
             "waits": [seen.wait for seen in running],
-            "runs": [
-                seen.update is not None and seen.update.phase is Phase.RUNNING for seen in running
-            ],
+            "running": [seen.running_for for seen in running],
         },
     )
 
@@ -434,17 +455,6 @@ async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
             if seen.fault and seen.fault.code == STRANGE and seen.is_news
         ],
     )
-
-
-def _running_for(item: PollItem, *, now: float) -> float | None:
-    """Seconds since an operation that is seen to run left its vendor's queue.
-
-    None if it was never seen in it; else that was halfway between two polls, as it is written.
-    """
-    since = now - item.read_at
-    if item.running_for is not None:
-        return item.running_for + since
-    return None if item.seen_ago is None else (item.seen_ago + since) / 2
 
 
 def _kind_of(fault: Failure | None) -> dict[str, str]:
