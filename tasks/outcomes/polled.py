@@ -137,7 +137,8 @@ async def write_faults(connection: Connection, faulty: Sequence[Seen]) -> None:
         return
     await connection.execute(
         """
-        UPDATE attempt SET polls = attempt.polls + new.polls, poll_faults = new.faults, error = new.error,
+        UPDATE attempt SET polls = attempt.polls + new.polls, poll_faults = new.faults,
+                           error = new.error,
                            denied_since = CASE WHEN new.error ->> 'fault' = 'gone'
                                                THEN coalesce(denied_since, now())
                                                ELSE denied_since END

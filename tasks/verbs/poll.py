@@ -64,6 +64,8 @@ class Poll(Verb[PollItem, Seen]):
     concurrency: int = 64
     each: int = 500
     abandons: bool = True
+    #: Whether rows stay with who holds them: a watcher keeps its own schedule.
+    keeps: bool = False
 
     async def load(self, claimed: Sequence[Claimed]) -> list[PollItem]:
         rows = await self.engine.database.fetch(
@@ -192,7 +194,7 @@ class Poll(Verb[PollItem, Seen]):
             self.engine,
             connection,
             [
-                Ended(attempt=seen.item, update=seen.update)
+                Ended(attempt=seen.item, update=seen.update, polls=seen.polls)
                 for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
@@ -200,8 +202,9 @@ class Poll(Verb[PollItem, Seen]):
         )
         await write_faults(connection, faulty)
         # The end of a lost operation's job makes its poll due at once: this puts it off again.
-        ids, waits = [seen.id for seen in faulty], [seen.wait for seen in faulty]
-        await due.put_back(connection, What.POLL, ids, after=waits)
+        back = lost if self.keeps else faulty
+        waits = [seen.wait for seen in back]
+        await due.put_back(connection, What.POLL, [seen.id for seen in back], after=waits)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Abandon unwanted operations two days after they were accepted, as a poll would."""
