@@ -15,9 +15,9 @@ from scheduler.looks import Looks
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.intake import accept
+from tasks.outcomes.polled import PollItem
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
-from tasks.verbs.poll import PollItem
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing
 from transport.base import Request, Response
@@ -201,6 +201,7 @@ def test_who_keeps_an_operation_knows_since_when_it_runs() -> None:
         denied_for=None,
         estimate=1,
         is_wanted=True,
+        shows_reports=False,
         time_left=3600.0,
         last_fault=None,
         read_at=1000.0,
