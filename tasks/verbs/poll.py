@@ -102,7 +102,7 @@ class PollItem:
     def note(self, *, running_for: float | None, now: float) -> None:
         """Remember a look: who keeps the item looks again without reading it."""
         since = now - self.read_at
-        self.seen_ago = -since
+        self.seen_ago, self.was_called = -since, False
         if running_for is not None:
             self.running_for = running_for - since
 
