@@ -110,7 +110,7 @@ def test_a_queue_that_moves_says_when_an_operation_will_start() -> None:
     ahead = wait(known, elapsed=at - (now + 119), queued=True, now=at)
     assert ahead == pytest.approx(min(500, (at - (now + 119)) / 2), rel=0.1)
     # And the next in the queue is looked at soon, but no sooner than its start needs to be known
-    assert 5.0 < wait(known, elapsed=at - (now + 20.5), queued=True, now=at) < 15.0
+    assert 5.0 < wait(known, elapsed=at - (now + 19.2), queued=True, now=at) < 15.0
 
 
 def test_nothing_is_predicted_of_a_queue_that_has_another_order() -> None:
