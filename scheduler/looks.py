@@ -18,9 +18,9 @@ from scheduler.timetable import Timetable, timetable
 
 #: Seconds between two readings of what was learned.
 REFRESH: Final = 30.0
-#: Mean delay unless it is set: a part of the route's median, at least a part of the floor, and at
-#: most a part of the ceiling. What polls had before they followed a timetable.
-DELAY_OF_MEDIAN, DELAY_OF_FLOOR, DELAY_OF_CEILING = 0.03, 0.6, 0.5
+#: Mean delay unless it is set: a part of the floor and a part of the route's median together, and
+#: at most a part of the ceiling. About what polls had before they followed a timetable.
+DELAY_OF_FLOOR, DELAY_OF_MEDIAN, DELAY_OF_CEILING = 0.5, 0.02, 0.5
 #: Waits vary by so much, in both directions, so that a batch is not polled in step.
 JITTER: Final = 0.1
 #: A queued operation is looked at again after this part of the time for which it has waited, or
@@ -179,7 +179,7 @@ class Looks:
         if table is None:
             delay = self.delay
             if delay is None:
-                delay = max(DELAY_OF_FLOOR * floor, DELAY_OF_MEDIAN * known.usual.p50)
+                delay = DELAY_OF_FLOOR * floor + DELAY_OF_MEDIAN * known.usual.p50
                 delay = min(delay, DELAY_OF_CEILING * ceiling)
             table = timetable(known.knots, delay=delay, floor=floor, ceiling=ceiling, told=share)
             known.tables[floor, ceiling, share] = table

@@ -109,8 +109,8 @@ def test_a_queue_that_moves_says_when_an_operation_will_start() -> None:
     # Then the one that was accepted 100 later is left alone for half of the time until its turn
     ahead = wait(known, elapsed=at - (now + 119), queued=True, now=at)
     assert ahead == pytest.approx(min(500, (at - (now + 119)) / 2), rel=0.1)
-    # And the next in the queue is looked at soon
-    assert wait(known, elapsed=at - (now + 20.5), queued=True, now=at) < 15.0
+    # And the next in the queue is looked at soon, but no sooner than its start needs to be known
+    assert 5.0 < wait(known, elapsed=at - (now + 19.2), queued=True, now=at) < 15.0
 
 
 def test_nothing_is_predicted_of_a_queue_that_has_another_order() -> None:
@@ -120,6 +120,12 @@ def test_nothing_is_predicted_of_a_queue_that_has_another_order() -> None:
 
     assert queue.left(accepted=990.5, now=2010.0) is None
     assert queue.left(accepted=1001.0, now=2010.0) is None
+
+    # And of an operation that was overtaken, nothing either
+    for accepted in (1020.0, 1003.0, 1040.0, 1004.0, 1060.0, 1005.0):
+        queue.started(accepted=accepted, now=2020.0 + accepted - 1000)
+    assert queue.left(accepted=1050.0, now=2090.0) is None
+    assert queue.left(accepted=1070.0, now=2090.0) is not None
 
 
 def test_a_queue_that_stands_still_is_predicted_to_take_longer_and_longer() -> None:
