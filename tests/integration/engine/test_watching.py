@@ -172,6 +172,7 @@ async def test_progress_is_written_and_shown_and_no_job_is_written_for_it(
             await until(partial(_shows, engine, job["id"], percent))
         assert await engine.database.fetch("SELECT id, xmin FROM job") == [job]
     far.progress = 0.1
+    await engine.database.fetch("UPDATE due SET at = now() WHERE what = 'poll'")
     async with watching(engine):  # another watcher knows nothing of what was shown
         await far.looks(2)
         assert await _shows(engine, job["id"], 70)
