@@ -94,6 +94,14 @@ class Settings(BaseSettings):
     callback_wait_seconds: float = Field(default=300.0, ge=0, le=86_400)
     #: Overrides every provider's minimum interval between polls, in seconds.
     poll_floor_seconds: float | None = Field(default=None, ge=0.05, le=600)
+    #: Mean time from the end of an operation to the poll that sees it, in seconds; unset: half of
+    #: the minimum interval and 2 % of its route's median together.
+    poll_delay_seconds: float | None = Field(default=None, ge=0.05, le=600)
+    #: Whether processes keep running operations in memory and write only news; otherwise each poll
+    #: reads and writes its rows.
+    resident_polls: bool = True
+    #: Maximum number of operations that a process keeps in memory.
+    watched_operations: int = Field(default=100_000, ge=1, le=10_000_000)
     #: Maximum size of a finished video, in bytes.
     max_video_bytes: int = Field(default=2 * 2**30, ge=2**20)
     #: Maximum PostgreSQL connections per process.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from benchmarks import batches, claims, flood, polls, size, snapshot
+from benchmarks import batches, claims, flood, polls, schedule, size, snapshot, watchers
 from benchmarks.stand import Stand, machine, standing
 
 
@@ -26,8 +26,11 @@ BENCHMARKS: dict[str, Callable[[Stand, argparse.Namespace], Result]] = {
     "batches": lambda stand, asked: batches.measure(stand, rounds=asked.rounds),
     "flood": lambda stand, asked: flood.measure(stand, rounds=asked.rounds),
     "claims": lambda stand, asked: claims.measure(stand, rounds=asked.rounds),
+    "watchers": lambda stand, _: watchers.measure(stand),
     "size": lambda stand, asked: size.measure(stand, jobs=asked.jobs),
 }
+#: Those that only compute, and need no stand.
+COMPUTED: dict[str, Callable[[], Result]] = {"schedule": schedule.measure}
 #: Run only if they are named: they take a quarter of an hour and 15 GB.
 LARGE = ("size",)
 
@@ -37,14 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     console = Console()
     found = {}
-    for name in asked.names or [name for name in BENCHMARKS if name not in LARGE]:
-        with standing() as stand:
-            console.print(machine(stand), highlight=False, soft_wrap=True)
-            report = BENCHMARKS[name](stand, asked)
+    for name in asked.names or [name for name in (*BENCHMARKS, *COMPUTED) if name not in LARGE]:
+        report = COMPUTED[name]() if name in COMPUTED else _on_a_stand(name, asked, console)
         report.show(console)
         found[name] = report.as_json()
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _on_a_stand(name: str, asked: argparse.Namespace, console: Console) -> Result:
+    with standing() as stand:
+        console.print(machine(stand), highlight=False, soft_wrap=True)
+        return BENCHMARKS[name](stand, asked)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Measures Longtake against its peers and against the limit, side by side.",
     )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"one of {', '.join((*BENCHMARKS, *COMPUTED))}"
+    )
     parser.add_argument(
         "--rounds", type=int, default=3, help="counted rounds (default: %(default)s)"
     )

@@ -106,6 +106,7 @@ def pointed_at(vendor: str) -> dict[str, str]:
         "RUNWAYML_API_SECRET": "key_benchmark",
         "LONGTAKE_PUMP_SECONDS": str(SECONDS),
         "LONGTAKE_POLL_FLOOR_SECONDS": "0.05",
+        "LONGTAKE_RESIDENT_POLLS": "false",  # what is counted are the pump's rows
     }
 
 

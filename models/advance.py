@@ -108,6 +108,14 @@ async def advance_jobs(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds since an operation left its vendor's queue, and since it was last seen to run."""
+
+    running_for: float | None = None
+    seen_ago: float | None = None
+
+
 async def advance_attempts(
     connection: Connection,
     to: AttemptState,
@@ -115,15 +123,19 @@ async def advance_attempts(
     *,
     failures: Mapping[str, Failure] | None = None,
     costs: Mapping[str, int] | None = None,
+    polls: Mapping[str, int] | None = None,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> list[dict[str, Any]]:
     """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
 
-    `costs` are in millionths of a US dollar, by attempt id. What those of final jobs have cost us
-    is entered in the ledger.
+    By attempt id, `costs` are in millionths of a US dollar, `polls` are not counted yet, and
+    `clocks` say since when the operation ran and when it was last seen to. What
+    those of final jobs have cost us is entered in the ledger.
     """
     if not ids:
         return []
-    errors, cost_of = failures or {}, costs or {}
+    errors, cost_of, polls_of = failures or {}, costs or {}, polls or {}
+    clock_of = clocks or {}
     cursor = await connection.execute(
         """
         UPDATE attempt SET
@@ -131,9 +143,14 @@ async def advance_attempts(
             error = CASE WHEN %(finishes)s THEN wanted.error
                          ELSE coalesce(wanted.error, attempt.error) END,
             cost_micros = coalesce(wanted.cost, attempt.cost_micros),
+            polls = attempt.polls + wanted.polls,
+            running_at = coalesce(attempt.running_at,
+                                  now() - wanted.running_for * interval '1 second'),
+            seen_at = greatest(attempt.seen_at, now() - wanted.seen_ago * interval '1 second'),
             finished_at = CASE WHEN %(finishes)s THEN now() END
-        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[])
-             AS wanted(id, error, cost), job
+        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[], %(polls)s::int[],
+                    %(running)s::float8[], %(seen)s::float8[])
+             AS wanted(id, error, cost, polls, running_for, seen_ago), job
         WHERE attempt.id = wanted.id AND job.id = attempt.job
           AND attempt.state = ANY(%(sources)s)
         RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, job.tenant
@@ -142,6 +159,9 @@ async def advance_attempts(
             "ids": list(ids),
             "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
             "costs": [cost_of.get(id_) for id_ in ids],
+            "polls": [polls_of.get(id_, 0) for id_ in ids],
+            "running": [clock_of[id_].running_for if id_ in clock_of else None for id_ in ids],
+            "seen": [clock_of[id_].seen_ago if id_ in clock_of else None for id_ in ids],
             "sources": list(attempt_sources(to)),
             "to": to,
             "finishes": to.is_final,

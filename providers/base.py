@@ -203,6 +203,8 @@ class Capabilities:
     submit_timeout: float | None = None
     #: Maximum operations per poll.
     poll_many: int = 1
+    #: Operations on a page of a listing that shows their states and videos; 0: there is none.
+    listed: int = 0
     #: Minimum and maximum interval between polls of one operation, in seconds.
     poll_floor: float = 2.0
     poll_ceiling: float = 30.0
@@ -285,6 +287,13 @@ class Provider(Protocol):
             UnknownStatus: the vendor used an undocumented status word.
         """
         ...
+
+    def survey(self, wanted: Collection[str]) -> Flow[Mapping[str, Update]]:  # noqa: ARG002 - for overrides
+        """The states of those `wanted` operations that a listing shows; see `capabilities.listed`.
+
+        One that is missing may exist all the same, or be unreadable: it is to be polled alone.
+        """
+        raise NotOffered(self.name, "listing")
 
     def cancel(self, operation_id: str) -> Flow[None]:  # noqa: ARG002 - for overrides
         """Ask the provider to stop; only called if `capabilities.cancel`.

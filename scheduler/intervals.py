@@ -25,33 +25,6 @@ def bounded(asked: float | None, *, time_left: float) -> float:
     return max(0.0, min(asked or 0.0, LONGEST_ASKED, until_last_chance))
 
 
-def first_poll(*, p10: float | None, floor: float, dice: float) -> float:
-    """Seconds from acceptance to the first poll: the learned p10, but at least the floor.
-
-    `dice`, uniform in 0..1, adds up to 20 % of jitter, so that a batch is not polled in step.
-    """
-    return max(floor, p10 or 0.0) * (1 + 0.2 * dice)
-
-
-def next_poll(
-    *,
-    elapsed: float,
-    p50: float,
-    floor: float,
-    ceiling: float,
-    asked: float | None = None,
-    dice: float,
-) -> float:
-    """Seconds to the next poll of an operation that has run for `elapsed` seconds.
-
-    A tenth of the time between now and the p50: polls are dense where the end is likely. A wait
-    that the provider asked for is the minimum.
-    """
-    remaining = abs(p50 - elapsed)
-    wait = min(max(remaining / 10, floor), ceiling)
-    return max(wait, asked or 0.0) * (1 + 0.2 * dice)
-
-
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Waits between retries that double each time; in seconds."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from models import holders
 from models.database import Connection
 from models.failure import RequestRefused
 from models.ids import looks_like_a_marker
@@ -102,6 +103,7 @@ async def take(
         if (reply := speaker.callback_reply(body)) is not None:
             return replace(heard, reply=reply)
         await _adopt(engine, call, speaker.callback_operation(body))
+    await _note(engine, attempt.id)
     kinds = [What.POLL]
     if can_be_asked(speaker.capabilities.look_up):
         kinds.append(What.LOOK_UP)
@@ -149,11 +151,18 @@ async def _attempt(engine: Engine, provider: str, token: str) -> _Attempt | None
     return same[0] if same else None
 
 
+async def _note(engine: Engine, attempt: str) -> None:
+    """Note that a callback came: where callbacks tell of ends, polls can be fewer."""
+    await engine.database.fetch(
+        "UPDATE attempt SET called_at = now() WHERE id = %s AND state = 'accepted'", (attempt,)
+    )
+
+
 async def _make_due(connection: Connection, kinds: Sequence[What], attempt: str) -> None:
     """Make rows of these kinds due now; a leased row is left to its lease holder.
 
-    A look-up that only waits for a callback stays as it is: its turn ends the waiting, and a
-    callback that can't be read is no reason to end it.
+    Who watches the operation is told to look at it. A look-up that only waits for a callback stays
+    as it is: its turn ends the waiting, and a callback that can't be read is no reason to end it.
     """
     await connection.execute(
         """
@@ -162,3 +171,4 @@ async def _make_due(connection: Connection, kinds: Sequence[What], attempt: str)
         """,
         (list(kinds), attempt),
     )
+    await holders.nudge(connection, [attempt])

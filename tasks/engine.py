@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,11 +11,14 @@ from models.database import Database
 from models.vault import Vault
 from providers.base import Account, Capabilities, Provider
 from providers.registry import PROVIDERS, accounts, capabilities_of, provider_of, variable_of
+from scheduler.looks import Looks
+from scheduler.usual import usual_times
 from settings import Settings
 from storage.base import Storage
 from storage.inspectors import Inspectors
 from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
+from tasks.surveyor import Memory
 from tasks.upstream import NoCredentials, Upstream
 from transport.base import Client
 from transport.exact import ExactClient
@@ -47,6 +51,10 @@ class Engine:
     dice: Callable[[], float] = random.random
     #: The child processes that look into videos; none runs before the first video.
     inspectors: Inspectors = field(default_factory=Inspectors)
+    #: When to look at operations next.
+    looks: Looks = field(default_factory=Looks)
+    #: What is remembered of accounts' listings.
+    surveys: dict[str, Memory] = field(default_factory=dict)
     #: Held while a stored picture is read or written: each may have megabytes.
     one_picture: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     #: What this process was cleared to pay for; see `tasks.restore.clearing`.
@@ -55,13 +63,15 @@ class Engine:
     @classmethod
     def build(cls, settings: Settings) -> "Engine":
         guard = Guard(settings.allow_private_hosts)
+        catalog = Catalog.load(settings)
         return cls(
             settings=settings,
             database=Database(
                 settings.require_database(), connections=settings.database_connections
             ),
             vault=Vault(settings.secret_keys),
-            catalog=Catalog.load(settings),
+            catalog=catalog,
+            looks=Looks(usual=usual_times(catalog), delay=settings.poll_delay_seconds),
             accounts=accounts(settings),
             storage=ObjectStorage(settings.videos_url),
             guard=guard,
@@ -110,6 +120,21 @@ class Engine:
         """The shortest wait between two polls on an account, in seconds."""
         chosen = self.settings.poll_floor_seconds
         return self.capabilities(account).poll_floor if chosen is None else chosen
+
+    def poll_stride(self, account: str) -> float:
+        """Seconds between the moments at which an account's operations are polled together.
+
+        0 where one request tells of one operation only.
+        """
+        capabilities = self.capabilities(account)
+        is_shared = capabilities.poll_many > 1 or (
+            capabilities.listed > 0 and not self.survey_memory(account).rests(time.monotonic())
+        )
+        return self.poll_floor(account) if is_shared else 0.0
+
+    def survey_memory(self, account: str) -> Memory:
+        """What this process remembers of an account's listing."""
+        return self.surveys.setdefault(account, Memory())
 
     async def close(self) -> None:
         for client in (self.exact, self.fast, self.guarded):

@@ -1,7 +1,7 @@
 """One account at its provider: what a verb can ask of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -46,6 +46,10 @@ class Upstream:
     async def poll(self, operation_ids: Sequence[str]) -> Mapping[str, Update]:
         """The updates of operations; one that is missing no longer exists."""
         return await self._converse(self.provider.poll(operation_ids), self.fast)
+
+    async def survey(self, wanted: Collection[str]) -> Mapping[str, Update]:
+        """The updates of those operations that a listing shows; others are to be polled alone."""
+        return await self._converse(self.provider.survey(wanted), self.fast)
 
     async def look_up(self, ask: Ask) -> Found:
         """Find the operation that carries the request's marker."""

@@ -101,6 +101,11 @@ class Attempt(SQLModel, table=True):
     polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     #: Time of the latest poll that returned an update.
     seen_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: When the operation left its vendor's queue, as polls tell: when it was accepted, or
+    #: halfway between the last poll that saw it queued and the first that saw it run.
+    running_at: datetime | None = Field(default=None, sa_column=Column(Time))
+    #: Time of the latest callback about it while it was accepted.
+    called_at: datetime | None = Field(default=None, sa_column=Column(Time))
     #: Start of the provider's denials of the operation, without an update since.
     denied_since: datetime | None = Field(default=None, sa_column=Column(Time))
     #: Consecutive polls without a readable response.

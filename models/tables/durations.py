@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
+from sqlalchemy import Column, Float
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-from models.tables.columns import id_column, now_column
+from models.tables.columns import Time, id_column, now_column
 
 
 class Duration(SQLModel, table=True):
@@ -18,3 +20,6 @@ class Duration(SQLModel, table=True):
     p90: float
     samples: int
     learned_at: datetime | None = Field(default=None, sa_column=now_column())
+    #: Seconds by which the shares in `scheduler.hazard` have ended, and when they were found.
+    knots: list[float] | None = Field(default=None, sa_column=Column(ARRAY(Float)))
+    fitted_at: datetime | None = Field(default=None, sa_column=Column(Time))

@@ -1,6 +1,7 @@
 """Luma's Dream Machine API: https://docs.lumalabs.ai, as in lumaai 1.21.0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from typing import Any, ClassVar, Final
 
 from models.failure import Failure, Fault
@@ -19,7 +20,7 @@ from providers.base import (
     Video,
 )
 from providers.body import without_none
-from providers.polling import get_each
+from providers.polling import get_each, read_listing
 from transport.base import Response
 
 #: The SDK's request timeout, in seconds.
@@ -53,10 +54,15 @@ class LumaDreamMachine(Provider):
         cancel=True,
         look_up=(LookUp.LIST, LookUp.CALLBACK),
         look_up_delay=30.0,
+        listed=PAGE,
         poll_floor=3.0,
         sources={
             "cancel": "DELETE /generations/{id}; lumaai 1.21.0",
             "cancelled_costs": "unverified: whether deleting stops the charge is undocumented",
+            "listed": (
+                "lumaai 1.21.0 types: GET /generations has whole generations; unverified: the "
+                "newest first, a hundred on a page"
+            ),
             "look_up": (
                 "lumaai 1.21.0 types: the listing echoes request.callback_url; it pages by "
                 "offset, so deleting a generation shifts it"
@@ -83,6 +89,17 @@ class LumaDreamMachine(Provider):
         """GET /generations/{id}; 404 (deleted) is omitted."""
         return get_each(operation_ids, path=_path, read=_update)
 
+    def survey(self, wanted: Collection[str]) -> Flow[Mapping[str, Update]]:
+        """GET /generations, page by page."""
+        offsets = count(PAGE, PAGE)
+        return read_listing(
+            wanted,
+            first=_page(0),
+            entries=lambda listing: answers.items(listing, "generations"),
+            read=_update,
+            following=lambda listing: _page(next(offsets)) if _says_more(listing) else None,
+        )
+
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /generations/{id}: 204; 404 if already deleted."""
         yield Call(method="DELETE", path=_path(operation_id))
@@ -100,8 +117,7 @@ class LumaDreamMachine(Provider):
         before: list[str] = []
         offset, is_whole = 0, True
         for _ in range(MOST_PAGES):
-            query = {"limit": str(PAGE), "offset": str(offset)}
-            response = yield Call(method="GET", path="/generations", query=query)
+            response = yield _page(offset)
             listing = response.json()
             generations = answers.items(listing, "generations")
             for generation in generations:
@@ -141,6 +157,11 @@ class LumaDreamMachine(Provider):
 
 def _path(operation_id: str) -> str:
     return f"/generations/{answers.segment(operation_id)}"
+
+
+def _page(offset: int) -> Call:
+    query = {"limit": str(PAGE), "offset": str(offset)}
+    return Call(method="GET", path="/generations", query=query)
 
 
 def _body(ask: Ask) -> dict[str, Any]:

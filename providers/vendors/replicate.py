@@ -1,9 +1,10 @@
 """Replicate's API: https://replicate.com/docs/reference/http, as in replicate 1.0.7."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from models.failure import Failure, Fault
 from providers import answers, callbacks, failures
@@ -20,11 +21,14 @@ from providers.base import (
     Video,
 )
 from providers.body import without_none
-from providers.polling import get_each
+from providers.polling import get_each, read_listing
 from transport.base import Response
 
 #: The SDK's request timeout, in seconds; a POST may contain a small image.
 SUBMIT_TIMEOUT: Final = 30.0
+
+#: Predictions on a page of the listing.
+PAGE: Final = 100
 
 #: Callback events: the first names the prediction while its response may be lost, the last makes
 #: the final poll due.
@@ -66,6 +70,7 @@ class Replicate(Provider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         cancel=True,
         look_up=(LookUp.CALLBACK,),
+        listed=PAGE,
         result_lives=3_600.0,
         sources={
             "cancel": "POST /v1/predictions/{id}/cancel; replicate 1.0.7",
@@ -76,6 +81,10 @@ class Replicate(Provider):
             "look_up": (
                 "GET /v1/predictions echoes input but neither webhook nor external id "
                 "(replicate 1.0.7: Prediction), so it lacks the marker"
+            ),
+            "listed": (
+                "replicate.com/docs/reference/http: GET /v1/predictions has the newest first, a "
+                "hundred on a page; replicate 1.0.7: each is a whole Prediction"
             ),
             "poll_floor": "estimate: the SDK polls every 0.5 s; limit: 3000 requests a minute",
             "refusals": "replicate.com/docs/reference/http: 4xx are request errors",
@@ -102,6 +111,16 @@ class Replicate(Provider):
     def poll(self, operation_ids: Sequence[str]) -> Flow[Mapping[str, Update]]:
         """GET /v1/predictions/{id}; 404 is omitted."""
         return get_each(operation_ids, path=_path, read=_update)
+
+    def survey(self, wanted: Collection[str]) -> Flow[Mapping[str, Update]]:
+        """GET /v1/predictions, and the pages that each names as the next."""
+        return read_listing(
+            wanted,
+            first=Call(method="GET", path="/v1/predictions"),
+            entries=lambda page: answers.items(page, "results"),
+            read=_update,
+            following=_next_page,
+        )
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """POST /v1/predictions/{id}/cancel; the prediction may already have ended."""
@@ -130,6 +149,13 @@ class Replicate(Provider):
 
 def _path(operation_id: str) -> str:
     return f"/v1/predictions/{answers.segment(operation_id)}"
+
+
+def _next_page(page: object) -> Call | None:
+    """A page names the URL of the next, of which only the cursor is taken: the host is ours."""
+    link = answers.optional_text(page, "next")
+    cursor = dict(parse_qsl(urlsplit(link or "").query)).get("cursor")
+    return Call(method="GET", path="/v1/predictions", query={"cursor": cursor}) if cursor else None
 
 
 def _input(ask: Ask, *, model: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """An attempt that its provider took: its operation id is recorded as evidence."""
 
 import random
+import time
 
 import structlog
 
@@ -12,7 +13,6 @@ from models.verbs import What
 from providers.base import Accepted
 from providers.registry import capabilities_of
 from scheduler.durations import expect
-from scheduler.intervals import first_poll
 from tasks.engine import Engine
 from tasks.outcomes.attempt import LockedAttempt, lock_attempt
 from tasks.outcomes.ended import Ended, record_ended
@@ -74,9 +74,19 @@ async def _adopt(
     if accepted.update is not None and accepted.update.phase.is_final:
         await record_ended(engine, connection, [Ended(attempt=row, update=accepted.update)])
         return
-    # This process may have no credentials for the account.
-    floor = engine.settings.poll_floor_seconds or capabilities.poll_floor
-    wait = first_poll(p10=learned, floor=floor, dice=random.random())
+    if learned is not None:
+        engine.looks.learn(learned)
+    wait = engine.looks.wait(
+        lane=row.account,
+        route=row.route,
+        elapsed=0.0,
+        floor=engine.poll_floor(row.account),
+        ceiling=capabilities.poll_ceiling,
+        stride=engine.poll_stride(row.account),
+        wall=time.time(),
+        now=time.monotonic(),
+        dice=random.random(),
+    )
     first = due.Row(id=attempt, lane=row.account, tenant=row.tenant, after=wait)
     await due.put(connection, What.POLL, [first])
     if capabilities.inline_pictures:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from models import due
-from models.advance import advance_attempts, advance_jobs, fail_outputs, tell
+from models.advance import Clock, advance_attempts, advance_jobs, fail_outputs, tell
 from models.database import Connection
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import Failure, Fault
@@ -44,6 +44,10 @@ class Ended:
 
     attempt: AttemptRef
     update: Update
+    #: Polls that are not counted yet.
+    polls: int = 0
+    #: Since when it ran, and when it was last seen to; where a poll saw its end.
+    clock: Clock | None = None
 
 
 async def record_ended(
@@ -103,7 +107,16 @@ async def _record(
         for one in ended
         if one.update.cost_micros is not None
     }
-    moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
+    polls = {one.attempt.id: one.polls for one in ended}
+    moved = await advance_attempts(
+        connection,
+        to,
+        list(by_id),
+        failures=failures,
+        costs=costs,
+        polls=polls,
+        clocks={one.attempt.id: one.clock for one in ended if one.clock},
+    )
     await due.drop(connection, What.POLL, list(by_id))
     if to is AttemptState.SUCCEEDED:
         await _record_videos(engine, connection, [by_id[row["id"]] for row in moved])

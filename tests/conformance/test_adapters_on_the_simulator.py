@@ -157,6 +157,36 @@ def test_a_video_is_made_from_text_and_from_a_picture(simulator: Simulator, name
 
 
 @pytest.mark.parametrize(
+    "name", [name for name, one in PROVIDERS.items() if one.capabilities.listed]
+)
+def test_a_listing_tells_what_polls_of_each_operation_tell(simulator: Simulator, name: str) -> None:
+    # Given more operations than fit on a page, of which one fails, and one that is not listed
+    count = PROVIDERS[name].capabilities.listed + 20
+
+    async def compare(desk: Desk) -> tuple[Mapping[str, Update], Mapping[str, Update]]:
+        prompts = ["[sim:fail] a cat", *(f"cat {number}" for number in range(count - 1))]
+        operations: list[str] = []
+        for number, prompt in enumerate(prompts):
+            operations.append(await desk.submitted(ask(name, prompt=prompt, marker=f"m{number}")))
+            if number % 90 == 89:  # the simulator takes a hundred of a model at a time
+                await desk.settled(operations)
+        await desk.settled(operations)
+        listed = await desk.told(desk.provider.survey([*operations, "nobody's"]))
+        return listed, await desk.told(desk.provider.poll(operations))
+
+    listed, alone = at_desk(name, simulator.env, compare)
+
+    # Then the listing, page by page, tells the same of each, but for links, which are new each time
+    assert len(listed) == count
+    assert {id_: one.phase for id_, one in listed.items()} == {
+        id_: one.phase for id_, one in alone.items()
+    }
+    for id_, update in listed.items():
+        assert len(update.videos) == len(alone[id_].videos)
+        assert update.failure == alone[id_].failure
+
+
+@pytest.mark.parametrize(
     "name", [name for name, one in PROVIDERS.items() if one.capabilities.poll_many > 1]
 )
 def test_one_question_tells_of_as_many_operations_as_the_capabilities_say(

@@ -114,6 +114,8 @@ def test_every_provider_is_judged_in_every_verb_that_it_offers(name: str) -> Non
         offered.add("cancel")
     if set(PROVIDERS[name].capabilities.look_up) & {LookUp.EXTERNAL_ID, LookUp.LIST}:
         offered.add("look up")
+    if PROVIDERS[name].capabilities.listed:
+        offered.add("survey")
     # Then its vendor's SDK, or its documents, are here to judge each of these
     assert name in JUDGES, f"{name} has no judge: give it one in tests/conformance/judges"
     assert offered <= {case.name for case in JUDGES[name].cases}

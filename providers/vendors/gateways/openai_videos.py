@@ -5,7 +5,7 @@ account requires an `OPENAI_BASE_URL` that names a gateway with the same API.
 """
 
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import ClassVar, Final
 
@@ -25,6 +25,7 @@ from providers.base import (
     Video,
 )
 from providers.body import text_in
+from providers.polling import read_listing
 from providers.vendors.gateways import shared as gateway
 from transport.base import Part, Response
 
@@ -33,6 +34,9 @@ SUBMIT_TIMEOUT: Final = 60.0
 #: Header with the delay before the next poll, in milliseconds.
 POLL_AFTER: Final = "openai-poll-after-ms"
 LONGEST_POLL_AFTER: Final = 60.0
+
+#: Videos on a page of the listing: developers.openai.com, API reference.
+PAGE: Final = 100
 
 #: Every status of Video in openai 3.52.0.
 PHASES: Final[Mapping[str, Phase]] = {
@@ -64,11 +68,13 @@ class OpenaiVideos(Provider):
         progress=True,
         cancel=True,
         inline_pictures=True,
+        listed=PAGE,
         result_needs_key=True,
         sources={
             "cancel": "DELETE /videos/{id}, the only way to stop one; openai 3.52.0",
             "cancelled_costs": "unverified: whether deleting stops the charge is undocumented",
             "inline_pictures": "input_reference is a file; openai 3.52.0",
+            "listed": "GET /videos, whose entries are whole videos; openai 3.52.0",
             "look_up": "no external id; the listing (openai 3.52.0) has prompts, but no marker",
             "retired": "developers.openai.com, deprecations: retired on 2026-09-24",
             "poll_floor": "ours; openai 3.52.0 waits a second, or as the response header says",
@@ -92,8 +98,20 @@ class OpenaiVideos(Provider):
             path = _path(operation_id)
             response = yield Call(method="GET", path=path, accept=frozenset({NOT_FOUND}))
             if response.status != NOT_FOUND:
-                updates[operation_id] = _update(operation_id, response)
+                updates[operation_id] = _update(
+                    operation_id, response.json(), after=_poll_after(response)
+                )
         return updates
+
+    def survey(self, wanted: Collection[str]) -> Flow[Mapping[str, Update]]:
+        """GET /videos, the newest first; a page begins after the last of the one before."""
+        return read_listing(
+            wanted,
+            first=_page(),
+            entries=lambda page: answers.items(page, "data"),
+            read=lambda video: _update(answers.identifier(video, "id"), video),
+            following=_next_page,
+        )
 
     def cancel(self, operation_id: str) -> Flow[None]:
         """DELETE /videos/{id}; 404 if already deleted."""
@@ -142,9 +160,18 @@ def _picture(uri: str) -> Part:
     )
 
 
-def _update(operation_id: str, response: Response) -> Update:
+def _page(**more: str) -> Call:
+    query = {"limit": str(PAGE), "order": "desc", **more}
+    return Call(method="GET", path="/videos", query=query)
+
+
+def _next_page(page: object) -> Call | None:
+    last = answers.optional_text(page, "last_id")
+    return _page(after=last) if last and answers.optional(page, "has_more") is True else None
+
+
+def _update(operation_id: str, video: object, *, after: float | None = None) -> Update:
     """One video; `progress` is 0 to 100, and the file is at a fixed path."""
-    video = response.json()
     phase = answers.phase(video, "status", among=PHASES)
     progress = answers.optional_number(video, "progress") if phase is Phase.RUNNING else None
     made = (Video(url=f"{_path(operation_id)}/content"),)
@@ -153,7 +180,7 @@ def _update(operation_id: str, response: Response) -> Update:
         progress=None if progress is None else min(progress / 100, 1.0),
         videos=made if phase is Phase.SUCCEEDED else (),
         failure=_failure(video) if phase is Phase.FAILED else None,
-        poll_after=_poll_after(response),
+        poll_after=after,
     )
 
 

@@ -127,15 +127,20 @@ class OpenaiVideos(Upstream):
         )
 
     async def page(self, request: web.Request) -> web.Response:
-        """A page, newest first, after the id in `after`."""
+        """A page, newest first unless `order` is asc, after the id in `after`."""
         limit = request.query.get("limit", str(_PAGE))
         if not limit.isdecimal() or int(limit) > _LARGEST_PAGE:
             raise Refusal(400, f"limit: must be at most {_LARGEST_PAGE}")
+        order = request.query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise Refusal(400, "order: must be asc or desc")
         known = [
             one
-            for one in reversed(list(self.world.operations))
+            for one in self.world.operations
             if one.order.provider == self.name and not one.deleted
         ]
+        if order == "desc":
+            known.reverse()
         ids = [one.id for one in known]
         start = ids.index(request.query["after"]) + 1 if request.query.get("after") in ids else 0
         shown = known[start : start + int(limit)]

@@ -105,6 +105,12 @@ LUMA_DREAM_MACHINE = Judge(
             status=204,
         ),
         Case(
+            "survey",
+            sdk=lambda client: client.generations.list(limit=100, offset=0),
+            ours=lambda provider: provider.survey([ID]),
+            answer={"generations": [GENERATION], "has_more": True},
+        ),
+        Case(
             "look up",
             sdk=lambda client: client.generations.list(limit=100, offset=0),
             ours=lambda provider: provider.look_up(ask(upstream="ray-2", callback_url=CALLBACK)),

@@ -10,6 +10,8 @@ from openai import OpenAI
 from tests.conformance.judging import DATA, PROMPT, Case, Judge, ask
 
 ID = "video_68d7512d07848190b3e45da0ecbebcde004da08e1e0678d5"
+#: As many as make a page worth reading.
+MANY = [f"video_{number}" for number in range(9)]
 VIDEO = {
     "id": ID,
     "object": "video",
@@ -20,6 +22,11 @@ VIDEO = {
     "seconds": "4",
     "size": "1280x720",
 }
+
+
+def page_of(videos: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    ends = {"first_id": videos[0]["id"], "last_id": videos[-1]["id"]}
+    return {"object": "list", "data": videos, "has_more": has_more} | ends
 
 
 @contextmanager
@@ -78,6 +85,18 @@ OPENAI_VIDEOS = Judge(
             lambda videos: videos.retrieve("a/../b?c d#é"),
             "poll",
             video="a/../b?c d#é",
+        ),
+        Case(
+            "survey",
+            sdk=lambda videos: videos.list(limit=100, order="desc"),
+            ours=lambda provider: provider.survey([ID]),
+            answer=page_of([VIDEO], has_more=False),
+        ),
+        Case(
+            "survey two pages",
+            sdk=lambda videos: videos.list(limit=100, order="desc").get_next_page(),
+            ours=lambda provider: provider.survey([*MANY, *(f"{each}2" for each in MANY)]),
+            answer=page_of([VIDEO | {"id": each} for each in MANY], has_more=True),
         ),
         on_one("cancel", lambda videos: videos.delete(ID), "cancel"),
     ),

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import httpx
 from replicate.client import Client
+from replicate.pagination import paginate
 
 from tests.conformance.judging import DATA, IMAGE, LAST, PROMPT, Case, Judge, ask
 
 TOKEN = "r8_test"
 ID = "ufawqhfynnddngldkgtslldrkq"
+#: As many as make a page worth reading.
+MANY = [f"{number}fawqhfynnddngldkgtslldrkq" for number in range(9)]
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 CALLBACK = "https://longtake.example.com/callbacks/replicate/m1?x=1&y=é"
 PREDICTION = {
@@ -144,6 +148,23 @@ REPLICATE = Judge(
             sdk=lambda client: client.predictions.get(ID),
             ours=lambda provider: provider.poll([ID]),
             answer=PREDICTION,
+        ),
+        Case(
+            "survey",
+            sdk=lambda client: client.predictions.list(),
+            ours=lambda provider: provider.survey([ID]),
+            answer={"previous": None, "next": None, "results": [PREDICTION]},
+        ),
+        Case(
+            "survey two pages",
+            sdk=lambda client: list(islice(paginate(client.predictions.list), 2)),
+            ours=lambda provider: provider.survey([*MANY, *(f"{each}2" for each in MANY)]),
+            answer={
+                "previous": None,
+                # As a path, so that the SDK stays on the loopback server.
+                "next": "/v1/predictions?cursor=cD0yMDI2%3D",
+                "results": [PREDICTION | {"id": each} for each in MANY],
+            },
         ),
         Case(
             "cancel",

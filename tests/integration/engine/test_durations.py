@@ -1,5 +1,6 @@
 """What a job is told to expect: by its first acceptance, from what was learned by then."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from models.request import VideoRequest
 from models.state import JobState
 from providers.base import Accepted
 from scheduler.durations import SAMPLES, learn
+from scheduler.hazard import SHARES, Usual
+from scheduler.looks import Looks
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.accepted import record_accepted
@@ -64,7 +67,7 @@ async def test_the_first_acceptance_tells_a_job_what_to_expect_and_later_ones_do
         "SELECT extract(epoch FROM at - now()) AS wait FROM due WHERE what = 'poll' AND id = %s",
         (second["id"],),
     )
-    assert due["wait"] > 1900
+    assert due["wait"] > 600
     await engine.close()
 
 
@@ -104,3 +107,49 @@ async def test_each_route_is_learned_from_its_newest_successes(make_engine: Make
         ("b", 60, 60, 60, 5),
     ]
     await engine.close()
+
+
+async def test_a_distribution_is_found_from_looks_and_only_from_news(
+    make_engine: MakeEngine,
+) -> None:
+    engine = make_engine()
+    request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5"})
+    await accept(engine, request, tenant="default")
+    # Given operations that waited in a queue, ran for less than 30 s and were seen 2 s before that
+    await _succeeded(engine, "v/m/5s", 300, count=100, ago=1)
+    await engine.database.fetch(
+        """
+        UPDATE attempt SET running_at = finished_at - interval '30 s',
+                           seen_at = finished_at - interval '2 s' WHERE state = 'succeeded'
+        """
+    )
+
+    usual = {"v/m": Usual(40, 60, 90)}
+    await engine.database.run(partial(learn, usual=usual))
+    first = await _knots(engine)
+
+    # Then by the clock that polls go by, half have ended between the looks
+    middle = first["knots"][SHARES.index(0.5)]
+    assert 27.0 < middle < 31.0
+
+    # And nothing is computed again without news
+    await engine.database.run(partial(learn, usual=usual))
+    assert await _knots(engine) == first
+    await _succeeded(engine, "v/m/5s", 10, count=100, ago=0)
+    await engine.database.fetch("UPDATE duration SET fitted_at = now() - interval '3 hours'")
+    await engine.database.run(partial(learn, usual=usual))
+    assert (await _knots(engine))["knots"][SHARES.index(0.5)] < middle
+
+    # And a process goes by what was learned
+    known = Looks()
+    await known.refresh(engine.database, now=0.0)
+    wait = known.wait(
+        lane="v", route="v/m/5s", elapsed=0.0, floor=2.0, ceiling=30.0, now=0.0, dice=0.5
+    )
+    assert wait > 2.0
+    await engine.close()
+
+
+async def _knots(engine: Engine) -> dict[str, Any]:
+    (row,) = await engine.database.fetch("SELECT knots, fitted_at FROM duration")
+    return row

@@ -10,47 +10,13 @@ from scheduler.intervals import (
     bounded,
     estimated_progress,
     estimated_remaining,
-    first_poll,
     lost_after,
     next_denied_look,
-    next_poll,
 )
 
 seconds = st.floats(0, 1e6)
 positive = st.floats(0.01, 1e5)
 dice = st.floats(0, 1)
-
-
-@given(p10=st.none() | seconds, floor=positive, dice=dice)
-def test_the_first_poll_waits_for_what_is_usual_and_never_less_than_the_floor(
-    p10: float | None, floor: float, dice: float
-) -> None:
-    wait = first_poll(p10=p10, floor=floor, dice=dice)
-    least = max(floor, p10 or 0.0)
-    assert least <= wait <= least * 1.2000001
-
-
-@given(elapsed=seconds, p50=seconds, floor=positive, more=positive, dice=dice)
-def test_a_wait_is_between_floor_and_ceiling_and_a_fifth_more_at_most(
-    elapsed: float, p50: float, floor: float, more: float, dice: float
-) -> None:
-    wait = next_poll(elapsed=elapsed, p50=p50, floor=floor, ceiling=floor + more, dice=dice)
-    assert floor <= wait <= (floor + more) * 1.2000001
-
-
-@given(elapsed=seconds, asked=seconds, dice=dice)
-def test_a_wait_that_the_vendor_asks_for_is_kept(elapsed: float, asked: float, dice: float) -> None:
-    wait = next_poll(elapsed=elapsed, p50=60, floor=1, ceiling=30, asked=asked, dice=dice)
-    assert wait >= asked
-
-
-def test_polls_are_dense_where_the_end_is_likely_and_sparse_where_it_is_not() -> None:
-    def wait(elapsed: float) -> float:
-        return next_poll(elapsed=elapsed, p50=100, floor=1, ceiling=30, dice=0)
-
-    assert wait(10) > wait(60) > wait(95)
-    assert wait(110) < wait(200) < wait(400)
-    assert wait(10_000) == 30
 
 
 @given(tries=st.integers(0, 10_000), base=positive, ceiling=positive, dice=dice)
