@@ -19,7 +19,7 @@ log = structlog.get_logger()
 #: Seconds in which a hint's claims must be done.
 _WITHIN: Final = 60.0
 #: Seconds in which a stopping process must have handed its operations back.
-_LEAVES_WITHIN: Final = 20.0
+_LEAVES_WITHIN: Final = 28.0
 
 # Rows that are left to a pump: on which a claim was left without an answer, or our own work failed.
 _DOUBTED: Final = """

@@ -156,6 +156,7 @@ async def test_progress_is_written_and_shown_and_no_job_is_written_for_it(
             await until(partial(_shows, engine, job["id"], percent))
         assert await engine.database.fetch("SELECT id, xmin FROM job") == [job]
     far.progress = 0.1
+    await engine.database.fetch("UPDATE due SET at = now() WHERE what = 'poll'")
     async with watching(engine):  # another watcher knows nothing of what was shown
         await far.looks(2)
         assert await _shows(engine, job["id"], 70)
@@ -425,7 +426,9 @@ async def test_memory_is_compared_with_the_rows(engine: Engine, far: Far) -> Non
     async with watching(engine) as watcher:
         first, second = sorted(watcher.residents)
         watcher.forget([first])
-        await engine.database.fetch("UPDATE due SET lease = NULL WHERE id = %s", (second,))
+        await engine.database.fetch(
+            "UPDATE due SET lease = NULL, at = now() + interval '1 h' WHERE id = %s", (second,)
+        )
         await watcher.taking.compare()
         assert list(watcher.residents) == [first]
         assert await watcher.taking.take(LANE) == 0
