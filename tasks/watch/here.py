@@ -16,7 +16,7 @@ from tasks.watch.watcher import Watcher
 
 log = structlog.get_logger()
 
-#: Seconds in which a hint's claims must be done.
+#: Seconds for which a hint's task waits for its claims, which go on.
 _WITHIN: Final = 60.0
 #: Seconds in which a stopping process must have handed its operations back.
 _LEAVES_WITHIN: Final = 28.0
@@ -68,7 +68,10 @@ def watch(lane: str | None) -> str:
     if stopping.is_set():
         return "stopping"
     hints.arrived(What.POLL, lane)
-    said, whose = ours.start(_watch(ours, lane)).result(timeout=_WITHIN)
+    try:
+        said, whose = ours.start(_watch(ours, lane)).result(timeout=_WITHIN)
+    except TimeoutError:
+        return "still taking"
     return said if whose is None else f"{said}; {pump(What.POLL, lane, whose=whose)}"
 
 

@@ -90,6 +90,8 @@ class LettingGo:
                 await self._all()
         except (TimeoutError, DatabaseAway) as error:
             log.warning("watch.not_handed_back", error=str(error))
+        except Exception:
+            log.exception("watch.not_handed_back")
 
     async def _all(self) -> None:
         watcher = self._watcher

@@ -84,6 +84,23 @@ def test_operations_of_a_worker_that_is_killed_are_watched_by_another(
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("pool", SLOTS)
+def test_a_worker_that_is_asked_to_stop_hands_back_what_it_watches(
+    house: FaultStack, pool: str
+) -> None:
+    house.worker.kill()
+    with house.another_worker(pool=pool, slots=SLOTS[pool]) as worker:
+        jobs = submit(house, JOBS, script=ENDLESS)
+        assert watched(house, jobs)
+        before = holders(house, jobs)
+        assert worker.stop(within=30), worker.said[-2000:]
+    assert holders(house, jobs) == []
+    assert house.rows("SELECT id FROM holder WHERE id = ANY(%s::uuid[])", before) == []
+    house.start()
+    prove_cancelled(house, jobs)
+
+
+@pytest.mark.chaos
 @pytest.mark.parametrize("whose", ["database", "every worker", "one worker"])
 def test_a_freeze_past_the_heartbeat_loses_nothing(house: FaultStack, whose: str) -> None:
     # Given two workers, of which at least one watches operations

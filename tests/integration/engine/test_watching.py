@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from models import holders
 from models.database import DatabaseAway
 from models.state import JobState
 from models.verbs import What
@@ -458,3 +459,30 @@ async def test_no_more_are_watched_than_fit(house: House, far: Far) -> None:
     async with watching(engine) as watcher:
         assert len(watcher.residents) == 2
         assert watcher.room == 0
+
+
+async def test_a_part_that_breaks_lets_everything_go(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        monkeypatch.setattr(watcher._wheel, "take", lambda _: 1 // 0)  # noqa: SLF001 - our own bug
+        await until(lambda: watcher.is_over)
+        await watcher.leave()
+        assert await leases(engine) == [None]
+
+
+async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
+    ids = await accepted(engine)
+    await engine.database.fetch("UPDATE job SET typical_seconds = 86400")
+    async with watching(engine) as watcher:
+        await until(lambda: len(far.looked) == 1)
+        for _ in range(20):
+            await engine.database.run(lambda on: holders.nudge(on, ids))
+        await watcher.heart.listen()
+        await watcher.heart.listen()
+        await until(lambda: len(far.looked) == 2)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        assert resident.polls == 2
