@@ -289,7 +289,7 @@ class Watcher:
             resident = self.residents.get(id_)
             if resident is None:
                 continue
-            resident.telling -= 1
+            resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
             if resident.is_ending and not resident.telling:
                 del self.residents[id_]
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import pytest
 from structlog.testing import capture_logs
 
+from models import due
 from models.invariants import violations
 from models.verbs import What
 from scheduler.claim import SUSPECT, Claimed, Whose
 from tasks.engine import Engine
 from tasks.lanes import read_lanes
+from tasks.outcomes.denied import answered_ago
 from tasks.outcomes.polled import PollItem
 from tasks.pump.pump import POISON_TRIES, Pump
 from tasks.verbs.poll import Poll
@@ -27,6 +29,7 @@ from tests.integration.engine.test_watching import (
     house,
     watching,
 )
+from tests.integration.engine.waiting import until
 
 __all__ = ["engine", "far", "house"]  # fixtures
 
@@ -140,3 +143,33 @@ def test_a_process_that_is_told_not_to_watch_polls_by_the_pump(
     runtime.engine = make_engine()
     here.watch("kling:other")
     assert pumped == [(What.POLL, LANE), (What.POLL, "kling:other")]
+
+
+async def test_an_account_that_answers_its_watchers_answers(engine: Engine) -> None:
+    # Given a silent operation: no row tells when its account last reported
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await until(lambda: bool(watcher.answered))
+        (row,) = await engine.database.fetch("SELECT seen_at FROM attempt")
+        assert row["seen_at"] is None
+        # Then its holder's heartbeat does
+        await watcher.heart.beat()
+        assert (await answered_ago(engine.database, [LANE]))[LANE] < 60
+        await engine.database.fetch("UPDATE holder SET beat = now() - interval '100 s'")
+        assert (await answered_ago(engine.database, [LANE]))[LANE] >= 100
+
+
+async def test_what_is_put_again_stays_with_its_watcher(engine: Engine) -> None:
+    (attempt,) = await accepted(engine)
+    row = due.Row(id=attempt, lane=LANE, tenant="default")
+    async with watching(engine) as watcher:
+        await engine.database.run(lambda on: due.put(on, What.POLL, [row]))
+        (found,) = await engine.database.fetch("SELECT lease::text FROM due WHERE what = 'poll'")
+        assert found["lease"] == watcher.id
+        told = await engine.database.fetch("SELECT holder::text, thing FROM nudge")
+        assert [(each["holder"], each["thing"]) for each in told] == [(watcher.id, attempt)]
+        # A dead holder's row is anybody's
+        await engine.database.fetch("UPDATE holder SET dead_at = now()")
+        await engine.database.run(lambda on: due.put(on, What.POLL, [row]))
+        (found,) = await engine.database.fetch("SELECT lease FROM due WHERE what = 'poll'")
+        assert found["lease"] is None
