@@ -58,6 +58,16 @@ GAUGES: Final = (
         sql="SELECT what, count(*) AS value FROM due WHERE faults > 0 GROUP BY 1",
     ),
     Gauge(
+        name="longtake_operations_watched",
+        help="Operations that processes watch from memory, as their heartbeats tell.",
+        sql="SELECT coalesce(sum(watched), 0) AS value FROM holder WHERE dead_at IS NULL",
+    ),
+    Gauge(
+        name="longtake_watchers_late_seconds",
+        help="Seconds by which the looks of the process that is furthest behind run late.",
+        sql="SELECT coalesce(max(late), 0) AS value FROM holder WHERE dead_at IS NULL",
+    ),
+    Gauge(
         name="longtake_attempts_unknown",
         help="Attempts whose provider's answer was lost and that a look-up may still settle.",
         sql="SELECT count(*) AS value FROM due WHERE what = 'look_up'",

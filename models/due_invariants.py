@@ -1,5 +1,6 @@
 """Invariants of the due table: it holds what is unfinished, and nothing else."""
 
+from models.holders import FAR
 from models.invariant import Invariant, Over
 
 _MISSING = "an unfinished thing has exactly one due row, with its kind, lane and tenant"
@@ -79,6 +80,16 @@ DUE = (
             WHEN 'erase' THEN job.deleted_at IS NOT NULL AND job.erased_at IS NULL
             ELSE false END IS NOT TRUE
         """,
+        Over.DUE,
+    ),
+    Invariant(
+        "watched_by_nobody",
+        "a poll whose time is years away is watched by a holder that is known",
+        f"""
+        SELECT due.id FROM due LEFT JOIN holder ON holder.id = due.lease
+        WHERE due.what = 'poll' AND due.at > now() + {FAR / 2} * interval '1 second'
+          AND holder.id IS NULL
+        """,  # noqa: S608 - a constant
         Over.DUE,
     ),
     Invariant(

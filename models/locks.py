@@ -6,7 +6,9 @@ Rows of a kind are locked in the order of their ids. A transaction that ends som
 inserts a due row for it, first locks the job and then all due rows of its attempts and outputs. A
 transaction that only reschedules its own due row (the poll of a running operation, the renewal of a
 lease) locks that row alone. A writer of an attempt or output holds its due row or, without one, its
-job: so no transaction waits for a lock on these, and no two wait for each other. A submit locks its
+job: so no transaction waits for a lock on these, and no two wait for each other. News of watched
+operations locks attempts alone, in the order of their ids, and passes over those that are locked:
+it waits for nobody (`tasks.watch.news`). A submit locks its
 account's rule, if there is one, between its due row and its attempt. A job's key stays
 unlocked, so events can be inserted meanwhile. What a budget has used is locked last, since all jobs
 of a tenant wait for it: see `models.ledger`.

@@ -8,11 +8,12 @@ import structlog
 from models import holders
 from models.database import Connection
 from tasks.engine import Engine
+from tasks.watch.heart import away_after
 
 log = structlog.get_logger()
 
-#: The tick was away if it was silent for this share of a lease.
-STEADY: Final = 1 / 3
+#: Freed rows come due over this share of a lease.
+SPREAD: Final = 1 / 3
 #: Rows that one statement frees, and seconds that one tick spends on it.
 CHUNK, _SPENDS = 1000, 5.0
 
@@ -27,12 +28,12 @@ async def free_the_dead(engine: Engine) -> int:
     lease = engine.settings.lease_seconds
 
     async def look(connection: Connection) -> list[str]:
-        await holders.beat_pulse(connection, steady=lease * STEADY)
+        await holders.beat_pulse(connection, steady=away_after(lease))
         return await holders.declare_dead(connection)
 
     freed, until = 0, time.monotonic() + _SPENDS
     for holder in await engine.database.run(look, first=True):
-        freed += await _free(engine, holder, until=until, within=lease * STEADY)
+        freed += await _free(engine, holder, until=until, within=lease * SPREAD)
     return freed
 
 

@@ -17,12 +17,25 @@ log = structlog.get_logger()
 
 #: Heartbeats of one lease.
 BEATS: Final = 6
-#: A holder counts as dead after this share of a lease without a heartbeat.
-DEAD_AFTER: Final = 0.8
+#: The tick was away if it was silent for this share of a lease, but for three ticks at least.
+_AWAY, _THREE_TICKS = 1 / 3, 3.0
+#: A holder counts as dead after this share of a lease without a heartbeat, or later where the tick
+#: may be silent for almost as long: with so many seconds to spare.
+_DEAD, _SPARE = 0.8, 1.0
 #: Seconds after which a holder without operations leaves.
 _IDLE: Final = 60.0
 #: Seconds between two comparisons of the rows in the database with those in memory.
 _COMPARES: Final = 60.0
+
+
+def away_after(lease: float) -> float:
+    """Seconds of silence after which the tick counts as having been away."""
+    return max(_AWAY * lease, _THREE_TICKS)
+
+
+def dead_after(lease: float) -> float:
+    """Seconds of silence after which a holder counts as dead."""
+    return max(_DEAD * lease, away_after(lease) + lease / BEATS + _SPARE)
 
 
 class Heart:
@@ -32,7 +45,7 @@ class Heart:
         self._watcher = watcher
         lease = watcher.engine.settings.lease_seconds
         self.every = lease / BEATS
-        self._lives_for = lease * DEAD_AFTER
+        self._lives_for = dead_after(lease)
         self._beaten_at = time.monotonic()
         self._compared_at = time.monotonic()
         self._busy_at = time.monotonic()

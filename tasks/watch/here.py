@@ -16,10 +16,10 @@ from tasks.watch.watcher import Watcher
 
 log = structlog.get_logger()
 
-#: Seconds in which a hint's claims must be done.
+#: Seconds for which a hint's task waits for its claims, which go on.
 _WITHIN: Final = 60.0
 #: Seconds in which a stopping process must have handed its operations back.
-_LEAVES_WITHIN: Final = 20.0
+_LEAVES_WITHIN: Final = 28.0
 
 # Rows that are left to a pump: on which a claim was left without an answer, or our own work failed.
 _DOUBTED: Final = """
@@ -68,7 +68,10 @@ def watch(lane: str | None) -> str:
     if stopping.is_set():
         return "stopping"
     hints.arrived(What.POLL, lane)
-    said, whose = ours.start(_watch(ours, lane)).result(timeout=_WITHIN)
+    try:
+        said, whose = ours.start(_watch(ours, lane)).result(timeout=_WITHIN)
+    except TimeoutError:
+        return "still taking"
     return said if whose is None else f"{said}; {pump(What.POLL, lane, whose=whose)}"
 
 

@@ -25,7 +25,7 @@ _SHARE: Final = 0.2
 #: Weight of the newest look in the mean of how late they are.
 _NEWEST: Final = 0.02
 #: Seconds that looks in progress get when the process stops, and that all of it may take.
-_PATIENCE, _IN_ALL = 5.0, 15.0
+_PATIENCE, _IN_ALL = 5.0, 25.0
 
 
 class LettingGo:
@@ -90,6 +90,8 @@ class LettingGo:
                 await self._all()
         except (TimeoutError, DatabaseAway) as error:
             log.warning("watch.not_handed_back", error=str(error))
+        except Exception:
+            log.exception("watch.not_handed_back")
 
     async def _all(self) -> None:
         watcher = self._watcher

@@ -1,7 +1,7 @@
 """What became of watched operations that go on: progress and recoveries, written in batches.
 
 News is a mark on the resident, not a queue: however often it changes, the newest is written. An
-operation's progress is written at most every eighth of its typical time, and no more often than
+operation's progress is written at most every sixth of its typical time, and no more often than
 every two seconds.
 """
 
@@ -25,7 +25,7 @@ EVERY: Final = 0.25
 BATCH: Final = 500
 #: Shortest time between two writes of an operation's progress, in seconds and as a share of its
 #: typical time.
-LEAST, SHARE = 2.0, 1 / 8
+LEAST, SHARE = 2.0, 1 / 6
 #: Seconds until news is written again after the database was away, at most.
 _AGAIN: Final = 2.0
 

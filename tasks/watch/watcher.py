@@ -101,6 +101,18 @@ class Watcher:
         await self.heart.begin()
         works = (self._turn(), self.writer.run(), self.news.run(), self.heart.run(), self._notes())
         self._tasks = [asyncio.create_task(work) for work in works]
+        for task in self._tasks:
+            task.add_done_callback(self._look_after)
+
+    def _look_after(self, task: asyncio.Task[None]) -> None:
+        """A part that broke through our own fault: hand everything back, and let a new one begin.
+
+        A heart that went on beating for a wheel that stands still would hold rows for ever.
+        """
+        if self.is_over or task.cancelled() or task.exception() is None:
+            return
+        log.error("watch.broke", watched=len(self.residents), exc_info=task.exception())
+        self._tasks.append(asyncio.create_task(self.leave()))
 
     async def leave(self) -> None:
         """Hand everything back, each operation with its own time, and end. Repeatable."""
@@ -199,9 +211,11 @@ class Watcher:
     # -- looking --------------------------------------------------------------------------------
 
     async def _look(self, lane: Lane, resident: Resident) -> None:
-        if self.residents.get(resident.id) is not resident or resident.is_ending or self.is_over:
-            return
         now = time.monotonic()
+        if self.residents.get(resident.id) is not resident or self.is_over:
+            return
+        if resident.is_looking or resident.is_ending or resident.at > now + SLOT:
+            return  # it was put in twice
         self.letting_go.was_late(lane, now - resident.at)
         resident.age(now)
         resident.is_looking = True
@@ -275,7 +289,7 @@ class Watcher:
             resident = self.residents.get(id_)
             if resident is None:
                 continue
-            resident.telling -= 1
+            resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
             if resident.is_ending and not resident.telling:
                 del self.residents[id_]
 

@@ -15,8 +15,8 @@ SLOTS = {"threads": 24, "prefork": 6}
 ENDLESS = "[sim:never]"
 #: Seconds in which operations come to be watched, or others notice what happened.
 TO_NOTICE = 60.0
-#: Seconds of a freeze: a holder counts as dead after 2.4.
-FROZEN = 5.0
+#: Seconds of a freeze: a holder counts as dead after 4.5.
+FROZEN = 6.0
 
 _ARE_WATCHED = """
 SELECT count(*) = %s FROM due JOIN attempt ON attempt.id = due.id
@@ -24,10 +24,13 @@ JOIN holder ON holder.id = due.lease
 WHERE due.what = 'poll' AND attempt.job = ANY(%s) AND holder.dead_at IS NULL
   AND holder.id <> ALL(%s::uuid[])
 """
-_HOLDERS = "SELECT id::text FROM holder WHERE watched > 0"
+_HOLDERS = """
+SELECT DISTINCT lease::text AS id FROM due JOIN attempt ON attempt.id = due.id
+WHERE due.what = 'poll' AND attempt.job = ANY(%s) AND lease IS NOT NULL
+"""
 #: Of a lease of three seconds: longer than any task keeps its slot for a claim.
 _LEASES_LATER = "SELECT now() > %s + interval '15 seconds'"
-_HAVE_BEATEN = "SELECT bool_and(beat > now() - interval '2 seconds') AND count(*) > 0 FROM holder"
+_HAVE_BEATEN = "SELECT bool_and(beat > now() - interval '3 seconds') AND count(*) > 0 FROM holder"
 
 
 def watched(house: FaultStack, jobs: list[str], *, but_by: list[str] | None = None) -> bool:
@@ -35,8 +38,9 @@ def watched(house: FaultStack, jobs: list[str], *, but_by: list[str] | None = No
     return house.until(_ARE_WATCHED, len(jobs), jobs, but_by or [], within=TO_NOTICE)
 
 
-def holders(house: FaultStack) -> list[str]:
-    return [row["id"] for row in house.rows(_HOLDERS)]
+def holders(house: FaultStack, jobs: list[str]) -> list[str]:
+    """Who watches these jobs' operations."""
+    return [row["id"] for row in house.rows(_HOLDERS, jobs)]
 
 
 def cancel(house: FaultStack, jobs: list[str]) -> None:
@@ -61,18 +65,38 @@ def test_operations_of_a_worker_that_is_killed_are_watched_by_another(
         jobs = submit(house, JOBS, script=ENDLESS)
         assert watched(house, jobs)
         (began,) = house.rows("SELECT now() AS at")
-        before = holders(house)
+        before = holders(house, jobs)
         assert house.until(_LEASES_LATER, began["at"], within=TO_NOTICE)
-        assert set(before) <= set(holders(house))
+        assert set(before) <= set(holders(house, jobs))
         assert watched(house, jobs)
 
         # When it dies, and another starts
         victim.kill()
-    dead = holders(house)
+    dead = holders(house, jobs)
     house.start()
 
     # Then that one watches them
-    assert watched(house, jobs, but_by=dead)
+    assert watched(house, jobs, but_by=dead), house.rows(
+        "SELECT due.*, at - now() AS wait, dead_at, beat - now() AS beaten FROM due "
+        "LEFT JOIN holder ON holder.id = lease"
+    )
+    prove_cancelled(house, jobs)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("pool", SLOTS)
+def test_a_worker_that_is_asked_to_stop_hands_back_what_it_watches(
+    house: FaultStack, pool: str
+) -> None:
+    house.worker.kill()
+    with house.another_worker(pool=pool, slots=SLOTS[pool]) as worker:
+        jobs = submit(house, JOBS, script=ENDLESS)
+        assert watched(house, jobs)
+        before = holders(house, jobs)
+        assert worker.stop(within=30), worker.said[-2000:]
+    assert holders(house, jobs) == []
+    assert house.rows("SELECT id FROM holder WHERE id = ANY(%s::uuid[])", before) == []
+    house.start()
     prove_cancelled(house, jobs)
 
 
@@ -83,7 +107,7 @@ def test_a_freeze_past_the_heartbeat_loses_nothing(house: FaultStack, whose: str
     with house.another_worker() as second:
         jobs = submit(house, JOBS, script=ENDLESS)
         assert watched(house, jobs)
-        before = holders(house)
+        before = holders(house, jobs)
 
         # When what shows that they live is frozen for longer than they may be silent
         freeze(house, second, whose)
@@ -91,7 +115,7 @@ def test_a_freeze_past_the_heartbeat_loses_nothing(house: FaultStack, whose: str
         # Then who could hear nobody declares nobody dead, and all are watched
         assert house.until(_HAVE_BEATEN, within=TO_NOTICE)
         if whose != "one worker":
-            assert set(before) <= set(holders(house))
+            assert set(before) <= set(holders(house, jobs))
         assert watched(house, jobs)
     prove_cancelled(house, jobs)
 

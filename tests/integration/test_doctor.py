@@ -41,6 +41,9 @@ CORRUPTIONS: Mapping[str, str] = {
     "due_left_over": """
         INSERT INTO due (what, id, lane, tenant)
         SELECT 'poll', id, account, 'default' FROM attempt WHERE job = %(complete)s""",
+    "watched_by_nobody": """
+        UPDATE due SET at = now() + interval '9 years', lease = gen_random_uuid()
+        WHERE what = 'poll' AND id = (SELECT id FROM attempt WHERE job = %(running)s)""",
     "look_up_of_known": """
         INSERT INTO due (what, id, lane, tenant)
         SELECT 'look_up', id, account, 'default' FROM attempt WHERE job = %(running)s""",

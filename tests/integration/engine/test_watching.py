@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from models import holders
 from models.database import DatabaseAway
 from models.state import JobState
 from models.verbs import What
@@ -442,7 +443,9 @@ async def test_memory_is_compared_with_the_rows(engine: Engine, far: Far) -> Non
     async with watching(engine) as watcher:
         first, second = sorted(watcher.residents)
         watcher.forget([first])
-        await engine.database.fetch("UPDATE due SET lease = NULL WHERE id = %s", (second,))
+        await engine.database.fetch(
+            "UPDATE due SET lease = NULL, at = now() + interval '1 h' WHERE id = %s", (second,)
+        )
         await watcher.taking.compare()
         assert list(watcher.residents) == [first]
         assert await watcher.taking.take(LANE) == 0
@@ -472,3 +475,30 @@ async def test_no_more_are_watched_than_fit(house: House, far: Far) -> None:
     async with watching(engine) as watcher:
         assert len(watcher.residents) == 2
         assert watcher.room == 0
+
+
+async def test_a_part_that_breaks_lets_everything_go(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        monkeypatch.setattr(watcher._wheel, "take", lambda _: 1 // 0)  # noqa: SLF001 - our own bug
+        await until(lambda: watcher.is_over)
+        await watcher.leave()
+        assert await leases(engine) == [None]
+
+
+async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
+    ids = await accepted(engine)
+    await engine.database.fetch("UPDATE job SET typical_seconds = 86400")
+    async with watching(engine) as watcher:
+        await until(lambda: len(far.looked) == 1)
+        for _ in range(20):
+            await engine.database.run(lambda on: holders.nudge(on, ids))
+        await watcher.heart.listen()
+        await watcher.heart.listen()
+        await until(lambda: len(far.looked) == 2)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        assert resident.polls == 2
