@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     callback_wait_seconds: float = Field(default=300.0, ge=0, le=86_400)
     #: Overrides every provider's minimum interval between polls, in seconds.
     poll_floor_seconds: float | None = Field(default=None, ge=0.05, le=600)
+    #: Whether polls go through the lean client; off: through the one of downloads, at several
+    #: times the CPU.
+    lean_polls: bool = True
     #: Maximum size of a finished video, in bytes.
     max_video_bytes: int = Field(default=2 * 2**30, ge=2**20)
     #: Maximum PostgreSQL connections per process.

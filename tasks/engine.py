@@ -16,9 +16,10 @@ from storage.inspectors import Inspectors
 from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
 from tasks.upstream import NoCredentials, Upstream
-from transport.base import Client
+from transport.base import Client, Sender
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.getter import Getter
 from transport.guard import Guard
 
 #: More than webhooks, downloads and pictures hold together: none of them waits here for another's
@@ -39,8 +40,8 @@ class Engine:
     guard: Guard
     #: For the few requests that must tell exactly what became of them.
     exact: Client
-    #: For the many, to addresses that an operator configured.
-    fast: Client
+    #: For polls, to addresses that an operator configured.
+    polls: Sender
     #: For requests to addresses that a user can choose.
     guarded: Client
     #: Chooses among accounts: numbers from 0 up to 1.
@@ -66,7 +67,7 @@ class Engine:
             storage=ObjectStorage(settings.videos_url),
             guard=guard,
             exact=ExactClient(),
-            fast=FastClient.trusted(),
+            polls=_polls(settings),
             guarded=FastClient.guarded(
                 guard, connections=GUARDED_CONNECTIONS, name_servers=settings.name_servers
             ),
@@ -85,7 +86,7 @@ class Engine:
             provider=PROVIDERS[known.provider],
             account=known,
             exact=self.exact,
-            fast=self.fast,
+            polls=self.polls,
             submit_timeout=self.submit_timeout(account),
         )
 
@@ -112,7 +113,13 @@ class Engine:
         return self.capabilities(account).poll_floor if chosen is None else chosen
 
     async def close(self) -> None:
-        for client in (self.exact, self.fast, self.guarded):
+        for client in (self.exact, self.polls, self.guarded):
             await client.close()
         await asyncio.to_thread(self.inspectors.close)
         await self.database.close()
+
+
+def _polls(settings: Settings) -> Sender:
+    """A few vendors poll by POST, which the getter leaves to the other client."""
+    fast = FastClient.trusted()
+    return Getter(otherwise=fast) if settings.lean_polls else fast
