@@ -71,6 +71,7 @@ class Answer:
     __slots__ = (
         "_body",
         "_fields",
+        "_fields_seen",
         "_head_size",
         "_interim",
         "_is_until_close",
@@ -98,7 +99,8 @@ class Answer:
         self._problem: Exception | None = None
         self._packing: bytes | None = None
         self._is_until_close = True
-        self._size = self._wire_size = self._head_size = self._interim = 0
+        self._size = self._wire_size = self._head_size = 0
+        self._fields_seen = self._interim = 0
         self.status = 0
         #: Whether its final head is here, all of it is, and the connection ends with it.
         self.has_head = self.is_complete = self.is_last = False
@@ -157,9 +159,12 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
-        self._fields.append((name, value))
-        if self._head_size > MOST_HEAD or len(self._fields) > MOST_FIELDS:
+        self._fields_seen += 1
+        if self._head_size > MOST_HEAD or self._fields_seen > MOST_FIELDS:
             self._fail(Malformed())
+        if self.has_head:  # a trailer is no header field (RFC 9110, section 6.5.1)
+            return
+        self._fields.append((name, value))
         match len(name):
             case 14 if name.lower() == b"content-length":
                 self._is_until_close = False
@@ -194,6 +199,7 @@ class Answer:
             return
         self._interim += 1
         self._fields.clear()
+        self._packing, self._is_until_close = None, True
         if self._interim > MOST_INTERIM:
             self._fail(Malformed())
 

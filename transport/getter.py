@@ -102,12 +102,11 @@ class Getter:
         )
         head = _head(outgoing, parts.netloc)
         base = f"{parts.scheme}://{parts.netloc}"
-        if request.url.startswith(f"{base}/"):
-            if len(self._heads) >= _REMEMBERED:
-                self._heads.clear()
-                self._origins.clear()
-            self._origins[base] = origin
-            self._heads[base, given] = head
+        if len(self._heads) >= _REMEMBERED:
+            self._heads.clear()
+            self._origins.clear()
+        self._origins[base] = origin
+        self._heads[base, given] = head
         return origin, b"GET " + outgoing.target.encode() + head
 
     def _open(self) -> Pool:

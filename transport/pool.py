@@ -123,8 +123,8 @@ class Pool:
         try:
             connection = await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and (given := turn.result()):
-                self._freed(given)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on(turn.result())
             raise
         except TimeoutError:
             raise _too_late(request) from None
@@ -196,6 +196,13 @@ class Pool:
             self._gone(connection)  # another host's requests wait for room
         else:
             host.idle.append(connection)
+
+    def _pass_on(self, given: Connection | None) -> None:
+        """Its turn has come to somebody who left just then."""
+        if given is None:
+            self._admit()
+        else:
+            self._freed(given)
 
     def _gone(self, connection: Connection) -> None:
         """The connection has ended, or ends now: another may be made."""
