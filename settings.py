@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     #: Whether polls go through the lean client; off: through the one of downloads, at several
     #: times the CPU.
     lean_polls: bool = True
+    #: Whether processes keep running operations in memory and write only news; otherwise each poll
+    #: reads and writes its rows.
+    resident_polls: bool = True
+    #: Maximum number of operations that a process keeps in memory.
+    watched_operations: int = Field(default=100_000, ge=1, le=10_000_000)
     #: Maximum size of a finished video, in bytes.
     max_video_bytes: int = Field(default=2 * 2**30, ge=2**20)
     #: Maximum PostgreSQL connections per process.

@@ -46,7 +46,7 @@ def measure(stand: Stand) -> Iterator[str]:
     """A line for each way to poll and each kind of vendor."""
     ways = [("pump", pumping())]
     if HAS_WATCHER:
-        ways.append(("watcher", watching(OPERATIONS)))
+        ways.append(("watcher", watching()))
     with vendor(stand) as upstream:
         for progress, words in (("none", "without progress"), ("time", "with progress")):
             for name, settings in ways:

@@ -136,7 +136,7 @@ def _workers() -> Iterator[tuple[str, dict[str, str]]]:
     """Our worker's ways to poll: here the watcher plugs in."""
     yield "pump", pumping()
     if HAS_WATCHER:
-        yield "watcher", watching(OPERATIONS)
+        yield "watcher", watching()
 
 
 @dataclass(frozen=True, slots=True)

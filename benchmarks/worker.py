@@ -14,9 +14,9 @@ from benchmarks.stand import Stand
 from settings import Settings
 
 READY = "worker.ready"
-#: Whether a worker keeps operations in memory, and how many; a tree without it has pumps alone.
-_WATCHED = "watched_operations"
-HAS_WATCHER = _WATCHED in Settings.model_fields
+#: The setting by which a worker keeps operations in memory; a tree without it has pumps alone.
+_WATCHES = "resident_polls"
+HAS_WATCHER = _WATCHES in Settings.model_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ def pointed_at(vendor: str, *, floor: float = 0.05, pump: float = 6.0) -> dict[s
 
 def pumping() -> dict[str, str]:
     """Settings of a worker that watches nothing: its pumps poll."""
-    return {f"LONGTAKE_{_WATCHED.upper()}": "0"}
+    return {f"LONGTAKE_{_WATCHES.upper()}": "false"}
 
 
-def watching(operations: int) -> dict[str, str]:
-    """Settings of a worker that watches so many operations."""
-    return {f"LONGTAKE_{_WATCHED.upper()}": str(operations)}
+def watching() -> dict[str, str]:
+    """Settings of a worker that watches what it polls."""
+    return {f"LONGTAKE_{_WATCHES.upper()}": "true"}
 
 
 def celery_worker(app: str, *more: str) -> list[str]:

@@ -115,15 +115,16 @@ async def advance_attempts(
     *,
     failures: Mapping[str, Failure] | None = None,
     costs: Mapping[str, int] | None = None,
+    polls: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
 
-    `costs` are in millionths of a US dollar, by attempt id. What those of final jobs have cost us
-    is entered in the ledger.
+    By attempt id, `costs` are in millionths of a US dollar, and `polls` are not counted yet. What
+    those of final jobs have cost us is entered in the ledger.
     """
     if not ids:
         return []
-    errors, cost_of = failures or {}, costs or {}
+    errors, cost_of, polls_of = failures or {}, costs or {}, polls or {}
     cursor = await connection.execute(
         """
         UPDATE attempt SET
@@ -131,9 +132,10 @@ async def advance_attempts(
             error = CASE WHEN %(finishes)s THEN wanted.error
                          ELSE coalesce(wanted.error, attempt.error) END,
             cost_micros = coalesce(wanted.cost, attempt.cost_micros),
+            polls = attempt.polls + wanted.polls,
             finished_at = CASE WHEN %(finishes)s THEN now() END
-        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[])
-             AS wanted(id, error, cost), job
+        FROM unnest(%(ids)s::text[], %(errors)s::jsonb[], %(costs)s::bigint[], %(polls)s::int[])
+             AS wanted(id, error, cost, polls), job
         WHERE attempt.id = wanted.id AND job.id = attempt.job
           AND attempt.state = ANY(%(sources)s)
         RETURNING attempt.id, attempt.job, attempt.provider, attempt.account, job.tenant
@@ -142,6 +144,7 @@ async def advance_attempts(
             "ids": list(ids),
             "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
             "costs": [cost_of.get(id_) for id_ in ids],
+            "polls": [polls_of.get(id_, 0) for id_ in ids],
             "sources": list(attempt_sources(to)),
             "to": to,
             "finishes": to.is_final,

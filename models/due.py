@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.database import Connection, fetch_ids, fetch_rows
+from models.holders import IS_WATCHED
 from models.locks import DUE_OF_JOBS, lock_jobs
 from models.verbs import What
 
@@ -31,20 +32,15 @@ class Row:
 
 
 async def put(connection: Connection, what: What, rows: Sequence[Row]) -> None:
-    """Insert due rows; an existing row is rescheduled and loses its lease."""
+    """Insert due rows; an existing row is rescheduled and loses its lease.
+
+    A poll that a process watches stays with it, and the process is told: the operation never has
+    two watchers.
+    """
     if not rows:
         return
     await connection.execute(
-        """
-        INSERT INTO due (what, id, lane, tenant, at)
-        SELECT %(what)s, id, lane, tenant, coalesce(at, now() + after * interval '1 second')
-        FROM unnest(%(ids)s::text[], %(lanes)s::text[], %(tenants)s::text[],
-                    %(after)s::float8[], %(at)s::timestamptz[])
-             AS new(id, lane, tenant, after, at)
-        ORDER BY id
-        ON CONFLICT (what, id) DO UPDATE
-        SET at = excluded.at, lease = NULL, tries = 0, faults = 0
-        """,
+        _PUT_POLLS if what is What.POLL else _PUT,
         {
             "what": what,
             "ids": [row.id for row in rows],
@@ -54,6 +50,24 @@ async def put(connection: Connection, what: What, rows: Sequence[Row]) -> None:
             "at": [row.at for row in rows],
         },
     )
+
+
+_PUT = """
+INSERT INTO due (what, id, lane, tenant, at)
+SELECT %(what)s, id, lane, tenant, coalesce(at, now() + after * interval '1 second')
+FROM unnest(%(ids)s::text[], %(lanes)s::text[], %(tenants)s::text[],
+            %(after)s::float8[], %(at)s::timestamptz[])
+     AS new(id, lane, tenant, after, at)
+ORDER BY id
+ON CONFLICT (what, id) DO UPDATE
+SET at = excluded.at, lease = NULL, tries = 0, faults = 0
+"""
+_PUT_POLLS = f"""
+WITH put AS ({_PUT} WHERE NOT {IS_WATCHED} RETURNING id)
+INSERT INTO nudge (holder, thing)
+SELECT lease, id FROM due
+WHERE what = %(what)s AND id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM put) AND lease IS NOT NULL
+"""  # noqa: S608 - constants
 
 
 async def drop(connection: Connection, what: What, ids: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from models.tables import (
     durations,
     gates,
     high_water,
+    holders,
     intake_failures,
     jobs,
     limits,
@@ -27,6 +28,6 @@ from models.tables import (
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
     *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
-    *(batches, receivers, pictures, upkeep),
+    *(batches, receivers, pictures, upkeep, holders),
 )
 METADATA = SQLModel.metadata

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import cache
 
 import structlog
@@ -67,6 +68,17 @@ _NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
 #: Assumed maximum time from a transaction's start to its commit.
 _LATE_COMMITS = timedelta(seconds=1)
 
+
+class Whose(StrEnum):
+    """Which rows of a lane a claim takes; suspects never."""
+
+    ALL = "true"
+    #: Of which no claim was left without an answer, and on which our own work did not fail.
+    CLEAN = "tries = 0 AND faults = 0"
+    #: The others: each is worked on once by a pump before it is watched.
+    DOUBTED = "(tries > 0 OR faults > 0)"
+
+
 # Tenants are found from the end of the index, where live rows are: claims and write-backs leave
 # dead entries in front, which PostgreSQL keeps while a transaction holds an old snapshot.
 _CLAIM = """
@@ -84,14 +96,14 @@ WITH RECURSIVE turn AS (
     FROM (SELECT tenant FROM turn WHERE tenant <> ALL(%(full)s)) AS turn, LATERAL (
         SELECT at FROM due
         WHERE what = %(what)s AND lane = %(lane)s AND tenant = turn.tenant
-          AND at >= %(floor)s AND at <= now() AND tries < {suspect}
+          AND at >= %(floor)s AND at <= {by} AND tries < {suspect} AND {whose}
         ORDER BY at LIMIT 1) AS earliest
     LIMIT %(turns)s
 ), picked AS (
     SELECT row.what, row.id, row.at FROM turns, LATERAL (
         SELECT what, id, at FROM due
         WHERE what = %(what)s AND lane = %(lane)s AND tenant = turns.tenant
-          AND at >= %(floor)s AND at <= now() AND tries < {suspect}
+          AND at >= %(floor)s AND at <= {by} AND tries < {suspect} AND {whose}
         ORDER BY at
         LIMIT least(%(each)s, greatest(1, %(most)s / (SELECT count(*) FROM turns)))
         FOR UPDATE SKIP LOCKED) AS row
@@ -105,9 +117,17 @@ RETURNING due.id, due.lane, due.tenant, due.tries, picked.at AS since,
 """
 # By whether a round begins. Beside `lane =`, PostgreSQL 18 would start `(lane, tenant) <` at the
 # lane's first row and read all skipped rows again at each step.
+_STARTS = {True: "", False: " AND tenant < %(after_tenant)s"}
+_OVERDUE = "now() - %(overdue)s * interval '1 second'"
 _IN_LANE = {
-    True: _CLAIM.format(start="", suspect=SUSPECT),
-    False: _CLAIM.format(start=" AND tenant < %(after_tenant)s", suspect=SUSPECT),
+    (is_new_round, whose): _CLAIM.format(
+        start=start,
+        suspect=SUSPECT,
+        whose=whose,
+        by=_OVERDUE if whose is Whose.CLEAN else "now()",
+    )
+    for is_new_round, start in _STARTS.items()
+    for whose in Whose
 }
 # A literal bound, because the partial index of suspects needs one.
 _CLAIM_SUSPECT = f"""
@@ -136,8 +156,12 @@ async def claim(
     full: Sequence[str] = (),
     lease: str,
     seconds: float,
+    whose: Whose = Whose.ALL,
+    overdue: float = 0.0,
 ) -> Found:
     """Claim up to `most` due rows of a lane, at most `each` per tenant; also returns the next turn.
+
+    Of CLEAN rows only those that have been due for `overdue` seconds.
 
     `full` tenants have no turn: the caller holds enough rows of theirs.
     Rows are ordered: each tenant's earliest row, then each one's second. A returned `Turn()` means
@@ -148,7 +172,7 @@ async def claim(
     """
     is_new_round = turn == Turn()
     cursor = await connection.execute(
-        _IN_LANE[is_new_round],
+        _IN_LANE[is_new_round, whose],
         {
             "what": what,
             "lane": lane,
@@ -160,6 +184,7 @@ async def claim(
             "full": list(full),
             "lease": lease,
             "seconds": seconds,
+            "overdue": overdue,
         },
     )
     found = await cursor.fetchall()

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from models import holders
 from models.database import Connection
 from models.failure import RequestRefused
 from models.ids import looks_like_a_marker
@@ -152,8 +153,8 @@ async def _attempt(engine: Engine, provider: str, token: str) -> _Attempt | None
 async def _make_due(connection: Connection, kinds: Sequence[What], attempt: str) -> None:
     """Make rows of these kinds due now; a leased row is left to its lease holder.
 
-    A look-up that only waits for a callback stays as it is: its turn ends the waiting, and a
-    callback that can't be read is no reason to end it.
+    Who watches the operation is told to look at it. A look-up that only waits for a callback stays
+    as it is: its turn ends the waiting, and a callback that can't be read is no reason to end it.
     """
     await connection.execute(
         """
@@ -162,3 +163,4 @@ async def _make_due(connection: Connection, kinds: Sequence[What], attempt: str)
         """,
         (list(kinds), attempt),
     )
+    await holders.nudge(connection, [attempt])

@@ -16,12 +16,13 @@ from models.records import Json
 from models.state import FINAL_JOB_STATES, JobState
 from tasks.engine import Engine
 from tasks.jobs import own_job
-from tasks.view import ShownJob, progress_percent, read_jobs
+from tasks.view import FURTHEST, ShownJob, progress_percent, read_jobs
 
 #: One look at all that are asked for, by the primary keys and the index event_by_job.
 _LOOK: Final = f"""
 SELECT asked.job, asked.after, asked.key, job.state, job.progress_percent, job.progress_source,
-       job.typical_seconds, job.accepted_at, job.finished_at, now() AS now,
+       ({FURTHEST}) AS furthest, job.typical_seconds, job.accepted_at, job.finished_at,
+       now() AS now,
        job.id IS NULL OR job.deleted_at IS NOT NULL OR (asked.key IS NOT NULL AND NOT EXISTS (
            SELECT FROM api_key WHERE api_key.id = asked.key AND {IS_VALID})) AS is_gone,
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'state', kind, 'at', at) ORDER BY id)
@@ -65,6 +66,7 @@ class _Row:
     key: str | None
     state: str | None
     progress_percent: int
+    furthest: float | None
     progress_source: str
     typical_seconds: float
     accepted_at: datetime | None

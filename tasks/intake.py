@@ -201,6 +201,7 @@ def _first_view(engine: Engine, job: NewJob, times: _Times) -> Json:
         deleted_at=None,
         outputs=(),
         progress=None,
+        furthest=None,
         choice=0,
         waits=None,
         hops=(),

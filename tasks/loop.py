@@ -4,10 +4,11 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 from settings import current
@@ -15,9 +16,13 @@ from tasks.engine import Engine
 
 T = TypeVar("T")
 
+log = structlog.get_logger()
+
 #: The garbage collector's threshold for its young generation, in objects: several times as many as
 #: one pump holds, so that reference counting has freed most of them before a collection.
 GC_THRESHOLD = 10_000
+#: Seconds that what ends with the process may take, each.
+ENDS_WITHIN = 30.0
 
 
 class Runtime:
@@ -27,6 +32,8 @@ class Runtime:
         self.pid = os.getpid()
         self.loop = uvloop.new_event_loop()
         self.engine = Engine.build(current())
+        #: What ends before the engine is closed, each with a timeout of its own.
+        self.before_close: list[Callable[[], Coroutine[Any, Any, None]]] = []
         _tune_garbage_collector()
         self._thread = threading.Thread(target=self._run, name="longtake-loop", daemon=True)
         self._thread.start()
@@ -37,6 +44,11 @@ class Runtime:
 
     def close(self) -> None:
         """Close connections and end the thread, with timeouts, since the process is exiting."""
+        for work in self.before_close:
+            try:
+                self.start(work()).result(timeout=ENDS_WITHIN)
+            except TimeoutError:
+                log.warning("loop.not_ended_in_time")
         self.start(self.engine.close()).result(timeout=5)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from celery import Task
 
+from models import holders
 from models.database import Connection
 from models.snapshots import old_snapshots
 from models.verbs import DECLARED, Declaration, What
@@ -22,6 +23,8 @@ from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
 from tasks.spacing import Spacing
 from tasks.upkeep.retention import PRUNE_BOUND, prune_once
+from tasks.watch.dead import free_orphans, free_the_dead
+from tasks.watch.here import watch
 
 log = structlog.get_logger()
 
@@ -39,7 +42,7 @@ def _shell(declared: Declaration) -> "Task[[object], str]":
     def run(lane: object = None) -> str:
         if not (lane is None or is_lane(lane)):
             return "refused: the lane of a hint is plain text"
-        return pump(declared.what, lane)
+        return watch(lane) if declared.what is What.POLL else pump(declared.what, lane)
 
     run.__name__ = run.__qualname__ = str(declared.what)
     run.__doc__ = declared.doc
@@ -60,17 +63,25 @@ def tick(within: object = None) -> str:
     if not (within is None or is_within(within)):
         return "refused: within is a number of seconds"
 
+    ours = runtime()
+    accounts = ours.engine.accounts
+
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
-        return await lanes_due(connection, within=within)
+        found = await lanes_due(connection, within=within)
+        if await holders.late_ones(connection):  # a process without operations begins to watch
+            found += [
+                (What.POLL, lane) for lane in random.sample(sorted(accounts), min(1, len(accounts)))
+            ]
+        return found
 
     with _TICKS[within is not None].turn() as is_ours:
         if not is_ours:
             return _SKIPPED
-        ours = runtime()
+        freed = ours.start(free_the_dead(ours.engine)).result(timeout=_SHORT)
         due_lanes = ours.start(ours.engine.database.run(work, first=True)).result(timeout=_SHORT)
         random.shuffle(due_lanes)  # where slots are short, no lane is always the last
         sent = sum(hints.send(what, lane) for what, lane in due_lanes)
-        return f"due={len(due_lanes)} hints={sent}"
+        return f"due={len(due_lanes)} hints={sent} freed={freed}"
 
 
 @app.task(name="video.learn", send_events=False)
@@ -86,7 +97,10 @@ def learn() -> str:
 
 @app.task(name="video.look_around", send_events=False)
 def look_around() -> str:
-    """Warn of what slows the database down. Twice is harmless: it only looks."""
+    """Warn of what slows the database down, and free polls that no known process watches.
+
+    Twice is harmless: what is free stays free.
+    """
     with _LOOKING_AROUND.turn() as is_ours:
         if not is_ours:
             return _SKIPPED
@@ -94,7 +108,8 @@ def look_around() -> str:
         old = ours.start(ours.engine.database.run(old_snapshots)).result(timeout=_SHORT)
         for each in old:
             log.warning("database.old_snapshot", holder=each.holder, seconds=each.seconds)
-        return f"old_snapshots={len(old)}"
+        orphans = ours.start(free_orphans(ours.engine)).result(timeout=_SHORT)
+        return f"old_snapshots={len(old)} orphans={orphans}"
 
 
 @app.task(name="video.mark", send_events=False)

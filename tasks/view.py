@@ -53,9 +53,11 @@ _WAITS = """
     SELECT jsonb_build_object('code', waits_for, 'since', waits_since) FROM attempt
     WHERE attempt.job = job.id AND state = 'planned' AND waits_for IS NOT NULL ORDER BY id LIMIT 1
 """
+#: SQL: the furthest that any attempt of a job came, as reported, 0..1: it never decreases.
+FURTHEST = "SELECT max(attempt.progress) FROM attempt WHERE attempt.job = job.id"
 #: SQL: jobs as `ShownJob` reads them, `{where}` and by `{order}`.
 SELECT = f"""
-SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress,
+SELECT {columns(JobRow, of="job")}, now() AS now, latest.progress, ({FURTHEST}) AS furthest,
        CASE WHEN job.fallbacks IS NULL THEN 0 ELSE ({_DELIVERS}) END AS choice,
        CASE WHEN job.fallbacks IS NULL THEN '[]' ELSE ({_HOPS}) END AS hops,
        ({_WAITS}) AS waits,
@@ -79,6 +81,8 @@ class ShownJob(JobRow):
     outputs: tuple[OutputRow, ...]
     #: As the newest attempt's provider reports it, 0..1.
     progress: float | None
+    #: The furthest that any of its attempts came, as their providers reported it, 0..1.
+    furthest: float | None
     #: The database's clock, which estimates are computed with.
     now: datetime
     #: The number of the plan that the view shows.
@@ -202,6 +206,8 @@ class _Progressing(Protocol):
     @property
     def progress_percent(self) -> int: ...
     @property
+    def furthest(self) -> float | None: ...
+    @property
     def progress_source(self) -> str: ...
     @property
     def typical_seconds(self) -> float: ...
@@ -214,8 +220,8 @@ class _Progressing(Protocol):
 
 
 def progress_percent(job: _Progressing) -> int:
-    """The written progress, or the estimate for now if that is further along."""
-    written = job.progress_percent
+    """The reported progress, or the estimate for now if that is further along; 100 at the end."""
+    written = max(job.progress_percent, min(99, int(100 * (job.furthest or 0.0))))
     if job.progress_source == "reported" or written == 100:  # noqa: PLR2004 - complete
         return written
     # After the last poll, and up to the end of a failed job: progress once shown never decreases.

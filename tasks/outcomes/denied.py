@@ -44,7 +44,10 @@ async def answered_ago(database: Database, accounts: Sequence[str]) -> dict[str,
             SELECT account, finished_at FROM (
                 SELECT account, state, finished_at FROM attempt
                 ORDER BY id DESC LIMIT %(newest)s) AS latest
-            WHERE state = 'succeeded' AND account = ANY(%(accounts)s)) AS told
+            WHERE state = 'succeeded' AND account = ANY(%(accounts)s)
+            UNION ALL
+            SELECT key, beat - value::float8 * interval '1 second'
+            FROM holder, jsonb_each_text(answered) WHERE key = ANY(%(accounts)s)) AS told
         WHERE seen IS NOT NULL GROUP BY account
         """,
         {"accounts": list(accounts), "newest": _NEWEST},

@@ -44,6 +44,8 @@ class Ended:
 
     attempt: AttemptRef
     update: Update
+    #: Polls that are not counted yet.
+    polls: int = 0
 
 
 async def record_ended(
@@ -103,7 +105,10 @@ async def _record(
         for one in ended
         if one.update.cost_micros is not None
     }
-    moved = await advance_attempts(connection, to, list(by_id), failures=failures, costs=costs)
+    polls = {one.attempt.id: one.polls for one in ended}
+    moved = await advance_attempts(
+        connection, to, list(by_id), failures=failures, costs=costs, polls=polls
+    )
     await due.drop(connection, What.POLL, list(by_id))
     if to is AttemptState.SUCCEEDED:
         await _record_videos(engine, connection, [by_id[row["id"]] for row in moved])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import due, ledger, pictures
+from models import due, holders, ledger, pictures
 from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
@@ -172,6 +172,7 @@ async def stop_operations(connection: Connection, operations: Sequence[Operation
         one for one in operations if not one.denied_since and capabilities_of(one.provider).cancel
     ]
     running = [one for one in operations if one not in stoppable]
+    await holders.nudge(connection, [one.id for one in stoppable])  # who polls them stops
     await due.drop(connection, What.POLL, [one.id for one in stoppable])
     for what, rows in ((What.CANCEL, stoppable), (What.POLL, running)):
         await due.put(

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from models.database import Connection, Database
 from models.verbs import What
-from scheduler.claim import Claimed, Found, Turn, claim, claim_suspect
+from scheduler.claim import Claimed, Found, Turn, Whose, claim, claim_suspect
 from scheduler.turns import Claim, claim_in_turns
 from tasks.pump.shares import Shares
 from tasks.verbs.verb import AnyVerb
@@ -34,6 +34,7 @@ class Claims:
     lease: str
     lease_seconds: float
     place: Place
+    whose: Whose = Whose.ALL
     #: No row of our lane was due before this time; see `claim`.
     _floor: datetime | None = None
     _floor_until: float = 0.0
@@ -61,6 +62,7 @@ class Claims:
                 full=full,
                 lease=self.lease,
                 seconds=self.lease_seconds,
+                whose=self.whose,
             )
 
         found = await self.database.run_statement(work, first=True)
@@ -99,7 +101,7 @@ class Claims:
         # A floor pays off only for polls, whose frequent updates leave many dead index entries, and
         # is safe only for them: a submit's priority moves it back in time, below any floor.
         self.place.turn = found.turn
-        if self.verb.what is not What.POLL:
+        if self.verb.what is not What.POLL or self.whose is not Whose.ALL:
             return
         if self._floor is None and found.floor is not None:
             self._floor_until = time.monotonic() + FLOOR_TTL

@@ -21,7 +21,7 @@ import structlog
 
 from models.database import Database, DatabaseAway
 from models.verbs import What
-from scheduler.claim import Claimed, release
+from scheduler.claim import Claimed, Whose, release
 from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.ending import end
@@ -67,6 +67,8 @@ class Pump:
     place: Place = field(default_factory=Place)
     #: The lane's pace, which outlives its pumps; by default one of this pump alone.
     pace: Pace | None = None
+    #: Of a lane: which of its rows it takes.
+    whose: Whose = Whose.ALL
     _lease: str = field(default_factory=lambda: str(uuid4()))
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,6 +96,7 @@ class Pump:
             lease=self._lease,
             lease_seconds=self.lease_seconds,
             place=self.place,
+            whose=self.whose,
         )
         self._hold = Hold(self._lease, self._pace)
         self._writer = Writer(

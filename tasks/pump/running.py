@@ -12,6 +12,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.verbs import DECLARED, What
+from scheduler.claim import Whose
 from scheduler.pace import Pace
 from scheduler.paces import LaneNotes
 from tasks import hints
@@ -102,7 +103,7 @@ def _is_synchronous(engine: Engine, lane: str | None) -> bool:
     )
 
 
-def pump(what: What, lane: str | None) -> str:
+def pump(what: What, lane: str | None, *, whose: Whose = Whose.ALL) -> str:
     """Run a pump on this process's loop and wait for it; harmless to run twice, or not at all.
 
     A pump of the same kind and lane that is claiming already is woken instead. If the process has
@@ -112,13 +113,13 @@ def pump(what: What, lane: str | None) -> str:
     ours = runtime()
     with slots.taken(what) as is_taken:
         if is_taken:
-            return _run(ours, what, lane)
+            return _run(ours, what, lane, whose)
     ours.start(_wake(what, lane)).result(timeout=GRACE)
     return "no slot is free"
 
 
-def _run(ours: Runtime, what: What, lane: str | None) -> str:
-    future = ours.start(_pump(ours, what, lane))
+def _run(ours: Runtime, what: What, lane: str | None, whose: Whose) -> str:
+    future = ours.start(_pump(ours, what, lane, whose))
     try:
         return future.result(timeout=sum(times_of(what, ours.engine, lane)) + FOR_SUSPECTS)
     except SoftTimeLimitExceeded:
@@ -139,7 +140,7 @@ async def _wake(what: What, lane: str | None) -> bool:
     return False
 
 
-async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
+async def _pump(ours: Runtime, what: What, lane: str | None, whose: Whose = Whose.ALL) -> str:
     if await _wake(what, lane):
         return "woke the pump that runs"
     others = _running.setdefault((what, lane), [])
@@ -155,6 +156,7 @@ async def _pump(ours: Runtime, what: What, lane: str | None) -> str:
         stop=stopping.is_set,
         place=_places.setdefault((what, lane), Place()),
         pace=notes.pace if notes else None,
+        whose=whose,
     )
     others.append(mine)
     try:

@@ -4,6 +4,7 @@ A batch that fails is halved down to the row that breaks it, so one bad answer s
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 BATCH = 500
 #: Seconds that results wait for a larger batch, at most.
 FLUSH_AFTER = 0.1
+#: Seconds until results that are kept are written again, at most.
+AGAIN_AFTER = 1.0
 
 
 @dataclass(slots=True)
@@ -52,6 +55,10 @@ class Writer:
     outstanding: Callable[[], int]
     #: Told of every batch that is through, written or not.
     settled: Callable[[list[str]], None]
+    #: Told of rows that are no longer ours: others hold them, or they were set aside.
+    lost: Callable[[list[str]], None] = lambda _: None
+    #: Whether results are kept until the database takes them; otherwise the work is done again.
+    keeps: bool = False
     _results: list[Result] = field(default_factory=list)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -69,13 +76,25 @@ class Writer:
             if len(self._results) < min(BATCH, self.outstanding()):
                 await asyncio.sleep(FLUSH_AFTER)
             batch, self._results = self._results[:BATCH], self._results[BATCH:]
+            left = list[Result]()
             try:
-                await asyncio.shield(self._write(batch))
+                left = await asyncio.shield(self._write(batch))
             finally:
-                self.settled([result.id for result in batch])
+                self._settle(batch, left)
+            if left:
+                await asyncio.sleep(AGAIN_AFTER * random.uniform(0.5, 1))
 
-    async def _write(self, batch: list[Result]) -> None:
-        """Write a batch; one that fails is halved down to the row that breaks it: parked."""
+    def _settle(self, batch: list[Result], left: list[Result]) -> None:
+        """Keep what is left of a batch for the next one; the others are through."""
+        self._results[:0] = left
+        kept = {id(result) for result in left}
+        self.settled([result.id for result in batch if id(result) not in kept])
+
+    async def _write(self, batch: list[Result]) -> list[Result]:
+        """Write a batch; one that fails is halved down to the row that breaks it: parked.
+
+        Returns what is to be written again, because the database was away.
+        """
 
         async def work(connection: Connection) -> list[Result]:
             ids = [result.id for result in batch]
@@ -93,12 +112,14 @@ class Writer:
             log.warning(
                 "pump.database_away", what=self.verb.what, rows=len(batch), error=str(error)
             )
+            return batch if self.keeps else []
         except Exception:  # data that breaks a write: found by halving, told, and parked
             if len(batch) > 1:
                 middle = len(batch) // 2
-                await self._write(batch[:middle])
-                await self._write(batch[middle:])
-                return
+                return [
+                    *await self._write(batch[:middle]),
+                    *await self._write(batch[middle:]),
+                ]
             log.exception("pump.write_failed", what=self.verb.what, id=batch[0].id)
             self.tally.failed += 1
             await set_aside(
@@ -108,11 +129,14 @@ class Writer:
                 lease=self.lease,
                 reason=Reason.NOT_WRITTEN,
             )
+            self.lost([batch[0].id])
         else:
             crash_point(f"{self.verb.what}.written")
             self.tally.written += len(batch) - len(late)
             self.tally.lost += len(late)
+            self.lost([result.id for result in late])
             await self._write_late(late)
+        return []
 
     async def _write_late(self, late: list[Result]) -> None:
         """Record results whose rows other workers hold by now, in a transaction of its own."""

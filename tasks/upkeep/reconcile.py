@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from models import due
+from models import due, holders
 from models.database import Connection, fetch_ids, fetch_rows
 from models.estimate import SHARE_OF_ESTIMATE
 from models.failure import RequestRefused
@@ -102,6 +102,7 @@ async def look_up_again(connection: Connection, attempts: list[str]) -> int:
         """,
         (attempts,),
     )
+    await holders.nudge(connection, attempts)
     unknown = await fetch_rows(
         connection,
         _Unknown,

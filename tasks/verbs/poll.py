@@ -11,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
-from psycopg.types.json import Jsonb
 
 from models import due
-from models.advance import fail_outputs, tell
 from models.database import Connection
 from models.failure import Failure, Fault
 from models.rows.attempts import ESTIMATE
@@ -38,78 +36,22 @@ from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
 from tasks.outcomes.finish import stop_operations
+from tasks.outcomes.polled import (
+    STRANGE,
+    PollItem,
+    Seen,
+    write_faults,
+    write_lost,
+    write_running,
+)
 from tasks.upstream import NoCredentials, Upstream
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
 log = structlog.get_logger()
 
-#: The failure code of a poll, and the kind of event, for a status that no documentation has.
-STRANGE = "status.undocumented"
 #: After a poll without a usable response.
 BACKOFF = Backoff(base=2.0, ceiling=60.0)
-
-
-# Neither is frozen: a frozen value takes three times as long to make, and each poll makes both.
-@dataclass(slots=True, kw_only=True)
-class PollItem:
-    """One accepted operation."""
-
-    id: str
-    job: str
-    tenant: str
-    account: str
-    operation_id: str
-    elapsed: float
-    typical: float
-    poll_faults: int
-    #: Seconds since its provider first denied it, with no update in between.
-    denied_for: float | None
-    #: Its job's estimated cost, in millionths of a US dollar.
-    estimate: int
-    #: Whether an expected video depends on it.
-    is_wanted: bool
-    #: Seconds until its job's deadline, which may be over.
-    time_left: float
-    #: Fault and code of the last poll, if it got no update.
-    last_fault: dict[str, str] | None
-    #: Seconds since its account last reported on any operation; read when denials go on.
-    answered_ago: float | None = None
-    read_at: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True, kw_only=True)
-class Seen:
-    """The result of one poll: an update or a fault, and when to poll again."""
-
-    item: PollItem
-    wait: float
-    percent: int = 0
-    update: Update | None = None
-    fault: Failure | None = None
-    #: Polls in a row with this kind of fault, this one included.
-    faults: int = 0
-    #: Whether the result differs from the previous poll's.
-    is_news: bool = True
-    #: Whether it is no longer polled, although it has not ended.
-    is_abandoned: bool = False
-    #: Whether it is unwanted, and its cancel was held back while its provider denied it.
-    is_stray: bool = False
-    #: Whether its videos are given up, although it is still polled, for its cost.
-    is_lost: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.item.id
-
-    @property
-    def moves_job(self) -> bool:
-        """Whether writing it may end the job, or make a due row of another kind for it."""
-        return self.has_ended or self.is_abandoned or self.is_lost or self.is_stray
-
-    @property
-    def has_ended(self) -> bool:
-        return self.update is not None and self.update.phase.is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +64,8 @@ class Poll(Verb[PollItem, Seen]):
     concurrency: int = 64
     each: int = 500
     abandons: bool = True
+    #: Whether rows stay with who holds them: a watcher keeps its own schedule.
+    keeps: bool = False
 
     async def load(self, claimed: Sequence[Claimed]) -> list[PollItem]:
         rows = await self.engine.database.fetch(
@@ -132,6 +76,7 @@ class Poll(Verb[PollItem, Seen]):
                    extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
                    {ESTIMATE} AS estimate,
                    extract(epoch FROM job.deadline_at - now())::float8 AS time_left,
+                   job.progress_source = 'reported' AS shows_reports,
                    attempt.error AS last_fault, EXISTS (
                        SELECT 1 FROM output
                        WHERE output.attempt = attempt.id AND output.state = 'expected'
@@ -196,16 +141,10 @@ class Poll(Verb[PollItem, Seen]):
             asked=bounded(update.poll_after, time_left=item.time_left),
             dice=random.random(),
         )
-        if not item.is_wanted:
-            percent = 0  # another operation's progress is the job's
-        elif capabilities.progress:
-            percent = min(99, int(100 * (update.progress or 0.0)))
-        else:
-            percent = estimated_progress(elapsed=elapsed, typical=item.typical)
         return Seen(
             item=item,
             wait=wait,
-            percent=percent,
+            progress=_progress(item, update, elapsed=elapsed, is_reported=capabilities.progress),
             update=update,
             is_stray=item.denied_for is not None and not item.is_wanted,
         )
@@ -246,23 +185,26 @@ class Poll(Verb[PollItem, Seen]):
         kept = [seen for seen in results if not seen.is_abandoned]
         running = [seen for seen in kept if seen.update and not seen.update.phase.is_final]
         faulty = [seen for seen in kept if seen.update is None]
-        await _write_running(connection, running)
+        await write_running(connection, running)
         await self._stop(connection, [seen for seen in running if seen.is_stray])
         lost = [seen for seen in faulty if seen.is_lost]
-        await _write_lost(connection, lost)
+        await write_lost(connection, lost)
         await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
             self.engine,
             connection,
             [
-                Ended(attempt=seen.item, update=seen.update)
+                Ended(attempt=seen.item, update=seen.update, polls=seen.polls)
                 for seen in kept
                 if seen.update and seen.update.phase.is_final
             ],
             others=[seen.item.job for seen in lost],
         )
+        await write_faults(connection, faulty)
         # The end of a lost operation's job makes its poll due at once: this puts it off again.
-        await _write_faulty(connection, faulty)
+        back = lost if self.keeps else faulty
+        waits = [seen.wait for seen in back]
+        await due.put_back(connection, What.POLL, [seen.id for seen in back], after=waits)
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Abandon unwanted operations two days after they were accepted, as a poll would."""
@@ -303,93 +245,19 @@ async def _ask(upstream: Upstream, pace: Pace, operations: Sequence[str]) -> Map
     return updates
 
 
-async def _write_lost(connection: Connection, lost: Sequence[Seen]) -> None:
-    """Give up the videos of lost operations; they stay accepted: they may have to be paid."""
-    if not lost:
-        return
-    log.error("poll.lost", attempts=[seen.id for seen in lost])
-    await fail_outputs(connection, {seen.id: _LOST for seen in lost}, of="attempt")
-    told = [(seen.item.job, {"attempt": seen.id}) for seen in lost]
-    await tell(connection, "attempt.lost", told)
+def _progress(item: PollItem, update: Update, *, elapsed: float, is_reported: bool) -> float | None:
+    """What an update says about its job's progress, 0..1; None if it says nothing.
 
-
-async def _write_running(connection: Connection, running: Sequence[Seen]) -> None:
-    """The hot path: attempts, jobs whose progress grew, and due rows, in one statement.
-
-    A locked job is skipped: the next poll writes its progress.
+    Estimates are computed when they are read, except in a job whose first provider reported: it
+    goes on from there by the estimate of the provider that does not.
     """
-    if not running:
-        return
-    await connection.execute(
-        """
-        WITH seen AS (
-            SELECT * FROM unnest(%(ids)b::text[], %(progress)b::float8[], %(percent)b::int[],
-                                 %(waits)b::float8[]) AS seen(id, progress, percent, wait)
-        ), looked AS (
-            UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
-                               polls = polls + 1, poll_faults = 0, error = NULL,
-                               seen_at = now(), denied_since = NULL
-            FROM seen WHERE attempt.id = seen.id AND attempt.state = 'accepted'
-            RETURNING attempt.job, seen.percent
-        ), grown AS (
-            SELECT job.id, looked.percent FROM job JOIN looked ON looked.job = job.id
-            WHERE job.state = 'processing' AND looked.percent > job.progress_percent
-            FOR NO KEY UPDATE OF job SKIP LOCKED
-        ), told AS (
-            UPDATE job SET progress_percent = grown.percent FROM grown WHERE job.id = grown.id
-        )
-        UPDATE due SET at = now() + seen.wait * interval '1 second', lease = NULL, tries = 0,
-                       faults = 0
-        FROM seen WHERE due.what = 'poll' AND due.id = seen.id
-        """,
-        {
-            "ids": [seen.id for seen in running],
-            "progress": [seen.update.progress if seen.update else None for seen in running],
-            "percent": [seen.percent for seen in running],
-            "waits": [seen.wait for seen in running],
-        },
-    )
-
-
-async def _write_faulty(connection: Connection, faulty: Sequence[Seen]) -> None:
-    """Schedule the next poll; record an undocumented status as an event, once."""
-    if not faulty:
-        return
-    await connection.execute(
-        """
-        UPDATE attempt SET polls = polls + 1, poll_faults = new.faults, error = new.error,
-                           denied_since = CASE WHEN new.error ->> 'fault' = 'gone'
-                                               THEN coalesce(denied_since, now())
-                                               ELSE denied_since END
-        FROM unnest(%s::text[], %s::int[], %s::jsonb[]) AS new(id, faults, error)
-        WHERE attempt.id = new.id AND attempt.state = 'accepted'
-        """,
-        (
-            [seen.id for seen in faulty],
-            [seen.faults for seen in faulty],
-            [Jsonb(_kind_of(seen.fault)) for seen in faulty],
-        ),
-    )
-    await due.put_back(
-        connection,
-        What.POLL,
-        [seen.id for seen in faulty],
-        after=[seen.wait for seen in faulty],
-    )
-    await tell(
-        connection,
-        STRANGE,
-        [
-            (seen.item.job, {"attempt": seen.id, "said": seen.fault.message})
-            for seen in faulty
-            if seen.fault and seen.fault.code == STRANGE and seen.is_news
-        ],
-    )
-
-
-def _kind_of(fault: Failure | None) -> dict[str, str]:
-    """The part of a fault that is stored: not its message, in which vendors quote prompts."""
-    return {"fault": fault.fault, "code": fault.code} if fault else {}
+    if not item.is_wanted:
+        return None  # another operation's progress is the job's
+    if is_reported:
+        return update.progress
+    if item.shows_reports:
+        return estimated_progress(elapsed=elapsed, typical=item.typical) / 100
+    return None
 
 
 def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:
@@ -398,7 +266,4 @@ def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:
 
 _DENIED = Failure(
     fault=Fault.GONE, code="operation_denied", message="the provider knows no such operation"
-)
-_LOST = Failure(
-    fault=Fault.GONE, code="operation_lost", message="the provider no longer knows the operation"
 )

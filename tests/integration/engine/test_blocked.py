@@ -25,9 +25,10 @@ from scheduler.paces import LaneNotes
 from tasks import gates
 from tasks.engine import Engine
 from tasks.intake import accept
+from tasks.outcomes.polled import PollItem
 from tasks.pump.pump import Pump
 from tasks.pump.running import pace_of, verb_for
-from tasks.verbs.poll import Poll, PollItem
+from tasks.verbs.poll import Poll
 from tasks.verbs.submit import Submit, SubmitItem
 from tasks.verbs.verb import Hold
 from tests.integration.conftest import MakeEngine
@@ -469,6 +470,7 @@ def operation(number: int) -> PollItem:
         denied_for=None,
         estimate=1,
         is_wanted=True,
+        shows_reports=True,
         time_left=3600.0,
         last_fault=None,
     )

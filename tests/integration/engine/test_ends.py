@@ -20,6 +20,7 @@ from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.verbs.cancel import TRIES
+from tasks.view import progress_percent, read_jobs
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing
 from tests.integration.engine.lock_order import LockOrder
@@ -208,7 +209,8 @@ async def test_a_replaced_attempt_that_can_not_be_cancelled_says_nothing_of_the_
     )
     script.words["poll"] = "running"
     await Pump(verb_for(What.POLL, engine), engine.database, None, seconds=0.05).run()
-    assert (await job_of(engine, job))["progress_percent"] == 0
+    (shown,) = await engine.database.run(lambda connection: read_jobs(connection, [job]))
+    assert progress_percent(shown) == 0
     del script.words["poll"]
     await engine.database.fetch("UPDATE due SET at = now() WHERE id = %s", (first,))
     await Pump(verb_for(What.POLL, engine), engine.database, None, seconds=0.05).run()

@@ -13,10 +13,11 @@ from models.verbs import What
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.denied import is_lost
+from tasks.outcomes.polled import Seen
 from tasks.outcomes.refused import record_refused, record_unsendable
 from tasks.pump.running import verb_for
 from tasks.upkeep.reconcile import look_up_again
-from tasks.verbs.poll import _DENIED, Seen
+from tasks.verbs.poll import _DENIED
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing
 from tests.integration.engine.test_proof_evidence import (

@@ -1,0 +1,453 @@
+"""A process watches operations: it writes news alone, and what it lets go is another's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from models.database import DatabaseAway
+from models.state import JobState
+from models.verbs import What
+from tasks.callbacks import hear
+from tasks.engine import Engine
+from tasks.outcomes.finish import finish
+from tasks.view import progress_percent, read_jobs
+from tasks.watch.dead import free_orphans, free_the_dead
+from tasks.watch.watcher import Watcher
+from tests.integration.conftest import MakeEngine
+from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said
+from tests.integration.engine.house import House, ask, housed, run
+from tests.integration.engine.waiting import until
+from transport.base import Request, Response
+
+pytestmark = pytest.mark.anyio
+
+LANE = "runway"
+
+
+@dataclass(slots=True)
+class Far:
+    """Answers polls with a word, and remembers which operations were looked at."""
+
+    word: str = "RUNNING"
+    progress: float = 0.0
+    looked: list[str] = field(default_factory=list)
+
+    async def reply(self, request: Request) -> Response:
+        if kind_of(request) != "poll":
+            answer = next(iter(answers_to(request, len(self.looked)).values()))
+            assert isinstance(answer, Response)
+            return answer
+        id_ = request.url.rpartition("/")[2]
+        self.looked.append(id_)
+        return self.says(id_)
+
+    def says(self, id_: str) -> Response:
+        if self.word == "gone":
+            return said(404, {"error": "no such thing"})
+        task = {"id": id_, "status": self.word, "createdAt": "2026-01-01T00:00:00Z"}
+        if self.word == "RUNNING":
+            return said(200, task | {"progress": self.progress})
+        return said(200, task | {"output": ["https://links.test/film.mp4"]})
+
+    async def looks(self, more: int = 2) -> None:
+        """Wait for so many looks from now on."""
+        seen = len(self.looked)
+        await until(lambda: len(self.looked) >= seen + more)
+
+
+@pytest.fixture
+def far() -> Far:
+    return Far()
+
+
+@pytest.fixture
+async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
+    async with housed(make_engine) as house:
+        yield house
+
+
+@pytest.fixture
+def engine(house: House, far: Far) -> Engine:
+    return started(house, far)
+
+
+def started(house: House, far: Far, **environment: object) -> Engine:
+    return facing(house.start(**environment), FarSide(far.reply))
+
+
+@asynccontextmanager
+async def watching(engine: Engine, *, lane: str = LANE) -> AsyncIterator[Watcher]:
+    """A watcher that has taken what is due."""
+    watcher = Watcher(engine=engine)
+    await watcher.begin()
+    try:
+        await watcher.taking.take(lane)
+        yield watcher
+    finally:
+        await watcher.leave()
+
+
+async def accepted(engine: Engine, count: int = 1) -> list[str]:
+    """Attempts whose polls are due."""
+    for _ in range(count):
+        await ask(engine, model="gen4.5")
+    await run(engine, What.SUBMIT)
+    await engine.database.fetch("UPDATE due SET at = now() WHERE what = 'poll'")
+    await engine.database.fetch("UPDATE job SET typical_seconds = 0.1")  # looks follow each other
+    rows = await engine.database.fetch("SELECT id FROM attempt ORDER BY id")
+    assert len(rows) == count
+    return [row["id"] for row in rows]
+
+
+async def versions(engine: Engine) -> list[tuple[str, str]]:
+    """The row versions of what a poll could write."""
+    return [
+        (str(row["id"]), str(row["xmin"]))
+        for table in ("job", "attempt", "due", "output")
+        for row in await engine.database.fetch(f"SELECT id, xmin FROM {table} ORDER BY id")  # noqa: S608 - constants
+    ]
+
+
+async def leases(engine: Engine) -> list[str | None]:
+    rows = await engine.database.fetch(
+        "SELECT lease::text FROM due WHERE what = 'poll' ORDER BY id"
+    )
+    return [row["lease"] for row in rows]
+
+
+async def test_a_silent_operation_writes_nothing_until_it_ends(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine):
+        before = await versions(engine)
+        await far.looks(5)
+        assert await versions(engine) == before
+
+        far.word = "SUCCEEDED"
+        await until(lambda: _is(engine, "succeeded"))
+    (row,) = await engine.database.fetch("SELECT polls, progress FROM attempt")
+    # Its polls are counted with its end.
+    assert row["polls"] == len(far.looked) >= 6
+    await run(engine, What.STORE)
+
+
+async def _is(engine: Engine, state: str) -> bool:
+    rows = await engine.database.fetch("SELECT state FROM attempt")
+    return {row["state"] for row in rows} == {state}
+
+
+# -- news ---------------------------------------------------------------------------------------
+
+
+async def test_progress_is_written_and_shown_and_no_job_is_written_for_it(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine)
+    (job,) = await engine.database.fetch("SELECT id, xmin FROM job")
+    async with watching(engine):
+        for percent in (40, 70):
+            far.progress = percent / 100
+            await until(partial(_shows, engine, job["id"], percent))
+        assert await engine.database.fetch("SELECT id, xmin FROM job") == [job]
+    far.progress = 0.1
+    async with watching(engine):  # another watcher knows nothing of what was shown
+        await far.looks(2)
+        assert await _shows(engine, job["id"], 70)
+
+
+async def _shows(engine: Engine, job: str, percent: int) -> bool:
+    (shown,) = await engine.database.run(lambda connection: read_jobs(connection, [job]))
+    return progress_percent(shown) == percent
+
+
+async def test_news_is_coalesced(engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    await accepted(engine)
+    monkeypatch.setattr("tasks.watch.news.LEAST", 3600.0)
+    async with watching(engine) as watcher:
+        far.progress = 0.2
+        await until(lambda: _progress(engine, 0.2))
+        before = await versions(engine)
+        for percent in (30, 40, 50):
+            far.progress = percent / 100
+            await far.looks(2)
+        assert await versions(engine) == before
+        # What waits is written when the operation is let go, and the polls with it.
+        (resident,) = watcher.residents.values()
+        assert resident.polls > 0
+    assert await _progress(engine, 0.5)
+    (row,) = await engine.database.fetch("SELECT polls FROM attempt")
+    assert row["polls"] == len(far.looked)
+
+
+async def _progress(engine: Engine, progress: float) -> bool:
+    rows = await engine.database.fetch("SELECT progress FROM attempt")
+    return [row["progress"] for row in rows] == [progress]
+
+
+async def test_a_fault_is_written_once_and_its_end_once(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine):
+        far.word = "REHEARSING"
+        await until(lambda: _faulty(engine, "status.undocumented"))
+        before = await versions(engine)
+        await far.looks(1)
+        assert await versions(engine) == before
+        far.word = "RUNNING"
+        await until(lambda: _faulty(engine, None))
+    events = await engine.database.fetch("SELECT id FROM event WHERE kind = 'status.undocumented'")
+    assert len(events) == 1
+
+
+async def _faulty(engine: Engine, code: str | None) -> bool:
+    rows = await engine.database.fetch("SELECT error ->> 'code' AS code FROM attempt")
+    return [row["code"] for row in rows] == [code]
+
+
+async def test_a_denial_begins_once_and_ends_with_an_update(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine):
+        far.word = "gone"
+        await until(lambda: _denied(engine, is_denied=True))
+        far.word = "RUNNING"
+        await until(lambda: _denied(engine, is_denied=False))
+
+
+async def _denied(engine: Engine, *, is_denied: bool) -> bool:
+    rows = await engine.database.fetch("SELECT denied_since FROM attempt")
+    return [row["denied_since"] is not None for row in rows] == [is_denied]
+
+
+# -- ends ---------------------------------------------------------------------------------------
+
+
+async def test_an_end_survives_a_database_that_refuses_it(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine, 3)
+    real, refused = engine.database.run, list[str]()
+
+    async def run_or_refuse(work: object, **options: object) -> object:
+        if "Writer._write" in getattr(work, "__qualname__", "") and len(refused) < 2:
+            refused.append("refused")
+            raise DatabaseAway("gone for a moment")
+        return await real(work, **options)  # type: ignore[arg-type]
+
+    async with watching(engine) as watcher:
+        monkeypatch.setattr(engine.database, "run", run_or_refuse)
+        far.word = "SUCCEEDED"
+        await until(lambda: len(refused) == 2)
+        assert len(watcher.residents) == 3
+        await until(lambda: not watcher.residents)
+    assert await _is(engine, "succeeded")
+    await run(engine, What.STORE)
+
+
+# -- being told ---------------------------------------------------------------------------------
+
+
+async def test_a_cancel_of_a_silent_operation_reaches_its_watcher(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    (job,) = await engine.database.fetch("SELECT id FROM job")
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        ids = [job["id"]]
+        await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, ids))
+        await watcher.heart.beat()
+        assert not watcher.residents
+    assert await engine.database.fetch("SELECT what FROM due WHERE what = 'cancel'")
+    await run(engine, What.CANCEL)
+
+
+async def test_a_cancel_that_the_vendor_has_not_keeps_one_watcher(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.outcomes.finish.capabilities_of", lambda _: _NoCancel())
+    await accepted(engine)
+    (job,) = await engine.database.fetch("SELECT id FROM job")
+    async with watching(engine) as watcher:
+        await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, [job["id"]]))
+        assert await leases(engine) == [watcher.id]
+        await watcher.heart.beat()
+        (resident,) = watcher.residents.values()
+        assert not resident.item.is_wanted
+        far.word = "SUCCEEDED"
+        await until(lambda: _is(engine, "succeeded"))
+
+
+class _NoCancel:
+    cancel = False
+
+
+async def test_a_callback_makes_a_silent_operation_be_looked_at(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    await engine.database.fetch("UPDATE job SET typical_seconds = 86400")
+    (attempt,) = await engine.database.fetch("SELECT provider, marker FROM attempt")
+    async with watching(engine) as watcher:
+        await until(lambda: len(far.looked) == 1)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        far.word = "SUCCEEDED"
+        await hear(engine, attempt["provider"], attempt["marker"], headers={}, body=b"{}")
+        await watcher.heart.listen()
+        await until(lambda: _is(engine, "succeeded"))
+    assert len(far.looked) == 2
+    await run(engine, What.STORE)
+
+
+# -- letting go and taking over -----------------------------------------------------------------
+
+
+async def test_a_process_that_stops_hands_each_operation_back_with_its_own_time(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine, 3)
+    await engine.database.fetch("UPDATE job SET typical_seconds = 600")
+    async with watching(engine) as watcher:
+        await until(lambda: len(far.looked) == 3)
+        await until(lambda: all(not each.is_looking for each in watcher.residents.values()))
+    rows = await engine.database.fetch(
+        "SELECT lease, tries, extract(epoch FROM at - now())::float8 AS wait FROM due "
+        "WHERE what = 'poll'"
+    )
+    assert [(row["lease"], row["tries"]) for row in rows] == [(None, 0)] * 3
+    assert all(5 < row["wait"] < 20 for row in rows)
+    assert await engine.database.fetch("SELECT id FROM holder") == []
+
+
+async def test_one_that_was_declared_dead_lets_everything_go_and_writes_nothing(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        await engine.database.fetch("UPDATE holder SET dead_at = now()")
+        assert await free_the_dead(engine) == 1
+        assert await watcher.taking.take(LANE) == 0
+        await watcher.heart.beat()
+        assert watcher.is_over
+        assert not watcher.residents
+        assert await leases(engine) == [None]
+
+
+async def test_the_tick_frees_a_dead_holder_only_after_it_ran_steadily(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine, 2)
+    fetch = engine.database.fetch
+    async with watching(engine) as watcher:
+        silent = "UPDATE holder SET beat = now() - interval '1 hour'"
+        # A tick that was away, or whose database was, heard nobody's heartbeats
+        await fetch(silent)
+        assert await free_the_dead(engine) == 0
+        await fetch(
+            "UPDATE pulse SET steady_since = now() - interval '1 h', at = now() - %s", (_S,)
+        )
+        assert await free_the_dead(engine) == 0
+        assert await leases(engine) == [watcher.id] * 2
+        # One that ran all the time did
+        await fetch("UPDATE pulse SET steady_since = now() - interval '1 hour', at = now()")
+        assert await free_the_dead(engine) == 2
+        assert await leases(engine) == [None, None]
+        # and the rows keep the claim that had no answer
+        rows = await fetch("SELECT tries FROM due WHERE what = 'poll'")
+        assert [row["tries"] for row in rows] == [1, 1]
+        assert await fetch("SELECT id FROM holder") == []
+
+
+async def test_rows_of_a_dead_holder_go_through_a_pump_before_they_are_watched_again(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine)
+    await engine.database.fetch("UPDATE due SET tries = 1 WHERE what = 'poll'")
+    async with watching(engine) as watcher:
+        assert not watcher.residents
+        await run(engine, What.POLL)
+        await engine.database.fetch("UPDATE due SET at = now() WHERE what = 'poll'")
+        assert await watcher.taking.take(LANE) == 1
+
+
+async def test_two_that_believe_they_watch_one_operation_tell_its_fault_and_end_once(
+    house: House, engine: Engine, far: Far
+) -> None:
+    await accepted(engine)
+    second = started(house, far)
+    async with watching(engine) as one:
+        await far.looks(1)
+        await engine.database.fetch(
+            "UPDATE due SET lease = NULL, at = now(), tries = 0 WHERE what = 'poll'"
+        )
+        async with watching(second) as other:
+            assert list(one.residents) == list(other.residents)
+            far.word = "REHEARSING"
+            await until(lambda: not one.residents)
+            await until(lambda: _faulty(engine, "status.undocumented"))
+            far.word = "SUCCEEDED"
+            await until(lambda: not other.residents)
+    (row,) = await engine.database.fetch(
+        "SELECT count(*) AS n FROM event WHERE kind = 'status.undocumented'"
+    )
+    assert row["n"] == 1
+    assert await _is(engine, "succeeded")
+    await run(engine, What.STORE)
+
+
+async def test_a_watcher_that_was_frozen_beats_before_it_looks(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        watcher.heart._beaten_at -= 3600  # noqa: SLF001 - an hour ago
+        seen = len(far.looked)
+        await asyncio.sleep(0)
+        await until(lambda: all(not each.is_looking for each in watcher.residents.values()))
+        assert len(far.looked) <= seen + 1
+        assert not watcher.heart.may_look
+        await watcher.heart.beat()
+        await far.looks(1)
+
+
+async def test_rows_of_holders_that_nobody_knows_are_freed(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine):
+        await engine.database.fetch("DELETE FROM holder")
+        assert await free_orphans(engine) == 1
+        assert await leases(engine) == [None]
+
+
+async def test_memory_is_compared_with_the_rows(engine: Engine, far: Far) -> None:
+    await accepted(engine, 2)
+    async with watching(engine) as watcher:
+        first, second = sorted(watcher.residents)
+        watcher.forget([first])
+        await engine.database.fetch("UPDATE due SET lease = NULL WHERE id = %s", (second,))
+        await watcher.taking.compare()
+        assert list(watcher.residents) == [first]
+        assert await watcher.taking.take(LANE) == 0
+
+
+async def test_a_late_watcher_hands_the_furthest_to_one_with_room(
+    house: House, engine: Engine, far: Far
+) -> None:
+    ids = await accepted(engine, 10)
+    async with watching(engine) as busy:
+        for number, id_ in enumerate(ids):
+            busy.schedule(busy.residents[id_], busy.residents[id_].at + 100 + number)
+        busy.letting_go.late, busy.letting_go._looks = 9.0, 1  # noqa: SLF001 - what looks make
+        # Without another, nothing goes
+        await busy.heart.beat()
+        assert len(busy.residents) == 10
+        # With one that has room, those that are furthest from their next look do
+        async with watching(started(house, far)):
+            busy.letting_go.late, busy.letting_go._looks = 9.0, 1  # noqa: SLF001
+            await busy.heart.beat()
+        assert sorted(busy.residents) == ids[:8]
+
+
+async def test_no_more_are_watched_than_fit(house: House, far: Far) -> None:
+    engine = started(house, far, LONGTAKE_WATCHED_OPERATIONS=2)
+    await accepted(engine, 3)
+    async with watching(engine) as watcher:
+        assert len(watcher.residents) == 2
+        assert watcher.room == 0
