@@ -9,10 +9,11 @@ The contenders take turns on one PostgreSQL, one Valkey and one vendor, on this 
 
 Limit, pump and watcher run with each of the two clients of polls: the lean one and aiohttp.
 
-A poll counts when the vendor has answered it while the clock runs. It is known when the worker
-stops: then the database must have as many, and for a vendor that tells progress the progress of
-each operation's last poll. In the main runs the vendor tells none, so there is no news; how much
-news costs is shown beside them, and what an operation's whole life costs by `benchmarks.lives`.
+A poll counts when the vendor has answered it while the clock runs. In the main runs the vendor
+tells no progress, so there is no news, and who watches writes nothing; no poll may have failed.
+Beside them each poll brings news: when such a worker has stopped, the database must have all
+answers, and the progress of each operation's last one. `benchmarks.lives` has an operation's whole
+life.
 
 The worker is one process, the baseline two. Not covered: a vendor's latency (loopback answers at
 once, so CPU rather than concurrency is the limit) and TLS, for which see `benchmarks.clients`.
@@ -30,7 +31,7 @@ from redis import Redis
 from benchmarks import lives
 from benchmarks.processes import START_BOUND, Meter, NotMeasured, Process
 from benchmarks.report import Contender, Reading, Report, Target
-from benchmarks.rows import fresh_operations, ids_of, polls_misread, polls_written
+from benchmarks.rows import fresh_operations, ids_of, polls_failed, polls_misread, polls_written
 from benchmarks.stand import Stand
 from benchmarks.worker import (
     HAS_WATCHER,
@@ -229,12 +230,18 @@ class Bench:
         return Meter(process.tree, self.stand.database)
 
     def _check(self, progress: str) -> None:
-        """Whether the database knows what the vendor has answered."""
+        """Whether the database knows what there was to know of what the vendor has answered."""
         url, answered = self.stand.database_url, self.vendor.looks
+        if failed := polls_failed(url):
+            raise NotMeasured(f"{failed} operations were not read")
         known = polls_written(url)
-        if not answered * (1 - _LOST) <= known <= answered:
+        if known > answered:
             raise NotMeasured(f"of {answered} answers the database knows {known}")
-        if progress == "percent" and (misread := polls_misread(url)):
+        if progress == "none":
+            return  # no news: who watches has nothing to write
+        if known < answered * (1 - _LOST):
+            raise NotMeasured(f"of {answered} answers the database knows only {known}")
+        if misread := polls_misread(url):
             raise NotMeasured(f"{misread} operations have a wrong progress")
 
     def _wait_for_messages(self, worker: Process, queue: str) -> None:

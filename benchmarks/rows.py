@@ -71,6 +71,16 @@ def polls_written(database: str) -> int:
     return int(row[0])
 
 
+def polls_failed(database: str) -> int:
+    """Operations whose last poll brought no update, or that are no longer polled."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM attempt WHERE poll_faults > 0 OR state <> 'accepted'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def polls_misread(database: str) -> int:
     """Operations whose stored progress differs from the vendor's at the last poll that is counted.
 
