@@ -1,5 +1,7 @@
 """The benchmarks' vendor: only Runway's task endpoint, fast enough not to be the bottleneck.
 
+    python -m benchmarks.upstream percent|time|none [PEM file with a key and its certificate]
+
 The simulator costs several times what a poll costs the client, so all clients would look alike.
 This server answers as TaskRetrieveResponse (runwayml 5.24.0) describes, and counts its answers:
 
@@ -11,6 +13,7 @@ so many seconds after its first look; with 0 it runs for ever.
 """
 
 import asyncio
+import ssl
 import sys
 import time
 from dataclasses import dataclass, field
@@ -91,15 +94,18 @@ class Vendor(asyncio.Protocol):
                 return tasks.look(parts[-1])
 
 
-async def _serve() -> None:
-    tasks = Tasks()
+async def _serve(progress: str, certificate: str | None) -> None:
+    tasks = Tasks(progress=progress.encode())
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if tls and certificate:
+        tls.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Vendor(tasks), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Vendor(tasks), "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    sys.stdout.write(f"http://127.0.0.1:{port}\n")
+    sys.stdout.write(f"{'https' if tls else 'http'}://127.0.0.1:{port}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(sys.argv[1], sys.argv[2] if sys.argv[2:] else None))

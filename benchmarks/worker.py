@@ -41,7 +41,11 @@ class Vendor:
 @contextmanager
 def vendor(stand: Stand) -> Iterator[Vendor]:
     with Process(
-        "vendor", "benchmarks.upstream", environment=stand.environment(), logs=stand.folder
+        "vendor",
+        "benchmarks.upstream",
+        "percent",
+        environment=stand.environment(),
+        logs=stand.folder,
     ) as process:
         yield Vendor(process.line(within=START_BOUND))
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from providers.base import NOT_FOUND, Call, Flow, Update
 
+_ACCEPTED = frozenset({NOT_FOUND})
+
 
 def get_each(
     operation_ids: Sequence[str],
@@ -17,7 +19,7 @@ def get_each(
     """
     updates = {}
     for operation_id in operation_ids:
-        call = Call(method="GET", path=path(operation_id), accept=frozenset({NOT_FOUND}))
+        call = Call(method="GET", path=path(operation_id), accept=_ACCEPTED)
         response = yield call
         if response.status != NOT_FOUND:
             updates[operation_id] = read(response.json())
