@@ -97,10 +97,10 @@ imports: $(STAMP) ## Check that imports point down
 	$(BIN)/lint-imports
 
 .PHONY: chaos
-chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, PACE=, SEED=, BROKER=rabbitmq, SIEGES=)
+chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, PACE=, SEED=, BROKER=rabbitmq, SIEGES=, RESIDENTS=off)
 	$(BIN)/python -m pytest tests/faults/test_chaos.py -m "" \
 		--chaos-jobs $(or $(JOBS),1000) --chaos-pace $(or $(PACE),4) --chaos-broker $(or $(BROKER),valkey) \
-		--chaos-sieges $(or $(SIEGES),all) $(if $(SEED),--chaos-seed $(SEED))
+		--chaos-sieges $(or $(SIEGES),all) --chaos-residents $(or $(RESIDENTS),on) $(if $(SEED),--chaos-seed $(SEED))
 
 .PHONY: faults
 faults: $(STAMP) $(JUDGES_STAMP) ## The other fault tests: a kill at each named point, outages, frozen workers

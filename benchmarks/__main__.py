@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from benchmarks import batches, claims, clients, flood, polls, size, snapshot
+from benchmarks import batches, claims, clients, flood, polls, size, snapshot, watchers
 from benchmarks.stand import Stand, machine, standing
 
 
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Stand, argparse.Namespace], Result]] = {
     "batches": lambda stand, asked: batches.measure(stand, rounds=asked.rounds),
     "flood": lambda stand, asked: flood.measure(stand, rounds=asked.rounds),
     "claims": lambda stand, asked: claims.measure(stand, rounds=asked.rounds),
+    "watchers": lambda stand, _: watchers.measure(stand),
     "size": lambda stand, asked: size.measure(stand, jobs=asked.jobs),
 }
 #: Run only if they are named: they take a quarter of an hour and 15 GB.

@@ -45,11 +45,11 @@ class Told:
     elsewhere: int
 
 
-async def register(connection: Connection, holder: str, *, lives_for: float) -> None:
+async def register(connection: Connection, holder: str, *, lives_for: float, room: int) -> None:
     """Add a holder. It counts as dead after `lives_for` seconds without a heartbeat. Repeatable."""
     await connection.execute(
-        "INSERT INTO holder (id, lives_for) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (holder, lives_for),
+        "INSERT INTO holder (id, lives_for, room) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (holder, lives_for, room),
     )
 
 

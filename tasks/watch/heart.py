@@ -46,10 +46,13 @@ class Heart:
         return time.monotonic() - self._beaten_at < self._lives_for
 
     async def begin(self) -> None:
-        async def work(connection: Connection) -> None:
-            await holders.register(connection, self._watcher.id, lives_for=self._lives_for)
+        """Register: from then on rows may be claimed. Raises DatabaseAway."""
+        watcher, lives_for = self._watcher, self._lives_for
 
-        await self._watcher.engine.database.run(work, first=True)
+        async def work(connection: Connection) -> None:
+            await holders.register(connection, watcher.id, lives_for=lives_for, room=watcher.room)
+
+        await watcher.engine.database.run(work, first=True)
         self._beaten_at = time.monotonic()
 
     async def run(self) -> None:

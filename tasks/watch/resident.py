@@ -1,5 +1,6 @@
 """A watched operation in memory: what is known of it, and what is not written yet."""
 
+import math
 from dataclasses import dataclass
 
 from tasks.outcomes.polled import PollItem, Seen, kind_of
@@ -21,7 +22,7 @@ class Resident:
     #: The progress that was seen, and the progress that is written, 0..1.
     progress: float | None = None
     written: float | None = None
-    written_at: float = 0.0
+    written_at: float = -math.inf
     #: Polls that are not counted in the database yet.
     polls: int = 0
     #: Results that the writer has.

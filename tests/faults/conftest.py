@@ -21,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-pace", type=float, default=4.0, help="jobs a second, at most")
     group.addoption("--chaos-seed", type=int, default=None, help="replays a run's strikes")
     group.addoption("--chaos-sieges", default="all", help="misfortunes of minutes: all, none, or …")
+    group.addoption(
+        "--chaos-residents", choices=("on", "off"), default="on", help="polls from memory, or not"
+    )
     group.addoption("--chaos-broker", choices=("valkey", "rabbitmq"), default="valkey")
 
 

@@ -63,6 +63,8 @@ class Run:
     most_pace: float
     #: Names of the misfortunes of minutes.
     sieges: tuple[str, ...]
+    #: Whether processes watch operations from memory.
+    has_residents: bool = True
 
     @property
     def pace(self) -> float:
@@ -79,6 +81,7 @@ def run(pytestconfig: pytest.Config) -> Run:
         broker=pytestconfig.getoption("chaos_broker"),
         most_pace=pytestconfig.getoption("chaos_pace"),
         sieges=chosen(pytestconfig.getoption("chaos_sieges")),
+        has_residents=pytestconfig.getoption("chaos_residents") == "on",
     )
 
 
@@ -91,7 +94,9 @@ def chaos_stack(run: Run, *, names: str) -> Iterator[FaultStack]:
             broker = RabbitMq()
         except NoBroker as error:
             pytest.skip(str(error))
-    crew = replace(CREW, variables={"LONGTAKE_NAME_SERVERS": names})
+    residents = "true" if run.has_residents else "false"
+    variables = {"LONGTAKE_NAME_SERVERS": names, "LONGTAKE_RESIDENT_POLLS": residents}
+    crew = replace(CREW, variables=variables)
     with fault_stack(crew, broker=broker) as stack:
         yield stack
 
@@ -256,7 +261,8 @@ def _gated(stack: FaultStack) -> list[tuple[str, object]]:
 def _command(run: Run) -> str:
     sieges = ",".join(run.sieges) or "none"
     words = f"JOBS={run.jobs} PACE={run.most_pace:g} SEED={run.seed} BROKER={run.broker}"
-    return f"make chaos {words} SIEGES={sieges}"
+    residents = "" if run.has_residents else " RESIDENTS=off"
+    return f"make chaos {words} SIEGES={sieges}{residents}"
 
 
 def _report(

@@ -27,6 +27,9 @@ TO_END = 600.0
 WATCH = 0.5
 #: Providers that are out of credits at once, for a few submits each.
 EMPTIED = 6
+#: How long it may take until some operation is watched, in seconds: there may be none.
+TO_BE_WATCHED = 3.0
+_IS_WATCHED = "SELECT EXISTS (SELECT FROM due JOIN holder ON holder.id = due.lease)"
 #: How long a worker may take to stop when it is asked to, in seconds: a POST has five.
 STOP_BOUND = 30.0
 
@@ -37,6 +40,8 @@ class Blow(StrEnum):
     KILL_WORKER = "kill -9 of a worker"
     CRASH_WORKER = "kill -9 of a worker at a named point"
     PAUSE_WORKER = "SIGSTOP of a worker past its lease"
+    KILL_WATCHERS = "kill -9 of every worker while operations are watched"
+    FREEZE_WATCHERS = "SIGSTOP of every worker past its heartbeat"
     KILL_BEAT = "kill -9 of a beat"
     KILL_API = "kill -9 of the API"
     STOP_WORKER = "SIGTERM of a worker"
@@ -57,6 +62,8 @@ _WEIGHTS: Mapping[Blow, tuple[int, float, float]] = {
     Blow.KILL_WORKER: (5, 0.0, 1.0),
     Blow.CRASH_WORKER: (6, 0.0, 0.5),
     Blow.PAUSE_WORKER: (3, 6.0, 8.0),
+    Blow.KILL_WATCHERS: (1, 0.0, 1.0),
+    Blow.FREEZE_WATCHERS: (1, 4.5, 6.0),
     Blow.KILL_BEAT: (1, 0.0, 1.0),
     Blow.KILL_API: (2, 0.0, 1.0),
     Blow.STOP_WORKER: (2, 0.0, 1.0),
@@ -245,6 +252,8 @@ class Storm:
                 worker(s), s, LONGTAKE_CRASH_AT=POINTS[s.lot % len(POINTS)]
             ),
             Blow.PAUSE_WORKER: lambda s: during(s, worker(s).freeze, worker(s).thaw),
+            Blow.KILL_WATCHERS: self._kill_watchers,
+            Blow.FREEZE_WATCHERS: lambda s: during(s, self._freeze_all, self._thaw_all),
             Blow.KILL_BEAT: lambda s: self._kill(_chosen(stack.beats, s), s),
             Blow.KILL_API: lambda s: self._kill(stack.api, s),
             Blow.STOP_WORKER: lambda s: self._stop(worker(s)),
@@ -265,6 +274,23 @@ class Storm:
         process.kill()
         self._over.wait(strike.lasts)
         process.start(**more)
+
+    def _kill_watchers(self, strike: Strike) -> None:
+        """All die at once, so whoever watched an operation is among them."""
+        self._stack.until(_IS_WATCHED, within=TO_BE_WATCHED)
+        for worker in self._stack.workers:
+            worker.kill()
+        self._over.wait(strike.lasts)
+        for worker in self._stack.workers:
+            worker.start()
+
+    def _freeze_all(self) -> None:
+        for worker in self._stack.workers:
+            worker.freeze()
+
+    def _thaw_all(self) -> None:
+        for worker in self._stack.workers:
+            worker.thaw()
 
     def _stop(self, worker: Process) -> None:
         if worker.lives and not worker.stop(within=STOP_BOUND):
