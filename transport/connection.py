@@ -22,6 +22,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answer",
         "_freed",
+        "_is_ending",
         "_is_used",
         "_loop",
         "_lost",
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._answer = Answer()
         self._transport: asyncio.Transport | None = None
         self._outcome: asyncio.Future[Response] | None = None
-        self._is_used = False
+        self._is_used = self._is_ending = False
         self.until = loop.time() + KEPT
 
     def send(
@@ -58,15 +59,23 @@ class Connection(asyncio.Protocol):
         self._request = request
         self._answer.begin(request.max_bytes)
         outcome = self._outcome = self._loop.create_future()
-        if self._transport is not None:
+        if self._transport is None or self._is_ending:
+            self._fail(self._cut_off(ConnectionResetError.__name__))
+        else:
             self._transport.write(message)
         return outcome
 
     def abandon(self) -> None:
         """End the connection now: nobody waits for its answer."""
         self._outcome = None
+        self._is_ending = True
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended."""
+        return self._transport is None
 
     def close(self) -> None:
         """End the connection, whose answer then is an error."""
@@ -130,8 +139,8 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: Exception | None) -> None:
         outcome = self._outcome
         self.abandon()
-        if outcome is not None and not outcome.done():
-            outcome.set_exception(error or Stale())
+        if outcome is not None and error is not None and not outcome.done():
+            outcome.set_exception(error)
 
     def _cut_off(self, why: str) -> Exception:
         if self._answer.has_head:

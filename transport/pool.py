@@ -146,10 +146,13 @@ class Pool:
             failure = _not_sent(error, request)
             if failure is None:
                 raise
-            raise failure from None  # its text may contain an address
+            raise failure from None
         finally:
             self._making -= 1
         self._open[connection] = host
+        if connection.is_lost:  # before it was ours
+            self._gone(connection)
+            raise NotSent(describe(request, "disconnected at once"))
         if self._is_closed:
             connection.close()
             raise NotSent(describe(request, "closed"))

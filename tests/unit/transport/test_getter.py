@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import pytest
 
@@ -106,6 +107,63 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_not_used(
 
     assert (await send(client, get(server.url()))).status == 200
     assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_who_waited_and_gets_a_dying_connection_is_sent_on_another(
+    server: RawServer,
+) -> None:
+    async def answer_and_close(writer: asyncio.StreamWriter) -> None:
+        await server.answer()(writer)
+        raise ConnectionResetError
+
+    client = Getter(each=1)
+    server.behave = answer_and_close
+
+    answers = await asyncio.gather(*(send(client, get(server.url())) for _ in range(6)))
+
+    assert [answer.status for answer in answers] == [200] * 6
+    await client.close()
+
+
+@pytest.mark.parametrize("error", [connection.Stale, Unanswered])
+async def test_a_request_on_a_connection_that_is_lost_fails_at_once(
+    server: RawServer, error: type[Exception]
+) -> None:
+    # Given a connection that ended after it was chosen
+    client = Getter()
+    await send(client, get(server.url()))
+    (lost,) = client._pools.here()._open  # noqa: SLF001 - a moment that no test meets by chance
+    lost._is_used = error is connection.Stale  # noqa: SLF001
+    lost.abandon()
+    await server.is_left()
+
+    outcome = lost.send(b"GET / HTTP/1.1\r\n\r\n", get(server.url()), seconds=5)
+
+    with pytest.raises(error):
+        await outcome
+    assert len(server.requests) == 1
+    await client.close()
+
+
+async def test_a_connection_that_ends_as_soon_as_it_stands_takes_no_place(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = connection.Connection.connection_made
+
+    def lost_at_once(self: connection.Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        monkeypatch.undo()
+        asyncio.get_running_loop().call_soon(cast(asyncio.Transport, transport).abort)
+        self.connection_lost(None)
+
+    monkeypatch.setattr(connection.Connection, "connection_made", lost_at_once)
+    client = Getter(each=1)
+
+    with pytest.raises(NotSent, match="disconnected at once"):
+        await send(client, get(server.url()))
+
+    assert (await send(client, get(server.url(), connect_timeout=2))).status == 200
+    await client.close()
 
 
 async def test_a_connection_that_is_to_be_closed_is_not_kept(
