@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     #: Mean time from the end of an operation to the poll that sees it, in seconds; unset: half of
     #: the minimum interval and 2 % of its route's median together.
     poll_delay_seconds: float | None = Field(default=None, ge=0.05, le=600)
+    #: Whether polls go through the lean client; off: through the one of downloads, at several
+    #: times the CPU.
+    lean_polls: bool = True
     #: Whether processes keep running operations in memory and write only news; otherwise each poll
     #: reads and writes its rows.
     resident_polls: bool = True

@@ -107,6 +107,7 @@ def main() -> int:
         server_header=False,
         timeout_keep_alive=75,  # longer than the usual load balancer's 60 s
         timeout_graceful_shutdown=GRACE,
+        http="h11",  # as `api.connections` extends it
         ws="none",
         proxy_headers=False,  # api.admission reads them, of LONGTAKE_TRUSTED_PROXIES alone
     )

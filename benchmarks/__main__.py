@@ -8,7 +8,17 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from benchmarks import batches, claims, flood, polls, schedule, size, snapshot, watchers
+from benchmarks import (
+    batches,
+    claims,
+    clients,
+    flood,
+    polls,
+    schedule,
+    size,
+    snapshot,
+    watchers,
+)
 from benchmarks.stand import Stand, machine, standing
 
 
@@ -22,6 +32,7 @@ class Result(Protocol):
 #: Benchmarks by name; each gets its own stand and what was asked for.
 BENCHMARKS: dict[str, Callable[[Stand, argparse.Namespace], Result]] = {
     "polls": lambda stand, asked: polls.measure(stand, rounds=asked.rounds),
+    "clients": lambda stand, asked: clients.measure(stand, rounds=asked.rounds),
     "snapshot": lambda stand, asked: snapshot.measure(stand, rounds=asked.rounds),
     "batches": lambda stand, asked: batches.measure(stand, rounds=asked.rounds),
     "flood": lambda stand, asked: flood.measure(stand, rounds=asked.rounds),

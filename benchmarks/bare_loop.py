@@ -1,123 +1,98 @@
-"""The limit: one loop that polls as fast as the client can and writes results in batches.
+"""The limit: one loop that polls as fast as a client can and writes news in batches.
 
-    python -m benchmarks.bare_loop seam|aiohttp
+    python -m benchmarks.bare_loop aiohttp|getter
 
-No claims, no guard, one field read per response. `seam` uses the pump's client, `aiohttp` the
-library below it. Each line on standard input (operation id prefix, number of operations, seconds)
-is one run, answered by one line.
+No claims, no schedule, no adapter: one field read per response. Each line on standard input
+(operation id prefix, number of operations, seconds) is one run, answered by its number of polls.
 """
 
 import asyncio
 import itertools
-import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from time import monotonic
 
-import aiohttp
 import psycopg
 import uvloop
 
 from benchmarks.rows import ids_of
 from providers.registry import vendor_variables
 from settings import current
-from transport.base import Request
+from transport.base import Request, Sender
 from transport.fast import FastClient
+from transport.getter import Getter
 
-#: As in the pump: concurrent requests, and rows per UPDATE.
+#: As in workers: concurrent requests, and rows per UPDATE.
 CONCURRENCY, BATCH = 64, 500
 
-#: Polls a task by operation id; returns the response body.
-Look = Callable[[str], Awaitable[bytes]]
+CLIENTS: dict[str, Callable[[], Sender]] = {"aiohttp": FastClient.trusted, "getter": Getter}
+
 #: An attempt's id and its progress.
 Seen = tuple[str, float]
 
 
-async def _serve(client: str) -> None:
-    open_client = {"seam": _seam, "aiohttp": _aiohttp}[client]
+async def _serve(name: str) -> None:
+    client: Sender = CLIENTS[name]()
     database = await psycopg.AsyncConnection.connect(current().require_database(), autocommit=True)
-    async with database, open_client() as look:
+    async with database:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while line := await asyncio.to_thread(sys.stdin.readline):
             prefix, count, seconds = line.split()
-            ids = ids_of(prefix, int(count))
-            await _run(look, database, ids=ids, until=monotonic() + float(seconds))
-            sys.stdout.write("done\n")
+            turns = itertools.cycle(ids_of(prefix, int(count)))
+            run = _Run(client, database, turns=turns, until=monotonic() + float(seconds))
+            await run.to_its_end()
+            sys.stdout.write(f"{run.polls}\n")
             sys.stdout.flush()
-
-
-async def _run(
-    look: Look, database: psycopg.AsyncConnection, *, ids: Iterator[tuple[str, str]], until: float
-) -> None:
-    batches: asyncio.Queue[list[Seen] | None] = asyncio.Queue(maxsize=4)
-    turns = itertools.cycle(ids)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_write(database, batches))
-        async with asyncio.TaskGroup() as pollers:
-            seen: list[Seen] = []
-            for _ in range(CONCURRENCY):
-                pollers.create_task(_poll(look, turns, seen, batches, until=until))
-        await batches.put(seen)
-        await batches.put(None)
-
-
-async def _poll(
-    look: Look,
-    turns: Iterator[tuple[str, str]],
-    seen: list[Seen],
-    batches: asyncio.Queue[list[Seen] | None],
-    *,
-    until: float,
-) -> None:
-    while monotonic() < until:
-        attempt, operation = next(turns)
-        task = json.loads(await look(operation))
-        seen.append((attempt, task["progress"]))
-        if len(seen) >= BATCH:
-            batch = seen[:]
-            seen.clear()
-            await batches.put(batch)
-
-
-async def _write(
-    database: psycopg.AsyncConnection, batches: asyncio.Queue[list[Seen] | None]
-) -> None:
-    while (batch := await batches.get()) is not None:
-        await database.execute(
-            """
-            UPDATE attempt SET progress = seen.progress, polls = polls + 1
-            FROM unnest(%s::text[], %s::float8[]) AS seen(id, progress)
-            WHERE attempt.id = seen.id
-            """,
-            ([attempt for attempt, _ in batch], [progress for _, progress in batch]),
-        )
-
-
-@asynccontextmanager
-async def _seam() -> AsyncIterator[Look]:
-    base, headers = _vendor()
-    client = FastClient.trusted()
-
-    async def look(operation: str) -> bytes:
-        request = Request(method="GET", url=f"{base}/v1/tasks/{operation}", headers=headers)
-        return (await client.send(request)).content
-
-    yield look
     await client.close()
 
 
-@asynccontextmanager
-async def _aiohttp() -> AsyncIterator[Look]:
-    base, headers = _vendor()
-    async with aiohttp.ClientSession(headers=headers) as session:
+@dataclass(slots=True)
+class _Run:
+    client: Sender
+    database: psycopg.AsyncConnection
+    turns: Iterator[tuple[str, str]] = field(kw_only=True)
+    until: float = field(kw_only=True)
+    polls: int = 0
+    _news: list[Seen] = field(default_factory=list)
+    _batches: asyncio.Queue[list[Seen] | None] = field(
+        default_factory=lambda: asyncio.Queue(maxsize=4)
+    )
 
-        async def look(operation: str) -> bytes:
-            async with session.get(f"{base}/v1/tasks/{operation}") as answer:
-                return await answer.read()
+    async def to_its_end(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write())
+            async with asyncio.TaskGroup() as pollers:
+                for _ in range(CONCURRENCY):
+                    pollers.create_task(self._poll())
+            await self._batches.put(self._news)
+            await self._batches.put(None)
 
-        yield look
+    async def _poll(self) -> None:
+        base, headers = _vendor()
+        while monotonic() < self.until:
+            attempt, operation = next(self.turns)
+            request = Request(method="GET", url=f"{base}/v1/tasks/{operation}", headers=headers)
+            progress = (await self.client.send(request)).json().get("progress")
+            self.polls += 1
+            if progress is None:
+                continue
+            self._news.append((attempt, progress))
+            if len(self._news) >= BATCH:
+                batch, self._news = self._news, []
+                await self._batches.put(batch)
+
+    async def _write(self) -> None:
+        while (batch := await self._batches.get()) is not None:
+            await self.database.execute(
+                """
+                UPDATE attempt SET progress = seen.progress, polls = polls + 1
+                FROM unnest(%s::text[], %s::float8[]) AS seen(id, progress)
+                WHERE attempt.id = seen.id
+                """,
+                ([attempt for attempt, _ in batch], [progress for _, progress in batch]),
+            )
 
 
 def _vendor() -> tuple[str, dict[str, str]]:

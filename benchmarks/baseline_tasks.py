@@ -38,7 +38,7 @@ def poll(attempt: str, operation: str) -> None:
     answer = _vendor().get(f"/v1/tasks/{operation}").raise_for_status().json()
     _database().execute(
         "UPDATE attempt SET progress = %s, polls = polls + 1 WHERE id = %s",
-        (answer["progress"], attempt),
+        (answer.get("progress"), attempt),
     )
 
 

@@ -49,6 +49,8 @@ class Target:
     words: str
     at_least: float
     ratios: Sequence[float]
+    #: What to look at if it is not met.
+    hint: str = ""
 
     @property
     def is_met(self) -> bool:
@@ -83,6 +85,8 @@ class Report:
                 f"target at least {target.at_least:g}: {verdict}",
                 highlight=False,
             )
+            if target.hint and not target.is_met:
+                console.print(f"  {target.hint}", highlight=False, soft_wrap=True)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"met": [target.is_met for target in self.targets]}

@@ -1,6 +1,7 @@
 """The rows of a run: accepted operations whose polls are due."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psycopg
 
@@ -24,6 +25,10 @@ SELECT 'att_' || %(prefix)s || to_char(n, 'FM0000000'),
        'accepted', 'mark_' || %(prefix)s || n, 1,
        'op-' || %(prefix)s || to_char(n, 'FM0000000'), now()
 FROM generate_series(0, %(count)s - 1) AS n
+"""
+_OUTPUTS = """
+INSERT INTO output (id, job, attempt, position, state)
+SELECT 'out_' || right(id, -4), job, id, 0, 'expected' FROM attempt
 """
 # Due rows are scattered among the others, as after an hour of work.
 _DUE = """
@@ -53,9 +58,9 @@ def fresh_operations(
     given = {"prefix": prefix, "count": count, "typical": typical, "lane": LANE, "share": share}
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("TRUNCATE due, job CASCADE")
-        for statement in (_JOBS, _ATTEMPTS, _DUE, _LEARNED):
+        for statement in (_JOBS, _ATTEMPTS, _OUTPUTS, _DUE, _LEARNED):
             connection.execute(statement, given)
-        connection.execute("VACUUM (ANALYZE) due, job, attempt")
+        connection.execute("VACUUM (ANALYZE) due, job, attempt, output")
         connection.execute("CHECKPOINT")
 
 
@@ -72,10 +77,20 @@ def polls_written(database: str) -> int:
     return int(row[0])
 
 
-def polls_misread(database: str) -> int:
-    """Operations whose stored progress differs from the vendor's last response.
+def polls_failed(database: str) -> int:
+    """Operations whose last poll brought no update, or that are no longer polled."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM attempt WHERE poll_faults > 0 OR state <> 'accepted'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
-    The vendor adds one percent per poll, so a failed or unwritten poll is detected.
+
+def polls_misread(database: str) -> int:
+    """Operations whose stored progress differs from the vendor's at the last poll that is counted.
+
+    For a vendor that adds one percent with each poll.
     """
     with psycopg.connect(database) as connection:
         row = connection.execute(
@@ -86,3 +101,37 @@ def polls_misread(database: str) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def ended(database: str) -> int:
+    """Number of operations that the database knows to have succeeded."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM attempt WHERE state = 'succeeded'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What PostgreSQL has written since it started."""
+
+    #: Row versions made or deleted, in all of our tables.
+    versions: int
+    #: Bytes of write-ahead log.
+    wal: int
+
+    @classmethod
+    def so_far(cls, database: str) -> "Written":
+        """As told by sessions that have ended, or by idle ones a second ago."""
+        with psycopg.connect(database) as connection:
+            row = connection.execute(
+                """
+                SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint,
+                       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
+                FROM pg_stat_user_tables
+                """
+            ).fetchone()
+        assert row is not None
+        return cls(*row)

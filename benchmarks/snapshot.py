@@ -7,16 +7,17 @@ seconds, while the snapshot is held. Then the pump runs.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from uuid import uuid4
 
 import psycopg
 
-from benchmarks.polls import OPERATIONS, POLL_WORKER, READY, Bench, pointed_at
-from benchmarks.processes import START_BOUND, Process
+from benchmarks.polls import PUMPED, Bench
+from benchmarks.processes import Process
 from benchmarks.report import Contender, Reading, Report, Target
 from benchmarks.rows import LANE
 from benchmarks.stand import Stand
+from benchmarks.worker import pointed_at, polling, pumping, vendor
 from models import due
 from models.database import Connection, Database
 from models.verbs import What
@@ -29,8 +30,8 @@ BATCH = 500
 
 def measure(stand: Stand, *, rounds: int) -> Report:
     """Run both `rounds` times, in turn, after one short uncounted run."""
-    with _worker(stand) as worker:
-        bench = Bench(stand)
+    with vendor(stand) as upstream, _worker(stand, upstream.url) as worker:
+        bench = Bench(stand, upstream)
         bench.pump(worker)
         free, held = list[Reading](), list[Reading]()
         for _ in range(rounds):
@@ -70,7 +71,7 @@ def age(url: str) -> None:
 
 async def _age(url: str) -> None:
     database, looks, turn, floor = Database(url, connections=2), 0, Turn(), None
-    while looks < LOOKS * OPERATIONS:
+    while looks < LOOKS * PUMPED:
         lease = str(uuid4())
 
         async def work(connection: Connection, lease: str = lease) -> int:
@@ -98,16 +99,6 @@ async def _put_back(connection: Connection, ids: list[str]) -> int:
     return len(ids)
 
 
-@contextmanager
-def _worker(stand: Stand) -> Iterator[Process]:
-    with ExitStack() as stack:
-
-        def start(name: str, *arguments: str, **more: str) -> Process:
-            environment = stand.environment(**more)
-            process = Process(name, *arguments, environment=environment, logs=stand.folder)
-            return stack.enter_context(process)
-
-        vendor = start("vendor", "benchmarks.upstream").line(within=START_BOUND)
-        worker = start("pump", *POLL_WORKER, **pointed_at(vendor))
-        worker.wait_for(READY, times=1, within=START_BOUND)
-        yield worker
+def _worker(stand: Stand, vendor: str) -> AbstractContextManager[Process]:
+    """One that watches nothing: the pump is what claims again and again."""
+    return polling("pump", stand, pointed_at(vendor) | pumping())

@@ -9,7 +9,6 @@ import json
 import resource
 import sys
 import time
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -19,15 +18,11 @@ from models.database import Connection
 from settings import load
 from tasks.engine import Engine
 from tasks.watch.watcher import Watcher
-from transport.base import Request, Response, Stream
+from transport.base import Request, Response
 
 #: Typical seconds of operations that are only kept: their looks are far apart.
 _FAR = 30_000.0
 _STATUS = "/proc/self/statm"
-_OUTPUTS = """
-INSERT INTO output (id, job, attempt, position, state)
-SELECT replace(id, 'att', 'out'), job, id, 0, 'expected' FROM attempt
-"""
 
 
 @dataclass(slots=True)
@@ -53,16 +48,13 @@ class Vendor:
             task |= {"status": "RUNNING", "progress": progress}
         return Response(status=200, headers={}, content=json.dumps(task).encode())
 
-    def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
-        raise NotImplementedError(request)
-
     async def close(self) -> None:
         pass
 
 
 async def _memory(engine: Engine, count: int) -> dict[str, float]:
     """What so many residents take, and how long they take to come and go."""
-    engine = replace(engine, fast=Vendor(lasts=86_400.0, tells_progress=False))
+    engine = replace(engine, polls=Vendor(lasts=86_400.0, tells_progress=False))
     watcher = Watcher(engine=engine)
     await watcher.begin()
     before, began = _bytes(), time.monotonic()
@@ -88,7 +80,7 @@ async def _memory(engine: Engine, count: int) -> dict[str, float]:
 
 async def _written(engine: Engine, vendor: Vendor, count: int) -> dict[str, float]:
     """Row versions and WAL of operations from their claims to their ends."""
-    engine = replace(engine, fast=vendor)
+    engine = replace(engine, polls=vendor)
     watcher = Watcher(engine=engine)
     await watcher.begin()
     await asyncio.sleep(1)
@@ -132,7 +124,6 @@ async def _run(what: str, count: int, seconds: float) -> dict[str, float]:
     fresh_operations(settings.require_database(), "w-", count=count, typical=typical)
     engine = Engine.build(settings)
     try:
-        await engine.database.fetch(_OUTPUTS)
         if what == "memory":
             return await _memory(engine, count)
         vendor = Vendor(lasts=seconds, tells_progress=what == "progress")

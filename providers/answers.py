@@ -5,6 +5,7 @@ contain prompts and signed URLs; `providers.exchange` turns it into a BadAnswer.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 #: Maximum length of an id or status word; anything longer is invalid.
 LONGEST_WORD = 512
+#: What needs no escape in a URL (RFC 3986, section 2.3).
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 class Undocumented(ValueError):
@@ -114,4 +117,4 @@ def link(value: object) -> str:
 
 def segment(operation_id: str) -> str:
     """An id escaped as one path segment, so that it cannot address another resource."""
-    return quote(operation_id, safe="")
+    return operation_id if _PLAIN.fullmatch(operation_id) else quote(operation_id, safe="")

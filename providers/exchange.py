@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from providers.answers import Undocumented
 from providers.base import Account, Call, Flow, Provider, ProviderError
 from providers.failures import without_echoes
-from transport.base import BadAnswer, Client, Request, Response
+from transport.base import BadAnswer, Request, Response, Sender
 from transport.deadline import Deadline
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ async def converse(
     *,
     provider: Provider,
     account: Account,
-    client: Client,
+    client: Sender,
     now: float,
     paid_timeout: float | None = None,
     begin_within: float | None = None,

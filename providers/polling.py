@@ -10,6 +10,7 @@ from providers.base import NOT_FOUND, Call, Flow, Update
 PAYS = 5
 #: Pages of a listing that are read at a time.
 MOST_PAGES = 10
+_ACCEPTED = frozenset({NOT_FOUND})
 
 
 def get_each(
@@ -24,7 +25,7 @@ def get_each(
     """
     updates = {}
     for operation_id in operation_ids:
-        call = Call(method="GET", path=path(operation_id), accept=frozenset({NOT_FOUND}))
+        call = Call(method="GET", path=path(operation_id), accept=_ACCEPTED)
         response = yield call
         if response.status != NOT_FOUND:
             updates[operation_id] = read(response.json())

@@ -20,9 +20,10 @@ from storage.objects import ObjectStorage
 from tasks.restore.clearance import Clearance
 from tasks.surveyor import Memory
 from tasks.upstream import NoCredentials, Upstream
-from transport.base import Client
+from transport.base import Client, Sender
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.getter import Getter
 from transport.guard import Guard
 
 #: More than webhooks, downloads and pictures hold together: none of them waits here for another's
@@ -43,8 +44,8 @@ class Engine:
     guard: Guard
     #: For the few requests that must tell exactly what became of them.
     exact: Client
-    #: For the many, to addresses that an operator configured.
-    fast: Client
+    #: For polls, to addresses that an operator configured.
+    polls: Sender
     #: For requests to addresses that a user can choose.
     guarded: Client
     #: Chooses among accounts: numbers from 0 up to 1.
@@ -76,7 +77,7 @@ class Engine:
             storage=ObjectStorage(settings.videos_url),
             guard=guard,
             exact=ExactClient(),
-            fast=FastClient.trusted(),
+            polls=_polls(settings),
             guarded=FastClient.guarded(
                 guard, connections=GUARDED_CONNECTIONS, name_servers=settings.name_servers
             ),
@@ -95,7 +96,7 @@ class Engine:
             provider=PROVIDERS[known.provider],
             account=known,
             exact=self.exact,
-            fast=self.fast,
+            polls=self.polls,
             submit_timeout=self.submit_timeout(account),
         )
 
@@ -137,7 +138,13 @@ class Engine:
         return self.surveys.setdefault(account, Memory())
 
     async def close(self) -> None:
-        for client in (self.exact, self.fast, self.guarded):
+        for client in (self.exact, self.polls, self.guarded):
             await client.close()
         await asyncio.to_thread(self.inspectors.close)
         await self.database.close()
+
+
+def _polls(settings: Settings) -> Sender:
+    """A few vendors poll by POST, which the getter leaves to the other client."""
+    fast = FastClient.trusted()
+    return Getter(otherwise=fast) if settings.lean_polls else fast

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from providers.base import Accepted, Account, Ask, Call, Flow, Found, Provider, Update, Video
 from providers.exchange import converse, request_for
-from transport.base import Client, Request
+from transport.base import Client, Request, Sender
 from transport.deadline import Deadline
 
 T = TypeVar("T")
@@ -31,8 +31,7 @@ class Upstream:
     account: Account
     #: Tells exactly what became of a request: for those that change something upstream.
     exact: Client
-    #: For polls.
-    fast: Client
+    polls: Sender
     #: Seconds in which a paid POST is answered or cut off.
     submit_timeout: float
 
@@ -45,11 +44,11 @@ class Upstream:
 
     async def poll(self, operation_ids: Sequence[str]) -> Mapping[str, Update]:
         """The updates of operations; one that is missing no longer exists."""
-        return await self._converse(self.provider.poll(operation_ids), self.fast)
+        return await self._converse(self.provider.poll(operation_ids), self.polls)
 
     async def survey(self, wanted: Collection[str]) -> Mapping[str, Update]:
         """The updates of those operations that a listing shows; others are to be polled alone."""
-        return await self._converse(self.provider.survey(wanted), self.fast)
+        return await self._converse(self.provider.survey(wanted), self.polls)
 
     async def look_up(self, ask: Ask) -> Found:
         """Find the operation that carries the request's marker."""
@@ -68,7 +67,7 @@ class Upstream:
         return request_for(call, provider=self.provider, account=self.account, now=time.time())
 
     async def _converse(
-        self, flow: Flow[T], client: Client, *, begin_within: float | None = None
+        self, flow: Flow[T], client: Sender, *, begin_within: float | None = None
     ) -> T:
         return await converse(
             flow,

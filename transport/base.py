@@ -129,15 +129,19 @@ class Stream(Protocol):
         ...
 
 
-class Client(Protocol):
-    """Sends one request and returns its response; no redirects, no retries."""
+class Sender(Protocol):
+    """Sends one request and returns its response; no redirects."""
 
     async def send(self, request: Request) -> Response:
         """The complete response; raises NotSent, Unanswered or a subclass."""
         ...
 
+    async def close(self) -> None: ...
+
+
+class Client(Sender, Protocol):
+    """A sender that sends nothing twice, and can stream."""
+
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
         """The response as a stream, for large bodies."""
         ...
-
-    async def close(self) -> None: ...

@@ -86,4 +86,9 @@ class SendProgress:
         return self.bad_answer(f"response incomplete after {self.request.timeout:g} s")
 
     def _describe(self, why: str) -> str:
-        return f"{self.request.method} {safe_url(self.request.url)}: {redact(why)}"
+        return describe(self.request, why)
+
+
+def describe(request: Request, why: str) -> str:
+    """An error's message: of the URL scheme and host alone, and no key."""
+    return f"{request.method} {safe_url(request.url)}: {redact(why)}"

@@ -1,6 +1,7 @@
 """Kling's first endpoints, with the model in the body: https://kling.ai/document-api (2026)."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import jwt
@@ -115,7 +116,12 @@ class KlingLegacy(KlingApi):
 
 def token_of(access_key: str, secret_key: str, *, now: float) -> str:
     """A JWT as the vendor documents it: HS256, with `iss`, `exp` and `nbf`."""
-    claims = {"iss": access_key, "exp": int(now) + TOKEN_LIVES, "nbf": int(now) - TOKEN_BEGINS}
+    return _signed(access_key, secret_key, int(now))
+
+
+@lru_cache(maxsize=16)  # requests of one second have the same
+def _signed(access_key: str, secret_key: str, now: int) -> str:
+    claims = {"iss": access_key, "exp": now + TOKEN_LIVES, "nbf": now - TOKEN_BEGINS}
     return jwt.encode(claims, secret_key, algorithm="HS256")
 
 

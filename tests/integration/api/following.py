@@ -162,7 +162,9 @@ async def live(settings: Settings) -> AsyncIterator[Live]:
     """It serves until the block ends, or until it is stopped."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = create_app(settings, hinter=Hints)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, http="h11", ws="none", lifespan="on"
+        )
         server = Server(config, app, settings)
         serves = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or serves.done(), within=180)

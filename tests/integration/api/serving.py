@@ -52,7 +52,9 @@ async def serving(
             "LONGTAKE_DATA_DIR": str(folder),
         }
         app = create_app(load({**own, **environment}), hinter=Hints)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, http="h11", ws="none", lifespan="on"
+        )
         server = uvicorn.Server(config)
         serves = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or serves.done(), within=180)

@@ -92,7 +92,9 @@ async def wire(api_settings: Settings, anyio_backend: str) -> AsyncIterator[tupl
     """A connection to the API on a real socket, and a key."""
     app = create_app(api_settings, hinter=Hints)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, http="h11", ws="none", lifespan="on"
+        )
         server = uvicorn.Server(config)
         serves = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or serves.done(), within=60)

@@ -61,7 +61,7 @@ class FarSide:
 
 def facing(engine: Engine, far_side: FarSide) -> Engine:
     """The engine with all three of its clients replaced."""
-    return replace(engine, exact=far_side, fast=far_side, guarded=far_side)
+    return replace(engine, exact=far_side, polls=far_side, guarded=far_side)
 
 
 @dataclass(slots=True)

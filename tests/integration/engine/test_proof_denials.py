@@ -79,7 +79,7 @@ async def test_a_minute_of_404s_fails_no_job_of_any_provider(engine: Engine) -> 
     assert set(await states(engine)) == set(jobs)
 
     # When an edge answers 404 to whatever is asked for a minute
-    astray = replace(engine, fast=FarSide(deny))
+    astray = replace(engine, polls=FarSide(deny))
     await run(astray, *[What.POLL] * LOOKS)
 
     # Then every one of them, which all were made, completes

@@ -584,7 +584,7 @@ async def test_what_moved_to_another_account_is_found_there_and_stays_there(hous
         return await of_all(request)
 
     far_side = FarSide(reply)
-    engine = replace(engine, exact=far_side, fast=far_side)
+    engine = replace(engine, exact=far_side, polls=far_side)
     for _ in range(2):  # parked, then looked up
         await send(engine, "kling")
 

@@ -70,7 +70,7 @@ def upstream(client: Recording) -> Upstream:
         provider=Uploading(),
         account=ACCOUNT,
         exact=cast("Client", client),
-        fast=cast("Client", None),
+        polls=cast("Client", None),
         submit_timeout=7.0,
     )
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.unit.transport.raw_server import RawServer
-from transport.base import Client
+from transport.base import Client, Sender
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.getter import Getter
 
 
 @pytest.fixture(
@@ -29,6 +30,14 @@ async def client(request: pytest.FixtureRequest, anyio_backend: object) -> Async
     client: Client = request.param()
     yield client
     await client.close()
+
+
+@pytest.fixture(params=[ExactClient, FastClient.trusted, Getter], ids=["exact", "fast", "getter"])
+async def getter(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncIterator[Sender]:
+    """Every client that sends GETs."""
+    sender: Sender = request.param()
+    yield sender
+    await sender.close()
 
 
 @pytest.fixture

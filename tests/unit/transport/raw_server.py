@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,8 +21,10 @@ class RawServer:
         self._changed = asyncio.Condition()
         self._talks: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
-    async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._talk, host, port)
+    async def open(
+        self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._server = await asyncio.start_server(self._talk, host, port, ssl=tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.transport.raw_server import RawServer
-from transport.base import BadAnswer, Client, NotSent, Part, Request
+from transport.base import BadAnswer, Client, NotSent, Part, Request, Sender
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.getter import Getter
 
-CLIENTS = pytest.mark.parametrize("make", [ExactClient, FastClient.trusted], ids=["exact", "fast"])
+CLIENTS = pytest.mark.parametrize(
+    "make", [ExactClient, FastClient.trusted, Getter], ids=["exact", "fast", "getter"]
+)
 
 
 def lines(request: bytes) -> list[str]:
@@ -39,9 +42,9 @@ def header(request: bytes, name: str) -> list[str]:
     ],
 )
 async def test_an_address_is_sent_byte_for_byte(
-    client: Client, server: RawServer, path: str, sent: str
+    getter: Sender, server: RawServer, path: str, sent: str
 ) -> None:
-    await client.send(Request(method="GET", url=server.url(path)))
+    await getter.send(Request(method="GET", url=server.url(path)))
 
     assert lines(server.requests[0])[0] == f"GET {sent} HTTP/1.1"
     assert header(server.requests[0], "host") == [f"127.0.0.1:{server.port}"]
@@ -120,9 +123,9 @@ async def test_a_form_is_encoded_alike_by_both(client: Client, server: RawServer
         "not an address",
     ],
 )
-async def test_what_is_no_address_is_not_sent(client: Client, url: str) -> None:
+async def test_what_is_no_address_is_not_sent(getter: Sender, url: str) -> None:
     with pytest.raises(NotSent) as told:
-        await client.send(Request(method="GET", url=url))
+        await getter.send(Request(method="GET", url=url))
 
     assert "password" not in str(told.value)
 
@@ -144,13 +147,13 @@ async def test_a_header_that_http_does_not_allow_is_not_sent(
 
 @pytest.mark.anyio
 async def test_an_answer_has_its_header_names_in_lower_case(
-    client: Client, server: RawServer
+    getter: Sender, server: RawServer
 ) -> None:
     server.behave = server.answer(
         b"[1]", status="429 Too Many", headers="Retry-AFTER: 7\r\nX-A: 1\r\nX-A: 2\r\n"
     )
 
-    answer = await client.send(Request(method="GET", url=server.url()))
+    answer = await getter.send(Request(method="GET", url=server.url()))
 
     assert answer.status == 429
     assert not answer.is_success
@@ -161,14 +164,14 @@ async def test_an_answer_has_its_header_names_in_lower_case(
 
 @pytest.mark.anyio
 async def test_a_header_in_no_known_encoding_still_is_text(
-    client: Client, server: RawServer
+    getter: Sender, server: RawServer
 ) -> None:
     # Given a header whose bytes are not UTF-8
     server.behave = server.say(
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Name: caf\xe9\r\n\r\n", then_close=False
     )
 
-    answer = await client.send(Request(method="GET", url=server.url()))
+    answer = await getter.send(Request(method="GET", url=server.url()))
 
     # Then it can be stored and printed
     assert answer.headers["x-name"] == "café"
@@ -190,18 +193,18 @@ async def test_a_redirect_is_an_answer_like_any_other(
 
 
 @pytest.mark.anyio
-async def test_cookies_are_not_kept(client: Client, server: RawServer) -> None:
+async def test_cookies_are_not_kept(getter: Sender, server: RawServer) -> None:
     server.behave = server.answer(headers="Set-Cookie: tenant=a; Path=/\r\n")
 
     for _ in range(2):  # by name, for aiohttp's own jar takes nothing from bare addresses
-        await client.send(Request(method="GET", url=server.url(host="localhost")))
+        await getter.send(Request(method="GET", url=server.url(host="localhost")))
 
     assert [header(request, "cookie") for request in server.requests] == [[], []]
 
 
 @pytest.mark.anyio
 async def test_proxies_and_passwords_of_the_environment_are_ignored(
-    client: Client,
+    getter: Sender,
     server: RawServer,
     closed_port: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -216,7 +219,7 @@ async def test_proxies_and_passwords_of_the_environment_are_ignored(
     monkeypatch.setenv("NETRC", str(netrc))
 
     # When a request is sent
-    answer = await client.send(Request(method="GET", url=server.url()))
+    answer = await getter.send(Request(method="GET", url=server.url()))
 
     # Then it arrives, and without it
     assert answer.is_success
@@ -225,7 +228,7 @@ async def test_proxies_and_passwords_of_the_environment_are_ignored(
 
 @pytest.mark.anyio
 async def test_a_packed_answer_is_unpacked_and_still_capped(
-    client: Client, server: RawServer
+    getter: Sender, server: RawServer
 ) -> None:
     # Given a server that packs although it was not asked to
     server.behave = server.answer(
@@ -233,18 +236,18 @@ async def test_a_packed_answer_is_unpacked_and_still_capped(
     )
     request = Request(method="GET", url=server.url())
 
-    assert (await client.send(request)).content == b"x" * 50_000
+    assert (await getter.send(request)).content == b"x" * 50_000
     with pytest.raises(BadAnswer):
-        await client.send(Request(method="GET", url=server.url(), max_bytes=40_000))
+        await getter.send(Request(method="GET", url=server.url(), max_bytes=40_000))
 
 
 @pytest.mark.anyio
 async def test_an_answer_of_exactly_the_allowed_size_is_taken(
-    client: Client, server: RawServer
+    getter: Sender, server: RawServer
 ) -> None:
     server.behave = server.answer(b"x" * 100)
 
-    answer = await client.send(Request(method="GET", url=server.url(), max_bytes=100))
+    answer = await getter.send(Request(method="GET", url=server.url(), max_bytes=100))
 
     assert len(answer.content) == 100
 
@@ -307,7 +310,7 @@ async def test_no_message_holds_a_query_or_a_header(client: Client, server: RawS
 
 
 @CLIENTS
-def test_making_a_client_opens_nothing(make: Callable[[], Client]) -> None:
+def test_making_a_client_opens_nothing(make: Callable[[], Sender]) -> None:
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
@@ -319,7 +322,7 @@ def test_making_a_client_opens_nothing(make: Callable[[], Client]) -> None:
 
 
 @CLIENTS
-def test_one_client_serves_one_loop_after_another(make: Callable[[], Client]) -> None:
+def test_one_client_serves_one_loop_after_another(make: Callable[[], Sender]) -> None:
     # Given a client that has been used in a loop that is gone
     client = make()
 

@@ -13,6 +13,7 @@ from transport.base import (
     NotSent,
     Request,
     Response,
+    Sender,
     TooLarge,
     TransportError,
     Unanswered,
@@ -20,6 +21,7 @@ from transport.base import (
 from transport.deadline import Deadline
 from transport.exact import ExactClient
 from transport.fast import FastClient
+from transport.getter import Getter
 from transport.progress import SendProgress
 
 pytestmark = pytest.mark.anyio
@@ -89,17 +91,25 @@ def post(url: str, *, method: str = "POST", timeout: float = 8) -> Request:
     )
 
 
-async def send(client: Client, request: Request) -> Response:
+async def send(client: Sender, request: Request) -> Response:
     """As `client.send`, but no test waits forever on a timeout that does not fire."""
     async with asyncio.timeout(10):
         return await client.send(request)
 
 
-@pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("fate", FATES)
 async def test_what_was_read_is_never_called_not_sent_nor_sent_again(
-    client: Client, server: RawServer, fate: str, method: str
+    client: Client, server: RawServer, fate: str
 ) -> None:
+    await _tells_the_truth(client, server, fate=fate, method="POST")
+
+
+@pytest.mark.parametrize("fate", FATES)
+async def test_of_a_get_the_same_is_told(getter: Sender, server: RawServer, fate: str) -> None:
+    await _tells_the_truth(getter, server, fate=fate, method="GET")
+
+
+async def _tells_the_truth(client: Sender, server: RawServer, *, fate: str, method: str) -> None:
     # Given a server that has read the whole request, and then
     behaviour, truth, why = FATES[fate]
     server.behave = behaviour(server)
@@ -115,9 +125,9 @@ async def test_what_was_read_is_never_called_not_sent_nor_sent_again(
     assert server.connections == 1
 
 
-async def test_a_refused_connection_is_not_sent(client: Client, closed_port: int) -> None:
+async def test_a_refused_connection_is_not_sent(getter: Sender, closed_port: int) -> None:
     with pytest.raises(TransportError) as told:
-        await send(client, post(f"http://127.0.0.1:{closed_port}/"))
+        await send(getter, post(f"http://127.0.0.1:{closed_port}/", method="GET"))
 
     assert type(told.value) is NotSent
 
@@ -145,43 +155,47 @@ async def test_what_can_not_begin_in_time_is_not_sent_although_the_connection_st
     assert len(server.requests) == 1
 
 
-async def test_a_connection_that_never_stands_is_not_sent(client: Client, deaf_port: int) -> None:
-    request = Request(method="POST", url=f"http://127.0.0.1:{deaf_port}/", connect_timeout=0.2)
+async def test_a_connection_that_never_stands_is_not_sent(getter: Sender, deaf_port: int) -> None:
+    request = Request(method="GET", url=f"http://127.0.0.1:{deaf_port}/", connect_timeout=0.2)
 
     with pytest.raises(TransportError) as told:
-        await send(client, request)
+        await send(getter, request)
 
     assert type(told.value) is NotSent
 
 
-async def test_a_failed_handshake_is_not_sent(client: Client, server: RawServer) -> None:
+async def test_a_failed_handshake_is_not_sent(getter: Sender, server: RawServer) -> None:
     server.behave = server.say(b"what?\r\n", then_close=True)
 
     request = Request(
-        method="POST", url=server.url().replace("http:", "https:"), connect_timeout=0.3
+        method="GET", url=server.url().replace("http:", "https:"), connect_timeout=0.3
     )
     with pytest.raises(TransportError) as told:
-        await send(client, request)
+        await send(getter, request)
 
     assert type(told.value) is NotSent
     assert server.requests == []
 
 
-@pytest.mark.parametrize("make", [ExactClient, FastClient.trusted], ids=["exact", "fast"])
+@pytest.mark.parametrize(
+    "make",
+    [ExactClient, FastClient.trusted, lambda connections: Getter(each=connections)],
+    ids=["exact", "fast", "getter"],
+)
 async def test_a_request_that_waits_in_vain_for_a_free_connection_is_not_sent(
-    server: RawServer, make: Callable[..., Client]
+    server: RawServer, make: Callable[..., Sender]
 ) -> None:
     # Given a client whose only connection is taken by a request without an answer
     client = make(connections=1)
     server.behave = server.stay_silent()
     first = asyncio.create_task(
-        client.send(Request(method="POST", url=server.url("/first"), timeout=5))
+        client.send(Request(method="GET", url=server.url("/first"), timeout=5))
     )
     await server.has_read(1)
 
     # When another is asked for
     with pytest.raises(TransportError) as told:
-        await send(client, Request(method="POST", url=server.url("/second"), connect_timeout=0.1))
+        await send(client, Request(method="GET", url=server.url("/second"), connect_timeout=0.1))
 
     # Then it did not leave
     assert type(told.value) is NotSent
@@ -191,13 +205,13 @@ async def test_a_request_that_waits_in_vain_for_a_free_connection_is_not_sent(
     await client.close()
 
 
-async def test_the_connect_timeout_is_not_the_answers(client: Client, server: RawServer) -> None:
+async def test_the_connect_timeout_is_not_the_answers(getter: Sender, server: RawServer) -> None:
     # Given an answer that takes longer than a connection may
     server.behave = server.answer_after(0.8)
 
-    request = Request(method="POST", url=server.url(), connect_timeout=0.5, timeout=5)
+    request = Request(method="GET", url=server.url(), connect_timeout=0.5, timeout=5)
 
-    assert (await send(client, request)).content == b"{}"
+    assert (await send(getter, request)).content == b"{}"
 
 
 async def test_no_paid_post_is_put_in_doubt_by_a_connection_that_was_kept_too_long(
@@ -215,8 +229,9 @@ async def test_no_paid_post_is_put_in_doubt_by_a_connection_that_was_kept_too_lo
     await client.close()
 
 
-async def test_polls_keep_their_connection(server: RawServer) -> None:
-    client = FastClient.trusted()
+@pytest.mark.parametrize("make", [FastClient.trusted, Getter], ids=["fast", "getter"])
+async def test_polls_keep_their_connection(server: RawServer, make: Callable[[], Sender]) -> None:
+    client = make()
 
     for _ in range(3):
         await send(client, post(server.url(), method="GET"))
@@ -235,11 +250,11 @@ async def test_once_a_request_has_left_no_word_of_a_library_makes_it_not_sent() 
 
 
 async def test_a_cancelled_request_gives_its_connection_up(
-    client: Client, server: RawServer
+    getter: Sender, server: RawServer
 ) -> None:
     # Given a request that waits for its answer
     server.behave = server.stay_silent()
-    sending = asyncio.create_task(send(client, post(server.url())))
+    sending = asyncio.create_task(send(getter, post(server.url(), method="GET")))
     await server.has_read(1)
 
     # When it is cancelled
