@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import generate_latest
 
 from metrics.gauges import GAUGES, Gauge
+from metrics.text import written
 from models.database import Connection, Database
 
 #: Seconds for which a reading serves every scraper.
@@ -50,19 +49,7 @@ class Reader:
         for gauge in self._gauges:
             cursor = await connection.execute(gauge.sql)
             families.append(_family(gauge, await cursor.fetchall()))
-        registry = CollectorRegistry()
-        registry.register(_Collected(families))
-        return generate_latest(registry)
-
-
-class _Collected:
-    """What Prometheus' client calls a collector: families that are read already."""
-
-    def __init__(self, families: Sequence[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> Sequence[GaugeMetricFamily]:
-        return self._families
+        return written(families)
 
 
 def _family(gauge: Gauge, rows: Sequence[dict[str, Any]]) -> GaugeMetricFamily:

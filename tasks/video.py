@@ -8,6 +8,7 @@ from celery import Task
 
 from models.database import Connection
 from models.snapshots import old_snapshots
+from models.ticks import note_tick
 from models.verbs import DECLARED, Declaration, What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
@@ -17,6 +18,7 @@ from tasks.enqueue import enqueue as take_letter
 from tasks.forms import ENQUEUE, ENQUEUE_BATCH, Form
 from tasks.letters import Letter
 from tasks.loop import runtime
+from tasks.measures import TICKS, numbers
 from tasks.pump.running import pump
 from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
@@ -61,11 +63,14 @@ def tick(within: object = None) -> str:
         return "refused: within is a number of seconds"
 
     async def work(connection: Connection) -> list[tuple[What, str | None]]:
-        return await lanes_due(connection, within=within)
+        found = await lanes_due(connection, within=within)
+        await note_tick(connection)
+        return found
 
     with _TICKS[within is not None].turn() as is_ours:
         if not is_ours:
             return _SKIPPED
+        numbers.add(TICKS.name)
         ours = runtime()
         due_lanes = ours.start(ours.engine.database.run(work, first=True)).result(timeout=_SHORT)
         random.shuffle(due_lanes)  # where slots are short, no lane is always the last

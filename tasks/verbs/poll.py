@@ -34,6 +34,7 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.gatherer import Gatherer
+from tasks.measures import note_work
 from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
@@ -103,6 +104,16 @@ class Seen:
         return self.item.id
 
     @property
+    def word(self) -> str:
+        """What it showed, as it is counted."""
+        if self.update is not None:
+            phase = self.update.phase
+            return str(phase) if phase.is_final else "running"
+        if self.fault is not None and self.fault.code == STRANGE:
+            return "strange"
+        return _WORDS.get(self.fault.fault, "faulty") if self.fault else "faulty"
+
+    @property
     def moves_job(self) -> bool:
         """Whether writing it may end the job, or make a due row of another kind for it."""
         return self.has_ended or self.is_abandoned or self.is_lost or self.is_stray
@@ -153,7 +164,9 @@ class Poll(Verb[PollItem, Seen]):
 
     async def act(self, item: PollItem, hold: Hold) -> Seen:
         """Poll one operation; an error is a result too."""
+        began = time.monotonic()
         seen = await self._looked(item, hold.pace)
+        note_work(self.what, seen.word, account=item.account, began=began)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)
@@ -396,6 +409,7 @@ def _failure(message: str, *, code: str = "provider_unreachable") -> Failure:
     return Failure(fault=Fault.TRANSIENT, code=code, message=message)
 
 
+_WORDS = {Fault.GONE: "denied", Fault.RATE: "limited"}
 _DENIED = Failure(
     fault=Fault.GONE, code="operation_denied", message="the provider knows no such operation"
 )

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from metrics.gauges import GAUGES
 from metrics.reading import Reader
 from models.keys import create_key
+from tasks.measures import FAMILIES
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,36 @@ async def test_the_samples_are_what_the_rows_say(api: Api) -> None:
     assert oldest is not None
     assert 30 <= oldest < 60
     assert one(found, "longtake_due_rows", what="deliver", lane="") == 1
-    assert {name for name, _ in found} <= {gauge.name for gauge in GAUGES}
+    own = {family.name for family in FAMILIES}
+    known = {gauge.name for gauge in GAUGES} | own
+    endings = ("_total", "_bucket", "_count", "_sum")
+    names = {name for name, _ in found if not name.startswith("longtake_http_request")}
+    assert names <= known | {name + ending for name in own for ending in endings}
+
+
+async def test_requests_are_counted_by_their_route_and_by_nothing_that_they_say(api: Api) -> None:
+    job = await api.submit()
+    await api.http.get(f"/v1/video/generations/{job['id']}")
+    await api.http.get("/v1/video/generations/job_vid_nobodys")
+    await api.http.get("/nowhere/secret")
+    await api.http.request("BREW", "/nowhere")
+
+    text = (await api.http.get("/metrics")).text
+    found = samples(text)
+
+    def requests(**labels: str) -> float | None:
+        return one(found, "longtake_http_requests_total", **labels)
+
+    template = "/v1/video/generations/{job_id}"
+    assert requests(method="POST", route="/v1/video/generations", status="2xx") == 1
+    assert requests(method="GET", route=template, status="2xx") == 1
+    assert requests(method="GET", route=template, status="4xx") == 1
+    assert requests(method="GET", route="", status="4xx") == 1
+    assert requests(method="_OTHER", route="", status="4xx") == 1
+    name = "longtake_http_request_duration_seconds_count"
+    assert one(found, name, method="GET", route=template) == 2
+    for secret in (job["id"], "nobodys", "nowhere", "BREW"):
+        assert secret not in text
 
 
 async def test_open_breakers_are_counted_and_not_named(api: Api) -> None:
