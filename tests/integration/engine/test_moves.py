@@ -98,7 +98,6 @@ async def test_what_is_tried_again_is_told_once(make_engine: MakeEngine, heard: 
         nonlocal tries
         tries += 1
         await advance_jobs(connection, JobState.SUBMITTING, [job])
-        assert heard == []
         if tries == 1:
             raise SerializationFailure
 
