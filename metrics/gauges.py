@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.accounts import WAITING
-from models.due import HELD_LANE
+from models.due import HELD_LANE, SINCE
 from models.snapshots import OLD, OLD_SNAPSHOTS
 from models.ticks import TICK_AGE
 
@@ -52,9 +52,9 @@ GAUGES: Final = (
     ),
     Gauge(
         name="longtake_due_oldest_seconds",
-        help="Seconds since the oldest unclaimed row came due, by kind of work and lane.",
+        help="Seconds for which the oldest of them has waited, by kind of work and lane.",
         labels=("what", "lane"),
-        sql=_DUE.format(value="extract(epoch FROM now() - min(at))::float8"),
+        sql=_DUE.format(value=f"max(extract(epoch FROM now() - ({SINCE})))::float8"),
     ),
     Gauge(
         name="longtake_due_set_aside_rows",

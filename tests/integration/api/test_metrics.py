@@ -30,16 +30,20 @@ def one(found: dict[Any, float], name: str, **labels: str) -> float | None:
 async def test_the_samples_are_what_the_rows_say(api: Api) -> None:
     jobs = [await api.submit(webhook_url="https://203.0.114.1/hook/secret") for _ in range(3)]
     await api.http.post(f"/v1/video/generations/{jobs[0]['id']}/cancel")
-    await api.fetch("UPDATE due SET at = now() - interval '30 s' WHERE what = 'submit'")
+    await api.fetch("UPDATE due SET at = now() - interval '30 s' WHERE what = 'deliver'")
 
     found = samples((await api.http.get("/metrics")).text)
 
     assert one(found, "longtake_jobs", state="pending") == 2
     assert one(found, "longtake_jobs", state="cancelled") is None
     assert one(found, "longtake_due_rows", what="submit", lane="runway") == 2
-    oldest = one(found, "longtake_due_oldest_seconds", what="submit", lane="runway")
+    oldest = one(found, "longtake_due_oldest_seconds", what="deliver", lane="")
     assert oldest is not None
     assert 30 <= oldest < 60
+    # A priority is a head start of minutes in time, and no wait.
+    fresh = one(found, "longtake_due_oldest_seconds", what="submit", lane="runway")
+    assert fresh is not None
+    assert 0 <= fresh < 30
     assert one(found, "longtake_due_rows", what="deliver", lane="") == 1
     own = {family.name for family in FAMILIES}
     known = {gauge.name for gauge in GAUGES} | own
