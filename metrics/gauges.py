@@ -2,7 +2,8 @@
 
 Names follow OpenTelemetry's conventions as Prometheus writes them: a unit as suffix, no `_total` on
 a gauge. No label holds a job, a tenant, a worker or an address: receivers' hosts are summed up.
-Every statement reads rows that are due or unfinished, never the table of all jobs.
+Statements read rows that are due or unfinished. The one that reads all attempts is read once a
+minute, and given up after seconds.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final
 
 from models.accounts import WAITING
 from models.due import HELD_LANE, SINCE
+from models.estimate import SHARE_OF_ESTIMATE
 from models.snapshots import OLD, OLD_SNAPSHOTS
 from models.ticks import TICK_AGE
 
@@ -22,6 +24,8 @@ class Gauge:
     help: str
     sql: str
     labels: tuple[str, ...] = ()
+    #: Seconds for which a reading is good, where the statement reads a whole table.
+    lasts: float = 0.0
 
 
 #: Due rows by kind and lane; a receiver's host, or a tenant, stays out.
@@ -74,11 +78,14 @@ GAUGES: Final = (
     ),
     Gauge(
         name="longtake_attempts_unknown_dollars",
-        help="What these attempts may have cost, by their estimates, in US dollars.",
-        sql="""
-        SELECT coalesce(sum(attempt.estimate_micros), 0)::float8 / 1000000 AS value
-        FROM due JOIN attempt ON attempt.id = due.id WHERE due.what = 'look_up'
-        """,
+        help="What all attempts without a known answer may have cost, in US dollars.",
+        # Most providers offer no look-up: their attempts stay unknown, with no row that is due,
+        # until an operator settles them.
+        sql=f"""
+        SELECT coalesce(sum({SHARE_OF_ESTIMATE}), 0)::float8 / 1000000 AS value
+        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'unknown'
+        """,  # noqa: S608 - a constant
+        lasts=60.0,
     ),
     Gauge(
         name="longtake_attempts_parked",

@@ -6,7 +6,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics.gauges import GAUGES
+from metrics import reading
+from metrics.gauges import GAUGES, Gauge
 from metrics.reading import Reader
 from models.keys import create_key
 from tasks.measures import FAMILIES
@@ -133,3 +134,33 @@ async def test_who_may_scrape(
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == status
+
+
+async def test_money_in_doubt_is_told_though_nothing_is_due_for_it(api: Api) -> None:
+    await api.submit()
+    await api.submit()
+    await api.fetch("UPDATE attempt SET state = 'unknown', sent_at = now()")
+    await api.fetch("DELETE FROM due")
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    (row,) = await api.fetch("SELECT sum(estimated_cost_micros) / 1e6 AS dollars FROM job")
+    assert row["dollars"] > 0
+    assert one(found, "longtake_attempts_unknown_dollars") == float(row["dollars"])
+
+
+async def test_a_statement_that_takes_too_long_costs_its_own_gauge_alone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "GIVEN_UP", 1)
+    quick = Gauge(name="quick", help="h", sql="SELECT 1 AS value")
+    slow = Gauge(name="slow", help="h", sql="SELECT pg_sleep(60), 2 AS value", lasts=60.0)
+    now = [0.0]
+    reader = Reader(api.front.engine.database, gauges=[slow, quick], clock=lambda: now[0])
+
+    assert samples((await reader.read()).decode()) == {("quick", frozenset()): 1}
+
+    # It is not asked again at once.
+    monkeypatch.setattr(reading, "GIVEN_UP", 30)
+    now[0] = reading.REMEMBERED + 1
+    assert samples((await reader.read()).decode()) == {("quick", frozenset()): 1}
