@@ -85,6 +85,11 @@ COMMANDS = {
         "Operation",
         "What is due and in flight in every lane, how old it is, and what holds it back.",
     ),
+    "logs": Listed(
+        "cli.logs",
+        "Operation",
+        "A job's lines of all logs, and its events, in the order of time.",
+    ),
     "reconcile": Listed(
         "cli.operate",
         "Operation",

@@ -8,12 +8,16 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
 from metrics.numbers import Family, Numbers, crossed
 from models import moves
 from models.moves import Move
 from models.state import FINAL_JOB_STATES, JobState
 from models.verbs import What
 from providers.registry import PROVIDERS, provider_of
+
+log = structlog.get_logger()
 
 #: Of a provider that only another version of ours knows, and of work that has none.
 OTHER, NONE = "other", ""
@@ -123,8 +127,9 @@ def note_round(what: What, *, rows: int, seconds: float) -> None:
 
 
 def note_moves(made: Sequence[Move]) -> None:
-    """Count committed moves of jobs, and the durations of those that ended."""
+    """Count and log committed moves of jobs, and the durations of those that ended."""
     for move in made:
+        log.info("job.moved", job=move.job, state=move.state, age=round(move.age, 3))
         numbers.add(MOVES.name, move.state)
         if move.state in FINAL_JOB_STATES:
             numbers.observe(JOB_DURATION, move.state, value=move.age)

@@ -1,5 +1,6 @@
 """Flower beside a real worker and beat: it shows work, changes nothing, and tells no stranger."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -95,6 +96,21 @@ def test_it_lists_work_and_no_ticks(house: House) -> None:
         assert came_true(lambda: counted(house).get("video.tick", 0) > 5), "nothing ticks"
         assert "video.submit" in listed(), "the hints of work are not listed"
         assert not TICKS & listed()
+
+
+def test_every_process_writes_lines_of_one_shape(house: House) -> None:
+    ready = {"beat": "beat: Starting", "worker-submit": "worker.ready", "api": "api.starting"}
+    with contextlib.ExitStack() as exits:
+        exits.enter_context(flower(house))  # which tells of what it can't ask nobody
+        for name in ready:
+            exits.enter_context(running(house, name))
+        logs = {name: house.log.with_name(f"{name}.log") for name in (*ready, "flower")}
+        for name, word in ready.items():
+            assert came_true(lambda n=name, w=word: w in logs[n].read_text(), 60), name  # type: ignore[misc]
+
+    for name, log in logs.items():
+        for line in log.read_text().splitlines():
+            assert {"timestamp", "level", "event", "logger"} <= json.loads(line).keys(), name
 
 
 def test_a_sender_that_tells_everything_is_not_quoted(house: House) -> None:
