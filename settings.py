@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     #: The address that this port listens on.
     metrics_host: str = "127.0.0.1"
 
+    #: Whether Flower lists each job as a task of its own.
+    flower_jobs: bool = True
+
     #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 

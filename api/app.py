@@ -158,9 +158,9 @@ def create_app(
 
 def _broker_hinter() -> Nudger:
     # Importing Celery's app reads its configuration, so not before startup.
-    from tasks.hints import Hinter  # noqa: PLC0415 - see above
+    from tasks.job_events import TellingHinter  # noqa: PLC0415 - see above
 
-    return Hinter()
+    return TellingHinter()
 
 
 @asynccontextmanager

@@ -76,9 +76,9 @@ JOB_DURATION: Final = Family(
 )
 MOVES: Final = Family(
     name="longtake_job_moves",
-    help="Moves of jobs, by the state that they moved to.",
+    help="Moves of jobs, by the state that they moved to; to pending, by single submissions.",
     labels=("state",),
-    series=crossed([state for state in JobState if state is not JobState.PENDING]),
+    series=crossed(list(JobState)),
 )
 ROUND_ROWS: Final = Family(
     name="longtake_round_rows",
