@@ -60,6 +60,27 @@ def test_the_parent_tells_of_all_children_and_of_those_that_were_replaced() -> N
     assert found["waits_sum", ()] == 4.5
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_that_count_at_once_lose_nothing() -> None:
+    numbers = Numbers([CALLS])
+    numbers.share(8)
+    ready, children = os.pipe(), []
+    for place in range(4):
+        if (child := os.fork()) == 0:
+            numbers.use(1 + place)
+            os.close(ready[1])
+            os.read(ready[0], 1)  # until the parent has made all of them
+            for _ in range(20_000):
+                numbers.add("calls", "in")
+            os._exit(0)
+        children.append(child)
+    for end in ready:
+        os.close(end)
+
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert samples(numbers)["calls_total", ("in",)] == 80_000
+
+
 def test_a_histogram_counts_each_value_in_the_buckets_from_its_own_on() -> None:
     numbers = Numbers([WAITS])
     for value in (0.5, 1.0, 1.5, 7.0):
