@@ -39,6 +39,10 @@ from tests.observe.prometheus import ROOT, program
 
 #: Seconds for the jobs, for one alert, and between two looks.
 JOBS_BOUND, ALERT_BOUND, LOOK = 150.0, 90.0, 0.5
+#: A model of another provider than the one that is paused.
+LATE = "ray-3.2"
+#: Seconds that a panel shows: the whole run.
+SHOWN = 400.0
 #: What a minute is in the rules here: they are asked the same, only sooner.
 HURRIED: Final = (
     (r"for: \d+m", "for: 1s"),
@@ -71,11 +75,18 @@ class Watched:
         await self._client.aclose()
         await self._simulator.aclose()
 
-    async def values(self, query: str) -> list[float]:
-        """The finite values that a query gives now."""
-        answer = await self._client.get("/api/v1/query", params={"query": query})
+    async def values(self, query: str, *, since: float = 0.0) -> list[float]:
+        """The finite values that a query gives now, or in the last `since` seconds, as a panel."""
+        now = time.time()
+        times = {"start": now - since, "end": now, "step": 1}
+        answer = await self._client.get("/api/v1/query_range", params={"query": query, **times})
         found = answer.raise_for_status().json()["data"]["result"]
-        return [value for each in found if math.isfinite(value := float(each["value"][1]))]
+        return [
+            value
+            for each in found
+            for _, text in each["values"]
+            if math.isfinite(value := float(text))
+        ]
 
     async def firing(self) -> set[str]:
         answer = await self._client.get("/api/v1/alerts")
@@ -268,8 +279,8 @@ async def panels(ours: Watched) -> list[str]:
         for _, shown in board.rows:
             for panel in shown:
                 for query, _legend in panel.queries:
-                    asked = query.replace("$__rate_interval", "3m")
-                    if not await ours.values(asked):
+                    asked = query.replace("$__rate_interval", "1m")
+                    if not await ours.values(asked, since=SHOWN):
                         empty.append(f"{board.title}, {panel.title}: {query}")
     return empty
 
@@ -280,9 +291,15 @@ async def alerts(ours: Watched) -> None:
     assert not before & {"NoBeat", "NoWorker", "NoApi"}, before
     with ours.frozen("beat"):
         await _until(lambda: _fires(ours, "NoBeat"), "NoBeat fires")
-    with ours.frozen("worker-long"):
+    with ours.frozen("worker-submit"), Api(ours.stack.api_url, ours.stack.api_key) as api:
+        await asyncio.to_thread(api.submit, {"prompt": "a late sea", "model": LATE})
         await _until(lambda: _fires(ours, "NoWorker"), "NoWorker fires")
+        await _until(lambda: _waits(ours), "what is due is told")
     await _until(lambda: _are_over(ours), "both are over")
+
+
+async def _waits(ours: Watched) -> bool:
+    return bool(await ours.values('longtake_due_rows{what="submit"}'))
 
 
 async def _fires(ours: Watched, alert: str) -> bool:
@@ -302,6 +319,7 @@ async def run(folder: Path, prometheus: str) -> int:
         async def have_data() -> bool:
             return not await panels(ours)
 
+        await alerts(ours)
         count = sum(len(panel.queries) for b in BOARDS for _, row in b.rows for panel in row)
         try:
             await _until(have_data, f"all {count} queries of the panels have data", bound=30)
@@ -309,7 +327,6 @@ async def run(folder: Path, prometheus: str) -> int:
             for each in await panels(ours):
                 _say(f"no data: {each}")
             return 1
-        await alerts(ours)
     return 0
 
 
