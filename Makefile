@@ -19,6 +19,7 @@ DJANGO_PYTHON ?= $(shell for candidate in $(BIN)/python python3.14 python3.13 py
 	&& echo "$$candidate" && break; done; true)
 DJANGOS := django-backport django-6
 JUDGES := .venv/judges
+PROMETHEUS := .venv/prometheus
 JUDGES_STAMP := $(JUDGES)/.installed
 NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm
 
@@ -58,6 +59,23 @@ $(JUDGES_STAMP): $(patsubst %,$(FOREIGN)/%.lock,$(CLIENTS) $(DJANGOS)) $(addpref
 .PHONY: install
 install: $(STAMP) $(JUDGES_STAMP) ## Make .venv with everything the lock files pin
 
+# Prometheus and promtool: this machine's, or those of Debian's package, unpacked here and not installed.
+$(PROMETHEUS)/.made:
+	@mkdir -p $(PROMETHEUS)
+	@command -v prometheus promtool >/dev/null || { cd $(PROMETHEUS) && \
+		{ apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+		dpkg -x prometheus_*.deb . && rm -f prometheus_*.deb; } >/dev/null 2>&1 \
+		|| echo "There is no Prometheus here: its tests are reported as not run"
+	@touch $@
+
+.PHONY: observe
+observe: $(STAMP) $(PROMETHEUS)/.made ## Run the demo under a real Prometheus: every panel has data, alerts fire
+	$(BIN)/python -m tests.observe.live
+
+.PHONY: dashboards
+dashboards: $(STAMP) ## Write observe/grafana/dashboards from tests/observe/panels.py
+	$(BIN)/python -m tests.observe.dashboards
+
 .PHONY: demo
 demo: $(STAMP) ## Run real prompts through every model on a local stack, start to finish
 	$(BIN)/longtake demo
@@ -68,7 +86,7 @@ up: $(STAMP) ## Keep the local stack running: API 8000, Flower 5555, simulator 8
 
 # Three modules at a time also on two cores: many tests wait for processes of their own.
 .PHONY: test
-test: $(STAMP) $(JUDGES_STAMP) ## Run the tests, three modules at a time
+test: $(STAMP) $(JUDGES_STAMP) $(PROMETHEUS)/.made ## Run the tests, three modules at a time
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit
@@ -147,7 +165,7 @@ audit: $(STAMP) ## Ask for known vulnerabilities of what the lock pins; "not che
 	$(BIN)/python -m tests.supply.audit
 
 .PHONY: pin-images
-pin-images: $(STAMP) ## Pin the images of docker-compose.yml and the Dockerfile to their digests
+pin-images: $(STAMP) ## Pin the images of the Compose files and the Dockerfile to their digests
 	$(BIN)/python -m tests.supply.images
 
 .PHONY: clean

@@ -146,6 +146,15 @@ class Settings(BaseSettings):
     #: Whether Imagineo's API takes a request without a picture, as its document's example sends.
     imagineo_text_to_video: bool = False
 
+    #: Port of a worker's own numbers for Prometheus; 0 or unset: none. The local stack's workers
+    #: take this one and those after it.
+    metrics_port: int = Field(default=0, ge=0, le=65533)
+    #: The address that this port listens on.
+    metrics_host: str = "127.0.0.1"
+
+    #: Whether Flower lists each job as a task of its own.
+    flower_jobs: bool = True
+
     #: For fault tests: the point in `tasks.crash` at which a worker dies.
     crash_at: str | None = None
 

@@ -39,6 +39,7 @@ from api.native import (
     usage,
 )
 from api.native import models as catalog
+from api.numbers import HttpNumbers
 from api.openapi import describe
 from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
@@ -114,6 +115,7 @@ def create_app(
 
     Connections are open for the duration of the lifespan.
     """
+    numbers = HttpNumbers()
     app = _Api(
         title="Longtake",
         version="1",
@@ -121,7 +123,9 @@ def create_app(
         docs_url=None,  # the default page loads scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=partial(_lifespan, settings=settings, hinter=hinter or _broker_hinter),
+        lifespan=partial(
+            _lifespan, settings=settings, numbers=numbers, hinter=hinter or _broker_hinter
+        ),
     )
     for router in (*ROUTERS, *(dialect.router for dialect in dialects)):
         app.include_router(router)
@@ -148,20 +152,20 @@ def create_app(
             expose_headers=_RESPONSE_HEADERS,
         )
     app.add_middleware(OneLength)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, numbers=numbers)
     return app
 
 
 def _broker_hinter() -> Nudger:
     # Importing Celery's app reads its configuration, so not before startup.
-    from tasks.hints import Hinter  # noqa: PLC0415 - see above
+    from tasks.job_events import TellingHinter  # noqa: PLC0415 - see above
 
-    return Hinter()
+    return TellingHinter()
 
 
 @asynccontextmanager
 async def _lifespan(
-    app: FastAPI, *, settings: Settings, hinter: Callable[[], Nudger]
+    app: FastAPI, *, settings: Settings, numbers: HttpNumbers, hinter: Callable[[], Nudger]
 ) -> AsyncIterator[None]:
     engine = Engine.build(settings)
     limits = limits_of(settings)
@@ -169,6 +173,7 @@ async def _lifespan(
         engine=engine,
         keyring=Keyring(engine.database),
         metrics=Reader(engine.database),
+        numbers=numbers,
         hinter=hinter(),
         answers=Answers(engine),
         job_watcher=Watcher(partial(history.look, engine)),

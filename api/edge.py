@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_answer
 from api.front import begin_request
+from api.numbers import HttpNumbers
 from models.failure import RequestRefused
 from models.ids import new_id
 
@@ -24,10 +25,11 @@ _QUIET = frozenset({"/healthz", "/readyz"})
 
 
 class Edge:
-    """ASGI middleware: each request gets an id and a line of the log."""
+    """ASGI middleware: each request gets an id and a line of the log, and is counted."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, numbers: HttpNumbers) -> None:
         self.app = app
+        self._numbers = numbers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +55,11 @@ class Edge:
         except ClientDisconnect:
             status = _GONE
         finally:
-            _log_request(scope, status=status, began=began)
+            seconds = time.perf_counter() - began
+            self._numbers.note(
+                method=scope["method"], route=_route(scope), status=status, seconds=seconds
+            )
+            _log_request(scope, status=status, seconds=seconds)
 
 
 class Faults:
@@ -95,7 +101,7 @@ def _request_id(scope: Scope) -> str:
     return new_id("req")
 
 
-def _log_request(scope: Scope, *, status: int, began: float) -> None:
+def _log_request(scope: Scope, *, status: int, seconds: float) -> None:
     """Log the route template, never a query, body or header: they contain keys and prompts."""
     route = _route(scope)
     level = "debug" if route in _QUIET and status < 500 else "info"  # noqa: PLR2004 - HTTP server errors
@@ -104,7 +110,7 @@ def _log_request(scope: Scope, *, status: int, began: float) -> None:
         method=scope["method"],
         route=route,
         status=status,
-        ms=round((time.perf_counter() - began) * 1000, 1),
+        ms=round(seconds * 1000, 1),
     )
 
 

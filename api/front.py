@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api.admission import admitted
 from api.auth import Keyring
 from api.large_bodies import LargeBodies
+from api.numbers import HttpNumbers
 from api.repeats import Answers
 from api.spool import Spool
 from api.streams import Streams
@@ -48,6 +49,7 @@ class Front:
     engine: Engine
     keyring: Keyring
     metrics: Reader
+    numbers: HttpNumbers = field(default_factory=HttpNumbers)
     hinter: Nudger
     answers: Answers
     #: The jobs that requests wait for or follow.

@@ -3,12 +3,13 @@
 import ipaddress
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.front import front_of, identified, in_time, refuse_unless_admin
 from api.openapi import failures
+from metrics.text import CONTENT_TYPE_LATEST, of_numbers, written
+from tasks.measures import numbers
 
 router = APIRouter(tags=["Operations"])
 
@@ -27,12 +28,17 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
     response_class=Response,
 )
 async def metrics(request: Request) -> Response:
-    """Depth and age of due work, jobs by state, attempts in doubt. No tenant's data."""
+    """Depth and age of due work, jobs by state, attempts in doubt; this process's requests.
+
+    No tenant's data.
+    """
     front = front_of(request)
     if not _is_local(request):
         key = await identified(request, request.headers.get("authorization"))
         refuse_unless_admin(key, what="metrics")
-    return Response(await in_time(front.metrics.read()), media_type=CONTENT_TYPE_LATEST)
+    gauges = await in_time(front.metrics.read())
+    own = front.numbers.text() + written(of_numbers(numbers))
+    return Response(gauges + own, media_type=CONTENT_TYPE_LATEST)
 
 
 def _is_local(request: Request) -> bool:

@@ -39,6 +39,11 @@ COMMANDS = {
         "cli.jobs", "Jobs", "Wait until jobs have ended; exits 1 if any ended without a video."
     ),
     "list": Listed("cli.jobs", "Jobs", "List jobs, newest first."),
+    "top": Listed(
+        "cli.top",
+        "Jobs",
+        "The newest jobs in the terminal, kept up to date; keys move, filter and cancel.",
+    ),
     "cancel": Listed("cli.jobs", "Jobs", "Cancel a job; a finished one is unchanged."),
     "retry": Listed(
         "cli.jobs",
@@ -84,6 +89,11 @@ COMMANDS = {
         "cli.lanes",
         "Operation",
         "What is due and in flight in every lane, how old it is, and what holds it back.",
+    ),
+    "logs": Listed(
+        "cli.logs",
+        "Operation",
+        "A job's lines of all logs, and its events, in the order of time.",
     ),
     "reconcile": Listed(
         "cli.operate",

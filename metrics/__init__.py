@@ -1,1 +1,1 @@
-"""Numbers for operators: gauges read from the database, in Prometheus' text format."""
+"""Numbers for operators, in Prometheus' text format: gauges of the database, counts of work."""

@@ -2,13 +2,18 @@
 
 Names follow OpenTelemetry's conventions as Prometheus writes them: a unit as suffix, no `_total` on
 a gauge. No label holds a job, a tenant, a worker or an address: receivers' hosts are summed up.
-Every statement reads rows that are due or unfinished, never the table of all jobs.
+Statements read rows that are due or unfinished. The one that reads all attempts is read once a
+minute, and given up after seconds.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from models.accounts import WAITING
+from models.due import HELD_LANE, SINCE
+from models.estimate import SHARE_OF_ESTIMATE
+from models.snapshots import OLD, OLD_SNAPSHOTS
+from models.ticks import TICK_AGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,8 @@ class Gauge:
     help: str
     sql: str
     labels: tuple[str, ...] = ()
+    #: Seconds for which a reading is good, where the statement reads a whole table.
+    lasts: float = 0.0
 
 
 #: Due rows by kind and lane; a receiver's host, or a tenant, stays out.
@@ -27,6 +34,8 @@ SELECT what, CASE WHEN what IN ('deliver', 'prepare') THEN '' ELSE lane END AS l
        {value} AS value
 FROM due WHERE lease IS NULL AND at <= now() GROUP BY 1, 2
 """
+
+_OLD = OLD_SNAPSHOTS.replace("%(age)s", f"{OLD:g}")
 
 GAUGES: Final = (
     Gauge(
@@ -47,9 +56,9 @@ GAUGES: Final = (
     ),
     Gauge(
         name="longtake_due_oldest_seconds",
-        help="Seconds since the oldest unclaimed row came due, by kind of work and lane.",
+        help="Seconds for which the oldest of them has waited, by kind of work and lane.",
         labels=("what", "lane"),
-        sql=_DUE.format(value="extract(epoch FROM now() - min(at))::float8"),
+        sql=_DUE.format(value=f"max(extract(epoch FROM now() - ({SINCE})))::float8"),
     ),
     Gauge(
         name="longtake_due_set_aside_rows",
@@ -68,9 +77,25 @@ GAUGES: Final = (
         sql="SELECT coalesce(max(late), 0) AS value FROM holder WHERE dead_at IS NULL",
     ),
     Gauge(
+        name="longtake_tick_age_seconds",
+        help="Seconds since beat's tick was last run, within five; none if it never was.",
+        sql=TICK_AGE,
+    ),
+    Gauge(
         name="longtake_attempts_unknown",
         help="Attempts whose provider's answer was lost and that a look-up may still settle.",
         sql="SELECT count(*) AS value FROM due WHERE what = 'look_up'",
+    ),
+    Gauge(
+        name="longtake_attempts_unknown_dollars",
+        help="What all attempts without a known answer may have cost, in US dollars.",
+        # Most providers offer no look-up: their attempts stay unknown, with no row that is due,
+        # until an operator settles them.
+        sql=f"""
+        SELECT coalesce(sum({SHARE_OF_ESTIMATE}), 0)::float8 / 1000000 AS value
+        FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'unknown'
+        """,  # noqa: S608 - a constant
+        lasts=60.0,
     ),
     Gauge(
         name="longtake_attempts_parked",
@@ -85,6 +110,49 @@ GAUGES: Final = (
         help="Attempts that wait for an account, by lane and reason: paused, capped or refused.",
         labels=("lane", "code"),
         sql=f"SELECT account AS lane, code, count AS value FROM ({WAITING}) AS waiting",  # noqa: S608 - a constant
+    ),
+    Gauge(
+        name="longtake_accounts_blocked",
+        help="1 for each account that its provider refuses, by lane and reason.",
+        labels=("lane", "code"),
+        sql="""
+        SELECT name AS lane, block_code AS code, 1 AS value FROM account_rule
+        WHERE blocked_at IS NOT NULL
+        """,
+    ),
+    Gauge(
+        name="longtake_accounts_paused",
+        help="1 for each account, or provider as in runway:*, that an operator paused.",
+        labels=("lane",),
+        sql="""
+        SELECT name AS lane, 1 AS value FROM account_rule
+        WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > now())
+        """,
+    ),
+    Gauge(
+        name="longtake_batches",
+        help="Batches that are in progress.",
+        sql="SELECT count(*) AS value FROM due WHERE what = 'tally'",
+    ),
+    Gauge(
+        name="longtake_batch_lines_held",
+        help="Lines of batches that wait for others of their batch or tenant to end.",
+        sql=f"SELECT count(*) AS value FROM due WHERE what = 'expire' AND lane = '{HELD_LANE}'",  # noqa: S608 - a constant
+    ),
+    Gauge(
+        name="longtake_snapshot_oldest_seconds",
+        help="Age of the oldest snapshot above a minute, which keeps dead rows; 0 without one.",
+        sql=f"SELECT coalesce(max(seconds), 0) AS value FROM ({_OLD}) AS old",  # noqa: S608 - constants
+    ),
+    Gauge(
+        name="longtake_snapshots_old",
+        help="Snapshots older than a minute, and replication slots that nobody reads.",
+        sql=f"SELECT count(*) AS value FROM ({_OLD}) AS old",  # noqa: S608 - constants
+    ),
+    Gauge(
+        name="longtake_removals",
+        help="Objects of the storage that no row names any more and that are to be removed.",
+        sql="SELECT count(*) AS value FROM removal",
     ),
     Gauge(
         name="longtake_receivers_open",

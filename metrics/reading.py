@@ -3,17 +3,23 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry
+import structlog
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import generate_latest
+from psycopg.errors import QueryCanceled
 
 from metrics.gauges import GAUGES, Gauge
+from metrics.text import written
 from models.database import Connection, Database
 
 #: Seconds for which a reading serves every scraper.
 REMEMBERED = 5.0
+#: Seconds after which a statement about a whole table is given up.
+GIVEN_UP = 5
+_Rows: TypeAlias = Sequence[dict[str, Any]]
+
+log = structlog.get_logger()
 
 
 class Reader:
@@ -32,6 +38,8 @@ class Reader:
         self._lock = asyncio.Lock()
         self._text = b""
         self._until = -1.0
+        #: By gauge, of those that last: until when, and the rows.
+        self._kept: dict[str, tuple[float, _Rows]] = {}
 
     async def read(self) -> bytes:
         """The gauges in Prometheus' text format, version 0.0.4.
@@ -48,24 +56,33 @@ class Reader:
     async def _read(self, connection: Connection) -> bytes:
         families = []
         for gauge in self._gauges:
-            cursor = await connection.execute(gauge.sql)
-            families.append(_family(gauge, await cursor.fetchall()))
-        registry = CollectorRegistry()
-        registry.register(_Collected(families))
-        return generate_latest(registry)
+            if gauge.lasts:
+                rows = await self._long(connection, gauge)
+            else:
+                rows = await _rows(connection, gauge)
+            families.append(_family(gauge, rows))
+        return written(families)
+
+    async def _long(self, connection: Connection, gauge: Gauge) -> _Rows:
+        """The rows of a statement that may take long; its last ones where it takes too long."""
+        until, rows = self._kept.get(gauge.name, (-1.0, ()))
+        if self._clock() >= until:
+            try:
+                async with connection.transaction():
+                    await connection.execute(f"SET LOCAL statement_timeout = '{GIVEN_UP}s'")
+                    rows = await _rows(connection, gauge)
+                    await connection.execute("SET LOCAL statement_timeout TO DEFAULT")
+            except QueryCanceled:
+                log.warning("metrics.not_read", gauge=gauge.name, seconds=GIVEN_UP)
+            self._kept[gauge.name] = (self._clock() + gauge.lasts, rows)
+        return rows
 
 
-class _Collected:
-    """What Prometheus' client calls a collector: families that are read already."""
-
-    def __init__(self, families: Sequence[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> Sequence[GaugeMetricFamily]:
-        return self._families
+async def _rows(connection: Connection, gauge: Gauge) -> _Rows:
+    return await (await connection.execute(gauge.sql)).fetchall()
 
 
-def _family(gauge: Gauge, rows: Sequence[dict[str, Any]]) -> GaugeMetricFamily:
+def _family(gauge: Gauge, rows: _Rows) -> GaugeMetricFamily:
     family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
     for row in rows:
         family.add_metric([row[label] for label in gauge.labels], float(row["value"]))

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from models import moves
 from models.database import Connection, fetch_ids, fetch_rows
 from models.failure import Failure
 from models.ledger import absorb
@@ -22,10 +23,13 @@ from models.state import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A job that changed state, with its tenant."""
+    """A job that changed state."""
 
     id: str
     tenant: str
+    model: str
+    #: Seconds since it was submitted, or since the start that it was scheduled for.
+    age: float
 
 
 _STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
@@ -69,7 +73,7 @@ async def advance_jobs(
     if not ids:
         return []
     errors = failures or {}
-    return await fetch_rows(
+    moved = await fetch_rows(
         connection,
         Moved,
         f"""
@@ -87,14 +91,16 @@ async def advance_jobs(
                 finished_at = CASE WHEN %(finishes)s THEN clock_timestamp() END,
                 progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
             FROM target WHERE job.id = target.id
-            RETURNING job.id, job.tenant, job.batch_id, target.state AS source, target.error
+            RETURNING job.id, job.tenant, job.model, job.batch_id, target.state AS source,
+                      target.error, extract(epoch FROM clock_timestamp() - greatest(
+                          job.created_at, job.run_at))::float8 AS age
         ), told AS (
             INSERT INTO event (job, kind, detail)
             SELECT id, %(to)s,
                    jsonb_strip_nulls(jsonb_build_object('from', source, 'code', error -> 'code'))
             FROM moved
         ), counted AS ({_COUNTED})
-        SELECT id, tenant FROM moved
+        SELECT id, tenant, model, age FROM moved
         """,  # noqa: S608 - constants
         {
             "ids": list(ids),
@@ -106,6 +112,15 @@ async def advance_jobs(
             "completes": to is JobState.COMPLETE,
         },
     )
+    if moves.is_listened_to():
+        moves.note(
+            connection,
+            [
+                moves.Move(job=job.id, tenant=job.tenant, model=job.model, state=to, age=job.age)
+                for job in moved
+            ],
+        )
+    return moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -190,6 +191,19 @@ class Database:
         return found if row is None else [row(**values) for values in found]
 
 
+#: What is called after the commit of the work that a connection does; see `after_commit`.
+_after: WeakKeyDictionary[Connection, list[Callable[[], None]]] = WeakKeyDictionary()
+
+
+def after_commit(connection: Connection, call: Callable[[], None]) -> None:
+    """Have `call` called, which must not raise, once the work that got the connection is committed.
+
+    If the work is repeated, only what its last try asked for is called. Work that is not done by
+    `Database.run` or `run_statement` is told to nobody.
+    """
+    _after.setdefault(connection, []).append(call)
+
+
 async def fetch_rows(
     connection: Connection, row: Callable[..., R], sql: str, parameters: Parameters = ()
 ) -> list[R]:
@@ -220,11 +234,17 @@ async def _again(
     for number in range(1, TRANSACTION_TRIES + 1):
         try:
             async with connect() as connection:
-                return await work(connection)
+                _after.pop(connection, None)
+                result = await work(connection)
+                calls = _after.pop(connection, ())
         except _PASSING as error:
             if number == TRANSACTION_TRIES:
                 raise DatabaseAway(_first_line(error)) from error
             await asyncio.sleep(random.uniform(0, 0.05 * 2**number))
+        else:
+            for call in calls:
+                call()
+            return result
     raise AssertionError  # the loop returns or raises
 
 

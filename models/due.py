@@ -9,6 +9,7 @@ from datetime import datetime
 
 from models.database import Connection, fetch_ids, fetch_rows
 from models.holders import IS_WATCHED
+from models.ids import created_at
 from models.locks import DUE_OF_JOBS, lock_jobs
 from models.verbs import What
 
@@ -16,6 +17,12 @@ from models.verbs import What
 NO_LANE = "-"
 #: The lane of the deadline of a batch's line that is held.
 HELD_LANE = "held"
+#: SQL: since when a due row waits. A priority is a head start in time: a submit waits since it is
+#: due, but not before it was made.
+SINCE = f"""
+CASE WHEN what IN ('{What.SUBMIT}', '{What.PREPARE}')
+     THEN least(now(), greatest(at, {created_at("id")})) ELSE at END
+"""
 #: Consecutive faults of our own from which a row is parked, and shown by an event and by `doctor`.
 PARKED_FAULTS = 5
 

@@ -18,10 +18,8 @@ class OldSnapshot:
     seconds: float | None
 
 
-async def old_snapshots(connection: Connection, *, older_than: float = OLD) -> list[OldSnapshot]:
-    """The old snapshots, oldest first; seeing all of them requires superuser or pg_monitor."""
-    cursor = await connection.execute(
-        """
+#: SQL: every snapshot older than `age` seconds, the oldest first.
+OLD_SNAPSHOTS = """
         SELECT 'pid ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') AS holder,
                extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
         FROM pg_stat_activity
@@ -37,7 +35,10 @@ async def old_snapshots(connection: Connection, *, older_than: float = OLD) -> l
         SELECT 'replication slot ' || slot_name, NULL FROM pg_replication_slots
         WHERE xmin IS NOT NULL AND NOT active
         ORDER BY seconds DESC NULLS LAST
-        """,
-        {"age": older_than},
-    )
+"""
+
+
+async def old_snapshots(connection: Connection, *, older_than: float = OLD) -> list[OldSnapshot]:
+    """The old snapshots, oldest first; seeing all of them requires superuser or pg_monitor."""
+    cursor = await connection.execute(OLD_SNAPSHOTS, {"age": older_than})
     return [OldSnapshot(**row) for row in await cursor.fetchall()]

@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import json
+import logging
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from simulator.app import serving
 from simulator.world import Options, World
@@ -13,6 +16,7 @@ from simulator.world import Options, World
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C; prints one line, the base URL."""
     asked = _parser().parse_args(arguments)
+    _log_as_json()
     options = Options(
         speed=asked.speed,
         seed=asked.seed,
@@ -35,6 +39,28 @@ async def _serve(options: Options, *, host: str, port: int) -> None:
         sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         await stopped.wait()
+
+
+class _Json(logging.Formatter):
+    """A line of the shape that the processes beside the simulator write."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, str] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _log_as_json() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(capture=True)
 
 
 def _parser() -> argparse.ArgumentParser:

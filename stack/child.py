@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -40,6 +40,8 @@ class Role:
     queues: tuple[str, ...] = ()
     #: What of the stack's variables it gets.
     needs: Needs = Needs.EVERYTHING
+    #: What it gets besides, as the only one.
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 def next_wait(last: float, *, lasted: float) -> float:

@@ -72,7 +72,13 @@ def _worker(name: str, settings: Settings) -> Role:
         check=answers_ping(settings.require_broker(), node),
         grace=stop_grace(queues.split(","), settings),
         queues=tuple(queues.split(",")),
+        own={"LONGTAKE_METRICS_PORT": str(metrics_port(name, settings))},
     )
+
+
+def metrics_port(name: str, settings: Settings) -> int:
+    """The port of a worker's numbers: each has its own, from the setting's on; 0 for none."""
+    return settings.metrics_port and settings.metrics_port + list(WORKERS).index(name)
 
 
 def _beat(settings: Settings) -> Role:

@@ -212,7 +212,11 @@ class Crew:
         children = [
             Child(
                 role,
-                environment={**variables_for(role.needs, environment), TAG: self._folder.tag},
+                environment={
+                    **variables_for(role.needs, environment),
+                    **role.own,
+                    TAG: self._folder.tag,
+                },
                 logs=self._folder.logs,
                 tell=self._tell,
             )

@@ -1,4 +1,4 @@
-"""The disk space that videos leave free: checked before each write of a download or a video."""
+"""The disk space that there is, and that videos leave free: checked before each of their writes."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,15 @@ from storage.base import StorageFull
 
 #: Disk space that videos leave free for the database and the logs, in bytes.
 RESERVE = 256 * 2**20
+
+
+def free_and_size(folder: Path) -> tuple[int, int]:
+    """Free and all bytes of a folder's disk; of one that is still to be made, its parent's."""
+    place = folder.resolve()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    usage = shutil.disk_usage(place)
+    return usage.free, usage.total
 
 
 def check_space(folder: Path, size: int, *, reserve: int = RESERVE) -> None:

@@ -8,11 +8,12 @@ from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
 from catalog.accounts import Pick
-from models import due, limits, pictures
+from models import due, limits, moves, pictures
 from models.database import Connection, fetch_row
 from models.failure import RequestRefused
 from models.ids import new_id
 from models.intake_failures import forget_intake_failures
+from models.moves import Move
 from models.records import Json, as_dict, columns, placeholders, values
 from models.request import VideoRequest
 from models.rows.attempts import NewAttempt
@@ -134,6 +135,10 @@ async def _record(
     kept = {name: sealed[name] for name in new.pictures}
     await pictures.keep(connection, new.job.id, kept, tenant=names.tenant)
     await reserve(connection, new.job)
+    new_job = Move(
+        job=new.job.id, tenant=new.job.tenant, model=new.job.model, state=new.job.state, age=0.0
+    )
+    moves.note(connection, [new_job])
     view = _first_view(engine, new.job, times)
     return Accepted(job_id=new.job.id, lane=new.plans[0].account, view=view, allowance=left)
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from models.accounts import room
 from models.database import Connection, fetch_rows
-from models.due import NO_LANE
-from models.ids import created_at
+from models.due import NO_LANE, SINCE
 from models.records import Json
 from models.verbs import DECLARED, What
 from scheduler.claim import SHARED_LANES
@@ -93,15 +92,10 @@ class _Row:
     opens_in: float = field(default=0.0)
 
 
-# A priority is a head start in time: a submit waits since it is due, but not before it was made.
-_SINCE = f"""
-CASE WHEN what IN ('{What.SUBMIT}', '{What.PREPARE}')
-     THEN least(now(), greatest(at, {created_at("id")})) ELSE at END
-"""
 _LANES = f"""
 WITH held AS (
     SELECT what, lane, count(*) FILTER (WHERE at <= now()) AS due,
-           max(extract(epoch FROM now() - ({_SINCE}))) FILTER (WHERE at <= now()) AS oldest,
+           max(extract(epoch FROM now() - ({SINCE}))) FILTER (WHERE at <= now()) AS oldest,
            count(*) FILTER (WHERE at > now()) AS in_flight, 0 AS closed, NULL::interval AS opens_in
     FROM due WHERE at <= now() OR lease IS NOT NULL GROUP BY what, lane
     UNION ALL

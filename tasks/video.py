@@ -10,6 +10,7 @@ from celery import Task
 from models import holders
 from models.database import Connection
 from models.snapshots import old_snapshots
+from models.ticks import NOTED_EVERY, note_tick
 from models.verbs import DECLARED, Declaration, What
 from scheduler.claim import lanes_due
 from scheduler.durations import learn as learn_durations
@@ -19,6 +20,7 @@ from tasks.enqueue import enqueue as take_letter
 from tasks.forms import ENQUEUE, ENQUEUE_BATCH, Form
 from tasks.letters import Letter
 from tasks.loop import runtime
+from tasks.measures import TICKS, numbers
 from tasks.pump.running import pump
 from tasks.queue import app
 from tasks.restore.clearing import MARK_BOUND, tend
@@ -33,6 +35,7 @@ log = structlog.get_logger()
 _SHORT = 30.0
 #: Periodic work is done again only after a good part of its period; `within` or not are two works.
 _TICKS = {True: Spacing(0.5), False: Spacing(2.5)}
+_NOTES = Spacing(NOTED_EVERY)
 _LEARNING, _LOOKING_AROUND, _PRUNING = Spacing(15.0), Spacing(30.0), Spacing(60.0)
 _SKIPPED = "skipped: another run has just begun"
 
@@ -78,10 +81,14 @@ def tick(within: object = None) -> str:
     with _TICKS[within is not None].turn() as is_ours:
         if not is_ours:
             return _SKIPPED
+        numbers.add(TICKS.name)
         freed = ours.start(free_the_dead(ours.engine)).result(timeout=_SHORT)
         due_lanes = ours.start(ours.engine.database.run(work, first=True)).result(timeout=_SHORT)
         random.shuffle(due_lanes)  # where slots are short, no lane is always the last
         sent = sum(hints.send(what, lane) for what, lane in due_lanes)
+        with _NOTES.turn() as is_next:  # after the hints, which must not wait for it
+            if is_next:
+                ours.start(ours.engine.database.run_statement(note_tick)).result(timeout=_SHORT)
         return f"due={len(due_lanes)} hints={sent} freed={freed}"
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import click
 from celery.bin.base import CLIContext
 
+from logs import configure
+from settings import current
+
 #: Where Celery has each command, and the module of ours whose app it runs with.
 COMMANDS = {
     "worker": ("celery.bin.worker", "worker.celery"),
@@ -19,6 +22,9 @@ COMMANDS = {
     "flower": ("worker.flower", "worker.broker_only"),
     "inspect": ("celery.bin.control", "worker.broker_only"),
 }
+#: Processes whose output is a log; and those that would begin it with a banner.
+LASTING = frozenset({"worker", "beat", "flower"})
+BANNERS = LASTING - {"flower"}
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +36,14 @@ def main(arguments: list[str]) -> None:
     command, ours = COMMANDS[name]
     app: Any = importlib.import_module(ours).app
     run: Any = getattr(importlib.import_module(command), name)
-    context = CLIContext(app=app, no_color=not sys.stdout.isatty(), workdir=None)
+    if name in LASTING:
+        configure(current().log_level)  # before anything has a line to write
+    context = CLIContext(
+        app=app,
+        no_color=not sys.stdout.isatty(),
+        workdir=None,
+        quiet=name in BANNERS,
+    )
     # In a group, as Celery has them: Flower's reads the options of its parent.
     click.Group(commands={name: run}).main(arguments, prog_name="python -m worker", obj=context)
 

@@ -4,6 +4,7 @@ import sys
 
 import tasks.video  # noqa: F401 - registers the tasks
 import worker.log_setup
+import worker.numbers
 import worker.signals
 from tasks.queue import app
 

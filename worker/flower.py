@@ -30,6 +30,8 @@ _SHOWN = frozenset(
 #: What an event may say of a task's end: errors and results quote arguments.
 _OF_THE_END = {"result", "exception", "traceback"}
 _HIDDEN = "(hidden)"
+#: How API processes are named in events of jobs; see `tasks.job_events`.
+_API = "api@"
 #: Longest description of arguments that is read, in characters.
 _MOST = 2**16
 
@@ -42,7 +44,12 @@ class GuardedFlower(Flower):  # type: ignore[misc] # Flower ships no types
             options.read_only = True  # hides the buttons
         super().__init__(options=options, transforms=[OwnPagesOnly], **kwargs)
         hear = self.events.on_event
-        self.events.on_event = lambda event: hear(masked(event))
+
+        def heard(event: Mapping[str, Any]) -> None:
+            hear(masked(event))
+            self.io_loop.add_callback(forget_api, self.events.state, str(event.get("hostname")))
+
+        self.events.on_event = heard
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         if request.method not in _READING and not request.path.endswith(_TABLE):
@@ -110,6 +117,13 @@ def is_ours(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def forget_api(state: Any, hostname: str) -> None:
+    """Take an API process, which moves jobs too, from what Flower takes for workers."""
+    if hostname.startswith(_API):
+        state.workers.pop(hostname, None)
+        state.counter.pop(hostname, None)
 
 
 def masked(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import structlog
 from celery import signals
 from celery.concurrency.thread import TaskPool
 
-from tasks import loop
+from settings import current
+from tasks import job_events, loop
 from tasks.discreet import shown
 from tasks.pump import running as lifecycle
 from tasks.pump.slots import slots
@@ -19,6 +20,12 @@ log = structlog.get_logger()
 def _keep_files_private(**_: Any) -> None:
     """Before anything is written: videos belong to this account alone."""
     os.umask(0o077)
+
+
+@signals.celeryd_init.connect
+def _tell_flower_of_jobs(sender: str, **_: Any) -> None:
+    if current().flower_jobs:
+        job_events.begin(sender)
 
 
 @signals.task_prerun.connect
@@ -52,3 +59,4 @@ def _stop_pumps(sig: str, how: str, **_: Any) -> None:
 @signals.worker_shutdown.connect
 def _close(**_: Any) -> None:
     loop.close()
+    job_events.end()

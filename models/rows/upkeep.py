@@ -6,6 +6,8 @@ from enum import StrEnum
 class Reached(StrEnum):
     """What housekeeping goes through in an order of its own."""
 
+    #: When beat's tick was last run, within seconds.
+    TICK = "tick"
     #: Jobs that ended by then may have lost events.
     EVENTS = "events"
     #: Deliveries that ended by then may have lost tries.

@@ -18,6 +18,7 @@ log = structlog.get_logger()
 #: The failure code of a poll, and the kind of event, for a status that no documentation has.
 STRANGE: Final = "status.undocumented"
 
+_WORDS: Final = {Fault.GONE: "denied", Fault.RATE: "limited"}
 _LOST = Failure(
     fault=Fault.GONE, code="operation_lost", message="the provider no longer knows the operation"
 )
@@ -128,6 +129,16 @@ class Seen:
     @property
     def id(self) -> str:
         return self.item.id
+
+    @property
+    def word(self) -> str:
+        """What it showed, as it is counted."""
+        if self.update is not None:
+            phase = self.update.phase
+            return str(phase) if phase.is_final else "running"
+        if self.fault is not None and self.fault.code == STRANGE:
+            return "strange"
+        return _WORDS.get(self.fault.fault, "faulty") if self.fault else "faulty"
 
     @property
     def moves_job(self) -> bool:

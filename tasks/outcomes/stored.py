@@ -33,6 +33,15 @@ class StoreResult:
     #: The video is unwanted, and nothing of it is in our storage.
     is_swept: bool = False
 
+    @property
+    def word(self) -> str:
+        """What became of it, as it is counted."""
+        if self.key:
+            return "stored"
+        if self.is_swept:
+            return "swept"
+        return "lost" if self.wait is None else "again"
+
 
 async def record_stored(connection: Connection, stored: Sequence[StoreResult]) -> list[str]:
     """Mark videos as stored; returns the ids of those that were still wanted."""

@@ -1,8 +1,9 @@
 """The outcomes of a submit, as values, and the one `match` that records them."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from models.accounts import Obstacle
 from models.failure import Failure
@@ -121,6 +122,16 @@ Outcome: TypeAlias = (
     | Uncleared
     | NotOurs
 )
+
+
+_WORDS: dict[type[object], str] = {
+    each: re.sub(r"(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(Outcome)
+}
+
+
+def word_of(outcome: Outcome) -> str:
+    """The outcome's name, as in `put_off`."""
+    return _WORDS[type(outcome)]
 
 
 async def record(  # noqa: C901, PLR0912 - a case for each outcome

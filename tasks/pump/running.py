@@ -19,6 +19,7 @@ from tasks import hints
 from tasks.download import DOWNLOAD_TIMEOUT
 from tasks.engine import Engine
 from tasks.loop import Runtime, runtime
+from tasks.measures import note_round
 from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.pump.claiming import Place
 from tasks.pump.pump import FOR_SUSPECTS, Pump
@@ -168,6 +169,7 @@ async def _pump(ours: Runtime, what: What, lane: str | None, whose: Whose = Whos
     finally:
         others.remove(mine)
     if tally.claimed:
+        note_round(what, rows=tally.claimed, seconds=tally.seconds)
         log.info(
             "pump.done", what=what, lane=lane, tally=str(tally), seconds=round(tally.seconds, 2)
         )

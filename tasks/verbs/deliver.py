@@ -22,6 +22,7 @@ from scheduler.claim import Claimed
 from scheduler.receivers import PROMPT, Heard, Key, Standing
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.measures import note_work
 from tasks.verbs.verb import Hold, Verb
 from webhooks.schedule import LASTS, next_try
 from webhooks.send import Message, Outcome, TryResult, send
@@ -131,7 +132,9 @@ class Deliver(Verb[DeliverItem, Tried | PutOff]):
 
     async def act(self, item: DeliverItem, hold: Hold) -> Tried | PutOff:
         del hold
+        began = time.monotonic()
         if item.wait is not None:
+            note_work(self.what, "put_off", began=began)
             return PutOff(id=item.id, wait=item.wait, is_over=item.is_over)
         target = self.engine.vault.open_json(item.target)
         message = Message(
@@ -142,6 +145,7 @@ class Deliver(Verb[DeliverItem, Tried | PutOff]):
             body=self.engine.vault.open(item.body),
         )
         result = await send(message, client=self.engine.guarded, now=int(time.time()))
+        note_work(self.what, result.outcome, began=began)
         crash_point("deliver.posted")
         return Tried(id=item.id, receiver=item.receiver, result=result, is_probe=item.is_probe)
 

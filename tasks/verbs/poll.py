@@ -32,6 +32,7 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.gatherer import Gatherer
+from tasks.measures import note_work
 from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
@@ -108,7 +109,9 @@ class Poll(Verb[PollItem, Seen]):
 
     async def act(self, item: PollItem, hold: Hold) -> Seen:
         """Poll one operation; an error is a result too."""
+        began = time.monotonic()
         seen = await self._looked(item, hold.pace)
+        note_work(self.what, seen.word, account=item.account, began=began)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)

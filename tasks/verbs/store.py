@@ -9,6 +9,7 @@ deletes all that was stored of the video.
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from storage.receive import receive
 from tasks.crash import crash_point
 from tasks.download import DOWNLOAD_TIMEOUT, DeadLink, NoFreshLink, fresh_video, open_video
 from tasks.engine import Engine
+from tasks.measures import note_work
 from tasks.outcomes.finish import settle
 from tasks.outcomes.sources import source_of, video_from
 from tasks.outcomes.stored import (
@@ -146,6 +148,13 @@ class Store(Verb[StoreItem, StoreResult]):
     async def act(self, item: StoreItem, hold: Hold) -> StoreResult | None:
         """Download, probe and store a video; every error is a result."""
         del hold
+        began = time.monotonic()
+        result = await self._act(item)
+        word = result.word if result else "unwanted"
+        note_work(self.what, word, account=item.account, began=began)
+        return result
+
+    async def _act(self, item: StoreItem) -> StoreResult | None:
         if not item.is_wanted:
             return await self._swept(item)
         if item.account not in self.engine.accounts:

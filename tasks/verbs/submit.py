@@ -6,6 +6,7 @@ the second run finds the attempt no longer planned; one that is still `sent` had
 """
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,7 @@ from scheduler.claim import Claimed
 from scheduler.intervals import Backoff, bounded
 from tasks.crash import crash_point
 from tasks.engine import Engine
+from tasks.measures import note_first_post, note_work
 from tasks.outcomes.blocked import BLOCKS, record_probe
 from tasks.outcomes.sent import (
     ANSWER_BY,
@@ -55,6 +57,7 @@ from tasks.outcomes.submitted import (
     Unsendable,
     Waits,
     record,
+    word_of,
 )
 from tasks.outcomes.unsent import release_if_unwanted
 from tasks.pictures import BadPicture, LinksUnread, PictureTrouble, pictures_for
@@ -137,6 +140,10 @@ class SubmitItem:
     time_left: float
     #: When it became due: its place in the queue.
     since: datetime
+    #: Seconds from its job's acceptance, or scheduled start, to `read_at`; None if it is not the
+    #: first POST of its job, or one of a batch, whose lines wait for each other.
+    waited: float | None
+    read_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -172,6 +179,10 @@ class Submit(Verb[SubmitItem, Never]):
                    extract(epoch FROM {ANSWER_BY} - now())::float8 AS answered_in,
                    extract(epoch FROM now() - attempt.parked_at)::float8 AS parked_ago,
                    attempt.parked_looks, attempt.due_since,
+                   CASE WHEN attempt.rejections = 0 AND attempt.replaces IS NULL
+                             AND job.batch_id IS NULL
+                        THEN extract(epoch FROM now() - greatest(
+                            job.created_at, job.run_at))::float8 END AS waited,
                    extract(epoch FROM least(job.deadline_at, CASE WHEN job.accepted_at IS NULL
                            THEN job.start_by END) - now())::float8 AS time_left
             FROM attempt JOIN job ON job.id = attempt.job
@@ -193,8 +204,9 @@ class Submit(Verb[SubmitItem, Never]):
         if item.state is AttemptState.PLANNED and item.parked_ago is not None:
             await look_for(self.engine, item, lease=hold.lease)
             return
-        this = Try()
+        this, began = Try(), time.monotonic()
         outcome = await self._held_back(item) or await self._send(item, hold, this)
+        note_work(self.what, word_of(outcome), account=item.account, began=began)
         await record(self.engine, item, outcome, lease=hold.lease)
         if isinstance(outcome, Accepted):
             crash_point("submit.answer_committed")
@@ -238,6 +250,9 @@ class Submit(Verb[SubmitItem, Never]):
             if fresh.is_over:
                 return _put_off(item, "this worker was stopped for too long", token=token)
             begun = hold.pace.now()
+            if item.waited is not None:
+                waited = item.waited + time.monotonic() - item.read_at
+                note_first_post(item.account, waited=waited)
             accepted = await prepared.post(begin_by)
         except ProviderError as error:
             if error.failure.fault is Fault.RATE:

@@ -1,5 +1,6 @@
 """Flower beside a real worker and beat: it shows work, changes nothing, and tells no stranger."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from redis import Redis
 from settings import Settings
 from stack.ports import Ports
 from stack.roles import ours
+from tests.conftest import Simulator
 from tests.integration.broker.test_proof_intake import CANARY, ROOT, House, came_true
 from worker.flower import is_ours, masked
 
@@ -95,6 +97,72 @@ def test_it_lists_work_and_no_ticks(house: House) -> None:
         assert came_true(lambda: counted(house).get("video.tick", 0) > 5), "nothing ticks"
         assert "video.submit" in listed(), "the hints of work are not listed"
         assert not TICKS & listed()
+
+
+def jobs_in(client: httpx.Client) -> dict[str, dict[str, object]]:
+    tasks: dict[str, dict[str, object]] = client.get("/api/tasks").json()
+    return {id_: each for id_, each in tasks.items() if each["name"] == "video.generation"}
+
+
+def test_a_job_is_a_task_of_its_own_from_its_submission_to_its_end(
+    house: House, simulator: Simulator
+) -> None:
+    house.environment |= dict(simulator.env) | {
+        "LONGTAKE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
+        "LONGTAKE_POLL_FLOOR_SECONDS": "0.05",
+    }
+    queues = "intake,submit,poll,store,control"
+    with (
+        house.worker(queues),
+        flower(house, FLOWER_UNAUTHENTICATED_API="true") as client,
+        running(house, "beat"),
+    ):
+        assert came_true(lambda: bool(client.get("/api/workers").json()))
+        (worker,) = client.get("/api/workers").json()
+        house.send(request={"prompt": f"a quiet sea, {CANARY}", "model": "gen4.5"})
+
+        def states() -> list[object]:
+            return [each["state"] for each in jobs_in(client).values()]
+
+        assert came_true(lambda: states() == ["SUCCESS"], 60), states()
+        ((id_, job),) = jobs_in(client).items()
+        pages = [client.get("/api/tasks").text, client.get(f"/task/{id_}").text]
+
+    (row,) = house.rows("SELECT id, state FROM job")
+    assert row == {"id": id_, "state": "complete"}
+    assert job["worker"] == worker
+    assert job["kwargs"] == "{'model': 'gen4.5', 'tenant': 'default'}"
+    assert isinstance(job["runtime"], float)
+    assert 0 < job["runtime"] < 120
+    assert {"sent", "received", "started", "succeeded"} <= {k for k, v in job.items() if v}
+    assert all(CANARY not in page for page in pages)
+
+
+def test_a_setting_keeps_jobs_from_flower(house: House) -> None:
+    house.environment["LONGTAKE_FLOWER_JOBS"] = "false"
+    with house.worker(), flower(house, FLOWER_UNAUTHENTICATED_API="true") as client:
+        assert came_true(lambda: bool(client.get("/api/workers").json()))
+        house.send(request={"prompt": "a fox", "model": "gen4.5"})
+        assert came_true(lambda: "SUCCESS" in client.get("/api/tasks").text)
+        house.send(request={"prompt": "a fox", "model": "gen4.5"})
+        assert came_true(lambda: client.get("/api/tasks").text.count("SUCCESS") == 2)
+
+        assert jobs_in(client) == {}
+
+
+def test_every_process_writes_lines_of_one_shape(house: House) -> None:
+    ready = {"beat": "beat: Starting", "worker-submit": "worker.ready", "api": "api.starting"}
+    with contextlib.ExitStack() as exits:
+        exits.enter_context(flower(house))  # which tells of what it can't ask nobody
+        for name in ready:
+            exits.enter_context(running(house, name))
+        logs = {name: house.log.with_name(f"{name}.log") for name in (*ready, "flower")}
+        for name, word in ready.items():
+            assert came_true(lambda n=name, w=word: w in logs[n].read_text(), 60), name  # type: ignore[misc]
+
+    for name, log in logs.items():
+        for line in log.read_text().splitlines():
+            assert {"timestamp", "level", "event", "logger"} <= json.loads(line).keys(), name
 
 
 def test_a_sender_that_tells_everything_is_not_quoted(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Pins the images of docker-compose.yml and the Dockerfile to their digests: `make pin-images`.
+"""Pins the images of the Compose files and the Dockerfile to their digests: `make pin-images`.
 
 Where the registry does not answer, the files stay as they are, and the command fails.
 """
@@ -26,6 +26,7 @@ _BASE_DIGEST = re.compile(r"^ARG DIGEST=.*$", re.MULTILINE)
 #: The variant of the Dockerfile's base image.
 _BASE = ("python", "{}-slim-bookworm")
 _TIMEOUT = 20.0
+COMPOSE = ("docker-compose.yml", "docker-compose.observe.yml")
 
 
 class NotPinned(Exception):
@@ -63,9 +64,9 @@ def _token(client: httpx.Client, challenge: str) -> str:
 
 
 def pin(folder: Path = ROOT, registry: str = REGISTRY) -> list[str]:
-    """Write the digests into both files, or into neither; returns what was pinned."""
-    compose, docker = folder / "docker-compose.yml", folder / "Dockerfile"
-    before, base = compose.read_text(), docker.read_text()
+    """Write the digests into all files, or into none; returns what was pinned."""
+    composes, docker = [folder / name for name in COMPOSE], folder / "Dockerfile"
+    base = docker.read_text()
     pinned: list[str] = []
     with httpx.Client(base_url=registry, timeout=_TIMEOUT, trust_env=False) as client:
 
@@ -76,12 +77,13 @@ def pin(folder: Path = ROOT, registry: str = REGISTRY) -> list[str]:
             pinned.append(f"{name}:{tag}@{digest(client, name, tag)}")
             return f"{start}{pinned[-1]}"
 
-        after = _IMAGE.sub(with_digest, before)
+        after = [_IMAGE.sub(with_digest, each.read_text()) for each in composes]
         (python,) = _PYTHON.findall(base)
         name, tag = _BASE[0], _BASE[1].format(python)
         of_base = digest(client, name, tag)
         pinned.append(f"{name}:{tag}@{of_base}")
-    compose.write_text(after)
+    for compose, text in zip(composes, after, strict=True):
+        compose.write_text(text)
     docker.write_text(_BASE_DIGEST.sub(f"ARG DIGEST=@{of_base}", base))
     return pinned
 

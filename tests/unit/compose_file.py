@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
+OBSERVE = ROOT / "docker-compose.observe.yml"
 
 #: What a user has to set, with values that pass.
 REQUIRED = {
@@ -27,8 +28,8 @@ class MissingVariable(Exception):
     """Compose would refuse to start; the message is the file's own."""
 
 
-def read(variables: Mapping[str, str]) -> dict[str, Any]:
-    filled: dict[str, Any] = _filled(yaml.safe_load(FILE.read_text()), variables)
+def read(variables: Mapping[str, str], file: Path = FILE) -> dict[str, Any]:
+    filled: dict[str, Any] = _filled(yaml.safe_load(file.read_text()), variables)
     return filled
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.supply import sbom
 from tests.supply.audit import audit
-from tests.supply.images import NotPinned, pin
+from tests.supply.images import COMPOSE, NotPinned, pin
 from tests.supply.licences import ALLOWED, KNOWN, licences_of
 from tests.supply.lock import ROOT, read, scopes
 
@@ -176,7 +176,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    for name in ("docker-compose.yml", "Dockerfile"):
+    for name in (*COMPOSE, "Dockerfile"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     return tmp_path
 
@@ -185,7 +185,7 @@ def test_images_are_pinned_to_the_digests_of_their_tags(registry: Registry, file
     pinned = pin(files, registry.url)
 
     compose = (files / "docker-compose.yml").read_text()
-    assert len(pinned) == 3
+    assert len(pinned) == 5
     assert f"    image: postgres:18-bookworm@{DIGEST}\n" in compose
     assert f"    image: valkey/valkey:9-bookworm@{DIGEST}\n" in compose
     assert "  image: longtake:0.1.0\n" in compose
@@ -198,7 +198,7 @@ def test_pinning_again_follows_the_tag(registry: Registry, files: Path) -> None:
     registry.digest = "sha256:" + "f" * 64
     pin(files, registry.url)
 
-    for name in ("docker-compose.yml", "Dockerfile"):
+    for name in (*COMPOSE, "Dockerfile"):
         text = (files / name).read_text()
         assert DIGEST not in text
         assert registry.digest in text
@@ -220,5 +220,5 @@ def test_a_registry_that_stops_answering_changes_no_file(registry: Registry, fil
     with pytest.raises(NotPinned, match="HTTP 503"):
         pin(files, registry.url)
 
-    for name in ("docker-compose.yml", "Dockerfile"):
+    for name in (*COMPOSE, "Dockerfile"):
         assert (files / name).read_text() == (ROOT / name).read_text()

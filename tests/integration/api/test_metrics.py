@@ -6,9 +6,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics.gauges import GAUGES
+from metrics import reading
+from metrics.gauges import GAUGES, Gauge
 from metrics.reading import Reader
 from models.keys import create_key
+from tasks.measures import FAMILIES
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -29,18 +31,51 @@ def one(found: dict[Any, float], name: str, **labels: str) -> float | None:
 async def test_the_samples_are_what_the_rows_say(api: Api) -> None:
     jobs = [await api.submit(webhook_url="https://203.0.114.1/hook/secret") for _ in range(3)]
     await api.http.post(f"/v1/video/generations/{jobs[0]['id']}/cancel")
-    await api.fetch("UPDATE due SET at = now() - interval '30 s' WHERE what = 'submit'")
+    await api.fetch("UPDATE due SET at = now() - interval '30 s' WHERE what = 'deliver'")
 
     found = samples((await api.http.get("/metrics")).text)
 
     assert one(found, "longtake_jobs", state="pending") == 2
     assert one(found, "longtake_jobs", state="cancelled") is None
     assert one(found, "longtake_due_rows", what="submit", lane="runway") == 2
-    oldest = one(found, "longtake_due_oldest_seconds", what="submit", lane="runway")
+    oldest = one(found, "longtake_due_oldest_seconds", what="deliver", lane="")
     assert oldest is not None
     assert 30 <= oldest < 60
+    # A priority is a head start of minutes in time, and no wait.
+    fresh = one(found, "longtake_due_oldest_seconds", what="submit", lane="runway")
+    assert fresh is not None
+    assert 0 <= fresh < 30
     assert one(found, "longtake_due_rows", what="deliver", lane="") == 1
-    assert {name for name, _ in found} <= {gauge.name for gauge in GAUGES}
+    own = {family.name for family in FAMILIES}
+    known = {gauge.name for gauge in GAUGES} | own
+    endings = ("_total", "_bucket", "_count", "_sum")
+    names = {name for name, _ in found if not name.startswith("longtake_http_request")}
+    assert names <= known | {name + ending for name in own for ending in endings}
+
+
+async def test_requests_are_counted_by_their_route_and_by_nothing_that_they_say(api: Api) -> None:
+    job = await api.submit()
+    await api.http.get(f"/v1/video/generations/{job['id']}")
+    await api.http.get("/v1/video/generations/job_vid_nobodys")
+    await api.http.get("/nowhere/secret")
+    await api.http.request("BREW", "/nowhere")
+
+    text = (await api.http.get("/metrics")).text
+    found = samples(text)
+
+    def requests(**labels: str) -> float | None:
+        return one(found, "longtake_http_requests_total", **labels)
+
+    template = "/v1/video/generations/{job_id}"
+    assert requests(method="POST", route="/v1/video/generations", status="2xx") == 1
+    assert requests(method="GET", route=template, status="2xx") == 1
+    assert requests(method="GET", route=template, status="4xx") == 1
+    assert requests(method="GET", route="", status="4xx") == 1
+    assert requests(method="_OTHER", route="", status="4xx") == 1
+    name = "longtake_http_request_duration_seconds_count"
+    assert one(found, name, method="GET", route=template) == 2
+    for secret in (job["id"], "nobodys", "nowhere", "BREW"):
+        assert secret not in text
 
 
 async def test_open_breakers_are_counted_and_not_named(api: Api) -> None:
@@ -99,3 +134,33 @@ async def test_who_may_scrape(
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == status
+
+
+async def test_money_in_doubt_is_told_though_nothing_is_due_for_it(api: Api) -> None:
+    await api.submit()
+    await api.submit()
+    await api.fetch("UPDATE attempt SET state = 'unknown', sent_at = now()")
+    await api.fetch("DELETE FROM due")
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    (row,) = await api.fetch("SELECT sum(estimated_cost_micros) / 1e6 AS dollars FROM job")
+    assert row["dollars"] > 0
+    assert one(found, "longtake_attempts_unknown_dollars") == float(row["dollars"])
+
+
+async def test_a_statement_that_takes_too_long_costs_its_own_gauge_alone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "GIVEN_UP", 1)
+    quick = Gauge(name="quick", help="h", sql="SELECT 1 AS value")
+    slow = Gauge(name="slow", help="h", sql="SELECT pg_sleep(60), 2 AS value", lasts=60.0)
+    now = [0.0]
+    reader = Reader(api.front.engine.database, gauges=[slow, quick], clock=lambda: now[0])
+
+    assert samples((await reader.read()).decode()) == {("quick", frozenset()): 1}
+
+    # It is not asked again at once.
+    monkeypatch.setattr(reading, "GIVEN_UP", 30)
+    now[0] = reading.REMEMBERED + 1
+    assert samples((await reader.read()).decode()) == {("quick", frozenset()): 1}

@@ -53,18 +53,20 @@ class House:
         }
 
     @contextmanager
-    def worker(self, queues: str = "intake") -> Iterator[subprocess.Popen[bytes]]:
+    def worker(
+        self, queues: str = "intake", *, pool: str = "threads", **variables: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that takes from the queue of requests, and from no other unless asked to."""
         began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 (
                     *(sys.executable, "-P", "-m", "celery", "-A", "worker", "worker"),
-                    *("-Q", queues, "--pool", "threads", "-c", "4", "-E"),
+                    *("-Q", queues, "--pool", pool, "-c", "4", "-E"),
                     *("--without-gossip", "--without-mingle"),
                 ),
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
