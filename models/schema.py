@@ -16,6 +16,7 @@ from models.tables import (
     limits,
     money,
     outputs,
+    page_sessions,
     pictures,
     receivers,
     submissions,
@@ -27,6 +28,6 @@ from models.tables import (
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
     *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
-    *(batches, receivers, pictures, upkeep),
+    *(batches, receivers, pictures, upkeep, page_sessions),
 )
 METADATA = SQLModel.metadata

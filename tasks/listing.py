@@ -4,6 +4,7 @@ A filter that few jobs or none match would otherwise read all jobs of its tenant
 its reading ended, and the next one goes on there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,7 @@ from models.failure import RequestRefused
 from models.state import FINAL_JOB_STATES, JobState
 from tasks.engine import Engine
 from tasks.jobs import STATES
-from tasks.view import SELECT, ShownJob
+from tasks.view import SELECT, ShownJob, read_jobs
 
 #: Jobs that one page reads at most, whether they match or not.
 WALK: Final = 4_000
@@ -118,3 +119,10 @@ async def list_jobs(
     sql = f"SELECT job.id {walk} OFFSET %(walk)s - 1 LIMIT 1"
     last = await fetch_ids(connection, sql, given)
     return Listed(jobs=jobs, walked_to=last[0] if last else None)
+
+
+async def read_own(engine: Engine, ids: Sequence[str], *, tenant: str | None) -> list[ShownJob]:
+    """Those of the jobs that are the tenant's, or for None anyone's, and not deleted."""
+    printable = [each for each in ids if each.isprintable()]
+    found = await engine.database.run(lambda connection: read_jobs(connection, printable))
+    return [job for job in found if tenant in {None, job.tenant} and job.deleted_at is None]

@@ -1,6 +1,6 @@
 """Lists: strict query parameters, and one paginated response shape."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -60,9 +60,14 @@ def read_page(request: Request, *filters: str) -> Page:
     Raises:
         RequestRefused: a parameter is unknown, repeated, empty or out of range.
     """
+    return parse_page(request.query_params.multi_items(), *filters)
+
+
+def parse_page(parameters: Iterable[tuple[str, str]], *filters: str) -> Page:
+    """As `read_page`, from names and values."""
     known = (*filters, "after", "limit")
     values: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in parameters:
         if name not in known:
             message = f"{name[:64]} is not a known parameter; known: {', '.join(known)}"
             raise RequestRefused(message, param=name[:64])
