@@ -54,11 +54,6 @@ class JobLine:
         return progress_percent(self.job)
 
     @property
-    def model(self) -> str:
-        """The one that makes it, which a gate may have chosen."""
-        return str(self.job.shown_plan["model"])
-
-    @property
     def provider(self) -> str:
         return str(self.job.shown_plan["provider"])
 
@@ -165,7 +160,7 @@ async def _pieces(request: Request, wanted: Filter, rows: _Rows) -> AsyncIterato
 def _cells(line: JobLine) -> tuple[object, ...]:
     job = line.job
     return (
-        *(job.id, line.status, line.model, line.provider, job.app_id, job.batch_id, job.tenant),
+        *(job.id, line.status, job.model, line.provider, job.app_id, job.batch_id, job.tenant),
         *(iso(job.created_at), iso(job.finished_at), usd(line.micros)),
         *(line.failure.code if line.failure else None, job.prompt),
     )

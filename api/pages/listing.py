@@ -26,8 +26,9 @@ class Listing:
 
     @property
     def query(self) -> dict[str, str]:
-        """The filters, for addresses of the same list."""
-        return dict(self.page.filters)
+        """The filters and the rows of a page, for addresses of the same list."""
+        rows = {} if self.page.limit == ROWS else {"limit": str(self.page.limit)}
+        return dict(self.page.filters) | rows
 
 
 def read_listing(request: Request, *filters: str) -> Listing:

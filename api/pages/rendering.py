@@ -126,10 +126,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters: dict[str, Callable[..., Any]] = {
-        each.__name__: each
-        for each in (words.bytes_, words.clean, words.day_time, words.dollars, words.seconds)
+    shown = (words.clean, words.day_time, words.dollars, words.read_time, words.seconds)
+    filters: dict[str, Callable[..., str | datetime | None]] = {
+        each.__name__: each for each in shown
     }
-    made.filters |= filters
-    made.filters["bytes"] = words.bytes_
+    made.filters |= filters | {"bytes": words.bytes_}
     return made

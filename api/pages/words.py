@@ -33,6 +33,11 @@ def day_time(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
+def read_time(text: str | None) -> datetime | None:
+    """A time from the API's text."""
+    return datetime.fromisoformat(text) if text else None
+
+
 def seconds(value: float | None) -> str:
     """A duration: `340 ms`, `4.2 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`."""
     if value is None:

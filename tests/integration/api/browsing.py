@@ -12,7 +12,10 @@ from models.page_sessions import create_link
 from tests.integration.api.conftest import Api
 
 #: Elements without an end tag (HTML, section 13.1.2).
-_VOID: Final = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID: Final = {
+    *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"),
+    *("track", "wbr"),
+}
 TOKEN: Final = re.compile(r'name="csrf" value="([^"]+)"')
 
 
