@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ from tasks.view import ShownJob, job_view
 #: Webhooks of a job that are shown: it has one, or one for each video that came late.
 _MOST_DELIVERIES: Final = 50
 _SEE_OTHER: Final = 303
+#: The length of the line that a job's life is drawn as, and of its shortest part.
+_LINE: Final = 1000
+_SHORTEST: Final = 6
 _ENDS: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -47,6 +50,9 @@ class Step:
     #: Until the next state, or so far in the present one; None if it is yet to come, or final.
     seconds: float | None
     is_present: bool = False
+    #: Where it begins in a line of _LINE that is the job's life so far, and how much of it it took.
+    begins: int = 0
+    share: int = 0
 
 
 @router.get(f"{ROOT}/jobs/{{job_id}}")
@@ -170,11 +176,25 @@ def steps_of(job: ShownJob, traced: Traces) -> list[Step]:
                 is_present=is_last,
             )
         )
+    steps = _drawn(steps)
     present = JobState(steps[-1].state) if steps else None
     while present is not None and (after := _onward(present)):
         present = after
         steps.append(Step(state=present, at=None, seconds=None))
     return steps
+
+
+def _drawn(steps: list[Step]) -> list[Step]:
+    """The steps with their parts of the line; the shortest can still be seen."""
+    took = [step.seconds or 0.0 for step in steps]
+    least = sum(took) * _SHORTEST / _LINE
+    lengths = [max(each, least) if each else 0.0 for each in took]
+    whole, drawn, begins = sum(lengths), list[Step](), 0
+    for step, length in zip(steps, lengths, strict=True):
+        share = round(length / whole * _LINE) if whole else 0
+        drawn.append(replace(step, begins=begins, share=share))
+        begins += share
+    return drawn
 
 
 def _onward(state: JobState) -> JobState | None:
