@@ -25,7 +25,7 @@ from models.page_sessions import LINK_LIVES
 from tasks import sign_in
 
 #: Where a session begins.
-_FIRST: Final = "jobs"
+_FIRST: Final = "overview"
 _SEE_OTHER: Final = 303
 
 #: Nobody is signed in yet.

@@ -1,4 +1,4 @@
-"""Sessions of browsers at the pages.
+"""Sessions of browsers at the pages, and an index of the attempts whose answer is unknown.
 
 Revision ID: 0028
 Revises: 0025
@@ -29,7 +29,11 @@ def upgrade() -> None:
         sa.Column("opened_at", _TIME, nullable=True),
         sa.Column("expires_at", _TIME, nullable=True),
     )
+    op.create_index(
+        "attempt_unknown", "attempt", ["id"], postgresql_where=sa.text("state = 'unknown'")
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("attempt_unknown", "attempt")
     op.drop_table("page_session")

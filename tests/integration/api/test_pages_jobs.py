@@ -244,7 +244,7 @@ async def test_links_begin_with_the_prefix_of_the_proxy(database_url: str, tmp_p
         lost = await http.get("/ui/jobs")
         first = await http.get("/ui")
 
-    assert first.headers["Location"] == "/video/ui/jobs"
+    assert first.headers["Location"] == "/video/ui/overview"
     addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', lost.text)
     assert addresses
     assert all(each.startswith("/video/ui/") for each in addresses)

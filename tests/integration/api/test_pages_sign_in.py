@@ -21,7 +21,7 @@ async def test_a_link_signs_one_browser_in_once(api: Api) -> None:
     begun = await first.send(link)
     again = await second.send(link)
 
-    assert (begun.status_code, begun.headers["Location"]) == (303, "/ui/jobs")
+    assert (begun.status_code, begun.headers["Location"]) == (303, "/ui/overview")
     assert (await first.open("/ui/jobs")).status_code == 200
     assert again.status_code == 404
     assert "used before" in again.text
@@ -62,11 +62,11 @@ async def test_a_cookie_is_kept_from_scripts_and_other_sites_and_only_its_hash_i
 async def test_a_session_ends_at_its_time_and_with_its_key(api: Api, ends: str) -> None:
     key, _ = await api.front.engine.database.run(lambda connection: create_key(connection, "acme"))
     browser = await signed_in(api, key=key)
-    await browser.open("/ui/jobs")
+    await browser.open("/ui/overview")
 
     await api.fetch(ends)
 
-    answer = await browser.get("/ui/jobs")
+    answer = await browser.get("/ui/overview")
     assert answer.status_code == 401
     assert "not signed in" in answer.text
 
@@ -118,7 +118,7 @@ async def test_forms_without_the_sessions_own_token_change_nothing(api: Api) -> 
     for token in ("", stolen, "é", browser.token[:-1]):
         browser.token = token
         assert await _forms(browser, job) == [403] * 6
-    await browser.open("/ui/jobs")
+    await browser.open("/ui/overview")
     cross = await browser.http.post(
         f"/ui/jobs/{job}/cancel",
         data={"csrf": browser.token},
