@@ -4,7 +4,7 @@ Each number is read from a bounded number of rows, whatever there is in the tabl
 the newest MOST jobs are looked at, and of unfinished ones as many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -88,9 +88,9 @@ class Overview:
     since: datetime
     is_cut: bool
     #: Unfinished jobs by state, up to MOST together.
-    unfinished: dict[JobState, int]
+    unfinished: Mapping[str, int]
     #: Final jobs of that time by state.
-    ended: dict[JobState, int]
+    ended: Mapping[str, int]
     #: The last hours, in their order; the last one is under way.
     hours: tuple[Hour, ...]
     #: 50th and 95th percentile of the seconds from submission or start to the video.
@@ -158,7 +158,7 @@ async def read(engine: Engine, *, tenant: str | None) -> Overview:
     return await engine.database.run(work)
 
 
-def _by_state(counts: Json) -> dict[JobState, int]:
+def _by_state(counts: Json) -> dict[str, int]:
     return {state: counts.get(state, 0) for state in JobState}
 
 
