@@ -16,6 +16,7 @@ from rich.table import Table
 from api.app import create_app
 from benchmarks.size_rows import MOST, fill
 from benchmarks.stand import Stand
+from logs import configure
 from models.ids import first_id
 from models.page_sessions import create_link, new_cookie, open_session
 from settings import load
@@ -95,6 +96,7 @@ class _Silent:
 
 def measure(stand: Stand, *, rounds: int) -> PagesReport:
     """Ask for every page of the API's own application, one after the other."""
+    configure("CRITICAL")
     half_a_day_ago = datetime.now(UTC) - timedelta(hours=12)
     begins = first_id("", half_a_day_ago)[1:11]
     fill(stand.database_url, jobs=JOBS, days=0.4, begins=begins)

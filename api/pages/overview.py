@@ -15,7 +15,7 @@ from api.pages.visits import ROOT, PageRoute
 from models.state import JobState
 from tasks import accounts, overview
 from tasks.lanes import LaneState, read_lanes
-from tasks.overview import Hour
+from tasks.overview import Part
 
 ENTRY: Final = Entry(title="Overview", path="overview")
 #: Receivers of webhooks, and tenants with pictures, that are named.
@@ -28,9 +28,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """An hour as the chart draws it: heights, and where the upper part begins."""
+    """A part of the time as the chart draws it: the heights of its two numbers."""
 
-    hour: Hour
+    part: Part
     complete: int
     failed: int
 
@@ -51,8 +51,8 @@ async def show(request: Request) -> Response:
         live=live,
         listing=listing,
         seen=seen,
-        bars=bars_of(seen.hours),
-        most=max(each.complete + each.failed for each in seen.hours),
+        bars=bars_of(seen.parts),
+        most=max(each.complete + each.failed for each in seen.parts),
         unfinished=[
             (state, count)
             for state, count in seen.unfinished.items()
@@ -65,15 +65,15 @@ async def show(request: Request) -> Response:
     )
 
 
-def bars_of(hours: tuple[Hour, ...]) -> list[Bar]:
-    """The hours to scale; one that has any jobs has a height."""
-    most = max(each.complete + each.failed for each in hours) or 1
+def bars_of(parts: tuple[Part, ...]) -> list[Bar]:
+    """The parts to scale; one that has any jobs has a height."""
+    most = max(each.complete + each.failed for each in parts) or 1
 
     def scaled(count: int) -> int:
         return max(2, round(count / most * _HEIGHT)) if count else 0
 
     return [
-        Bar(hour=each, complete=scaled(each.complete), failed=scaled(each.failed)) for each in hours
+        Bar(part=each, complete=scaled(each.complete), failed=scaled(each.failed)) for each in parts
     ]
 
 
