@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from statistics import median, quantiles
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from api.app import create_app
 from benchmarks.size_rows import MOST, fill
 from benchmarks.stand import Stand
 from logs import configure
-from models.ids import first_id
 from models.page_sessions import create_link, new_cookie, open_session
 from settings import load
 
@@ -97,9 +95,7 @@ class _Silent:
 def measure(stand: Stand, *, rounds: int) -> PagesReport:
     """Ask for every page of the API's own application, one after the other."""
     configure("CRITICAL")
-    half_a_day_ago = datetime.now(UTC) - timedelta(hours=12)
-    begins = first_id("", half_a_day_ago)[1:11]
-    fill(stand.database_url, jobs=JOBS, days=0.4, begins=begins)
+    fill(stand.database_url, jobs=JOBS, days=0.9)
     with psycopg.connect(stand.database_url) as connection:
         row = connection.execute(
             "SELECT id, (SELECT id FROM job WHERE tenant = %(most)s ORDER BY id OFFSET %(half)s "

@@ -11,7 +11,7 @@ BATCH = "batch_of_the_size"
 #: A job's number is `n`; it ended so many days ago for the first, and just now for the last.
 _NUMBERED = """
 CREATE TEMP TABLE numbered AS
-SELECT n, %(begins)s || lpad(to_hex(n), 16, '0') AS id,
+SELECT n, lpad(to_hex(n), 26, '0') AS id,
        CASE WHEN n %% 10 < 7 OR n < %(lines)s THEN %(most)s ELSE %(others)s END AS tenant,
        CASE WHEN n %% 100 < 96 THEN 'complete' WHEN n %% 100 < 99 THEN 'failed'
             ELSE 'cancelled' END AS state,
@@ -152,10 +152,8 @@ _RUNNING = (
 )
 
 
-def fill(database: str, *, jobs: int, days: float = 60, begins: str = "0" * 10) -> None:
+def fill(database: str, *, jobs: int, days: float = 60) -> None:
     """Insert so many jobs of the last days, five events for each, and all else that each has.
-
-    Their ids have ten characters, which tell a time, before the job's number.
 
     Foreign keys and triggers are off meanwhile: `doctor` finds nothing wrong in what is made.
     """
@@ -168,7 +166,6 @@ def fill(database: str, *, jobs: int, days: float = 60, begins: str = "0" * 10) 
         "most": MOST,
         "others": OTHERS,
         "days": days,
-        "begins": begins,
     }
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")

@@ -1,8 +1,8 @@
 """How it goes at the moment: jobs by state, the last day's ends, durations and cost.
 
 Each number is read from a bounded number of rows, whatever there is in the tables: of the last day
-the newest MOST jobs are looked at, and of unfinished ones as many. Where there are more, the time
-that is looked at begins with the oldest of these.
+the MOST jobs are looked at that ended last, and as many unfinished ones. Where more have ended, the
+time that is looked at begins with the first of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,6 @@ from typing import Any, Final
 from models.budgets import ListedBudget, list_budgets
 from models.database import Connection, fetch_row
 from models.estimate import SHARE_OF_ESTIMATE
-from models.ids import first_id
 from models.records import Json
 from models.state import JobState
 from tasks.engine import Engine
@@ -23,14 +22,15 @@ MOST: Final = 10_000
 #: Parts of the time that is looked at: hours, if that is a day.
 PARTS: Final = 24
 
+#: By the indexes job_by_tenant_end or job_by_end, and job_unfinished.
 _READ: Final = """
 WITH recent AS MATERIALIZED (
-    SELECT state, finished_at, created_at, typical_seconds, cost_micros,
+    SELECT state, finished_at, typical_seconds, cost_micros,
            extract(epoch FROM finished_at - greatest(created_at, run_at))::float8 AS took
-    FROM job WHERE {whose} AND id >= %(first)s ORDER BY id DESC LIMIT %(most)s
+    FROM job WHERE {whose} AND finished_at >= %(day_ago)s ORDER BY finished_at DESC LIMIT %(most)s
 ), looked AS (
     SELECT count(*) = %(most)s AS is_cut,
-           CASE WHEN count(*) = %(most)s THEN min(created_at) ELSE %(day_ago)s END AS since
+           CASE WHEN count(*) = %(most)s THEN min(finished_at) ELSE %(day_ago)s END AS since
     FROM recent
 ), unfinished AS (
     SELECT state FROM job WHERE {whose} AND finished_at IS NULL AND deleted_at IS NULL
@@ -40,15 +40,15 @@ WITH recent AS MATERIALIZED (
                         extract(epoch FROM now() + interval '1 s')::float8, %(parts)s) AS part,
            count(*) FILTER (WHERE state = 'complete') AS complete,
            count(*) FILTER (WHERE state = 'failed') AS failed
-    FROM recent, looked WHERE finished_at >= since GROUP BY 1
+    FROM recent, looked GROUP BY 1
 )
 SELECT now() AS now, looked.since, looked.is_cut,
        coalesce((SELECT jsonb_object_agg(state, jobs)
                  FROM (SELECT state, count(*) AS jobs FROM unfinished GROUP BY 1) AS by_state),
                 '{{}}') AS unfinished,
        coalesce((SELECT jsonb_object_agg(state, jobs)
-                 FROM (SELECT state, count(*) AS jobs FROM recent WHERE finished_at IS NOT NULL
-                       GROUP BY 1) AS by_state), '{{}}') AS ended,
+                 FROM (SELECT state, count(*) AS jobs FROM recent GROUP BY 1) AS by_state),
+                '{{}}') AS ended,
        coalesce((SELECT jsonb_object_agg(part, ARRAY[complete, failed]) FROM ends), '{{}}') AS ends,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took) FROM recent
         WHERE state = 'complete') AS took,
@@ -88,13 +88,13 @@ class Overview:
     """The numbers of one tenant, or of all."""
 
     now: datetime
-    #: Since when the jobs that are counted were submitted: for a day, or for less if there are more
+    #: Since when the jobs that are counted have ended: for a day, or for less if there are more
     #: than MOST of them.
     since: datetime
     is_cut: bool
     #: Unfinished jobs by state, up to MOST together.
     unfinished: Mapping[str, int]
-    #: Final jobs of that time by state.
+    #: Those jobs by state.
     ended: Mapping[str, int]
     #: Equal parts of that time, in their order.
     parts: tuple[Part, ...]
@@ -136,7 +136,6 @@ async def read(engine: Engine, *, tenant: str | None) -> Overview:
         day_ago = clock["now"] - timedelta(days=1)
         given = {
             "tenant": tenant,
-            "first": first_id("job_vid", day_ago),
             "day_ago": day_ago,
             "parts": PARTS,
             "most": MOST,

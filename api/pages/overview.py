@@ -13,8 +13,9 @@ from api.pages.live import watched
 from api.pages.rendering import Entry, page
 from api.pages.visits import ROOT, PageRoute
 from models.state import JobState
-from tasks import accounts, overview
-from tasks.lanes import LaneState, read_lanes
+from models.verbs import What
+from tasks import overview
+from tasks.lanes import LaneState, Stop, read_lanes
 from tasks.overview import Part
 
 ENTRY: Final = Entry(title="Overview", path="overview")
@@ -35,6 +36,18 @@ class Bar:
     failed: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How an account at a provider is, by what it has to do."""
+
+    account: str
+    stop: Stop | None
+    #: From 0 to 1: what its limits leave.
+    pace: float
+    due: int
+    in_flight: int
+
+
 @router.get(f"{ROOT}/overview")
 async def show(request: Request) -> Response:
     """The numbers of the session's tenant; an admin's of all, or of the one that is named."""
@@ -43,6 +56,7 @@ async def show(request: Request) -> Response:
     live = await watched(request)
     seen = await in_time(overview.read(front.engine, tenant=listing.tenant))
     is_operators = key_of(request).is_admin
+    lanes = await in_time(read_lanes(front.engine, named=_NAMED)) if is_operators else []
     return page(
         request,
         "overview.html",
@@ -58,10 +72,8 @@ async def show(request: Request) -> Response:
             for state, count in seen.unfinished.items()
             if not JobState(state).is_final
         ],
-        lanes=_held_up(await in_time(read_lanes(front.engine, named=_NAMED)))
-        if is_operators
-        else None,
-        accounts=await in_time(accounts.list_accounts(front.engine)) if is_operators else None,
+        lanes=_held_up(lanes) if is_operators else None,
+        accounts=_health(lanes),
     )
 
 
@@ -75,6 +87,25 @@ def bars_of(parts: tuple[Part, ...]) -> list[Bar]:
     return [
         Bar(part=each, complete=scaled(each.complete), failed=scaled(each.failed)) for each in parts
     ]
+
+
+def _health(lanes: list[LaneState]) -> list[Health]:
+    """Each account, by its submits and polls; those that are stopped or slowed down come first."""
+    of_account: dict[str, list[LaneState]] = {}
+    for each in lanes:
+        if each.what in {What.SUBMIT, What.POLL}:
+            of_account.setdefault(each.lane, []).append(each)
+    found = [
+        Health(
+            account=account,
+            stop=next((each.paused for each in works if each.paused), None),
+            pace=min(each.pace for each in works),
+            due=sum(each.due for each in works),
+            in_flight=sum(each.in_flight for each in works),
+        )
+        for account, works in of_account.items()
+    ]
+    return sorted(found, key=lambda each: (each.stop is None, each.pace, each.account))
 
 
 def _held_up(lanes: list[LaneState]) -> list[LaneState]:

@@ -30,7 +30,6 @@ REACHED = {
         "POST /ui/jobs/{job_id}/deliveries/{delivery_id}/replay"
     ),
     "GET /v1/ops/lanes": "GET /ui/overview",
-    "GET /v1/ops/providers": "GET /ui/overview",
 }
 #: Operations without a page, and why.
 LEFT_OUT = {
@@ -52,6 +51,7 @@ LEFT_OUT = {
     "POST /v1/intake/failed/{letter_id}/retry": "no page yet",
     "GET /v1/intake/key": "for programs that seal letters",
     "GET /v1/usage": "no page yet",
+    "GET /v1/ops/providers": "no page yet; the overview shows which are held back",
     "POST /v1/ops/providers/{account}/pause": "no page yet",
     "POST /v1/ops/providers/{account}/resume": "no page yet",
     "GET /healthz": "for machines",
