@@ -34,11 +34,23 @@ async def test_the_list_shows_what_the_filters_of_its_address_match(api: Api) ->
     cancelled = await browser.open("/ui/jobs?status=cancelled")
     none = await browser.open("/ui/jobs?status=cancelled&model=pika")
 
+    by_provider = await browser.open("/ui/jobs?provider=runway&since=2020-01-01")
+    before = await browser.open("/ui/jobs?until=2020-01-01")
+
+    assert "a fox at dawn" in by_provider.text
+    assert "No job matches" in before.text
     assert [each in every.text for each in (first["id"], second["id"])] == [True, True]
     assert "a fox at dawn" not in cancelled.text
     assert "a hare at noon" in cancelled.text
     assert "No job matches" in none.text
-    for wrong in ("status=nonsense", "nonsense=1", "limit=0", "tenant=*", "status=a&status=b"):
+    for wrong in (
+        "status=nonsense",
+        "nonsense=1",
+        "limit=0",
+        "tenant=*",
+        "since=x",
+        "limit=1&limit=2",
+    ):
         answer = await browser.get(f"/ui/jobs?{wrong}")
         assert answer.status_code in {400, 401}, wrong
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
