@@ -27,7 +27,8 @@ from pydantic_settings import (
 STACK_FILE = "stack.json"
 #: Scheme, host and port as browsers send them.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
-
+#: A path that stands before others: each part is left as it is by every proxy.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 #: An address with its port; an IPv6 address is in brackets then.
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _LAST_PORT = 65535
@@ -127,6 +128,8 @@ class Settings(BaseSettings):
 
     #: Origins whose pages may call the API from a browser, as in https://app.example.com.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: What a reverse proxy takes off a browser's path to the pages, as in /video.
+    ui_prefix: str = ""
     #: Networks of the reverse proxies in front of the API, whose X-Forwarded-For is believed.
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     #: Open connections of one API process; unset: what its files allow, and at most 6,000.
@@ -213,6 +216,14 @@ class Settings(BaseSettings):
                 msg = "each must be an origin as in https://app.example.com, and never *"
                 raise ValueError(msg)
         return origins
+
+    @field_validator("ui_prefix")
+    @classmethod
+    def _plain_path(cls, prefix: str) -> str:
+        if not _PREFIX.fullmatch(prefix):
+            msg = "must be a path of letters, digits, dots, dashes and underscores, as in /video"
+            raise ValueError(msg)
+        return prefix.rstrip("/")
 
     @field_validator("name_servers")
     @classmethod

@@ -19,7 +19,7 @@ from api.dialects import DIALECTS
 from api.dialects.dialect import Dialect
 from api.document import Document
 from api.edge import Edge, Faults
-from api.errors import Renderers, install
+from api.errors import Renderer, Renderers, install
 from api.framing import OneLength
 from api.front import Front, Nudger
 from api.heads import Heads
@@ -41,6 +41,9 @@ from api.native import (
 from api.native import models as catalog
 from api.numbers import HttpNumbers
 from api.openapi import describe
+from api.pages.errors import PageErrors
+from api.pages.registry import ROUTERS as PAGES
+from api.pages.visits import ROOT as PAGES_ROOT
 from api.repeats import Answers, WatchedAnswers
 from api.slashes import SingleSlashes
 from api.streams import Streams
@@ -48,7 +51,7 @@ from api.watching import Watcher
 from metrics.reading import Reader
 from models.revision import newest
 from settings import Settings
-from tasks import history
+from tasks import glances, history
 from tasks.batches import following
 from tasks.engine import Engine
 
@@ -58,7 +61,7 @@ status and progress true, brings the video into its own storage and sends a sign
 """
 
 
-#: All routes but the dialects'.
+#: All routes but the pages' and the dialects'.
 ROUTERS = tuple(
     module.router
     for module in (
@@ -127,12 +130,11 @@ def create_app(
             _lifespan, settings=settings, numbers=numbers, hinter=hinter or _broker_hinter
         ),
     )
-    for router in (*ROUTERS, *(dialect.router for dialect in dialects)):
+    for router in (*ROUTERS, *PAGES, *(dialect.router for dialect in dialects)):
         app.include_router(router)
-    install(
-        app,
-        Renderers((prefix, each.errors) for each in dialects for prefix in each.prefixes),
-    )
+    by_prefix: list[tuple[str, Renderer]] = [(PAGES_ROOT, PageErrors(settings.ui_prefix))]
+    by_prefix += [(prefix, each.errors) for each in dialects for prefix in each.prefixes]
+    install(app, Renderers(by_prefix))
     app.add_middleware(Heads)
     app.add_middleware(CappedBody, routes=app.routes)
     prefixes = [prefix for each in dialects for prefix in each.prefixes]
@@ -178,6 +180,7 @@ async def _lifespan(
         answers=Answers(engine),
         job_watcher=Watcher(partial(history.look, engine)),
         batch_watcher=Watcher(partial(following.look, engine)),
+        page_watcher=Watcher(partial(glances.look, engine)),
         streams=Streams(most=limits.streams, most_of_a_tenant=limits.streams_of_tenant),
         revision=await asyncio.to_thread(newest),
     )
@@ -193,6 +196,7 @@ async def _lifespan(
         front.streams.close()
         await front.job_watcher.close()
         await front.batch_watcher.close()
+        await front.page_watcher.close()
         await uses.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

@@ -24,7 +24,7 @@ from models.database import DatabaseAway
 from models.failure import RequestRefused
 from models.keys import Key
 from models.verbs import Hint, What
-from tasks import history
+from tasks import glances, history
 from tasks.batches import following
 from tasks.engine import Engine
 
@@ -56,6 +56,8 @@ class Front:
     job_watcher: Watcher[history.Asked, history.Seen]
     #: The batches that requests follow.
     batch_watcher: Watcher[following.Asked, following.Seen]
+    #: What open pages show.
+    page_watcher: Watcher[glances.Asked, glances.Seen]
     streams: Streams = field(default_factory=Streams)
     #: The newest migration in this code.
     revision: str

@@ -13,6 +13,7 @@ from benchmarks import (
     claims,
     clients,
     flood,
+    pages,
     polls,
     schedule,
     size,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Stand, argparse.Namespace], Result]] = {
     "flood": lambda stand, asked: flood.measure(stand, rounds=asked.rounds),
     "claims": lambda stand, asked: claims.measure(stand, rounds=asked.rounds),
     "watchers": lambda stand, _: watchers.measure(stand),
+    "pages": lambda stand, asked: pages.measure(stand, rounds=asked.rounds),
     "size": lambda stand, asked: size.measure(stand, jobs=asked.jobs),
 }
 #: Those that only compute, and need no stand.

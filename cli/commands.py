@@ -105,6 +105,11 @@ COMMANDS = {
         "cli.gates", "Jobs", "Create, list and delete gates, which choose among models."
     ),
     "keys": Listed("cli.keys", "Operation", "Create, list and revoke API keys."),
+    "ui-link": Listed(
+        "cli.pages",
+        "Operation",
+        "Print a link that signs a browser in at the jobs page, once and within ten minutes.",
+    ),
     "money": Listed(
         "cli.money", "Operation", "Balances, deposits, budgets and statements of tenants."
     ),

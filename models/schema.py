@@ -17,6 +17,7 @@ from models.tables import (
     limits,
     money,
     outputs,
+    page_sessions,
     pictures,
     receivers,
     submissions,
@@ -28,6 +29,6 @@ from models.tables import (
 TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
     *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
-    *(batches, receivers, pictures, upkeep, holders),
+    *(batches, receivers, pictures, upkeep, holders, page_sessions),
 )
 METADATA = SQLModel.metadata

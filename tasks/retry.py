@@ -115,7 +115,7 @@ async def body_of(engine: Engine, original: Original, target: Json | None) -> Js
         name: value
         for name, value in original.request.items()
         # A model that its gate chose is not stored: one that is stored was asked for.
-        if name == "model" or not _is_default(name, value)
+        if name == "model" or not is_default(name, value)
     }
     body |= {name: scene[name] for name in PICTURES if scene.get(name)}
     if original.metadata_text is not None:
@@ -127,7 +127,7 @@ async def body_of(engine: Engine, original: Original, target: Json | None) -> Js
     return body
 
 
-def _is_default(name: str, value: object) -> bool:
+def is_default(name: str, value: object) -> bool:
     """Whether the field need not be set; a gate may forbid requests to set it."""
     field = VideoRequest.model_fields.get(name)
     return field is not None and not field.is_required() and field.default == value

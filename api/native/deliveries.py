@@ -55,10 +55,10 @@ async def list_deliveries(request: Request) -> Response:
             batch_id=page.filters.get("batch_id"),
         )
     )
-    return answer(page.answer(found, lambda delivery: _seen(request, delivery)))
+    return answer(page.answer(found, lambda delivery: seen_delivery(request, delivery)))
 
 
-def _seen(request: Request, delivery: ListedDelivery) -> Json:
+def seen_delivery(request: Request, delivery: ListedDelivery) -> Json:
     """The view of a delivery that is read, maybe by an admin, to whom nothing sealed is opened."""
     is_own = delivery.tenant == key_of(request).tenant
     vault = front_of(request).engine.vault if is_own else None

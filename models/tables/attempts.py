@@ -40,6 +40,8 @@ class Attempt(SQLModel, table=True):
             *("route", "finished_at"),
             postgresql_where=text("state = 'succeeded'"),
         ),
+        # Money at risk, which pages show: few among all.
+        Index("attempt_unknown", "id", postgresql_where=text("state = 'unknown'")),
         {"postgresql_with": {"fillfactor": 80}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))

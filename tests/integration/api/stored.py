@@ -1,7 +1,10 @@
-"""What a job was stored with, its pictures put back where its scene names them."""
+"""What a job was stored with, and a video that is stored for it."""
 
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from storage.base import video_key
 from tests.integration.api.conftest import Api
 
 
@@ -24,3 +27,22 @@ async def whole_scene(api: Api, sealed: bytes) -> dict[str, Any]:
 
     scene: dict[str, Any] = whole(vault.open_json(sealed))
     return scene
+
+
+async def store_video(api: Api, job: str, content: bytes, folder: Path) -> None:
+    """Make the job complete, with a first video that is in the storage."""
+    (row,) = await api.fetch(
+        "SELECT output.id, job.created_at FROM output JOIN job ON job.id = job "
+        "WHERE job = %s AND position = 0",
+        job,
+    )
+    key = video_key(job, row["id"], row["created_at"])
+    file = folder / "video.mp4"
+    file.write_bytes(content)
+    await api.front.engine.storage.put_file(key, file, content_type="video/mp4")
+    await api.fetch(
+        "UPDATE output SET state = 'stored', key = %s, sha256 = %s, bytes = %s, width = 16, "
+        "height = 9, duration_seconds = 5, content_type = 'video/mp4' WHERE id = %s",
+        *(key, sha256(content).hexdigest(), len(content), row["id"]),
+    )
+    await api.fetch("UPDATE job SET state = 'complete', finished_at = now() WHERE id = %s", job)
