@@ -4,11 +4,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from api.pages import assets, bulk, job, jobs, live, overview, sign_in
+from api.pages import assets, batches, bulk, job, jobs, live, overview, sign_in
 from api.pages.rendering import Entry
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
-    *(overview.router, bulk.router, jobs.router, job.router),
+    *(overview.router, bulk.router, jobs.router, job.router, batches.router),
 )
-ENTRIES: Final[tuple[Entry, ...]] = (overview.ENTRY, jobs.ENTRY)
+ENTRIES: Final[tuple[Entry, ...]] = (overview.ENTRY, jobs.ENTRY, batches.ENTRY)

@@ -29,6 +29,12 @@ REACHED = {
     "POST /v1/webhooks/deliveries/{delivery_id}/replay": (
         "POST /ui/jobs/{job_id}/deliveries/{delivery_id}/replay"
     ),
+    "GET /v1/batches": "GET /ui/batches",
+    "GET /v1/batches/{batch_id}": "GET /ui/batches/{batch_id}",
+    "POST /v1/batches/{batch_id}/cancel": "POST /ui/batches/{batch_id}/cancel",
+    "POST /v1/batches/{batch_id}/retry": "POST /ui/batches/{batch_id}/retry",
+    "GET /v1/batches/{batch_id}/results": "GET /ui/batches/{batch_id}/results",
+    "GET /v1/batches/{batch_id}/events": "GET /ui/live",
     "GET /v1/ops/lanes": "GET /ui/overview",
     "GET /v1/ops/providers": "GET /ui/overview",
 }
@@ -36,12 +42,6 @@ REACHED = {
 LEFT_OUT = {
     f"POST {JOBS}": "a program's work; a job's page has its request as a program sends it",
     "POST /v1/batches": "a program's or the command line's work: a file of up to 200 MB",
-    "GET /v1/batches": "no page yet",
-    "GET /v1/batches/{batch_id}": "no page yet",
-    "POST /v1/batches/{batch_id}/cancel": "no page yet",
-    "POST /v1/batches/{batch_id}/retry": "no page yet",
-    "GET /v1/batches/{batch_id}/results": "no page yet",
-    "GET /v1/batches/{batch_id}/events": "no page yet",
     "GET /v1/models": "no page yet",
     "POST /v1/gates": "no page yet",
     "GET /v1/gates": "no page yet",
