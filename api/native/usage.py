@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -73,9 +73,9 @@ async def read_usage(request: Request) -> Response:
             metadata=query.metadata,
         )
     )
-    rows = [_view(each, query.group_by) for each in found]
     if query.format == "csv":
-        return Response(_csv(rows, query.group_by), media_type="text/csv; charset=utf-8")
+        return Response(as_csv(found, query.group_by), media_type="text/csv; charset=utf-8")
+    rows = [_view(each, query.group_by) for each in found]
     return answer({"data": rows, "has_more": False, "next": None})
 
 
@@ -95,8 +95,8 @@ def _read(request: Request) -> _Query:
         raise RequestRefused(message, param="format")
     return _Query(
         group_by=values.get("group_by", "model"),
-        since=_time(values, "since"),
-        until=_time(values, "until"),
+        since=time_of(values, "since"),
+        until=time_of(values, "until"),
         metadata={
             name.removeprefix(_METADATA): value
             for name, value in values.items()
@@ -107,7 +107,8 @@ def _read(request: Request) -> _Query:
     )
 
 
-def _time(values: dict[str, str], name: str) -> datetime | None:
+def time_of(values: Mapping[str, str], name: str) -> datetime | None:
+    """A parameter's time, in UTC; None if it was not given. Raises RequestRefused."""
     if name not in values:
         return None
     try:
@@ -142,7 +143,9 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _csv(rows: Sequence[Json], group_by: str) -> str:
+def as_csv(found: Sequence[Usage], group_by: str) -> str:
+    """The groups as a table, with a line of names."""
+    rows = [_view(each, group_by) for each in found]
     text = io.StringIO()
     columns = list(_view(_NOTHING, group_by))
     table = csv.DictWriter(text, columns)

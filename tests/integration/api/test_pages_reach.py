@@ -25,10 +25,9 @@ REACHED = {
     f"POST {JOBS}/{{job_id}}/cancel": "POST /ui/jobs/{job_id}/cancel",
     f"POST {JOBS}/{{job_id}}/retry": "POST /ui/jobs/{job_id}/retry",
     f"DELETE {JOBS}/{{job_id}}": "POST /ui/jobs/{job_id}/delete",
-    "GET /v1/webhooks/deliveries": "GET /ui/jobs/{job_id}",
-    "POST /v1/webhooks/deliveries/{delivery_id}/replay": (
-        "POST /ui/jobs/{job_id}/deliveries/{delivery_id}/replay"
-    ),
+    "GET /v1/webhooks/deliveries": "GET /ui/webhooks",
+    "POST /v1/webhooks/deliveries/{delivery_id}/replay": "POST /ui/webhooks/{delivery_id}/replay",
+    "GET /v1/usage": "GET /ui/usage",
     "GET /v1/batches": "GET /ui/batches",
     "GET /v1/batches/{batch_id}": "GET /ui/batches/{batch_id}",
     "POST /v1/batches/{batch_id}/cancel": "POST /ui/batches/{batch_id}/cancel",
@@ -51,7 +50,6 @@ LEFT_OUT = {
     "GET /v1/intake/failed": "no page yet",
     "POST /v1/intake/failed/{letter_id}/retry": "no page yet",
     "GET /v1/intake/key": "for programs that seal letters",
-    "GET /v1/usage": "no page yet",
     "POST /v1/ops/providers/{account}/pause": "no page yet",
     "POST /v1/ops/providers/{account}/resume": "no page yet",
     "GET /healthz": "for machines",
@@ -65,6 +63,7 @@ OWN = {
     "POST /ui/out",
     "POST /ui/jobs/confirm",
     "POST /ui/jobs/carry-out",
+    "POST /ui/jobs/{job_id}/deliveries/{delivery_id}/replay",
 }
 
 
