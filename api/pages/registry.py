@@ -4,14 +4,27 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from api.pages import assets, batches, bulk, job, jobs, live, overview, sign_in, usage, webhooks
+from api.pages import (
+    assets,
+    batches,
+    bulk,
+    job,
+    jobs,
+    live,
+    overview,
+    providers,
+    sign_in,
+    usage,
+    webhooks,
+)
 from api.pages.rendering import Entry
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
     *(overview.router, bulk.router, jobs.router, job.router, batches.router),
-    *(webhooks.router, usage.router),
+    *(webhooks.router, usage.router, providers.router),
 )
 ENTRIES: Final[tuple[Entry, ...]] = (
     *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, usage.ENTRY),
+    providers.ENTRY,
 )

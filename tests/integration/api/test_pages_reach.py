@@ -35,7 +35,9 @@ REACHED = {
     "GET /v1/batches/{batch_id}/results": "GET /ui/batches/{batch_id}/results",
     "GET /v1/batches/{batch_id}/events": "GET /ui/live",
     "GET /v1/ops/lanes": "GET /ui/overview",
-    "GET /v1/ops/providers": "GET /ui/overview",
+    "GET /v1/ops/providers": "GET /ui/providers",
+    "POST /v1/ops/providers/{account}/pause": "POST /ui/providers/{account}/pause",
+    "POST /v1/ops/providers/{account}/resume": "POST /ui/providers/{account}/resume",
 }
 #: Operations without a page, and why.
 LEFT_OUT = {
@@ -50,8 +52,6 @@ LEFT_OUT = {
     "GET /v1/intake/failed": "no page yet",
     "POST /v1/intake/failed/{letter_id}/retry": "no page yet",
     "GET /v1/intake/key": "for programs that seal letters",
-    "POST /v1/ops/providers/{account}/pause": "no page yet",
-    "POST /v1/ops/providers/{account}/resume": "no page yet",
     "GET /healthz": "for machines",
     "GET /readyz": "for machines",
     "GET /metrics": "for machines; the overview shows what people need of it",
