@@ -8,6 +8,7 @@ from api.pages import (
     assets,
     batches,
     bulk,
+    doctor,
     job,
     jobs,
     live,
@@ -22,9 +23,9 @@ from api.pages.rendering import Entry
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
     *(overview.router, bulk.router, jobs.router, job.router, batches.router),
-    *(webhooks.router, usage.router, providers.router),
+    *(webhooks.router, usage.router, providers.router, doctor.router),
 )
 ENTRIES: Final[tuple[Entry, ...]] = (
     *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, usage.ENTRY),
-    providers.ENTRY,
+    *(providers.ENTRY, doctor.ENTRY),
 )

@@ -63,6 +63,7 @@ OWN = {
     "POST /ui/out",
     "POST /ui/jobs/confirm",
     "POST /ui/jobs/carry-out",
+    "POST /ui/doctor",  # it changes nothing
     "POST /ui/jobs/{job_id}/deliveries/{delivery_id}/replay",
 }
 
