@@ -9,6 +9,7 @@ from api.pages import (
     batches,
     bulk,
     doctor,
+    gates,
     job,
     jobs,
     live,
@@ -23,9 +24,9 @@ from api.pages.rendering import Entry
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
     *(overview.router, bulk.router, jobs.router, job.router, batches.router),
-    *(webhooks.router, usage.router, providers.router, doctor.router),
+    *(webhooks.router, gates.router, usage.router, providers.router, doctor.router),
 )
 ENTRIES: Final[tuple[Entry, ...]] = (
-    *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, usage.ENTRY),
+    *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, gates.ENTRY, usage.ENTRY),
     *(providers.ENTRY, doctor.ENTRY),
 )
