@@ -18,15 +18,16 @@ from api.pages import (
     sign_in,
     usage,
     webhooks,
+    workers,
 )
 from api.pages.rendering import Entry
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
     *(overview.router, bulk.router, jobs.router, job.router, batches.router),
-    *(webhooks.router, gates.router, usage.router, providers.router, doctor.router),
+    *(webhooks.router, gates.router, usage.router, providers.router, workers.router, doctor.router),
 )
 ENTRIES: Final[tuple[Entry, ...]] = (
     *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, gates.ENTRY, usage.ENTRY),
-    *(providers.ENTRY, doctor.ENTRY),
+    *(providers.ENTRY, workers.ENTRY, doctor.ENTRY),
 )
