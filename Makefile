@@ -22,6 +22,11 @@ JUDGES := .venv/judges
 JUDGES_STAMP := $(JUDGES)/.installed
 NPM = PATH="$(CURDIR)/$(JUDGES)/lunos-client/bin:$$PATH" npm
 
+# The browser's tests and what they bring, in an environment of their own.
+PAGES := .venv/pages
+PAGES_STAMP := $(PAGES)/.installed
+BROWSER := $(or $(LONGTAKE_BROWSER),/usr/bin/chromium)
+
 # `check` runs from the quickest to the slowest.
 .NOTPARALLEL:
 
@@ -96,6 +101,19 @@ types: $(STAMP) ## Check types
 imports: $(STAMP) ## Check that imports point down
 	$(BIN)/lint-imports
 
+$(PAGES_STAMP): tests/_pages/pages.lock tests/_pages/package-lock.json | $(STAMP) $(JUDGES_STAMP)
+	@rm -rf $(PAGES)
+	@$(BIN)/uv venv --quiet --python $(BIN)/python $(PAGES)
+	@$(BIN)/uv pip sync --quiet --python $(PAGES)/bin/python --require-hashes tests/_pages/pages.lock
+	@cp tests/_pages/{package.json,package-lock.json,.npmrc} $(PAGES)
+	@cd $(PAGES) && $(NPM) ci --loglevel=error >/dev/null
+	@touch $@
+
+.PHONY: pages
+pages: $(PAGES_STAMP) ## Drive the pages with a headless browser (LONGTAKE_BROWSER=); pictures go to var/pages
+	@test -x "$(BROWSER)" || { echo "Installing Chromium by package"; apt-get install -y -q --no-install-recommends chromium; }
+	LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages
+
 .PHONY: chaos
 chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, PACE=, SEED=, BROKER=rabbitmq, SIEGES=)
 	$(BIN)/python -m pytest tests/faults/test_chaos.py -m "" \
@@ -136,6 +154,10 @@ lock: $(STAMP) $(JUDGES_STAMP) ## Pin every dependency again, with hashes
 			--generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" --output-file $(FOREIGN)/$$client.lock; \
 	done
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11.2 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --output-file tests/_pages/pages.lock tests/_pages/pages.in
+	@cd tests/_pages && $(NPM) update --package-lock-only --loglevel=error >/dev/null
 	@cd $(FOREIGN) && $(NPM) update --package-lock-only --loglevel=error >/dev/null
 
 .PHONY: sbom

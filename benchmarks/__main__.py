@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from benchmarks import batches, claims, flood, polls, size, snapshot
+from benchmarks import batches, claims, flood, pages, polls, size, snapshot
 from benchmarks.stand import Stand, machine, standing
 
 
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Stand, argparse.Namespace], Result]] = {
     "batches": lambda stand, asked: batches.measure(stand, rounds=asked.rounds),
     "flood": lambda stand, asked: flood.measure(stand, rounds=asked.rounds),
     "claims": lambda stand, asked: claims.measure(stand, rounds=asked.rounds),
+    "pages": lambda stand, asked: pages.measure(stand, rounds=asked.rounds),
     "size": lambda stand, asked: size.measure(stand, jobs=asked.jobs),
 }
 #: Run only if they are named: they take a quarter of an hour and 15 GB.

@@ -8,14 +8,14 @@ LINES, RUNNING = 100_000, 1000
 MOST, OTHERS = "default", "other"
 BATCH = "batch_of_the_size"
 
-#: A job's number is `n`; it ended 60 days ago for the first, and just now for the last.
+#: A job's number is `n`; it ended so many days ago for the first, and just now for the last.
 _NUMBERED = """
 CREATE TEMP TABLE numbered AS
 SELECT n, lpad(to_hex(n), 26, '0') AS id,
        CASE WHEN n %% 10 < 7 OR n < %(lines)s THEN %(most)s ELSE %(others)s END AS tenant,
        CASE WHEN n %% 100 < 96 THEN 'complete' WHEN n %% 100 < 99 THEN 'failed'
             ELSE 'cancelled' END AS state,
-       now() - interval '2 minutes' - interval '60 days' * (1 - n::float8 / %(jobs)s) AS at
+       now() - interval '2 minutes' - %(days)s * interval '1 day' * (1 - n::float8 / %(jobs)s) AS at
 FROM generate_series(0, %(jobs)s - 1) AS n
 """
 _FAILURE = """jsonb_build_object('fault', 'refused', 'code', 'provider_failed',
@@ -152,8 +152,8 @@ _RUNNING = (
 )
 
 
-def fill(database: str, *, jobs: int) -> None:
-    """Insert so many jobs, five events for each, and all else that each has.
+def fill(database: str, *, jobs: int, days: float = 60) -> None:
+    """Insert so many jobs of the last days, five events for each, and all else that each has.
 
     Foreign keys and triggers are off meanwhile: `doctor` finds nothing wrong in what is made.
     """
@@ -165,6 +165,7 @@ def fill(database: str, *, jobs: int) -> None:
         "batch": BATCH,
         "most": MOST,
         "others": OTHERS,
+        "days": days,
     }
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")

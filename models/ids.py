@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import time
-from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
 #: The two characters of each 10 bits: half the steps for a batch's many ids.
@@ -16,11 +15,6 @@ def new_id(prefix: str) -> str:
     """`prefix_` and 26 characters: 48 bits of milliseconds, then 80 random bits."""
     number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
     return f"{prefix}_{_base32(number)}"
-
-
-def first_id(prefix: str, moment: datetime) -> str:
-    """The id before all that are made from then on."""
-    return f"{prefix}_{_base32(int(moment.timestamp() * 1000) << 80)}"
 
 
 def new_marker() -> str:

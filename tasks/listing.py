@@ -6,6 +6,7 @@ its reading ended, and the next one goes on there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from models.database import Connection, fetch_ids, fetch_rows
@@ -47,6 +48,11 @@ class Filter:
     model: str | None = None
     app_id: str | None = None
     batch_id: str | None = None
+    #: The one that its plan began with.
+    provider: str | None = None
+    #: Submitted from then on, and before then.
+    since: datetime | None = None
+    until: datetime | None = None
     oldest_first: bool = False
 
     @property
@@ -98,6 +104,9 @@ async def list_jobs(
         "states": list(STATES[wanted.status]) if wanted.status else None,
         "model": wanted.model,
         "app_id": wanted.app_id,
+        "provider": wanted.provider,
+        "since": wanted.since,
+        "until": wanted.until,
         "after": after,
         "limit": limit,
         "walk": WALK,
@@ -106,11 +115,15 @@ async def list_jobs(
     # The jobs are found first, so that what a view needs is joined for these alone.
     found = f"""job.id = ANY(ARRAY(
         SELECT id FROM (
-            SELECT job.id, state, model, app_id, deleted_at {walk} LIMIT %(walk)s) AS walked
+            SELECT job.id, state, model, app_id, deleted_at, created_at, plan
+            {walk} LIMIT %(walk)s) AS walked
         WHERE deleted_at IS NULL
           AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
           AND (%(model)s::text IS NULL OR model = %(model)s)
           AND (%(app_id)s::text IS NULL OR app_id = %(app_id)s)
+          AND (%(provider)s::text IS NULL OR plan ->> 'provider' = %(provider)s)
+          AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
+          AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
         LIMIT %(limit)s))"""  # noqa: S608 - constants
     sql = SELECT.format(where=found, order=wanted.order)
     jobs = await fetch_rows(connection, ShownJob.read, sql, given)

@@ -1,7 +1,8 @@
 """How it goes at the moment: jobs by state, the last day's ends, durations and cost.
 
 Each number is read from a bounded number of rows, whatever there is in the tables: of the last day
-the newest MOST jobs are looked at, and of unfinished ones as many.
+the MOST jobs are looked at that ended last, and as many unfinished ones. Where more have ended, the
+time that is looked at begins with the first of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,46 +13,50 @@ from typing import Any, Final
 from models.budgets import ListedBudget, list_budgets
 from models.database import Connection, fetch_row
 from models.estimate import SHARE_OF_ESTIMATE
-from models.ids import first_id
 from models.records import Json
 from models.state import JobState
 from tasks.engine import Engine
 
 #: Jobs of each kind that are looked at.
-MOST: Final = 20_000
-#: Hours that the chart shows, the present one among them.
-HOURS: Final = 24
+MOST: Final = 10_000
+#: Parts of the time that is looked at: hours, if that is a day.
+PARTS: Final = 24
 
+#: By the indexes job_by_tenant_end or job_by_end, and job_unfinished.
 _READ: Final = """
 WITH recent AS MATERIALIZED (
-    SELECT state, finished_at, created_at, typical_seconds, cost_micros,
+    SELECT state, finished_at, typical_seconds, cost_micros,
            extract(epoch FROM finished_at - greatest(created_at, run_at))::float8 AS took
-    FROM job WHERE {whose} AND id >= %(first)s ORDER BY id DESC LIMIT %(most)s
+    FROM job WHERE {whose} AND finished_at >= %(day_ago)s ORDER BY finished_at DESC LIMIT %(most)s
+), looked AS (
+    SELECT count(*) = %(most)s AS is_cut,
+           CASE WHEN count(*) = %(most)s THEN min(finished_at) ELSE %(day_ago)s END AS since
+    FROM recent
 ), unfinished AS (
     SELECT state FROM job WHERE {whose} AND finished_at IS NULL AND deleted_at IS NULL
     LIMIT %(most)s
 ), ends AS (
-    SELECT date_trunc('hour', finished_at) AS hour, count(*) FILTER (WHERE state = 'complete')
-               AS complete, count(*) FILTER (WHERE state = 'failed') AS failed
-    FROM recent WHERE finished_at >= %(since)s GROUP BY 1
+    SELECT width_bucket(extract(epoch FROM finished_at)::float8, extract(epoch FROM since)::float8,
+                        extract(epoch FROM now() + interval '1 s')::float8, %(parts)s) AS part,
+           count(*) FILTER (WHERE state = 'complete') AS complete,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+    FROM recent, looked GROUP BY 1
 )
-SELECT now() AS now, (SELECT count(*) FROM recent)::int AS looked_at,
-       (SELECT min(created_at) FROM recent) AS oldest,
+SELECT now() AS now, looked.since, looked.is_cut,
        coalesce((SELECT jsonb_object_agg(state, jobs)
                  FROM (SELECT state, count(*) AS jobs FROM unfinished GROUP BY 1) AS by_state),
                 '{{}}') AS unfinished,
        coalesce((SELECT jsonb_object_agg(state, jobs)
-                 FROM (SELECT state, count(*) AS jobs FROM recent WHERE finished_at IS NOT NULL
-                       GROUP BY 1) AS by_state), '{{}}') AS ended,
-       coalesce((SELECT jsonb_agg(jsonb_build_object(
-                     'at', hour, 'complete', complete, 'failed', failed))
-                 FROM ends), '[]') AS hours,
+                 FROM (SELECT state, count(*) AS jobs FROM recent GROUP BY 1) AS by_state),
+                '{{}}') AS ended,
+       coalesce((SELECT jsonb_object_agg(part, ARRAY[complete, failed]) FROM ends), '{{}}') AS ends,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took) FROM recent
         WHERE state = 'complete') AS took,
        (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY typical_seconds) FROM recent
         WHERE state = 'complete') AS typical,
        coalesce((SELECT sum(cost_micros) FROM recent
                  WHERE finished_at >= date_trunc('day', now())), 0)::bigint AS spent_micros
+FROM looked
 """
 #: By the index attempt_unknown.
 _UNKNOWN: Final = f"""
@@ -62,8 +67,8 @@ WHERE attempt.state = 'unknown' AND (%(tenant)s::text IS NULL OR job.tenant = %(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hour:
-    """The jobs that ended in one hour."""
+class Part:
+    """The jobs that ended in one part of the time, which begins at `at`."""
 
     at: datetime
     complete: int = 0
@@ -83,16 +88,16 @@ class Overview:
     """The numbers of one tenant, or of all."""
 
     now: datetime
-    #: Since when the jobs that are counted were submitted: for a day, or for less if there are more
+    #: Since when the jobs that are counted have ended: for a day, or for less if there are more
     #: than MOST of them.
     since: datetime
     is_cut: bool
     #: Unfinished jobs by state, up to MOST together.
     unfinished: Mapping[str, int]
-    #: Final jobs of that time by state.
+    #: Those jobs by state.
     ended: Mapping[str, int]
-    #: The last hours, in their order; the last one is under way.
-    hours: tuple[Hour, ...]
+    #: Equal parts of that time, in their order.
+    parts: tuple[Part, ...]
     #: 50th and 95th percentile of the seconds from submission or start to the video.
     took: tuple[float, float] | None
     #: What providers typically take for such videos, as was learned before; the median, in seconds.
@@ -112,11 +117,11 @@ class Overview:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     now: datetime
-    looked_at: int
-    oldest: datetime | None
+    since: datetime
+    is_cut: bool
     unfinished: Json
     ended: Json
-    hours: Sequence[Json]
+    ends: Mapping[str, Sequence[int]]
     took: Sequence[float | None] | None
     typical: float | None
     spent_micros: int
@@ -131,8 +136,8 @@ async def read(engine: Engine, *, tenant: str | None) -> Overview:
         day_ago = clock["now"] - timedelta(days=1)
         given = {
             "tenant": tenant,
-            "first": first_id("job_vid", day_ago),
-            "since": _hour(clock["now"]) - timedelta(hours=HOURS - 1),
+            "day_ago": day_ago,
+            "parts": PARTS,
             "most": MOST,
         }
         whose = "true" if tenant is None else "tenant = %(tenant)s"
@@ -140,14 +145,13 @@ async def read(engine: Engine, *, tenant: str | None) -> Overview:
         unknown = await fetch_row(connection, Unknown, _UNKNOWN, given)
         assert row is not None and unknown is not None  # noqa: S101, PT018 - as above
         budgets = tuple(await list_budgets(connection, tenant))
-        is_cut = row.looked_at == MOST
         return Overview(
             now=row.now,
-            since=row.oldest if is_cut and row.oldest else day_ago,
-            is_cut=is_cut,
+            since=row.since,
+            is_cut=row.is_cut,
             unfinished=_by_state(row.unfinished),
             ended=_by_state(row.ended),
-            hours=_hours(row),
+            parts=_parts(row),
             took=_both(row.took),
             typical=row.typical,
             spent_micros=row.spent_micros,
@@ -162,20 +166,14 @@ def _by_state(counts: Json) -> dict[str, int]:
     return {state: counts.get(state, 0) for state in JobState}
 
 
-def _hours(row: _Row) -> tuple[Hour, ...]:
-    found = {
-        datetime.fromisoformat(each["at"]): Hour(
-            at=datetime.fromisoformat(each["at"]), complete=each["complete"], failed=each["failed"]
-        )
-        for each in row.hours
-    }
-    present = _hour(row.now)
-    times = [present - timedelta(hours=ago) for ago in reversed(range(HOURS))]
-    return tuple(found.get(at, Hour(at=at)) for at in times)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
+def _parts(row: _Row) -> tuple[Part, ...]:
+    length = (row.now - row.since) / PARTS
+    parts = []
+    for number in range(1, PARTS + 1):
+        complete, failed = row.ends.get(str(number), (0, 0))
+        at = row.since + (number - 1) * length
+        parts.append(Part(at=at, complete=complete, failed=failed))
+    return tuple(parts)
 
 
 def _both(took: Sequence[float | None] | None) -> tuple[float, float] | None:

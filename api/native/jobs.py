@@ -1,6 +1,7 @@
 """Video generations: submit, read, list, cancel, retry and delete."""
 
 import time
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from api.answers import answer, limit_headers
 from api.body import MAX_BODY, compared, off_loop, read_json, takes_up_to
 from api.caller import caller_of, milliseconds_since
 from api.front import Front, TenantRoute, front_of, in_time, key_of
-from api.native.listing import read_page
+from api.native.listing import Page, read_page, read_time
 from api.native.schemas import DeletedJob, Job, JobList
 from api.native.tenants import TENANT, any_or_own, wanted_tenant, with_tenant
 from api.openapi import ACCEPTED, PAGE_PARAMETERS, RETRY, SUBMIT, parameter, responses
@@ -23,6 +24,9 @@ from tasks.listing import Filter, list_own
 from tasks.repeats import Accepted
 from tasks.retry import retry as retry_job
 from tasks.view import ShownJob, iso, job_view
+
+#: Parameters of a list of jobs, beside `tenant`.
+FILTERS: Final = (*("status", "model", "app_id", "batch_id", "provider", "since", "until"),)
 
 router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
 
@@ -76,6 +80,9 @@ def _accepted(accepted: Accepted) -> Response:
             parameter("model", "Only this model, as it was named at submission"),
             parameter("app_id", "Only what was submitted under this X-App-ID"),
             parameter("batch_id", "Only the lines of this batch"),
+            parameter("provider", "Only those that this provider was chosen for at submission"),
+            parameter("since", "Only those submitted from then on: a date or a time, UTC"),
+            parameter("until", "Only those submitted before then"),
             TENANT,
             *PAGE_PARAMETERS,
         ]
@@ -90,14 +97,8 @@ async def list_generations(request: Request) -> Response:
     `limit`, or none, although `has_more` is true: `next` goes on behind them.
     """
     front = front_of(request)
-    page = read_page(request, "status", "model", "app_id", "batch_id", "tenant")
-    wanted = Filter(
-        tenant=wanted_tenant(request, page.filters.get("tenant")),
-        status=page.filters.get("status"),
-        model=page.filters.get("model"),
-        app_id=page.filters.get("app_id"),
-        batch_id=page.filters.get("batch_id"),
-    )
+    page = read_page(request, *FILTERS, "tenant")
+    wanted = filter_of(page, tenant=wanted_tenant(request, page.filters.get("tenant")))
     found = await in_time(list_own(front.engine, wanted, limit=page.reach, after=page.after))
     return answer(
         page.answer(found.jobs, lambda job: _seen(request, job), walked_to=found.walked_to)
@@ -177,6 +178,21 @@ async def delete(request: Request, job_id: str) -> Response:
             "deleted": True,
             "deleted_at": iso(deleted.deleted_at),
         }
+    )
+
+
+def filter_of(page: Page, *, tenant: str | None) -> Filter:
+    """The filter of a list whose parameters are FILTERS; raises RequestRefused for a wrong time."""
+    given = page.filters
+    return Filter(
+        tenant=tenant,
+        status=given.get("status"),
+        model=given.get("model"),
+        app_id=given.get("app_id"),
+        batch_id=given.get("batch_id"),
+        provider=given.get("provider"),
+        since=read_time("since", given.get("since")),
+        until=read_time("until", given.get("until")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
@@ -86,6 +87,21 @@ def read_limit(request: Request) -> int:
             message = f"{name[:64]} is not a known parameter; known: limit"
             raise RequestRefused(message, param=name[:64])
     return read_page(request).limit
+
+
+def read_time(name: str, value: str | None) -> datetime | None:
+    """A date or a time of a parameter; raises RequestRefused if it is none."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        message = (
+            f"{name} must be a date or a time as in 2026-01-31 or 2026-01-31T12:00:00Z "
+            f"(it is {value[:64]})"
+        )
+        raise RequestRefused(message, param=name) from None
 
 
 def take_no_parameters(request: Request) -> None:

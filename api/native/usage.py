@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.answers import answer
 from api.front import TenantRoute, front_of, in_time
-from api.native.listing import checked_text
+from api.native.listing import checked_text, read_time
 from api.native.schemas import UsageList
 from api.native.tenants import TENANT, wanted_tenant
 from api.openapi import parameter, responses
@@ -95,8 +95,8 @@ def _read(request: Request) -> _Query:
         raise RequestRefused(message, param="format")
     return _Query(
         group_by=values.get("group_by", "model"),
-        since=time_of(values, "since"),
-        until=time_of(values, "until"),
+        since=read_time("since", values.get("since")),
+        until=read_time("until", values.get("until")),
         metadata={
             name.removeprefix(_METADATA): value
             for name, value in values.items()
@@ -105,21 +105,6 @@ def _read(request: Request) -> _Query:
         format=format_,
         tenant=values.get("tenant"),
     )
-
-
-def time_of(values: Mapping[str, str], name: str) -> datetime | None:
-    """A parameter's time, in UTC; None if it was not given. Raises RequestRefused."""
-    if name not in values:
-        return None
-    try:
-        moment = datetime.fromisoformat(values[name])
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        message = (
-            f"{name} must be a date or a time as in 2026-01-31 or 2026-01-31T12:00:00Z "
-            f"(it is {values[name][:64]})"
-        )
-        raise RequestRefused(message, param=name) from None
 
 
 def _view(each: Usage, group_by: str) -> Json:

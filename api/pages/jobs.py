@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.front import front_of, in_time, key_of
+from api.native.jobs import FILTERS, filter_of
 from api.pages.listing import Listing, read_listing
 from api.pages.live import watched
 from api.pages.rendering import Entry, page
@@ -23,7 +24,6 @@ from tasks.listing import Filter, list_own
 from tasks.view import ShownJob, iso, progress_percent, usd
 
 ENTRY: Final = Entry(title="Jobs", path="jobs")
-FILTERS: Final = ("status", "model", "app_id", "batch_id")
 #: Rows of a file, and of one question for them.
 MOST_IN_FILE: Final = 5000
 _AT_ONCE: Final = 500
@@ -102,6 +102,7 @@ async def list_jobs(request: Request) -> Response:
         following=shown["next"],
         statuses=tuple(jobs.STATES),
         models=[model.name for model in front.engine.catalog.models()],
+        providers=sorted({each.partition(":")[0] for each in front.engine.accounts}),
         own=key_of(request).tenant,
         most_in_file=MOST_IN_FILE,
     )
@@ -123,13 +124,7 @@ async def download(request: Request) -> Response:
 
 
 def _wanted(listing: Listing) -> Filter:
-    return Filter(
-        tenant=listing.tenant,
-        status=listing.value("status"),
-        model=listing.value("model"),
-        app_id=listing.value("app_id"),
-        batch_id=listing.value("batch_id"),
-    )
+    return filter_of(listing.page, tenant=listing.tenant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from api.pages.live import watched
 from api.pages.rendering import Entry, page
 from api.pages.visits import ROOT, PageRoute
 from models.state import JobState
-from tasks import accounts, overview
-from tasks.lanes import LaneState, read_lanes
-from tasks.overview import Hour
+from models.verbs import What
+from tasks import overview
+from tasks.lanes import LaneState, Stop, read_lanes
+from tasks.overview import Part
 
 ENTRY: Final = Entry(title="Overview", path="overview")
 #: Receivers of webhooks, and tenants with pictures, that are named.
@@ -28,11 +29,23 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """An hour as the chart draws it: heights, and where the upper part begins."""
+    """A part of the time as the chart draws it: the heights of its two numbers."""
 
-    hour: Hour
+    part: Part
     complete: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How an account at a provider is, by what it has to do."""
+
+    account: str
+    stop: Stop | None
+    #: From 0 to 1: what its limits leave.
+    pace: float
+    due: int
+    in_flight: int
 
 
 @router.get(f"{ROOT}/overview")
@@ -43,6 +56,7 @@ async def show(request: Request) -> Response:
     live = await watched(request)
     seen = await in_time(overview.read(front.engine, tenant=listing.tenant))
     is_operators = key_of(request).is_admin
+    lanes = await in_time(read_lanes(front.engine, named=_NAMED)) if is_operators else []
     return page(
         request,
         "overview.html",
@@ -51,30 +65,47 @@ async def show(request: Request) -> Response:
         live=live,
         listing=listing,
         seen=seen,
-        bars=bars_of(seen.hours),
-        most=max(each.complete + each.failed for each in seen.hours),
+        bars=bars_of(seen.parts),
+        most=max(each.complete + each.failed for each in seen.parts),
         unfinished=[
             (state, count)
             for state, count in seen.unfinished.items()
             if not JobState(state).is_final
         ],
-        lanes=_held_up(await in_time(read_lanes(front.engine, named=_NAMED)))
-        if is_operators
-        else None,
-        accounts=await in_time(accounts.list_accounts(front.engine)) if is_operators else None,
+        lanes=_held_up(lanes) if is_operators else None,
+        accounts=_health(lanes),
     )
 
 
-def bars_of(hours: tuple[Hour, ...]) -> list[Bar]:
-    """The hours to scale; one that has any jobs has a height."""
-    most = max(each.complete + each.failed for each in hours) or 1
+def bars_of(parts: tuple[Part, ...]) -> list[Bar]:
+    """The parts to scale; one that has any jobs has a height."""
+    most = max(each.complete + each.failed for each in parts) or 1
 
     def scaled(count: int) -> int:
         return max(2, round(count / most * _HEIGHT)) if count else 0
 
     return [
-        Bar(hour=each, complete=scaled(each.complete), failed=scaled(each.failed)) for each in hours
+        Bar(part=each, complete=scaled(each.complete), failed=scaled(each.failed)) for each in parts
     ]
+
+
+def _health(lanes: list[LaneState]) -> list[Health]:
+    """Each account, by its submits and polls; those that are stopped or slowed down come first."""
+    of_account: dict[str, list[LaneState]] = {}
+    for each in lanes:
+        if each.what in {What.SUBMIT, What.POLL}:
+            of_account.setdefault(each.lane, []).append(each)
+    found = [
+        Health(
+            account=account,
+            stop=next((each.paused for each in works if each.paused), None),
+            pace=min(each.pace for each in works),
+            due=sum(each.due for each in works),
+            in_flight=sum(each.in_flight for each in works),
+        )
+        for account, works in of_account.items()
+    ]
+    return sorted(found, key=lambda each: (each.stop is None, each.pace, each.account))
 
 
 def _held_up(lanes: list[LaneState]) -> list[LaneState]:

@@ -1,6 +1,6 @@
 """Usage: what the jobs of a time were and cost, in groups, drawn to scale and as a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.front import front_of, in_time
-from api.native.usage import as_csv, time_of
+from api.native.listing import read_time
+from api.native.usage import as_csv
 from api.pages.listing import Listing, read_listing
 from api.pages.rendering import Entry, page
 from api.pages.visits import ROOT, PageRoute, visit_of
@@ -129,14 +130,13 @@ def _asked(request: Request) -> Listing:
 
 
 def _wanted(listing: Listing) -> tuple[str, datetime, datetime | None]:
-    given: Mapping[str, str] = listing.page.filters
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    since = time_of(given, "since") or today - timedelta(days=DAYS - 1)
+    since = read_time("since", listing.value("since")) or today - timedelta(days=DAYS - 1)
     group_by = listing.value("group_by") or "day"
     if group_by not in GROUPS:
         message = f"group_by must be one of {', '.join(GROUPS)} (it is {group_by[:64]})"
         raise RequestRefused(message, param="group_by")
-    return group_by, since, time_of(given, "until")
+    return group_by, since, read_time("until", listing.value("until"))
 
 
 async def _read(request: Request, listing: Listing) -> list[Usage]:

@@ -1,4 +1,4 @@
-"""Sessions of browsers at the pages, and an index of the attempts whose answer is unknown.
+"""Sessions of browsers at the pages, and the indexes that their overview reads by.
 
 Revision ID: 0028
 Revises: 0025
@@ -30,10 +30,17 @@ def upgrade() -> None:
         sa.Column("expires_at", _TIME, nullable=True),
     )
     op.create_index(
+        "job_by_tenant_end",
+        "job",
+        ["tenant", "finished_at"],
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index(
         "attempt_unknown", "attempt", ["id"], postgresql_where=sa.text("state = 'unknown'")
     )
 
 
 def downgrade() -> None:
     op.drop_index("attempt_unknown", "attempt")
+    op.drop_index("job_by_tenant_end", "job")
     op.drop_table("page_session")

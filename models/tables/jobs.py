@@ -38,6 +38,11 @@ class Job(SQLModel, table=True):
         ),
         # Of columns that only a job's end sets: before it, no update of the row adds entries.
         Index("job_by_end", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
+        Index(
+            "job_by_tenant_end",
+            *("tenant", "finished_at"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
         # Lists by status, which look for few among many.
         Index("job_unfinished", "tenant", "id", postgresql_where=text("finished_at IS NULL")),
         Index("job_with_error", "tenant", "id", postgresql_where=text("error IS NOT NULL")),

@@ -20,7 +20,10 @@
     hasMissed = true;
     event.preventDefault();
   });
-  document.addEventListener("htmx:after:swap", show);
+  document.addEventListener("htmx:after:swap", () => {
+    show();
+    for (const form of document.querySelectorAll("[data-choices]")) count(form);
+  });
 
   document.addEventListener("click", (event) => {
     const live = event.target.closest("[data-live]");
@@ -45,16 +48,20 @@
     }
   });
 
-  // Choosing all jobs of a page.
+  // Choosing all jobs of a page, and saying how many are chosen.
+  const boxesOf = (form) => [...form.querySelectorAll("input[name=job]")];
+  const count = (form) => {
+    const place = form.querySelector("[data-count]");
+    const chosen = boxesOf(form).filter((box) => box.checked).length;
+    if (place) place.textContent = chosen ? `${chosen} chosen:` : "Chosen jobs:";
+  };
   document.addEventListener("change", (event) => {
     const form = event.target.closest("[data-choices]");
     if (!form) return;
-    const boxes = [...form.querySelectorAll("input[name=job]")];
     if (event.target.matches("[data-all]")) {
-      for (const box of boxes) box.checked = event.target.checked;
+      for (const box of boxesOf(form)) box.checked = event.target.checked;
     }
-    const count = boxes.filter((box) => box.checked).length;
-    form.querySelector("[data-count]").textContent = count ? `${count} chosen:` : "Chosen jobs:";
+    count(form);
   });
 
   // Empty filters stay out of the address.

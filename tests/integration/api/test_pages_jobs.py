@@ -34,11 +34,23 @@ async def test_the_list_shows_what_the_filters_of_its_address_match(api: Api) ->
     cancelled = await browser.open("/ui/jobs?status=cancelled")
     none = await browser.open("/ui/jobs?status=cancelled&model=pika")
 
+    by_provider = await browser.open("/ui/jobs?provider=runway&since=2020-01-01")
+    before = await browser.open("/ui/jobs?until=2020-01-01")
+
+    assert "a fox at dawn" in by_provider.text
+    assert "No job matches" in before.text
     assert [each in every.text for each in (first["id"], second["id"])] == [True, True]
     assert "a fox at dawn" not in cancelled.text
     assert "a hare at noon" in cancelled.text
     assert "No job matches" in none.text
-    for wrong in ("status=nonsense", "nonsense=1", "limit=0", "tenant=*", "status=a&status=b"):
+    for wrong in (
+        "status=nonsense",
+        "nonsense=1",
+        "limit=0",
+        "tenant=*",
+        "since=x",
+        "limit=1&limit=2",
+    ):
         answer = await browser.get(f"/ui/jobs?{wrong}")
         assert answer.status_code in {400, 401}, wrong
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -81,6 +93,33 @@ async def test_a_job_shows_its_life_its_money_and_its_webhook_without_secrets(ap
     for secret in (SECRET, "nobodys-business", "signature=", "operator:", api.key):
         assert secret not in page.text
     assert page.headers["Cache-Control"] == "no-store"
+
+
+async def test_what_names_accounts_and_our_costs_is_for_operators(api: Api) -> None:
+    job = (await api.submit())["id"]
+    await api.http.post(f"/v1/video/generations/{job}/cancel")
+    (attempt,) = await api.fetch(
+        "UPDATE attempt SET account = 'runway:team', operation_id = 'op-of-the-vendor' "
+        "WHERE job = %s RETURNING id",
+        job,
+    )
+    for account, micros in (("operator:absorbed", -70_000), ("operator:provider", 70_000)):
+        await api.fetch(
+            "INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant, job, attempt) "
+            "VALUES ('absorb ' || %s || ' 1', %s, %s, 'acme', %s, %s)",
+            *(attempt["id"], account, micros, job, attempt["id"]),
+        )
+    await api.fetch(
+        """INSERT INTO event (job, kind, detail) VALUES (%s, 'attempt.late', '{"a": "b"}')""", job
+    )
+    operators = ("runway:team", "op-of-the-vendor", "operator:absorbed", "attempt.late")
+
+    own = await (await signed_in(api)).open(f"/ui/jobs/{job}")
+    admin = await (await signed_in(api, is_admin=True)).open(f"/ui/jobs/{job}")
+
+    assert [each for each in operators if each in own.text] == []
+    assert [each for each in operators if each not in admin.text] == []
+    assert "tenant:reserved" in own.text
 
 
 async def test_what_a_page_does_is_done_by_the_use_cases_of_the_api(api: Api) -> None:

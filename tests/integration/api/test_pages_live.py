@@ -1,5 +1,6 @@
 """The one stream of a tab: it says when its page has changed, and ends with its session."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -83,9 +84,10 @@ async def test_a_stream_ends_with_its_session_and_shows_nobody_anothers_job(live
     await live.new_key("globex")
     _, other = await signed_in(live, "globex")
 
-    async with listening(live, other, job=job) as listener:
+    async with listening(live, other, job=job) as listener, asyncio.timeout(20):
         assert len(await listener.rest()) == 1
-    async with listening(live, headers, job=job, mark=await _mark(live, headers, job)) as listener:
+    mark = await _mark(live, headers, job)
+    async with listening(live, headers, job=job, mark=mark) as listener, asyncio.timeout(20):
         await live.front.engine.database.run(lambda connection: end_session(connection, session.id))
         assert len(await listener.rest()) == 1
     assert (await live.http.get("/ui/live", headers=headers)).status_code == 401

@@ -28,11 +28,11 @@ async def test_the_numbers_are_those_of_the_tenants_last_day(api: Api) -> None:
     assert (seen.ended["complete"], seen.ended["failed"]) == (2, 1)
     assert seen.unfinished["pending"] == 2
     assert seen.success_rate == 2 / 3
-    assert [(each.complete, each.failed) for each in seen.hours if each.complete] == [
+    assert [(each.complete, each.failed) for each in seen.parts if each.complete] == [
         *((1, 1), (1, 0)),
     ]
-    assert len(seen.hours) == 24
-    assert seen.hours[-1].complete == 1
+    assert len(seen.parts) == 24
+    assert seen.parts[-1].complete == 1
     assert seen.took == pytest.approx((3600.0, 3600.0))
     assert sum(other.ended.values()) == 0
     assert (other.took, other.success_rate) == (None, None)

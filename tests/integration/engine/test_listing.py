@@ -1,5 +1,7 @@
 """Lists of jobs read a bounded number of rows, and together their pages show all that match."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from models.request import VideoRequest
@@ -106,3 +108,23 @@ async def test_lines_of_a_batch_are_listed_by_their_numbers(make_engine: MakeEng
     assert found == list(reversed(batch.jobs))
     other, _ = await followed(engine, Filter(tenant="default", batch_id=batch.id, model="none"))
     assert other == []
+
+
+async def test_jobs_are_listed_by_their_provider_and_their_time(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    ids = await made(engine, 6)
+    sql = "UPDATE job SET created_at = '2026-01-01Z'::timestamptz + %s * '1 day'::interval"
+    for days, job in enumerate(ids):
+        await engine.database.fetch(f"{sql} WHERE id = %s", (days, job))
+    elsewhere = """UPDATE job SET plan = plan || '{"provider": "elsewhere"}' WHERE id = %s"""
+    await engine.database.fetch(elsewhere, (ids[2],))
+
+    def day(number: int) -> datetime:
+        return datetime(2026, 1, 1 + number, tzinfo=UTC)
+
+    found, _ = await followed(engine, Filter(tenant="default", since=day(1), until=day(4)))
+    assert found == ids[1:4]
+    found, _ = await followed(engine, Filter(tenant="default", provider="elsewhere"))
+    assert found == [ids[2]]
+    found, _ = await followed(engine, Filter(tenant=None, provider="elsewhere", since=day(3)))
+    assert found == []

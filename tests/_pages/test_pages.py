@@ -1,0 +1,165 @@
+"""Pages in a browser: they live without a reload, play, act, and read well at every size."""
+
+from typing import Any
+
+import pytest
+from conftest import PICTURES, Receiver, Stack, Visit, violations
+from playwright.sync_api import Page, expect
+
+#: What a script of the page would have forgotten after a reload.
+MARK = "window.wasHere = true"
+IS_MARKED = "window.wasHere === true"
+
+
+def is_marked(page: Page) -> bool:
+    return bool(page.evaluate(IS_MARKED))
+
+
+def test_a_job_is_watched_to_its_video_which_plays_on(
+    stack: Stack, visit: Visit, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    page = visit()
+    job = stack.submit("a fox at dawn", webhook_url=receiver.url)
+    page.goto(f"/ui/jobs/{job}")
+    page.evaluate(MARK)
+
+    expect(page.locator(".summary .s-complete")).to_be_visible()
+    video = page.locator("video").first
+    expect(video).to_be_visible()
+    assert is_marked(page)
+
+    # What happens to its webhook changes the page, and not the film.
+    video.evaluate("async video => { video.loop = true; video.muted = true; await video.play(); }")
+    video.evaluate(
+        "video => { video.isTheSame = true; window.stops = 0; "
+        "for (const name of ['pause', 'emptied', 'loadstart']) "
+        "video.addEventListener(name, () => { window.stops += 1; }); }"
+    )
+    tries = page.locator(".card tbody tr")
+    expect(tries.first).to_be_visible()
+    receiver.status = 204
+    (delivery,) = stack.api.get(f"/v1/webhooks/deliveries?job_id={job}").json()["data"]
+    stack.api.post(f"/v1/webhooks/deliveries/{delivery['id']}/replay")
+    expect(page.locator(".card .s-complete")).to_be_visible()
+
+    assert is_marked(page)
+    assert video.evaluate("video => video.isTheSame === true && !video.paused")
+    assert page.evaluate("window.stops") == 0
+    before = video.evaluate("video => video.played.length && video.currentTime")
+    page.wait_for_function(
+        "before => Math.abs(document.querySelector('video').currentTime - before) > 0.1", arg=before
+    )
+
+
+def test_a_failed_delivery_is_replayed(stack: Stack, visit: Visit, receiver: Receiver) -> None:
+    receiver.status = 500
+    job = stack.submit("a hare at noon", webhook_url=receiver.url)
+    stack.ended(job)
+    page = visit()
+    page.goto(f"/ui/jobs/{job}")
+    expect(page.locator(".card tbody tr").first).to_be_visible()
+    receiver.status = 204
+    before = len(receiver.bodies)
+
+    page.get_by_role("button", name="Replay").click()
+
+    expect(page.locator(".card .s-complete")).to_be_visible()
+    assert len(receiver.bodies) > before
+
+
+def test_a_job_is_cancelled_after_a_question_and_submitted_again(
+    stack: Stack, visit: Visit
+) -> None:
+    job = stack.submit("an owl at night", model="veo-3", duration_seconds=8)
+    page = visit()
+    page.goto(f"/ui/jobs/{job}")
+
+    page.get_by_text("Cancel…").click()
+    page.get_by_role("button", name="Cancel this job").click()
+    expect(page.locator(".summary .s-cancelled")).to_be_visible()
+    page.get_by_text("Retry as new…").click()
+    page.get_by_role("button", name="Submit it again").click()
+    expect(page.get_by_text("retry of")).to_be_visible()
+
+    assert job not in page.url
+    assert stack.job(page.url.rpartition("/")[2])["retry_of"] == job
+
+
+def test_jobs_are_filtered_chosen_and_retried_together(stack: Stack, visit: Visit) -> None:
+    jobs = [stack.submit(f"a wren, take {n}", model="veo-3", duration_seconds=8) for n in range(3)]
+    for job in jobs:
+        stack.api.post(f"/v1/video/generations/{job}/cancel")
+    page = visit()
+    page.goto("/ui/jobs")
+    page.get_by_label("Status").select_option("cancelled")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**/ui/jobs?status=cancelled")
+    for job in jobs:
+        page.get_by_label(f"Choose {job}").check()
+    expect(page.get_by_text("3 chosen:")).to_be_visible()
+
+    page.get_by_role("button", name="Retry…").click()
+    expect(page.get_by_role("heading", name="Retry 3 jobs?")).to_be_visible()
+    page.get_by_role("button", name="Retry 3 jobs").click()
+
+    expect(page.get_by_role("heading", name="3 jobs submitted again")).to_be_visible()
+
+
+def test_a_paused_page_stays_until_it_is_live_again(stack: Stack, visit: Visit) -> None:
+    page = visit()
+    page.goto("/ui/jobs")
+    live = page.get_by_role("button", name="Live")
+    live.click()
+    job = stack.submit("a crane in the rain")
+    other = visit()
+    other.goto("/ui/jobs")
+    expect(other.locator(f"[id='{job}']")).to_be_visible()
+    stack.ended(job)
+    expect(other.locator(f"[id='{job}'] .s-complete")).to_be_visible()
+
+    assert page.locator(f"[id='{job}']").count() == 0
+    page.get_by_role("button", name="Paused").click()
+    expect(page.locator(f"[id='{job}']")).to_be_visible()
+
+
+def test_a_keyboard_is_enough(stack: Stack, visit: Visit) -> None:
+    job = stack.submit("a lynx in snow")
+    page = visit()
+    page.goto("/ui/jobs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("To the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('href')") == f"/ui/jobs/{job}":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/ui/jobs/{job}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_page_reads_well(stack: Stack, visit: Visit, width: int, scheme: str) -> None:
+    done = stack.submit("two foxes, <b>one</b> prompt", count=2, metadata={"shot": 7})
+    stack.ended(done)
+    running = stack.submit("a heron, which takes its time", model="veo-3", duration_seconds=8)
+    options: dict[str, Any] = {
+        "viewport": {"width": width, "height": 900},
+        "color_scheme": scheme,
+    }
+    page = visit("--admin", **options)
+    paths = {
+        "overview": "/ui/overview",
+        "jobs": "/ui/jobs",
+        "job": f"/ui/jobs/{done}",
+        "running": f"/ui/jobs/{running}",
+    }
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        page.goto(path)
+        page.get_by_role("button", name="Live").or_(page.locator("video").first).first.wait_for()
+        page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
+        assert violations(page) == [], name
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{name} is {wide} wide"
