@@ -54,14 +54,10 @@ def test_a_delivery_is_replayed_from_the_list(
     expect(page.locator("tbody .s-complete")).to_be_visible()
 
 
-def test_a_gate_is_made_mended_and_deleted(stack: Stack, visit: Visit) -> None:
+def test_a_gate_is_made_and_deleted(stack: Stack, visit: Visit) -> None:
     page = visit()
     page.goto("/ui/gates/new")
     page.get_by_label("Name").fill("by-hand")
-    page.get_by_label("Model", exact=True).fill("nobody")
-    page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("alert")).to_contain_text("must be one of")
-
     page.get_by_label("Model", exact=True).fill("pika")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name="by-hand")).to_be_visible()
@@ -81,7 +77,7 @@ def test_an_operator_pauses_and_resumes_a_provider(stack: Stack, visit: Visit) -
     page.get_by_text("Pause…").click()
     page.get_by_label("Reason, for operators").fill("vendor is down")
     page.get_by_role("button", name="Pause kling").click()
-    expect(page.get_by_text("vendor is down")).to_be_visible()
+    expect(page.locator(".summary").get_by_text("vendor is down")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
 
     expect(page.locator(".summary .s-complete")).to_be_visible()
