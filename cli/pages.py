@@ -45,7 +45,8 @@ def ui_link(
     plain = in_transaction(
         lambda c: create_link(c, tenant, key=key, is_admin=admin, is_read_only=read_only)
     )
-    show.result(f"{settings.api_url}{settings.ui_prefix}/ui/in/{plain}")
+    base = settings.api_url.removesuffix(settings.ui_prefix)  # which may name the path already
+    show.result(f"{base}{settings.ui_prefix}/ui/in/{plain}")
     show.say(
         f"It works once, within {LINK_LIVES / 60:.0f} minutes, and opens a session of 12 hours."
     )
