@@ -27,6 +27,7 @@ from models.verbs import Hint, What
 from tasks import glances, history
 from tasks.batches import following
 from tasks.engine import Engine
+from tasks.workers import RollCall
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class Front:
     streams: Streams = field(default_factory=Streams)
     #: The newest migration in this code.
     revision: str
+    #: Calls the workers.
+    roll_call: RollCall = field(default_factory=RollCall)
     #: Receives batches.
     spool: Spool = field(default_factory=Spool)
     #: Where other large bodies have their places.

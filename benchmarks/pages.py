@@ -35,7 +35,15 @@ PATHS: Final = (
     "/ui/jobs?app_id=nobodys",
     "/ui/jobs?after={middle}",
     "/ui/jobs/{job}",
+    "/ui/batches",
+    "/ui/webhooks",
+    "/ui/webhooks?status=exhausted",
+    "/ui/gates",
+    "/ui/usage",
+    "/ui/usage?group_by=model",
 )
+#: Those of operators alone; calling the workers is left out, which waits for them.
+OPERATORS: Final = ("/ui/providers", "/ui/providers/runway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +127,7 @@ async def _measured(stand: Stand, *, rounds: int, job: str, middle: str) -> Page
                 base_url="http://127.0.0.1",
                 headers={"Cookie": f"longtake_ui={cookie}"},
             ) as http:
-                for path in PATHS:
+                for path in (*PATHS, *(OPERATORS if of_admin else ())):
                     url = path.format(job=job, middle=middle)
                     took, size = await _asked(http, url, times=rounds * _REQUESTS)
                     readings.append(

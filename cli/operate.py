@@ -11,17 +11,12 @@ from cli import show
 from cli.database import with_engine
 from cli.errors import ExitCode, Refused
 from cli.options import AsJson
-from models import due
-from models.accounts import Waiting, waiting
 from models.failure import RequestRefused
-from models.high_water import Row, read
 from models.invariant import Over
-from models.invariants import Violation, violations
 from models.revision import SchemaNewer, require_known
-from models.snapshots import OldSnapshot, old_snapshots
 from models.vault import VaultError
+from tasks.doctor import Examined, examine
 from tasks.engine import Engine
-from tasks.restore.parked import Parked, parked
 from tasks.upkeep.reconcile import Doubtful, doubtful, look_up_again, settle_absent, settle_accepted
 from tasks.upkeep.recover import Retried
 from tasks.upkeep.recover import retry_store as retry_store_of
@@ -56,29 +51,10 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Exits 0 when nothing is, 1 otherwise.
     """
-    found, old, held_back, row, failing, held_up = with_engine(_examined)
-    if row.restored_at is not None:
-        risk = sum(one.at_risk_micros for one in held_back) / 1_000_000
-        show.say(
-            f"The database was restored (noticed {row.restored_at:%Y-%m-%d %H:%M} UTC): "
-            f"{len(held_back)} attempt(s) parked, ${risk:.2f} at risk. "
-            "See `longtake restore status`."
-        )
-    for snapshot in old:
-        since = "for a long time" if snapshot.seconds is None else f"{snapshot.seconds:.0f} s"
-        show.say(
-            f"{snapshot.holder} has kept a snapshot {since}: dead rows stay, and claims slow down."
-        )
-    for one in failing:
-        show.say(
-            f"{one.what} of {one.id} is put off: our own work on it failed {one.faults} times in a "
-            f"row (see the log); next try {_in_words(one.wait)}."
-        )
-    for each in held_up:
-        show.say(
-            f"{each.count} attempt(s) wait for {each.account}, which is {each.code}: see "
-            "`longtake providers list`."
-        )
+    examined = with_engine(_examined)
+    for note in examined.notes:
+        show.say(note)
+    found = examined.violations
     if as_json:
         show.as_json([asdict(violation) for violation in found])
     for violation in () if as_json else found:
@@ -89,29 +65,18 @@ def doctor(*, as_json: AsJson = False) -> None:
     show.say("Every invariant holds.")
 
 
-async def _examined(
-    engine: Engine,
-) -> tuple[list[Violation], list[OldSnapshot], list[Parked], Row, list[due.Parked], list[Waiting]]:
-    run = engine.database.run
+async def _examined(engine: Engine) -> Examined:
     try:
         await asyncio.to_thread(require_known, engine.settings.require_database())
     except SchemaNewer as newer:
         show.say(f"Not everything may be checked: {newer}.")
-    found = await run(lambda connection: violations(connection, progress=_progress))
-    return (
-        *(found, await run(old_snapshots)),
-        *(await run(parked), await run(read), await run(due.parked), await run(waiting)),
-    )
+    return await examine(engine, progress=_progress)
 
 
 def _progress(over: Over, number: int) -> None:
     """A line for each so many, of a large database."""
     if number % _TOLD_EVERY == 0:
         show.say(f"{number:,} {over} looked at …")
-
-
-def _in_words(wait: float) -> str:
-    return f"in {wait / 60:.0f} min" if wait > 0 else "now"
 
 
 def retry_store(

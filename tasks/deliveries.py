@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from models import due
 from models.database import Connection, fetch_ids, fetch_row
-from models.failure import not_found
+from models.failure import RequestRefused, not_found
 from models.records import Json, columns
 from models.rows.deliveries import DeliveryRow, TryRow
+from models.state import DeliveryState
 from models.verbs import Hint, What
 from scheduler import receivers
 from scheduler.receivers import Key
@@ -27,6 +28,7 @@ LEFT JOIN due ON due.what = 'deliver' AND due.id = delivery.id
 WHERE delivery.id = ANY(ARRAY(  -- found first, so that tries are joined for these alone
     SELECT id FROM delivery
     WHERE {{whose}}
+      AND (%(state)s::text IS NULL OR delivery.state = %(state)s)
       AND NOT EXISTS (  -- with OFFSET asked of one delivery at a time, not of all before the LIMIT
           SELECT FROM job WHERE job.id = delivery.job AND job.deleted_at IS NOT NULL OFFSET 0)
       AND (%(id)s::text IS NULL OR delivery.id = %(id)s)
@@ -40,7 +42,9 @@ ORDER BY delivery.id DESC
 #: SQL: one tenant's, and everyone's.
 _OWN = _SELECT.format(whose="delivery.tenant = %(tenant)s")
 _EVERYONES = _SELECT.format(whose="true")
-_ANY = {"id": None, "job_id": None, "batch_id": None, "after": None, "limit": 1}
+#: A delivery's states, in words of their own: the API shows them as they are.
+STATES: Final = tuple(DeliveryState)
+_ANY = {"id": None, "job_id": None, "batch_id": None, "state": None, "after": None, "limit": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +71,17 @@ async def list_newest(
     after: str | None = None,
     job_id: str | None = None,
     batch_id: str | None = None,
+    state: str | None = None,
 ) -> list[ListedDelivery]:
-    """Up to `limit` of the tenant's deliveries, or for None of all, with tries, newest first."""
-    own = {"job_id": job_id, "batch_id": batch_id}
+    """Up to `limit` of the tenant's deliveries, or for None of all, with tries, newest first.
+
+    Raises:
+        RequestRefused: `state` is no state of a delivery.
+    """
+    if state is not None and state not in STATES:
+        message = f"status must be one of {', '.join(STATES)} (it is {state[:64]})"
+        raise RequestRefused(message, param="status")
+    own = {"job_id": job_id, "batch_id": batch_id, "state": state}
     wanted = _ANY | own | {"tenant": tenant, "after": after, "limit": limit}
     sql = _EVERYONES if tenant is None else _OWN
     return await engine.database.fetch(sql, wanted, row=ListedDelivery.read)

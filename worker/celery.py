@@ -3,6 +3,7 @@
 import sys
 
 import tasks.video  # noqa: F401 - registers the tasks
+import worker.about
 import worker.log_setup
 import worker.numbers
 import worker.signals

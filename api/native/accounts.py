@@ -71,11 +71,11 @@ async def pause(request: Request, account: str) -> Response:
     It needs an admin key, whose id the log keeps with the pause.
     """
     front = front_of(request)
-    wanted = _read(await read_json(request) if await request.body() else {})
+    wanted = read_pause(await read_json(request) if await request.body() else {})
     found = await in_time(
         accounts.pause(front.engine, account, seconds=wanted.seconds, reason=wanted.reason)
     )
-    _audit(request, "account.paused", account, seconds=wanted.seconds, reason=wanted.reason)
+    audit(request, "account.paused", account, seconds=wanted.seconds, reason=wanted.reason)
     return _list(front, found)
 
 
@@ -91,11 +91,12 @@ async def resume(request: Request, account: str) -> Response:
     """
     front = front_of(request)
     found = await in_time(accounts.resume(front.engine, account))
-    _audit(request, "account.resumed", account)
+    audit(request, "account.resumed", account)
     return _list(front, found)
 
 
-def _read(body: object) -> Pause:
+def read_pause(body: object) -> Pause:
+    """The validated body of a pause; raises RequestRefused."""
     if not isinstance(body, dict):
         msg = "the request body must be a JSON object"
         raise RequestRefused(msg)
@@ -105,7 +106,8 @@ def _read(body: object) -> Pause:
         raise refused(error, known=Pause.model_fields) from None
 
 
-def _audit(request: Request, event: str, account: str, **details: object) -> None:
+def audit(request: Request, event: str, account: str, **details: object) -> None:
+    """Note in the log what an operator did with an account, and by which key or session."""
     key = key_of(request)
     log.info(event, account=account, by_key=key.id, by_tenant=key.tenant, **details)
 

@@ -32,6 +32,7 @@ router = APIRouter(route_class=TenantRoute, tags=["Webhooks"])
         "parameters": [
             parameter("job_id", "Only this job's"),
             parameter("batch_id", "Only this batch's own, which tell of its end"),
+            parameter("status", "Only these", {"enum": list(deliveries.STATES)}),
             TENANT,
             *PAGE_PARAMETERS,
         ]
@@ -44,7 +45,7 @@ async def list_deliveries(request: Request) -> Response:
     a secret.
     """
     front = front_of(request)
-    page = read_page(request, "job_id", "batch_id", "tenant")
+    page = read_page(request, "job_id", "batch_id", "status", "tenant")
     found = await in_time(
         deliveries.list_newest(
             front.engine,
@@ -53,6 +54,7 @@ async def list_deliveries(request: Request) -> Response:
             after=page.after,
             job_id=page.filters.get("job_id"),
             batch_id=page.filters.get("batch_id"),
+            state=page.filters.get("status"),
         )
     )
     return answer(page.answer(found, lambda delivery: seen_delivery(request, delivery)))

@@ -73,9 +73,9 @@ async def read_usage(request: Request) -> Response:
             metadata=query.metadata,
         )
     )
-    rows = [_view(each, query.group_by) for each in found]
     if query.format == "csv":
-        return Response(_csv(rows, query.group_by), media_type="text/csv; charset=utf-8")
+        return Response(as_csv(found, query.group_by), media_type="text/csv; charset=utf-8")
+    rows = [_view(each, query.group_by) for each in found]
     return answer({"data": rows, "has_more": False, "next": None})
 
 
@@ -128,7 +128,9 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _csv(rows: Sequence[Json], group_by: str) -> str:
+def as_csv(found: Sequence[Usage], group_by: str) -> str:
+    """The groups as a table, with a line of names."""
+    rows = [_view(each, group_by) for each in found]
     text = io.StringIO()
     columns = list(_view(_NOTHING, group_by))
     table = csv.DictWriter(text, columns)

@@ -13,6 +13,7 @@ from models.failure import RequestRefused
 _OWN: Final = {
     "read_only": HTTPStatus.FORBIDDEN,
     "foreign_form": HTTPStatus.FORBIDDEN,
+    "operators_only": HTTPStatus.FORBIDDEN,
 }
 _SIGN_IN: Final = "signed_out"
 

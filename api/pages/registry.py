@@ -4,11 +4,30 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from api.pages import assets, bulk, job, jobs, live, overview, sign_in
+from api.pages import (
+    assets,
+    batches,
+    bulk,
+    doctor,
+    gates,
+    job,
+    jobs,
+    live,
+    overview,
+    providers,
+    sign_in,
+    usage,
+    webhooks,
+    workers,
+)
 from api.pages.rendering import Entry
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     *(assets.router, sign_in.router, sign_in.own_router, live.router),
-    *(overview.router, bulk.router, jobs.router, job.router),
+    *(overview.router, bulk.router, jobs.router, job.router, batches.router),
+    *(webhooks.router, gates.router, usage.router, providers.router, workers.router, doctor.router),
 )
-ENTRIES: Final[tuple[Entry, ...]] = (overview.ENTRY, jobs.ENTRY)
+ENTRIES: Final[tuple[Entry, ...]] = (
+    *(overview.ENTRY, jobs.ENTRY, batches.ENTRY, webhooks.ENTRY, gates.ENTRY, usage.ENTRY),
+    *(providers.ENTRY, workers.ENTRY, doctor.ENTRY),
+)

@@ -87,6 +87,8 @@ class PageRoute(APIRoute):
 
     #: Whether its forms change nothing but the session itself.
     is_harmless = False
+    #: Whether it is for admins' sessions alone.
+    is_operators = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -94,6 +96,9 @@ class PageRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             visit = await identified_visit(request)
             request.state.visit, request.state.key = visit, visit.key
+            if self.is_operators and not visit.session.is_admin:
+                msg = "this page is for operators: sign in with a link of ui-link --admin"
+                raise RequestRefused(msg, code="operators_only")
             if request.method != "GET":
                 await take_form(request, token=visit.token)
                 if visit.session.is_read_only and not self.is_harmless:
@@ -109,6 +114,12 @@ class OwnRoute(PageRoute):
     """A route whose forms change the session alone."""
 
     is_harmless = True
+
+
+class OperatorsRoute(PageRoute):
+    """A route for admins' sessions alone."""
+
+    is_operators = True
 
 
 async def identified_visit(request: Request) -> Visit:

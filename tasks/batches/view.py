@@ -1,8 +1,13 @@
 """The public view of a batch: the same JSON for API responses and webhooks."""
 
+from typing import TypeAlias
+
 from models.records import Json
 from models.rows.batches import BatchRow, BatchState
 from tasks.view import iso, usd
+
+#: A batch as use cases return it.
+ShownBatch: TypeAlias = BatchRow
 
 
 def batch_view(batch: BatchRow) -> Json:

@@ -14,9 +14,11 @@ from celery import Celery
 from flower.urls import handlers
 from redis import Redis
 
+from models.revision import newest
 from settings import Settings
 from stack.ports import Ports
 from stack.roles import ours
+from tasks.workers import call
 from tests.conftest import Simulator
 from tests.integration.broker.test_proof_intake import CANARY, ROOT, House, came_true
 from worker.flower import is_ours, masked
@@ -79,6 +81,21 @@ def counted(house: House) -> dict[str, int]:
     with Celery("counting", broker=house.valkey_url, set_as_current=False) as app:
         stats = app.control.inspect(timeout=2).stats() or {}
     return {name: n for each in stats.values() for name, n in each["total"].items()}
+
+
+def test_workers_say_what_they_are_when_they_are_called(house: House) -> None:
+    with (
+        house.worker("intake,control"),
+        Celery("calling", broker=house.valkey_url, set_as_current=False) as app,
+    ):
+        assert came_true(lambda: bool(call(app).workers))
+        roll = call(app)
+
+    (worker,) = roll.workers
+    assert worker.queues == ("control", "intake")
+    assert worker.schema == newest()
+    assert (roll.silent, roll.failure) == ([], None)
+    assert roll.messages["poll"] == 0
 
 
 def test_it_lists_work_and_no_ticks(house: House) -> None:
