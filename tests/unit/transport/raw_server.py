@@ -96,7 +96,7 @@ class RawServer:
 
         async def behave(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n")
-            while not self._closing.is_set():
+            while not (self._closing.is_set() or writer.is_closing()):
                 writer.write(b"x")
                 await writer.drain()
                 await self._pause(0.02)
