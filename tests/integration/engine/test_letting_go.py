@@ -202,11 +202,13 @@ async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
     await engine.database.fetch("UPDATE job SET typical_seconds = 86400")
     async with watching(engine) as watcher:
         await until(lambda: len(far.looked) == 1)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        watcher.schedule(resident, resident.at + 3600)
         for _ in range(20):
             await engine.database.run(lambda on: holders.nudge(on, ids))
         await watcher.heart.listen()
         await watcher.heart.listen()
         await until(lambda: len(far.looked) == 2)
-        (resident,) = watcher.residents.values()
         await until(lambda: not resident.is_looking)
         assert resident.polls == 2
