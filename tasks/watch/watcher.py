@@ -71,7 +71,8 @@ class Watcher:
     writer: Writer = field(init=False)
     _wheel: Wheel[Resident] = field(default_factory=lambda: Wheel(time.monotonic()))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _held_bytes: int = 0
+    #: Bytes of videos in answers that are not written yet, by operation.
+    _held: dict[str, int] = field(default_factory=dict)
     _frozen: int = 0
 
     def __post_init__(self) -> None:
@@ -146,7 +147,7 @@ class Watcher:
                 await self.heart.beat()
                 now = time.monotonic()
             last = now
-            if self.heart.may_look and self._held_bytes < _HELD_BYTES and not self.is_over:
+            if self.heart.may_look and sum(self._held.values()) < _HELD_BYTES and not self.is_over:
                 self._release(now)
 
     def _release(self, now: float) -> None:
@@ -280,13 +281,15 @@ class Watcher:
             video if video.only_here or video.content is None else Video(content=b"")
             for video in update.videos
         )
-        self._held_bytes += _bytes_of(videos)
+        self._held[seen.id] = _bytes_of(videos)
         return replace(seen, update=replace(update, videos=videos))
 
     def _settled(self, ids: list[str]) -> None:
         """The writer is through with these."""
         for id_ in ids:
             resident = self.residents.get(id_)
+            if resident is None or resident.is_ending:
+                self._held.pop(id_, None)
             if resident is None:
                 continue
             resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
