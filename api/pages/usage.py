@@ -32,7 +32,7 @@ _NAMES: Final = {
 }
 #: Of groups, the filter of the list of jobs that shows their jobs.
 _FILTERS: Final = {"model": "model", "app_id": "app_id", "tenant": "tenant"}
-#: The height of the chart, its width per day, and the most days that it draws.
+#: The height of the chart, and the most days that it draws.
 _HEIGHT: Final = 100
 _MOST_DAYS: Final = 92
 
