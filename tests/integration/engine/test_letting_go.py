@@ -200,7 +200,7 @@ async def test_a_part_that_breaks_lets_everything_go(
 
 async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
     ids = await accepted(engine)
-    await engine.database.fetch("UPDATE job SET typical_seconds = 86400")
+    await usually_take(engine, 86400)
     async with watching(engine) as watcher:
         await until(lambda: len(far.looked) == 1)
         (resident,) = watcher.residents.values()
