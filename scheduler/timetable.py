@@ -23,6 +23,8 @@ GROWTH: Final = 0.15
 #: Tries to find the price that gives the wanted delay, and how near is near enough.
 _TRIES, _NEAR = 12, 0.02
 _CHEAPEST, _DEAREST = 1e-6, 1e6
+#: Looks that are followed to find a mean delay: no distribution, however wide, takes long.
+_MOST_LOOKS: Final = 1000
 #: The shortest delay that is computed, as a part of the median: it bounds the work.
 _SHORTEST: Final = 1 / 200
 
@@ -136,11 +138,15 @@ def _crossing(course: _Course, worth: Sequence[float], share: float, at: int) ->
 def _mean_delay(table: Timetable, course: _Course) -> float:
     """Mean seconds from an end to the look that sees it, of ends before the tail."""
     now = share = area = delay = 0.0
-    while now < course.times[-1]:
+    for _ in range(_MOST_LOOKS):
+        if now >= course.times[-1]:
+            break
         then = now + table.wait(now)
         share_then, area_then = course.at(then)
         delay += area_then - area - share * (then - now)
         now, share, area = then, share_then, area_then
+    else:  # the few that last far longer than most: on average they end in the middle of a wait
+        delay += (course.ended[-1] - share) * table.wait(now) / 2
     return delay / course.ended[-1]
 
 

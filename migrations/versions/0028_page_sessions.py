@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("opened_at", _TIME, nullable=True),
         sa.Column("expires_at", _TIME, nullable=True),
     )
+    op.create_index("page_session_by_key", "page_session", ["api_key"])
     op.create_index(
         "job_by_tenant_end",
         "job",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, LargeBinary
+from sqlalchemy import Column, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from models.tables.columns import Time, id_column, now_column
@@ -16,6 +16,7 @@ class PageSession(SQLModel, table=True):
     """
 
     __tablename__ = "page_session"
+    __table_args__ = (Index("page_session_by_key", "api_key"),)
     id: str = Field(sa_column=id_column(primary_key=True))
     tenant: str = Field(sa_column=id_column(references="tenant.id"))
     #: The key that it acts for, whose end is its own.

@@ -141,8 +141,8 @@ async def test_an_old_job_goes_with_all_that_is_its_own(engine: Engine) -> None:
 
 async def test_a_job_that_can_not_be_deleted_keeps_its_video(engine: Engine) -> None:
     job = await ended(engine, days=61)
-    await engine.database.fetch('CREATE TABLE holder (job text COLLATE "C" REFERENCES job (id))')
-    await engine.database.fetch("INSERT INTO holder VALUES (%s)", (job,))
+    await engine.database.fetch('CREATE TABLE keeper (job text COLLATE "C" REFERENCES job (id))')
+    await engine.database.fetch("INSERT INTO keeper VALUES (%s)", (job,))
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         await prune_once(engine)

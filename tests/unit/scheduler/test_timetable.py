@@ -16,7 +16,7 @@ from benchmarks.schedule import (
     simulate,
 )
 from scheduler.hazard import SHARES, Sample, Usual, fit, share_ended
-from scheduler.timetable import timetable
+from scheduler.timetable import Timetable, timetable
 
 TWO_MODES = (Mode(0.5, 40, 0.2), Mode(0.5, 120, 0.2))
 SIXTY = (Mode(1, 60, 0.3),)
@@ -161,3 +161,24 @@ def test_older_samples_count_less() -> None:
 
     assert share_ended(fit([*fast, *slow], usual=usual), 60) > 0.6
     assert share_ended(fit([*slow, *fast], usual=usual), 60) < 0.4
+
+
+@pytest.mark.parametrize(
+    "usual", [Usual(0.25, 1, 654), Usual(0.1, 0.1, 1e6), Usual(1e-9, 5e5, 1e9), Usual(5, 5, 5)]
+)
+@pytest.mark.parametrize(("floor", "ceiling"), [(0.05, 60), (0.25, 5), (5, 120)])
+def test_no_distribution_however_wide_takes_many_steps(
+    usual: Usual, floor: float, ceiling: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = list[float]()
+    wait = Timetable.wait
+
+    def counted(self: Timetable, elapsed: float) -> float:
+        looked.append(elapsed)
+        return wait(self, elapsed)
+
+    monkeypatch.setattr(Timetable, "wait", counted)
+    table = timetable(usual.knots(), delay=0.05 + 0.02 * usual.p50, floor=floor, ceiling=ceiling)
+
+    assert 0 < len(looked) <= 15_000
+    assert table.delay > 0
