@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from uuid import uuid4
 
 import pytest
 
@@ -17,8 +18,9 @@ from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.finish import finish
 from tasks.outcomes.polled import PollItem, Seen
+from tasks.pump.loading import load
 from tasks.verbs.poll import Poll
-from tasks.verbs.verb import Hold
+from tasks.verbs.verb import Hold, Item
 from tasks.view import progress_percent, read_jobs
 from tasks.watch.dead import free_orphans, free_the_dead
 from tasks.watch.resident import NO_SLOT
@@ -452,6 +454,46 @@ async def test_a_process_that_stops_hands_each_operation_back_with_its_own_time(
     assert [row["id"] for row in rows] == [id_ for _, id_ in times]
     assert [(row["lease"], row["tries"], row["is_later"]) for row in rows] == [(None, 0, True)] * 3
     assert await engine.database.fetch("SELECT id FROM holder") == []
+
+
+async def test_what_is_claimed_as_a_process_stops_is_handed_back(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine, 2)
+    watcher = Watcher(engine=engine)
+    await watcher.begin()
+
+    async def load_late(*given: object, **named: object) -> dict[str, Item]:
+        await watcher.leave()
+        return await load(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tasks.watch.taking.load", load_late)
+    await watcher.taking.take(LANE)
+    assert await leases(engine) == [None, None]
+    assert not await engine.database.fetch("SELECT id FROM holder")
+    async with watching(engine):
+        await far.looks(2)
+
+
+async def test_no_claim_slips_in_as_its_holder_is_removed(engine: Engine) -> None:
+    (id_,) = await accepted(engine)
+    me, database = str(uuid4()), engine.database
+    await database.run(lambda on: holders.register(on, me, lives_for=60.0, room=1))
+    async with database.transaction() as claiming:
+        assert await holders.lives(claiming, me)
+        leaving = asyncio.create_task(database.run(lambda on: holders.leave(on, me)))
+        await until(lambda: _waits_for_a_lock(engine))
+        await claiming.execute("UPDATE due SET lease = %s WHERE id = %s", (me, id_))
+    await leaving
+    assert await engine.database.fetch("SELECT id FROM holder")
+
+
+async def _waits_for_a_lock(engine: Engine) -> bool:
+    found = await engine.database.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()"
+    )
+    return bool(found)
 
 
 async def test_one_that_was_declared_dead_lets_everything_go_and_writes_nothing(
