@@ -2,7 +2,8 @@
 
 An operation that a listing does not show is polled alone: only its own poll can deny it. So is one
 that the account's listing has not shown lately, since a listing only moves on from what it has
-passed. A listing that can't be had or read is left alone for a while.
+passed, and now and then one that should have ended: a listing may show a stale state for ever. A
+listing that can't be had or read is left alone for a while.
 """
 
 import time
@@ -25,10 +26,18 @@ REST: Final = 600.0
 #: Seconds for which an operation that a listing did not show is not looked for in it, and how many
 #: of them are remembered.
 _BEYOND_FOR, _MOST_BEYOND = 60.0, 20_000
+#: An operation is overdue after so many times its typical time; from then on it is polled alone at
+#: one look in so many.
+_OVERDUE, _ALONE = 2.0, 10
 #: The most operations that wait for one listing.
 _TOGETHER: Final = 500
 
 Survey = Callable[[Collection[str]], Awaitable[Mapping[str, Update]]]
+
+
+def is_doubted(*, elapsed: float, typical: float, dice: float) -> bool:
+    """Whether to poll an operation alone, whatever the listing shows; `dice` is in 0..1."""
+    return elapsed > _OVERDUE * typical and dice * _ALONE < 1
 
 
 @dataclass(slots=True)

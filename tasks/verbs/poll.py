@@ -45,7 +45,7 @@ from tasks.outcomes.polled import (
     write_lost,
     write_running,
 )
-from tasks.surveyor import Surveyor
+from tasks.surveyor import Surveyor, is_doubted
 from tasks.upstream import NoCredentials
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
@@ -142,7 +142,11 @@ class Poll(Verb[PollItem, Seen]):
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
                 pass  # one operation's answer can't be read: polling alone shows which
-        elif capabilities.listed:
+        elif capabilities.listed and not is_doubted(
+            elapsed=item.elapsed + time.monotonic() - item.read_at,
+            typical=item.typical,
+            dice=random.random(),
+        ):
             survey = partial(_counted, pace, upstream.survey)
             surveyor = self._surveyors.setdefault(
                 item.account,

@@ -66,7 +66,7 @@ class LettingGo:
         await watcher.news.write([each for each in residents if each.has_news])
         for start in range(0, len(residents), CHUNK):
             # They are forgotten first: nobody looks at what is about to be another's.
-            chunk = [each for each in residents[start : start + CHUNK] if not each.is_looking]
+            chunk = [each for each in residents[start : start + CHUNK] if _is_idle(each)]
             now = time.monotonic()
             rows = [holders.Free(each.id, max(0.0, each.at - now)) for each in chunk]
             watcher.forget([row.id for row in rows])
@@ -108,8 +108,9 @@ class LettingGo:
                 break
             await asyncio.sleep(0.05)
         residents = list(watcher.residents.values())
-        for each in residents:
-            each.is_looking = False
+        for each in residents:  # what the database did not take by now is seen again by others
+            each.is_looking = each.is_ending = False
+            each.telling = 0
         count = len(residents)
         await self.some(residents)
         await watcher.engine.database.run(lambda on: holders.leave(on, watcher.id))

@@ -74,6 +74,7 @@ class News:
     lost: Callable[[list[str]], None]
     _wheel: Wheel[Resident] = field(default_factory=lambda: Wheel(time.monotonic()))
     _marked: asyncio.Event = field(default_factory=asyncio.Event)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def mark(self, resident: Resident, *, at_once: bool = False) -> None:
         """Have a resident's news written when its time comes, or with the next batch."""
@@ -99,7 +100,14 @@ class News:
             await asyncio.shield(self.write(due))
 
     async def write(self, residents: Iterable[Resident]) -> None:
-        """Write the news of these residents now."""
+        """Write the news of these residents now, after what is being written.
+
+        So who lets operations go waits for their news, also with none to add.
+        """
+        async with self._writing:
+            await self._write_now(residents)
+
+    async def _write_now(self, residents: Iterable[Resident]) -> None:
         due = list[Resident]()
         for resident in residents:
             resident.marked = NO_SLOT
@@ -114,12 +122,11 @@ class News:
 
     async def _write(self, batch: Sequence[Resident]) -> None:
         now = time.monotonic()
-        progresses = [resident.progress for resident in batch]
-        counts = [resident.polls for resident in batch]
+        before = [_Unwritten.take(resident, now) for resident in batch]
         values = {
             "ids": [resident.id for resident in batch],
-            "progress": progresses,
-            "polls": counts,
+            "progress": [resident.progress for resident in batch],
+            "polls": [each.polls for each in before],
             "running": [resident.item.clock(now).running_for for resident in batch],
             "holder": self.holder,
         }
@@ -131,21 +138,36 @@ class News:
             found = await self.database.run_statement(work)
         except DatabaseAway as error:
             log.warning("watch.news_not_written", rows=len(batch), error=str(error))
-            for resident in batch:
+            for resident, each in zip(batch, before, strict=True):
+                each.give_back(resident)
                 self._mark(resident, now + _AGAIN * random.uniform(0.5, 1))
             return
         ours = {row.id: row.is_written for row in found}
-        for resident, progress, polls in zip(batch, progresses, counts, strict=True):
-            if ours.get(resident.id):
-                self._was_written(resident, progress, polls, now)
-            elif resident.id in ours:
-                self._mark(resident, now + EVERY)
+        for resident, each in zip(batch, before, strict=True):
+            if not ours.get(resident.id):
+                each.give_back(resident)
+                if resident.id in ours:
+                    self._mark(resident, now + EVERY)
         self.lost([resident.id for resident in batch if resident.id not in ours])
 
-    def _was_written(
-        self, resident: Resident, progress: float | None, polls: int, now: float
-    ) -> None:
-        resident.written, resident.written_at = progress, now
-        resident.polls -= polls
-        if resident.has_grown:
-            self.mark(resident)
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """What a resident had not written before a write, which may fail.
+
+    It counts as written while it is: a look meanwhile must not have it written, or counted, twice.
+    """
+
+    written: float | None
+    written_at: float
+    polls: int
+
+    @classmethod
+    def take(cls, resident: Resident, now: float) -> "_Unwritten":
+        unwritten = cls(resident.written, resident.written_at, resident.polls)
+        resident.written, resident.written_at, resident.polls = resident.progress, now, 0
+        return unwritten
+
+    def give_back(self, resident: Resident) -> None:
+        resident.written, resident.written_at = self.written, self.written_at
+        resident.polls += self.polls

@@ -94,7 +94,19 @@ class Taking:
             watcher.heart.tell({row.id for row in found.rows})  # unless we get to know them now
             await self._admit(found.rows)
             watcher.heart.know({row.id for row in found.rows})
+            if watcher.is_over:  # it left while we claimed, and let go of what it knew
+                await self._return(found.rows)
         return found
+
+    async def _return(self, rows: Sequence[Claimed]) -> None:
+        watcher = self._watcher
+
+        async def work(connection: Connection) -> None:
+            free = [holders.Free(row.id, 0.0) for row in rows]
+            await holders.let_go(connection, free, holder=watcher.id)
+            await holders.leave(connection, watcher.id)
+
+        await watcher.engine.database.run(work)
 
     async def _admit(self, rows: Sequence[Claimed]) -> frozenset[str]:
         """Load rows that are ours, and look at them now; returns their ids.

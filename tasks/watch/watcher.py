@@ -71,8 +71,9 @@ class Watcher:
     writer: Writer = field(init=False)
     _wheel: Wheel[Resident] = field(default_factory=lambda: Wheel(time.monotonic()))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    #: Bytes of videos in answers that are not written yet, by operation.
+    #: Bytes of the videos that wait to be written, by operation, and of all.
     _held: dict[str, int] = field(default_factory=dict)
+    _held_bytes: int = 0
     _frozen: int = 0
 
     def __post_init__(self) -> None:
@@ -223,13 +224,12 @@ class Watcher:
         try:
             await self._read_answers_of_others(resident)
             seen = await self.poll.act(resident.item, Hold(self.id, lane.pace))
+            self._learn(resident, seen)
         except DatabaseAway:
             self.schedule(resident, time.monotonic() + _AGAIN)
         except Exception:  # our own bug: only this row is postponed
             log.exception("watch.look_failed", id=resident.id)
             await self.put_aside(resident.id, Reason.RAISED)
-        else:
-            self._learn(resident, seen)
         finally:
             resident.is_looking = False
 
@@ -281,20 +281,21 @@ class Watcher:
             video if video.only_here or video.content is None else Video(content=b"")
             for video in update.videos
         )
-        self._held[seen.id] = _bytes_of(videos)
+        held = _bytes_of(videos)
+        self._held[seen.id] = self._held.get(seen.id, 0) + held
+        self._held_bytes += held
         return replace(seen, update=replace(update, videos=videos))
 
     def _settled(self, ids: list[str]) -> None:
         """The writer is through with these."""
         for id_ in ids:
             resident = self.residents.get(id_)
-            if resident is None or resident.is_ending:
-                self._held.pop(id_, None)
-            if resident is None:
-                continue
-            resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
-            if resident.is_ending and not resident.telling:
+            if resident is not None:
+                resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
+                if resident.telling or not resident.is_ending:
+                    continue
                 del self.residents[id_]
+            self._held_bytes -= self._held.pop(id_, 0)
 
     async def put_aside(self, id_: str, reason: Reason) -> None:
         """Postpone a row on which our own work failed: a pump works on it next."""

@@ -1,13 +1,17 @@
 """A watcher lets go of what others are to watch, and what a dead one watched is taken over."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
 from models import holders
 from models.verbs import What
 from tasks.engine import Engine
+from tasks.pump.loading import load
+from tasks.verbs.verb import Item
 from tasks.watch.dead import free_orphans, free_the_dead
+from tasks.watch.watcher import Watcher
 from tests.integration.engine.house import House, run
 from tests.integration.engine.test_watching import (
     LANE,
@@ -213,3 +217,43 @@ async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
         await until(lambda: len(far.looked) == 2)
         await until(lambda: not resident.is_looking)
         assert resident.polls == 2
+
+
+async def test_what_is_claimed_as_a_process_stops_is_handed_back(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine, 2)
+    watcher = Watcher(engine=engine)
+    await watcher.begin()
+
+    async def load_late(*given: object, **named: object) -> dict[str, Item]:
+        await watcher.leave()
+        return await load(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tasks.watch.taking.load", load_late)
+    await watcher.taking.take(LANE)
+    assert await leases(engine) == [None, None]
+    assert not await engine.database.fetch("SELECT id FROM holder")
+    async with watching(engine):
+        await far.looks(2)
+
+
+async def test_no_claim_slips_in_as_its_holder_is_removed(engine: Engine) -> None:
+    (id_,) = await accepted(engine)
+    me, database = str(uuid4()), engine.database
+    await database.run(lambda on: holders.register(on, me, lives_for=60.0, room=1))
+    async with database.transaction() as claiming:
+        assert await holders.lives(claiming, me)
+        leaving = asyncio.create_task(database.run(lambda on: holders.leave(on, me)))
+        await until(lambda: _waits_for_a_lock(engine))
+        await claiming.execute("UPDATE due SET lease = %s WHERE id = %s", (me, id_))
+    await leaving
+    assert await engine.database.fetch("SELECT id FROM holder")
+
+
+async def _waits_for_a_lock(engine: Engine) -> bool:
+    found = await engine.database.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()"
+    )
+    return bool(found)

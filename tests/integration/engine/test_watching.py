@@ -1,8 +1,9 @@
 """A process watches operations: it writes news alone, and what it lets go is another's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -10,10 +11,15 @@ import pytest
 from models.database import DatabaseAway
 from models.state import JobState
 from models.verbs import What
+from providers.base import Video
 from tasks.callbacks import hear
 from tasks.engine import Engine
 from tasks.outcomes.finish import finish
+from tasks.outcomes.polled import PollItem, Seen
+from tasks.verbs.poll import Poll
+from tasks.verbs.verb import Hold
 from tasks.view import progress_percent, read_jobs
+from tasks.watch.resident import NO_SLOT
 from tasks.watch.watcher import Watcher
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said
@@ -205,6 +211,67 @@ async def _progress(engine: Engine, progress: float) -> bool:
     return [row["progress"] for row in rows] == [progress]
 
 
+@dataclass(slots=True)
+class Held:
+    """Holds writes of news back, on their way to the database."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    count: int = 0
+
+
+@pytest.fixture
+def held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Held:
+    held, real = Held(), engine.database.run_statement
+
+    async def run(work: object, **options: object) -> object:
+        if "News._write" in getattr(work, "__qualname__", ""):
+            held.count += 1
+            await held.gate.wait()
+        return await real(work, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.database, "run_statement", run)
+    return held
+
+
+async def test_looks_during_a_write_are_no_news_that_is_written_again(
+    engine: Engine, far: Far, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine)
+    monkeypatch.setattr("tasks.watch.news.LEAST", 3600.0)
+    async with watching(engine) as watcher:
+        far.progress = 0.2
+        await until(lambda: held.count == 1)
+        await far.looks(3)
+        (resident,) = watcher.residents.values()
+        assert resident.marked == NO_SLOT
+        held.gate.set()
+        await until(lambda: _progress(engine, 0.2))
+        await far.looks(2)
+        assert resident.marked == NO_SLOT
+    assert held.count == 1
+
+
+async def test_a_watcher_that_lets_go_while_it_writes_news_counts_each_poll_once(
+    engine: Engine, far: Far, held: Held
+) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        far.progress = 0.2
+        await until(lambda: held.count == 1)
+        far.progress = 0.4
+        await far.looks(3)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        letting_go = asyncio.create_task(watcher.letting_go.some([resident]))
+        await asyncio.sleep(0)  # it begins
+        assert resident.id in watcher.residents  # its news is on the way
+        held.gate.set()
+        await letting_go
+    assert await _progress(engine, 0.4)
+    (row,) = await engine.database.fetch("SELECT polls FROM attempt")
+    assert row["polls"] == len(far.looked)
+
+
 async def test_a_fault_is_written_once_and_its_end_once(engine: Engine, far: Far) -> None:
     await accepted(engine)
     async with watching(engine):
@@ -261,6 +328,55 @@ async def test_an_end_survives_a_database_that_refuses_it(
         await until(lambda: not watcher.residents)
     assert await _is(engine, "succeeded")
     await run(engine, What.STORE)
+
+
+async def test_videos_that_come_once_hold_looks_up_only_until_they_are_written(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, first = Poll.act, list[str]()
+
+    async def act(self: Poll, item: PollItem, hold: Hold) -> Seen:
+        far.word = "SUCCEEDED" if not first or item.id in first else "RUNNING"
+        first[:] = first or [item.id]
+        seen = await real(self, item, hold)
+        if seen.update is None or not seen.has_ended:
+            return seen
+        film = Video(content=b"film", only_here=True)
+        return replace(seen, update=replace(seen.update, videos=(film,)))
+
+    monkeypatch.setattr(Poll, "act", act)
+    monkeypatch.setattr("tasks.watch.watcher._HELD_BYTES", 1)
+    await accepted(engine, 2)
+    async with watching(engine) as watcher:
+        await until(lambda: len(watcher.residents) == 1)
+        await far.looks(2)
+
+
+async def test_what_is_about_to_end_is_not_let_go(engine: Engine, far: Far) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await far.looks(1)
+        (resident,) = watcher.residents.values()
+        await until(lambda: not resident.is_looking)
+        resident.is_ending = True
+        await watcher.letting_go.some([resident])
+        assert resident.id in watcher.residents
+        assert await leases(engine) == [watcher.id]
+    assert await leases(engine) == [None]
+
+
+async def test_a_result_that_breaks_us_is_postponed_and_not_forgotten(
+    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: object) -> None:
+        raise ValueError("our own bug")
+
+    monkeypatch.setattr("tasks.watch.resident.Resident.learn", learn)
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        await until(lambda: not watcher.residents)
+    rows = await engine.database.fetch("SELECT lease, faults FROM due WHERE what = 'poll'")
+    assert rows == [{"lease": None, "faults": 1}]
 
 
 # -- being told ---------------------------------------------------------------------------------

@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from models.failure import Failure, Fault
 from providers.base import Phase, ProviderError, Update
 from providers.polling import PAYS
-from tasks.surveyor import REST, Surveyor
+from scheduler.looks import Looks
+from scheduler.pace import Pace
+from tasks.engine import Engine
+from tasks.outcomes.polled import PollItem
+from tasks.surveyor import REST, Memory, Surveyor
+from tasks.verbs.poll import Poll
+from tasks.verbs.verb import Hold
 from transport.base import BadAnswer
 
 RUNNING = Update(phase=Phase.RUNNING)
@@ -94,3 +102,59 @@ def test_a_rate_limit_is_everybodys() -> None:
     # And no reason to leave the listing alone: single polls would be more of the same
     listing.error = None
     assert listing.looks(*some(9)) == [RUNNING] * 9
+
+
+def test_a_listing_that_is_stale_for_ever_hides_no_end() -> None:
+    asked: list[str] = []
+
+    async def poll(ids: Collection[str]) -> Mapping[str, Update]:
+        asked.extend(ids)
+        return {id_: Update(phase=Phase.SUCCEEDED) for id_ in ids}
+
+    async def survey(ids: Collection[str]) -> Mapping[str, Update]:
+        return dict.fromkeys(ids, RUNNING)
+
+    provider = SimpleNamespace(
+        capabilities=SimpleNamespace(poll_many=1, listed=100, poll_ceiling=60.0, progress=False)
+    )
+    upstream = SimpleNamespace(provider=provider, poll=poll, survey=survey)
+    memory = Memory()
+    engine = SimpleNamespace(
+        looks=Looks(),
+        upstream=lambda _: upstream,
+        survey_memory=lambda _: memory,
+        provider=lambda _: provider,
+        poll_floor=lambda _: 3.0,
+        poll_stride=lambda _: 3.0,
+    )
+    verb = Poll(engine=cast("Engine", engine))
+
+    async def rounds(*, elapsed: float, count: int) -> None:
+        items = [_item(id_, elapsed=elapsed) for id_ in some(20)]
+        for _ in range(count):
+            await asyncio.gather(*(verb.act(item, Hold("lease", Pace(100))) for item in items))
+
+    asyncio.run(rounds(elapsed=50.0, count=3))
+    assert not asked
+    asyncio.run(rounds(elapsed=250.0, count=5))
+    assert 0 < len(asked) < 50
+
+
+def _item(id_: str, *, elapsed: float) -> PollItem:
+    return PollItem(
+        id=id_,
+        job="job",
+        tenant="t",
+        account="replicate",
+        operation_id=id_,
+        route="replicate/model/5",
+        elapsed=elapsed,
+        typical=100.0,
+        poll_faults=0,
+        denied_for=None,
+        estimate=0,
+        is_wanted=True,
+        shows_reports=False,
+        time_left=1000.0,
+        last_fault=None,
+    )
