@@ -144,7 +144,7 @@ def call(app: "Celery | None" = None) -> Roll:
     with app.connection_for_write() as connection:
         # RabbitMQ's refusals, as of a wrong password, are none of kombu's own errors.
         of_transport = (*connection.connection_errors, *connection.channel_errors)
-        away: tuple[type[Exception], ...]
+        away: tuple[type[BaseException], ...]
         away = (KombuError, OperationalError, RedisError, OSError, *of_transport)
         try:
             connection.ensure_connection(max_retries=1, timeout=_REACHED_WITHIN)
