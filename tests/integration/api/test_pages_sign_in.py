@@ -104,6 +104,18 @@ async def test_a_session_ends_with_its_tenant_by_its_browser_and_by_an_operator(
     assert (await other.get("/ui/jobs")).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [({}, False), ({"is_admin": True}, True), ({"is_admin": True, "is_read_only": True}, False)],
+)
+async def test_who_signs_in_is_told_what_the_session_changes(
+    api: Api, options: dict[str, bool], *, is_told: bool
+) -> None:
+    page = await new_browser(api).open(await new_link(api, **options))
+
+    assert ("every provider" in page.text) is is_told
+
+
 async def test_a_link_is_too_old_after_ten_minutes_or_without_its_key(api: Api) -> None:
     key, _ = await api.front.engine.database.run(lambda connection: create_key(connection, "acme"))
     old, revoked, browser = await new_link(api), await new_link(api, key=key), new_browser(api)
