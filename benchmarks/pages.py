@@ -1,6 +1,7 @@
 """How long the server takes for each page, with 100,000 jobs in the tables."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from api.app import create_app
 from benchmarks.size_rows import MOST, fill
 from benchmarks.stand import Stand
 from logs import configure
-from models.page_sessions import create_link, new_cookie, open_session
+from models.page_sessions import create_link, open_session
 from settings import load
 
 JOBS: Final = 100_000
@@ -137,7 +138,7 @@ async def _measured(stand: Stand, *, rounds: int, job: str, middle: str) -> Page
 
 
 async def _signed_in(database: Any, *, of_admin: bool) -> str:
-    cookie = new_cookie()
+    cookie = secrets.token_urlsafe(32)
     link = await database.run(lambda c: create_link(c, MOST, is_admin=of_admin))
     await database.run(lambda c: open_session(c, link, cookie))
     return cookie

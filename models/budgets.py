@@ -185,8 +185,12 @@ async def _remove(
     return bool(removed)
 
 
-async def list_budgets(connection: Connection, tenant: str | None = None) -> list[ListedBudget]:
+async def list_budgets(
+    connection: Connection, tenant: str | None = None, *, fullest: int | None = None
+) -> list[ListedBudget]:
     """The budgets of a tenant, or of all; raises RequestRefused for an unknown tenant.
+
+    Of many, only the `fullest`, those that have the least part of their limit left first.
 
     Among them are the spending limits of gates. Those of deleted gates are left out: they are kept
     for the jobs that still hold a part of them.
@@ -208,9 +212,13 @@ async def list_budgets(connection: Connection, tenant: str | None = None) -> lis
         WHERE budget.period <> 'prepaid'
           AND (budget.scope <> 'gate' OR budget.subject IN (SELECT id FROM gate))
           AND (%(tenant)s::text IS NULL OR budget.tenant = %(tenant)s)
-        ORDER BY budget.tenant, budget.scope, budget.subject, budget.period
+        ORDER BY CASE WHEN %(fullest)s::bigint IS NOT NULL THEN
+                     (coalesce(used.reserved_micros, 0) + coalesce(used.spent_micros, 0))::float8
+                     / nullif(budget.limit_micros, 0) END DESC NULLS FIRST,
+                 budget.tenant, budget.scope, budget.subject, budget.period
+        LIMIT %(fullest)s
         """,  # noqa: S608 - columns of our own
-        {"tenant": tenant},
+        {"tenant": tenant, "fullest": fullest},
     )
 
 

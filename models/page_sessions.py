@@ -139,11 +139,6 @@ async def end_sessions(connection: Connection, tenant: str) -> int:
     return len(await fetch_ids(connection, sql, (tenant,)))
 
 
-def new_cookie() -> str:
-    """What a session's cookie holds: 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
 async def _find(connection: Connection, where: str, plain: str) -> Session | None:
     if not _is_token(plain):
         return None

@@ -19,6 +19,8 @@ from tasks.engine import Engine
 
 #: Jobs of each kind that are looked at.
 MOST: Final = 10_000
+#: Budgets that are shown: those that have the least left.
+MOST_BUDGETS: Final = 50
 #: Parts of the time that is looked at: hours, if that is a day.
 PARTS: Final = 24
 
@@ -144,7 +146,7 @@ async def read(engine: Engine, *, tenant: str | None) -> Overview:
         row = await fetch_row(connection, _Row, _READ.format(whose=whose), given)
         unknown = await fetch_row(connection, Unknown, _UNKNOWN, given)
         assert row is not None and unknown is not None  # noqa: S101, PT018 - as above
-        budgets = tuple(await list_budgets(connection, tenant))
+        budgets = tuple(await list_budgets(connection, tenant, fullest=MOST_BUDGETS))
         return Overview(
             now=row.now,
             since=row.since,

@@ -16,19 +16,19 @@ async def look_at(engine: Engine, link: str) -> Session:
     return session
 
 
-async def begin(engine: Engine, link: str) -> str:
-    """Use a link, and begin its session; what the browser's cookie is to hold.
+async def begin(engine: Engine, link: str, cookie: str) -> None:
+    """Use a link, and begin the session of whoever has `cookie`, a secret of 256 bits.
+
+    Any number of times with the same cookie.
 
     Raises:
         RequestRefused: `not_found`: the link is unknown, was used, or is too old.
     """
-    cookie = page_sessions.new_cookie()
     session = await engine.database.run(
         lambda connection: page_sessions.open_session(connection, link, cookie)
     )
     if session is None:
         raise _useless()
-    return cookie
 
 
 async def find(engine: Engine, cookie: str) -> Session | None:

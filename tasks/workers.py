@@ -141,16 +141,21 @@ def call(app: "Celery | None" = None) -> Roll:
 
     app = app or ours
     now = datetime.now().astimezone()
-    try:
-        with app.connection_for_write() as connection:
+    with app.connection_for_write() as connection:
+        # RabbitMQ's refusals, as of a wrong password, are none of kombu's own errors.
+        of_transport = (*connection.connection_errors, *connection.channel_errors)
+        away: tuple[type[BaseException], ...]
+        away = (KombuError, OperationalError, RedisError, OSError, *of_transport)
+        try:
             connection.ensure_connection(max_retries=1, timeout=_REACHED_WITHIN)
             replies = app.control.broadcast(
                 ABOUT, reply=True, timeout=WITHIN, limit=MOST, connection=connection
             )
             messages = {str(queue): _waiting(connection, queue) for queue in Queue}
-    except (KombuError, OperationalError, RedisError, OSError) as error:
-        log.warning("workers.not_called", error=type(error).__name__)
-        return Roll(at=now, failure=f"the broker does not answer ({type(error).__name__})")
+        except away as error:
+            kind = type(error).__name__
+            log.warning("workers.not_called", error=kind)
+            return Roll(at=now, failure=f"the broker does not answer ({kind})")
     workers, silent = list[Worker](), list[str]()
     for name, reply in sorted(pair for each in replies or () for pair in each.items()):
         worker = read_reply(name, reply)

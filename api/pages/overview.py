@@ -65,6 +65,7 @@ async def show(request: Request) -> Response:
         live=live,
         listing=listing,
         seen=seen,
+        most_budgets=overview.MOST_BUDGETS,
         bars=bars_of(seen.parts),
         most=max(each.complete + each.failed for each in seen.parts),
         unfinished=[

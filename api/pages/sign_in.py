@@ -15,7 +15,9 @@ from api.pages.visits import (
     COOKIE,
     ROOT,
     OwnRoute,
+    cookie_of,
     drop_cookie,
+    foreign,
     set_cookie,
     take_form,
     token_of,
@@ -54,10 +56,17 @@ async def look_at(request: Request, link: str) -> Response:
 
 @router.post(f"{ROOT}/in/{{link}}")
 async def begin(request: Request, link: str) -> Response:
-    """Use the link; the browser has a session from now on."""
-    await take_form(request, token=token_of(request.cookies.get(BEGINS, "")))
-    front = front_of(request)
-    cookie = await admitted(request).proved(lambda: in_time(sign_in.begin(front.engine, link)))
+    """Use the link; the browser has a session from now on.
+
+    A form that is sent twice, as by a double click, begins one session: its cookie is made of what
+    this browser began with.
+    """
+    begins = request.cookies.get(BEGINS)
+    if not begins:  # every site could make the token of none
+        raise foreign()
+    await take_form(request, token=token_of(begins))
+    front, cookie = front_of(request), cookie_of(begins, link)
+    await admitted(request).proved(lambda: in_time(sign_in.begin(front.engine, link, cookie)))
     answer = _to(request, _FIRST)
     set_cookie(answer, request, COOKIE, cookie)
     drop_cookie(answer, request, BEGINS)

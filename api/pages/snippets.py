@@ -3,6 +3,7 @@
 import json
 import shlex
 
+from api.pages.words import HIDDEN
 from models.records import Json
 from tasks.retry import is_default
 from tasks.view import ShownJob
@@ -23,6 +24,8 @@ def request_of(job: ShownJob) -> Json:
 def as_curl(job: ShownJob, *, api_url: str) -> str:
     """For a shell, with the key in the variable that the command line reads as well."""
     body = json.dumps(request_of(job), ensure_ascii=False)
+    # What pages do not show as it is, so that what is copied is the same request.
+    body = HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
     return " \\\n  ".join(
         (
             f"curl {shlex.quote(api_url + _PATH)}",

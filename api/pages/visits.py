@@ -78,7 +78,16 @@ def only_field(form: Form, name: str) -> str | None:
 
 def token_of(secret: str) -> str:
     """What the forms of a cookie's bearer hold: who has the form alone can't tell the cookie."""
-    digest = hmac.digest(secret.encode(), b"a form of the pages", hashlib.sha256)
+    return _derived(secret, "a form of the pages")
+
+
+def cookie_of(begins: str, link: str) -> str:
+    """The cookie of the session that a browser opens with a link: of 256 bits, as `begins` is."""
+    return _derived(begins, f"the session of {link}")
+
+
+def _derived(secret: str, purpose: str) -> str:
+    digest = hmac.digest(secret.encode(), purpose.encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
@@ -155,7 +164,7 @@ async def take_form(request: Request, *, token: str) -> None:
             sent it.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise _foreign()
+        raise foreign()
     try:
         fields = parse_qsl(
             (await read_body(request)).decode(),
@@ -172,7 +181,7 @@ async def take_form(request: Request, *, token: str) -> None:
         form[name] = (*form.get(name, ()), value)
     given = form.get(TOKEN_FIELD, ("",))
     if len(given) != 1 or not hmac.compare_digest(given[0].encode(), token.encode()):
-        raise _foreign()
+        raise foreign()
     request.state.form = form
 
 
@@ -205,6 +214,7 @@ def _signed_out(message: str) -> RequestRefused:
     return RequestRefused(message, type="authentication_error", code="signed_out")
 
 
-def _foreign() -> RequestRefused:
+def foreign() -> RequestRefused:
+    """The refusal of a form that another site, or nobody's page, has sent."""
     msg = "the form was not sent by a page of this session: open the page again, and send it there"
     return RequestRefused(msg, code="foreign_form")

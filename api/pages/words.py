@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 #: What changes the direction of the text around it, and what is not shown at all.
-_HIDDEN: Final = re.compile(
+HIDDEN: Final = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -17,7 +17,7 @@ _KILO: Final = 1000
 
 def clean(text: object) -> str:
     """Somebody's text, with what would hide or turn other text written out, as in ⟨U+202E⟩."""
-    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
+    return HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
 
 
 def day_time(moment: datetime | None, now: datetime | None = None) -> str:

@@ -182,10 +182,15 @@ Visit = Callable[..., Page]
 
 
 @pytest.fixture
-def visit(stack: Stack, browser: Browser) -> Iterator[Visit]:
+def complaints() -> list[str]:
+    """What consoles have said; a test takes out what it meant them to say."""
+    return []
+
+
+@pytest.fixture
+def visit(stack: Stack, browser: Browser, complaints: list[str]) -> Iterator[Visit]:
     """Signed-in pages; at the end none of them has complained of anything."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
 
     def signed_in(*link: str, **options: Any) -> Page:
         context = browser.new_context(

@@ -123,6 +123,64 @@ def test_a_paused_page_stays_until_it_is_live_again(stack: Stack, visit: Visit) 
     expect(page.locator(f"[id='{job}']")).to_be_visible()
 
 
+#: Makes a tab think that it is behind another one until it is told otherwise.
+BEHIND = """window.isBehind = true;
+Object.defineProperty(document, "hidden", { get: () => window.isBehind });"""
+IN_FRONT = "window.isBehind = false; document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def test_a_tab_has_a_stream_only_while_it_is_looked_at_and_there_is_news(
+    stack: Stack, visit: Visit
+) -> None:
+    page = visit()
+    # Browsers open six connections to a host: tabs that were opened behind take none of them.
+    for _ in range(7):
+        behind = page.context.new_page()
+        behind.add_init_script(BEHIND)
+        behind.goto("/ui/jobs")
+    streams: list[str] = []
+    behind.on("request", lambda sent: streams.append(sent.url) if "/ui/live" in sent.url else None)
+    job = stack.submit("a mole in the evening", model="veo-3", duration_seconds=8)
+    behind.goto(f"/ui/jobs/{job}")
+    page.goto("/ui/jobs")
+    expect(page.locator(f"[id='{job}']")).to_be_visible()
+    assert streams == []
+
+    behind.evaluate(IN_FRONT)
+    expect(behind.locator(".summary .s-complete")).to_be_visible()
+    assert len(streams) == 1
+    # It has ended, and nothing more will happen to it.
+    expect(behind.locator("#live")).to_have_count(0)
+    expect(behind.locator("[data-live]")).to_have_count(0)
+
+
+def test_what_is_typed_stays_while_the_page_changes(stack: Stack, visit: Visit) -> None:
+    page = visit("--admin")
+    page.goto("/ui/jobs")
+    page.get_by_label("App").fill("half a wo")
+    job = stack.submit("a newt in a pond")
+    expect(page.locator(f"[id='{job}']")).to_be_visible()
+
+    assert page.get_by_label("App").input_value() == "half a wo"
+
+
+def test_a_tab_whose_session_ended_says_so_and_asks_no_more(
+    stack: Stack, visit: Visit, complaints: list[str]
+) -> None:
+    page = visit()
+    page.goto("/ui/jobs")
+    expect(page.locator("#live")).to_have_count(1)
+    page.context.new_page().goto("/ui/gates")
+    page.context.pages[-1].get_by_role("button", name="Sign out").click()
+
+    expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
+    expect(page.locator("#live")).to_have_count(0)
+    # One for each request that was refused: the page, and at most one more stream.
+    assert 1 <= len(complaints) <= 2
+    assert all("401" in each for each in complaints)
+    complaints.clear()
+
+
 def test_a_keyboard_is_enough(stack: Stack, visit: Visit) -> None:
     job = stack.submit("a lynx in snow")
     page = visit()

@@ -15,12 +15,65 @@
       button.querySelector("[data-live-word]").textContent = isPaused ? "Paused" : "Live";
     }
   };
+  const streamed = () => document.getElementById("live");
+  const draw = () => window.htmx.trigger(streamed(), "changed");
+
+  // A page is drawn again every two seconds at most, and more seldom where that takes long.
+  let begunAt = 0;
+  let freeAt = 0;
+  let waits = 0;
+  const drawInTime = () => {
+    waits = 0;
+    if (!streamed()) return;
+    begunAt = performance.now();
+    freeAt = begunAt + 2000;
+    draw();
+  };
   document.addEventListener("htmx:sse:before:message", (event) => {
-    if (!isPaused) return;
-    hasMissed = true;
     event.preventDefault();
+    if (isPaused) hasMissed = true;
+    else waits ||= setTimeout(drawInTime, Math.max(0, freeAt - performance.now()));
   });
+
+  // The stream begins when the tab is looked at: browsers open few connections to one host, and
+  // tabs that were opened behind this one would take them all. The library lets go of it in a tab
+  // that was left.
+  let isBegun = false;
+  let connection = null;
+  const begin = () => {
+    if (isBegun || document.hidden || !streamed()) return;
+    isBegun = true;
+    window.htmx.trigger(streamed(), "begin");
+  };
+  const end = () => {
+    streamed()?.remove();
+    connection?.reader?.cancel();
+  };
+  document.addEventListener("htmx:sse:before:connection", (event) => {
+    connection = event.detail.connection;
+  });
+  // There was no place for it: another try later.
+  document.addEventListener("htmx:after:request", (event) => {
+    const { sourceElement, response } = event.detail.ctx;
+    if (sourceElement !== streamed() || !response || response.status < 400) return;
+    setTimeout(() => {
+      isBegun = false;
+      begin();
+    }, 30000);
+  });
+  // The session has ended: the page says so, once.
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status !== 401) return;
+    draw();
+    end();
+  });
+  document.addEventListener("visibilitychange", begin);
+  setTimeout(begin); // after the library's own, which makes it hear of this
+
   document.addEventListener("htmx:after:swap", () => {
+    freeAt = Math.max(freeAt, performance.now() + 5 * (performance.now() - begunAt));
+    // What is drawn now changes no more, or is for nobody who is signed out.
+    if (!document.getElementById("main").hasAttribute("hx-get")) end();
     show();
     for (const form of document.querySelectorAll("[data-choices]")) count(form);
   });
@@ -34,7 +87,7 @@
       said(isPaused ? "Updates are paused" : "Updates are live");
       if (!isPaused && hasMissed) {
         hasMissed = false;
-        window.htmx.trigger(document.getElementById("live"), "changed");
+        drawInTime();
       }
       return;
     }

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import json
 import re
+import shlex
 from html import unescape
 from pathlib import Path
 
@@ -287,3 +289,32 @@ async def test_links_begin_with_the_prefix_of_the_proxy(database_url: str, tmp_p
     addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', lost.text)
     assert addresses
     assert all(each.startswith("/video/ui/") for each in addresses)
+
+
+async def test_an_attempt_that_was_not_paid_for_shows_no_price_to_operators(api: Api) -> None:
+    job = (await api.submit())["id"]
+    await api.fetch("UPDATE attempt SET estimate_micros = 987600, cost_micros = NULL")
+    await api.fetch("UPDATE job SET estimated_cost_micros = 987600")
+    admin, own = await signed_in(api, is_admin=True), await signed_in(api)
+
+    rows = [
+        " ".join(told((await each.open(f"/ui/jobs/{job}")).text).split()).partition("Attempts")[2]
+        for each in (admin, own)
+    ]
+
+    paid, estimate = (row.partition("Webhooks")[0] for row in rows)
+    assert "Paid" in paid
+    assert "$0.99" not in paid
+    assert "Estimate" in estimate
+    assert "$0.99" in estimate
+
+
+async def test_the_command_that_is_copied_is_the_jobs_own_request(api: Api) -> None:
+    prompt = "a fox\u202e \u0085 and its 'den'"
+    job = (await api.submit(prompt=prompt))["id"]
+    page = await (await signed_in(api)).open(f"/ui/jobs/{job}")
+
+    command = told(page.text.partition('id="as-curl"')[2].partition(">")[2].partition("</pre>")[0])
+
+    body = shlex.split(command.replace("\\\n", ""))[-1]
+    assert json.loads(body)["prompt"] == prompt

@@ -1,6 +1,7 @@
 """The one stream of a tab: it says when its page has changed, and ends with its session."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 import pytest
 
 from api.watching import Watcher
-from models.page_sessions import Session, create_link, end_session, new_cookie, open_session
+from models.page_sessions import Session, create_link, end_session, open_session
 from models.state import JobState
 from settings import Settings
 from tasks import glances
@@ -27,7 +28,7 @@ async def _live(api_settings: Settings, anyio_backend: str) -> AsyncIterator[Liv
 
 async def signed_in(live: Live, tenant: str = "acme") -> tuple[Session, dict[str, str]]:
     """A session of the tenant, and the header of its cookie."""
-    run, cookie = live.front.engine.database.run, new_cookie()
+    run, cookie = live.front.engine.database.run, secrets.token_urlsafe(32)
     link = await run(lambda connection: create_link(connection, tenant))
     session = await run(lambda connection: open_session(connection, link, cookie))
     assert session is not None

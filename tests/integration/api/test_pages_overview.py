@@ -58,3 +58,26 @@ async def test_the_page_shows_lanes_and_accounts_to_operators_alone(api: Api) ->
         assert heading in told(admin.text)
     assert "Unknown attempts" in told(admin.text)
     assert "Unknown attempts" not in told(of_one.text)
+
+
+async def test_of_many_budgets_the_fullest_are_shown(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.new_key("globex")
+    for subject, limit in (("empty", 10), ("full", 100), ("closed", 0)):
+        await api.fetch(
+            "INSERT INTO budget (id, tenant, scope, subject, period, limit_micros) "
+            "VALUES (%s, 'globex', 'app', %s, 'total', %s)",
+            *(f"bud_{subject}", subject, limit * 1_000_000),
+        )
+    await api.fetch(
+        "INSERT INTO budget_use (budget, starts_at, reserved_micros, spent_micros) "
+        "SELECT id, 'epoch', 0, 90000000 FROM budget WHERE subject = 'full'"
+    )
+    monkeypatch.setattr(overview, "MOST_BUDGETS", 2)
+
+    text = told((await (await signed_in(api, "globex")).open("/ui/overview")).text)
+
+    assert "Budgets, the 2 fullest" in text
+    assert text.index("closed") < text.index("full", text.index("closed"))
+    assert "empty" not in text

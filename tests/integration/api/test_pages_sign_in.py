@@ -2,6 +2,7 @@
 
 import pytest
 
+from api.pages.visits import token_of
 from models.failure import RequestRefused
 from models.keys import create_key, revoke_key
 from models.page_sessions import create_link, end_sessions
@@ -27,6 +28,24 @@ async def test_a_link_signs_one_browser_in_once(api: Api) -> None:
     assert "used before" in again.text
     assert (await second.get("/ui/jobs")).status_code == 401
     assert (await first.get(link)).status_code == 404
+
+
+async def test_a_double_click_begins_one_session_in_its_browser_alone(api: Api) -> None:
+    link = await new_link(api)
+    browser, other = new_browser(api), new_browser(api)
+    await other.open(link)
+    await browser.open(link)
+    begins = dict(browser.http.cookies)
+
+    # The second form was sent before the first one's answer was there.
+    first = await browser.send(link)
+    browser.http.cookies.update(begins)
+    second = await browser.send(link)
+
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.headers["set-cookie"] == second.headers["set-cookie"]
+    assert (await browser.open("/ui/jobs")).status_code == 200
+    assert (await other.send(link)).status_code == 404
 
 
 async def test_a_cookie_is_kept_from_scripts_and_other_sites_and_only_its_hash_is_stored(
@@ -85,6 +104,18 @@ async def test_a_session_ends_with_its_tenant_by_its_browser_and_by_an_operator(
     assert (await other.get("/ui/jobs")).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [({}, False), ({"is_admin": True}, True), ({"is_admin": True, "is_read_only": True}, False)],
+)
+async def test_who_signs_in_is_told_what_the_session_changes(
+    api: Api, options: dict[str, bool], *, is_told: bool
+) -> None:
+    page = await new_browser(api).open(await new_link(api, **options))
+
+    assert ("every provider" in page.text) is is_told
+
+
 async def test_a_link_is_too_old_after_ten_minutes_or_without_its_key(api: Api) -> None:
     key, _ = await api.front.engine.database.run(lambda connection: create_key(connection, "acme"))
     old, revoked, browser = await new_link(api), await new_link(api, key=key), new_browser(api)
@@ -131,6 +162,14 @@ async def test_forms_without_the_sessions_own_token_change_nothing(api: Api) -> 
     link = await new_link(api)
     assert (await new_browser(api).send(link, token="")).status_code == 403
     assert (await browser.send(link, token=browser.token)).status_code == 403
+    # Whoever knows the code makes the token of a browser that has no cookie yet.
+    assert (await new_browser(api).send(link, token=token_of(""))).status_code == 403
+    nothing = new_browser(api)
+    nothing.http.cookies.set("longtake_ui_begins", "", path="/ui")
+    assert (await nothing.send(link, token=token_of(""))).status_code == 403
+    assert (await api.fetch("SELECT opened_at FROM page_session ORDER BY id DESC LIMIT 1")) == [
+        {"opened_at": None}
+    ]
 
 
 async def test_a_session_that_only_reads_is_refused_every_form_but_signing_out(api: Api) -> None:

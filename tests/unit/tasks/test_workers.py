@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from amqp.exceptions import AccessRefused, NotAllowed
 from celery import Celery
+from kombu import Connection
 
 from api.pages.workers import unserved_in
 from tasks.queues import Queue
@@ -83,3 +85,17 @@ def test_a_broker_that_is_away_is_a_result() -> None:
     assert roll.workers == ()
     assert roll.failure is not None
     assert "does not answer" in roll.failure
+
+
+@pytest.mark.parametrize("refusal", [AccessRefused, NotAllowed])
+def test_a_broker_that_refuses_us_is_a_result(
+    monkeypatch: pytest.MonkeyPatch, refusal: type[Exception]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise refusal("Login was refused")
+
+    monkeypatch.setattr(Connection, "ensure_connection", refuse)
+    with Celery("refused", broker="amqp://127.0.0.1:9//", set_as_current=False) as app:
+        roll = call(app)
+
+    assert roll.failure == f"the broker does not answer ({refusal.__name__})"
