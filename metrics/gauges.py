@@ -88,9 +88,9 @@ GAUGES: Final = (
         help="Seconds by which the looks of the process that is furthest behind run late.",
         # One that gave no sign of life looks at nothing, whatever it said last.
         sql="""
-        SELECT coalesce(max(greatest(late, extract(epoch FROM now() - beat) - lives_for)), 0)::float8
-               AS value
-        FROM holder WHERE dead_at IS NULL
+        SELECT coalesce(max(greatest(late, silent - lives_for)), 0)::float8 AS value
+        FROM holder, LATERAL (SELECT extract(epoch FROM now() - beat) AS silent) AS how_long
+        WHERE dead_at IS NULL
         """,
     ),
     Gauge(
