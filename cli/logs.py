@@ -1,7 +1,7 @@
 """`longtake logs JOB`: a job's lines of the logs and its events, in the order of time."""
 
+import heapq
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from cli import show
 from cli.database import in_transaction
 from cli.errors import Refused
 from cli.options import ApiKey, ApiUrl, AsJson, connect
-from models.database import Connection
+from models.database import Connection, fetch_ids
 from settings import Settings, load
 
 _PANEL = "Operation"
@@ -39,6 +39,16 @@ class Entry:
     level: str
     event: str
     more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """By which lines are a job's."""
+
+    ids: frozenset[str]
+    #: Its sender may have chosen it, so it is looked for where requests are named alone: as another
+    #: word of a line, such as its level, it would show the lines of everybody.
+    request: str | None
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +76,11 @@ def logs(
     """
     settings = load()
     given = files or sorted((settings.data_dir / "logs").glob("*.log*"))
-    found, ids = _events(settings, job_id, api_url, api_key)
-    lines = deque[Entry](maxlen=_MOST)
-    for file in given:
-        for entry in _lines(file, ids):
-            lines.append(entry)
+    found, names = _events(settings, job_id, api_url, api_key)
+    lines = heapq.nlargest(
+        _MOST, (entry for file in given for entry in _lines(file, names)), key=lambda one: one.at
+    )
+    # The order of a log's own lines holds where their times are equal.
     entries = sorted((*found, *lines), key=lambda entry: entry.at)
     if as_json:
         show.as_json([_as_json(entry) for entry in entries])
@@ -86,7 +96,7 @@ def logs(
 
 def _events(
     settings: Settings, job_id: str, api_url: str | None, api_key: str | None
-) -> tuple[list[Entry], frozenset[str]]:
+) -> tuple[list[Entry], Names]:
     """The job's events, and all that it is named by in the logs."""
     if settings.database_url and api_url is None:
         return in_transaction(lambda connection: _of_database(connection, job_id))
@@ -98,20 +108,19 @@ def _events(
         for name, value in times.items()
         if (at := _time(value)) is not None
     ]
-    return entries, frozenset({job_id, *_texts([job.get("request_id")])})
+    return entries, Names(ids=frozenset({job_id}), request=job.get("request_id"))
 
 
 #: The names of all that a job has.
 _NAMES = """
 SELECT id FROM attempt WHERE job = %(job)s UNION ALL SELECT id FROM output WHERE job = %(job)s
 UNION ALL SELECT id FROM delivery WHERE job = %(job)s
-UNION ALL SELECT request_id FROM job WHERE id = %(job)s
 """
 
 
-async def _of_database(connection: Connection, job_id: str) -> tuple[list[Entry], frozenset[str]]:
-    names = await connection.execute(_NAMES, {"job": job_id})
-    ids = frozenset({job_id, *(row["id"] for row in await names.fetchall())})
+async def _of_database(connection: Connection, job_id: str) -> tuple[list[Entry], Names]:
+    ids = frozenset({job_id, *await fetch_ids(connection, _NAMES, {"job": job_id})})
+    requests = await fetch_ids(connection, "SELECT request_id FROM job WHERE id = %s", (job_id,))
     cursor = await connection.execute(
         "SELECT at, kind, detail FROM event WHERE job = %s ORDER BY id DESC LIMIT %s",
         (job_id, _MOST),
@@ -120,42 +129,45 @@ async def _of_database(connection: Connection, job_id: str) -> tuple[list[Entry]
         Entry(at=row["at"], source=EVENTS, level="info", event=row["kind"], more=row["detail"])
         for row in await cursor.fetchall()
     ]
-    if len(ids) == 1 and not entries:
+    if not (requests or entries):
         raise Refused(f"job {job_id!r} is not in the database")
-    return entries, ids
+    return entries, Names(ids=ids, request=requests[0] if requests else None)
 
 
 # -- logs -----------------------------------------------------------------------------------------
 
 
-def _lines(file: Path, ids: frozenset[str]) -> Iterator[Entry]:
-    """The entries of a log that name one of the ids. Raises Refused if it can't be read."""
+def _lines(file: Path, names: Names) -> Iterator[Entry]:
+    """The entries of a log that name the job. Raises Refused if it can't be read."""
     if str(file) == "-":
-        yield from _read(sys.stdin.buffer, "stdin", ids)
+        yield from _read(sys.stdin.buffer, "stdin", names)
         return
     try:
         with file.open("rb") as opened:
-            yield from _read(opened, file.name.partition(".")[0], ids)
+            yield from _read(opened, file.name.partition(".")[0], names)
     except OSError as error:
         raise Refused(f"{file} can't be read: {error.strerror}") from error
 
 
-def _read(lines: BinaryIO, source: str, ids: frozenset[str]) -> Iterator[Entry]:
-    wanted = [id_.encode() for id_ in ids]
+def _read(lines: BinaryIO, source: str, names: Names) -> Iterator[Entry]:
+    wanted = [name.encode() for name in (*names.ids, names.request) if name]
     while line := lines.readline(_LONGEST):
         # Most lines are not of the job: these are not parsed.
-        if line[:1] == b"{" and any(id_ in line for id_ in wanted):
-            entry = _entry(line, source, ids)
+        if line[:1] == b"{" and any(name in line for name in wanted):
+            entry = _entry(line, source, names)
             if entry is not None:
                 yield entry
 
 
-def _entry(line: bytes, source: str, ids: frozenset[str]) -> Entry | None:
+def _entry(line: bytes, source: str, names: Names) -> Entry | None:
     try:
         values = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None  # cut off, or another program's
-    if not isinstance(values, dict) or ids.isdisjoint(_texts(values.values())):
+    if not isinstance(values, dict):
+        return None
+    is_request = names.request is not None and values.get("request_id") == names.request
+    if not is_request and names.ids.isdisjoint(_texts(values.values())):
         return None
     at = _time(values.get("timestamp"))
     if at is None:

@@ -28,6 +28,10 @@ _PANEL = "Jobs"
 LOOK, KEY = 1.0, 0.1
 #: Jobs of one look, and lines that are not jobs.
 _MOST, _AROUND = 100, 5
+#: Columns, and how wide a terminal is, at least, that shows them.
+_COLUMNS = {"id": 0, "status": 0, "%": 0, "model": 50, "cost": 50, "prompt": 40}
+#: From so many columns on, ids are whole; of others so many characters of the end are shown.
+_WHOLE_IDS, _ID_END = 90, 8
 #: What `f` goes through.
 _FILTERS = (None, "pending", "processing", "complete", "failed", "cancelled")
 #: What terminals send for the arrows, in both of their modes.
@@ -87,25 +91,48 @@ class View:
         else:
             self.asks, self.said = job["id"], f"Cancel {job['id']}? y cancels it, any other key not"
 
-    def drawn(self, lines: int) -> RenderableType:
-        """The view for a terminal of so many lines: those around the chosen job."""
-        room = max(1, lines - _AROUND)
+    def drawn(self, lines: int, width: int) -> RenderableType:
+        """The view for a terminal of so many lines and columns: those around the chosen job.
+
+        What is said, which may be a question, comes before the jobs: it is never cut off.
+        """
+        said = plain(self.said or _HELP).replace("\n", " ")
+        room = max(1, lines - _AROUND - len(said) // width)
         first = max(0, min(self.place - room // 2, len(self.jobs) - room))
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("id", "status", "%", "model", "cost", "prompt"):
-            table.add_column(name, no_wrap=True, justify="right" if name == "%" else "left")
+        columns = [name for name, least in _COLUMNS.items() if width >= least]
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        for name in columns:
+            table.add_column(
+                name,
+                no_wrap=True,
+                justify="right" if name == "%" else "left",
+                ratio=1 if name == "prompt" else None,  # it takes what the others leave
+            )
         for job in self.jobs[first : first + room]:
+            shown = _shown(job, width)
             table.add_row(
-                job["id"],
-                show.status(job),
-                str(job["progress_percent"]),
-                job["model"],
-                show.money(show.cost(job)),
-                Text(plain(show.short(job["prompt"]))),  # before it is measured
+                *(shown[name] for name in columns),
                 style="reverse" if job["id"] == self.chosen else "",
             )
         head = f"longtake top   {self.status or 'all'}   {len(self.jobs)} newest jobs"
-        return Group(Text(head, style="bold"), Text(), table, Text(), Text(self.said or _HELP))
+        return Group(
+            Text(head, style="bold", no_wrap=True, overflow="ellipsis"), Text(said), Text(), table
+        )
+
+
+def _shown(job: Json, width: int) -> dict[str, Text]:
+    """A job's cells; characters that are shown as several are so before they are measured."""
+    id_ = job["id"]
+    if width < _WHOLE_IDS and len(id_) > _ID_END + 1:
+        id_ = f"…{id_[-_ID_END:]}"  # the beginnings of ids are alike
+    return {
+        "id": Text(plain(id_)),
+        "status": show.status(job),
+        "%": Text(str(job["progress_percent"])),
+        "model": Text(plain(job["model"])),
+        "cost": Text(show.money(show.cost(job))),
+        "prompt": Text(plain(show.short(job["prompt"]))),
+    }
 
 
 def register(app: typer.Typer) -> None:
@@ -126,7 +153,8 @@ def top(*, api_url: ApiUrl = None, api_key: ApiKey = None) -> None:
 def _run(api: Api, view: View, live: Live) -> None:
     looked = time.monotonic()
     while not view.is_over:
-        live.update(view.drawn(show.out.size.height), refresh=True)
+        size = show.out.size
+        live.update(view.drawn(size.height, size.width), refresh=True)
         before = view.status
         for key in _pressed(KEY):
             if job := view.press(key):

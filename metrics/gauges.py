@@ -2,8 +2,8 @@
 
 Names follow OpenTelemetry's conventions as Prometheus writes them: a unit as suffix, no `_total` on
 a gauge. No label holds a job, a tenant, a worker or an address: receivers' hosts are summed up.
-Statements read rows that are due or unfinished. The one that reads all attempts is read once a
-minute, and given up after seconds.
+Statements read rows that are due or unfinished. The one of all attempts in doubt reads them by
+their index; since they may be many, it is read once a minute, and given up after seconds.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,20 @@ class Gauge:
     help: str
     sql: str
     labels: tuple[str, ...] = ()
-    #: Seconds for which a reading is good, where the statement reads a whole table.
+    #: Seconds for which a reading is good, where the statement may take long.
     lasts: float = 0.0
 
 
-#: Due rows by kind and lane; a receiver's host, or a tenant, stays out.
-_DUE = """
+#: Rows by kind and lane; a receiver's host, or a tenant, stays out.
+_ROWS = """
 SELECT what, CASE WHEN what IN ('deliver', 'prepare') THEN '' ELSE lane END AS lane,
        {value} AS value
-FROM due WHERE lease IS NULL AND at <= now() GROUP BY 1, 2
+FROM due WHERE {which} GROUP BY 1, 2
 """
+#: A lease whose time has come holds nothing: its worker died.
+_IS_DUE = "at <= now()"
+#: Claims end within seconds; what a process watches is far in the future.
+_IS_HELD = "lease IS NOT NULL AND at > now()"
 
 _OLD = OLD_SNAPSHOTS.replace("%(age)s", f"{OLD:g}")
 
@@ -50,15 +54,23 @@ GAUGES: Final = (
     ),
     Gauge(
         name="longtake_due_rows",
-        help="Rows that are due and that no worker has claimed, by kind of work and lane.",
+        help="Rows that are due and that no worker holds, by kind of work and lane.",
         labels=("what", "lane"),
-        sql=_DUE.format(value="count(*)"),
+        sql=_ROWS.format(which=_IS_DUE, value="count(*)"),
     ),
     Gauge(
         name="longtake_due_oldest_seconds",
         help="Seconds for which the oldest of them has waited, by kind of work and lane.",
         labels=("what", "lane"),
-        sql=_DUE.format(value=f"max(extract(epoch FROM now() - ({SINCE})))::float8"),
+        sql=_ROWS.format(
+            which=_IS_DUE, value=f"max(extract(epoch FROM now() - ({SINCE})))::float8"
+        ),
+    ),
+    Gauge(
+        name="longtake_in_flight_rows",
+        help="Rows that workers hold, polls that they watch among them, by kind of work and lane.",
+        labels=("what", "lane"),
+        sql=_ROWS.format(which=_IS_HELD, value="count(*)"),
     ),
     Gauge(
         name="longtake_due_set_aside_rows",
@@ -74,7 +86,12 @@ GAUGES: Final = (
     Gauge(
         name="longtake_watchers_late_seconds",
         help="Seconds by which the looks of the process that is furthest behind run late.",
-        sql="SELECT coalesce(max(late), 0) AS value FROM holder WHERE dead_at IS NULL",
+        # One that gave no sign of life looks at nothing, whatever it said last.
+        sql="""
+        SELECT coalesce(max(greatest(late, silent - lives_for)), 0)::float8 AS value
+        FROM holder, LATERAL (SELECT extract(epoch FROM now() - beat) AS silent) AS how_long
+        WHERE dead_at IS NULL
+        """,
     ),
     Gauge(
         name="longtake_tick_age_seconds",
@@ -90,7 +107,7 @@ GAUGES: Final = (
         name="longtake_attempts_unknown_dollars",
         help="What all attempts without a known answer may have cost, in US dollars.",
         # Most providers offer no look-up: their attempts stay unknown, with no row that is due,
-        # until an operator settles them.
+        # until an operator settles them. By the index attempt_unknown.
         sql=f"""
         SELECT coalesce(sum({SHARE_OF_ESTIMATE}), 0)::float8 / 1000000 AS value
         FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.state = 'unknown'

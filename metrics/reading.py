@@ -15,7 +15,7 @@ from models.database import Connection, Database
 
 #: Seconds for which a reading serves every scraper.
 REMEMBERED = 5.0
-#: Seconds after which a statement about a whole table is given up.
+#: Seconds after which a statement that may take long is given up.
 GIVEN_UP = 5
 _Rows: TypeAlias = Sequence[dict[str, Any]]
 

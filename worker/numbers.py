@@ -4,10 +4,13 @@ With prefork the parent listens and the children write to memory that they share
 its place in the pool, so a child that replaces another goes on from its counts.
 """
 
+import contextlib
 import os
+import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer
 from typing import Any, Final
 
 import structlog
@@ -26,13 +29,16 @@ MOST_PROCESSES: Final = 1024
 PATIENCE: Final = 5.0
 
 
-class _Server(HTTPServer):
-    """One request at a time: a scraper asks every few seconds."""
+class Server(TCPServer):
+    """One request at a time: a scraper asks every few seconds.
+
+    Not `HTTPServer`, which asks a name server for its own name, while the worker waits.
+    """
 
     allow_reuse_address = True
 
     def __init__(self, settings: Settings, queues: list[str]) -> None:
-        super().__init__((settings.metrics_host, settings.metrics_port), _Handler)
+        super().__init__((settings.metrics_host, settings.metrics_port), Handler)
         self.settings, self.queues = settings, queues
         self.started = time.time()
 
@@ -40,9 +46,11 @@ class _Server(HTTPServer):
         """A scraper that hangs up or is too slow is its own trouble."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers `/metrics` alone."""
+
     timeout = PATIENCE
-    server: _Server
+    server: Server
 
     def do_GET(self) -> None:
         # Imported by the first scrape: a worker without a port never needs it.
@@ -58,11 +66,32 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def handle(self) -> None:
+        # `timeout` is that of one byte: who sends them one by one would keep all others out.
+        limit = threading.Timer(PATIENCE, _cut, (self.connection,))
+        limit.daemon = True
+        limit.start()
+        try:
+            super().handle()
+        finally:
+            limit.cancel()
+
     def log_message(self, *_: Any) -> None:
         """No line for each scrape."""
 
 
-def told(server: _Server) -> bytes:
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def serve(server: Server) -> None:
+    """Answer until `shutdown`: a socket that is closed before would keep the thread awake."""
+    with server:
+        server.serve_forever()
+
+
+def told(server: Server) -> bytes:
     """The worker's numbers in Prometheus' text format."""
     from metrics.text import by_label, gauge, of_numbers, written  # noqa: PLC0415 - as above
 
@@ -87,7 +116,7 @@ def told(server: _Server) -> bytes:
     )
 
 
-_server: _Server | None = None
+_server: Server | None = None
 
 
 @signals.celeryd_init.connect
@@ -112,7 +141,7 @@ def _listen(sender: Any, **_: Any) -> None:
         return
     queues = sorted(sender.app.amqp.queues.consume_from)
     try:
-        _server = _Server(settings, queues)
+        _server = Server(settings, queues)
     except OSError as error:  # work goes on: numbers are for watching it
         log.error(  # noqa: TRY400 - no traceback says more
             "metrics.cannot_listen",
@@ -121,14 +150,16 @@ def _listen(sender: Any, **_: Any) -> None:
             reason=error.strerror,
         )
         return
-    threading.Thread(target=_server.serve_forever, name="longtake-numbers", daemon=True).start()
-    log.info("metrics.listening", host=settings.metrics_host, port=_server.server_port)
+    threading.Thread(target=serve, args=(_server,), name="longtake-numbers", daemon=True).start()
+    log.info("metrics.listening", host=settings.metrics_host, port=_server.server_address[1])
 
 
 @signals.worker_shutdown.connect
-def _stop(**_: Any) -> None:
+def stop(**_: Any) -> None:
+    """Close the port soon."""
     if _server is not None:
-        _server.server_close()
+        # It waits for the scraper of the moment: the worker does not.
+        threading.Thread(target=_server.shutdown, daemon=True).start()
 
 
 def _let_go() -> None:

@@ -168,12 +168,19 @@ def test_a_setting_keeps_jobs_from_flower(house: House) -> None:
 
 
 def test_every_process_writes_lines_of_one_shape(house: House) -> None:
-    ready = {"beat": "beat: Starting", "worker-submit": "worker.ready", "api": "api.starting"}
+    ready = {
+        # Flower tells of workers that it can't ask: there are none at first.
+        "flower": "Inspect method stats failed",
+        "beat": "beat: Starting",
+        "worker-submit": "worker.ready",
+        "api": "api.starting",
+    }
+    logs = {name: house.log.with_name(f"{name}.log") for name in ready}
     with contextlib.ExitStack() as exits:
-        exits.enter_context(flower(house))  # which tells of what it can't ask nobody
-        for name in ready:
+        exits.enter_context(flower(house))
+        assert came_true(lambda: ready["flower"] in logs["flower"].read_text(), 60)
+        for name in list(ready)[1:]:
             exits.enter_context(running(house, name))
-        logs = {name: house.log.with_name(f"{name}.log") for name in (*ready, "flower")}
         for name, word in ready.items():
             assert came_true(lambda n=name, w=word: w in logs[n].read_text(), 60), name  # type: ignore[misc]
 

@@ -92,6 +92,24 @@ OVERVIEW: Final = Board(
                     queries=(("max by (what, lane) (longtake_due_rows)", "{{what}} {{lane}}"),),
                 ),
                 Panel(
+                    title="Rows in flight",
+                    queries=(
+                        ("max by (what, lane) (longtake_in_flight_rows)", "{{what}} {{lane}}"),
+                    ),
+                    explained="Held by workers; polls are held for as long as they are watched.",
+                ),
+                Panel(
+                    title="Operations watched",
+                    queries=(("max(longtake_operations_watched)", "operations"),),
+                    explained="Polled from memory, until they end.",
+                ),
+                Panel(
+                    title="Looks run late",
+                    queries=(("max(longtake_watchers_late_seconds)", "seconds"),),
+                    unit="s",
+                    explained="Of the worker that is furthest behind.",
+                ),
+                Panel(
                     title="Rows of one round",
                     queries=(
                         (quantile(0.5, "longtake_round_rows", "what"), "{{what}} p50"),

@@ -164,3 +164,72 @@ async def test_a_statement_that_takes_too_long_costs_its_own_gauge_alone(
     monkeypatch.setattr(reading, "GIVEN_UP", 30)
     now[0] = reading.REMEMBERED + 1
     assert samples((await reader.read()).decode()) == {("quick", frozenset()): 1}
+
+
+#: Settled attempts, of which money in doubt must read none.
+_MANY = """
+INSERT INTO attempt
+SELECT copy.* FROM (SELECT to_jsonb(attempt) AS one FROM attempt ORDER BY id LIMIT 1) AS first,
+    generate_series(1, 20000) AS n,
+    jsonb_populate_record(NULL::attempt, one || jsonb_build_object(
+        'id', 'copy' || n, 'marker', 'copy' || n, 'state', 'failed')) AS copy
+"""
+
+
+async def test_money_in_doubt_is_found_by_its_index_among_many_attempts(api: Api) -> None:
+    await api.submit()
+    await api.submit()
+    await api.fetch(_MANY)
+    await api.fetch("UPDATE attempt SET state = 'unknown', sent_at = now() WHERE id !~ '^copy'")
+    await api.fetch("ANALYZE attempt")
+    (gauge,) = (each for each in GAUGES if each.name == "longtake_attempts_unknown_dollars")
+
+    plan = await api.fetch(f"EXPLAIN {gauge.sql}")
+    lines = "\n".join(row["QUERY PLAN"] for row in plan)
+
+    assert "attempt_unknown" in lines
+    assert "Seq Scan on attempt" not in lines
+
+
+_HOLDER = """
+INSERT INTO holder (id, lives_for, room, watched, beat)
+VALUES ('00000000-0000-0000-0000-000000000001', 20, 9, 1, now() - %s * interval '1 s')
+"""
+
+
+async def test_what_a_process_watches_is_in_flight_and_not_due(api: Api) -> None:
+    jobs = [await api.submit() for _ in range(3)]
+    await api.fetch(_HOLDER, 0)
+    await api.fetch(
+        "UPDATE due SET what = 'poll', at = now() + interval '10 years', "
+        "lease = (SELECT id FROM holder) WHERE what = 'submit' "
+        "AND id = (SELECT id FROM attempt WHERE job = %s)",
+        jobs[0]["id"],
+    )
+    # A worker died a minute ago: what it had claimed is due again, and nobody else's.
+    await api.fetch(
+        "UPDATE due SET at = now() - interval '60 s', lease = gen_random_uuid(), what = 'poll' "
+        "WHERE what = 'submit' AND id = (SELECT id FROM attempt WHERE job = %s)",
+        jobs[1]["id"],
+    )
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    polls = {"what": "poll", "lane": "runway"}
+    assert one(found, "longtake_in_flight_rows", **polls) == 1
+    assert one(found, "longtake_due_rows", **polls) == 1
+    oldest = one(found, "longtake_due_oldest_seconds", **polls)
+    assert oldest is not None
+    assert 60 <= oldest < 90
+    assert one(found, "longtake_operations_watched") == 1
+    assert one(found, "longtake_watchers_late_seconds") == 0
+
+
+async def test_a_watcher_without_a_sign_of_life_is_late_whatever_it_said(api: Api) -> None:
+    await api.fetch(_HOLDER, 120)
+
+    found = samples((await api.http.get("/metrics")).text)
+
+    late = one(found, "longtake_watchers_late_seconds")
+    assert late is not None
+    assert 100 <= late < 130

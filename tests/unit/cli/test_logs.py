@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import logs
 from tests.unit.cli.scripted import JOB, FakeApi, Run
 
 SHOWN = JOB | {
@@ -58,3 +59,41 @@ def test_a_job_that_the_api_does_not_know_is_refused(run: Run, api: FakeApi) -> 
 
     assert ended.code == 2
     assert "not found" in ended.err
+
+
+def test_a_request_id_that_its_sender_chose_shows_no_lines_of_others(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    api.answers = [(200, SHOWN | {"request_id": "info"})]
+    log = tmp_path / "worker.log"
+    at = "2026-01-01T12:00:01Z"
+    lines = (
+        {"timestamp": at, "level": "info", "event": "job.moved", "job": "job_vid_of_another"},
+        {"timestamp": at, "level": "info", "event": "http.request", "request_id": "info"},
+    )
+    log.write_text("\n".join(map(json.dumps, lines)))
+
+    ended = run("logs", "job_vid_1", str(log), "--api-url", api.url)
+
+    assert ended.code == 0, ended.err
+    assert "job_vid_of_another" not in ended.out
+    assert "http.request" in ended.out
+
+
+def test_of_too_many_lines_the_newest_are_shown(
+    run: Run, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_MOST", 2)
+    api.answers = [(200, SHOWN | {"created_at": None, "finished_at": None})]
+    files = [tmp_path / "a.log", tmp_path / "b.log"]
+    for file, minutes in zip(files, ((3, 4), (1, 2)), strict=True):
+        file.write_text(
+            "".join(
+                f'{{"timestamp": "2026-01-01T12:0{n}:00Z", "event": "n{n}", "job": "job_vid_1"}}\n'
+                for n in minutes
+            )
+        )
+
+    ended = run("logs", "job_vid_1", *map(str, files), "--api-url", api.url)
+
+    assert [line.split()[2] for line in ended.out.splitlines()] == ["n3", "n4"]

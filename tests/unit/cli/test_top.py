@@ -20,9 +20,9 @@ def jobs(*numbers: int, **more: Any) -> list[dict[str, Any]]:
     return [JOB | {"id": f"job_vid_{n}", "status": "processing", **more} for n in numbers]
 
 
-def drawn(view: View, lines: int = 20) -> str:
-    console = SafeConsole(file=io.StringIO(), width=120, height=lines)
-    console.print(view.drawn(lines))
+def drawn(view: View, lines: int = 20, width: int = 120) -> str:
+    console = SafeConsole(file=io.StringIO(), width=width, height=lines)
+    console.print(view.drawn(lines, width))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -88,6 +88,26 @@ def test_what_a_terminal_would_obey_is_shown_as_text() -> None:
     assert "[red]gone" in drawn(view)
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_narrow_terminal_shows_the_whole_question_and_the_chosen_job(width: int) -> None:
+    ids = [f"job_vid_01kagw2r5v9m3c8n1x4z7b6t{n:02}" for n in range(30)]
+    hostile = {"prompt": "\x1b[2J" * 40, "model": "[red]\x1bm" * 2}
+    view = View()
+    view.update([JOB | {"id": id_, "status": "processing", **hostile} for id_ in ids])
+    for _ in range(20):
+        view.press("j")
+    view.press("c")
+
+    text = drawn(view, lines=12, width=width)
+
+    assert len(text.splitlines()) <= 12, "the terminal cuts the rest off"
+    assert f"Cancel{ids[20]}?ycancelsit,anyotherkeynot" in "".join(text.split())
+    assert "\x1b" not in text
+    if width >= 40:
+        assert text.count(ids[20][-4:]) == 2
+        assert "processing  10" in text, "state and progress matter most"
+
+
 @pytest.mark.parametrize(
     ("sent", "keys"),
     [("jf", ["j", "f"]), ("\x1b[A\x1bOBq", ["k", "j", "q"]), ("", ["q"]), ("\x03", ["q"])],
@@ -133,7 +153,9 @@ def test_in_a_terminal_a_job_is_shown_and_cancelled(api: FakeApi, tmp_path: Path
 def read_until(terminal: int, word: bytes | None) -> bytes:
     """What is written to a terminal until the word, or its end, or nothing for a minute."""
     said = b""
-    while select.select([terminal], [], [], 60)[0]:
+    for _ in range(600):  # it draws ten times a second
+        if not select.select([terminal], [], [], 60)[0]:
+            break
         try:
             said += os.read(terminal, 4096)
         except OSError:  # how Linux tells a terminal's end
