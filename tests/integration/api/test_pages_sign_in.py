@@ -109,7 +109,7 @@ async def test_a_session_ends_with_its_tenant_by_its_browser_and_by_an_operator(
     [({}, False), ({"is_admin": True}, True), ({"is_admin": True, "is_read_only": True}, False)],
 )
 async def test_who_signs_in_is_told_what_the_session_changes(
-    api: Api, options: dict[str, bool], *, is_told: bool
+    api: Api, options: Any, *, is_told: bool
 ) -> None:
     page = await new_browser(api).open(await new_link(api, **options))
 
