@@ -38,6 +38,8 @@ class Server(TCPServer):
     allow_reuse_address = True
 
     def __init__(self, settings: Settings, queues: list[str]) -> None:
+        if ":" in settings.metrics_host:
+            self.address_family = socket.AF_INET6
         super().__init__((settings.metrics_host, settings.metrics_port), Handler)
         self.settings, self.queues = settings, queues
         self.started = time.time()

@@ -46,3 +46,9 @@ def test_a_scraper_that_is_slow_is_cut_off_and_the_next_one_served(
     monkeypatch.setattr(numbers, "PATIENCE", 60.0)
     answer = asked(server, b"GET /metrics HTTP/1.0\r\n\r\n")
     assert b'longtake_worker_queue{queue="poll"} 1.0' in answer
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_it_listens_at_an_address_of_ipv6_too() -> None:
+    with numbers.Server(load({"LONGTAKE_METRICS_HOST": "::1"}), []) as server:
+        assert server.server_address[0] == "::1"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
-from psycopg.errors import SerializationFailure
+from psycopg.errors import SerializationFailure, UniqueViolation
 
 from metrics.numbers import Numbers
 from models import moves
@@ -106,6 +106,24 @@ async def test_what_is_tried_again_is_told_once(make_engine: MakeEngine, heard: 
     await engine.database.run(fails_first)
     await engine.database.run(fails_first)  # it has moved already
     assert [(move.job, move.state) for move in heard] == [(job, "submitting")]
+
+
+async def test_a_commit_that_fails_is_told_to_nobody(
+    make_engine: MakeEngine, heard: list[Move]
+) -> None:
+    engine = make_engine()
+    job = await ask(engine)
+    heard.clear()
+
+    async def fails_at_its_end(connection: Connection) -> None:
+        await advance_jobs(connection, JobState.SUBMITTING, [job])
+        await connection.execute("CREATE TABLE late (one int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        await connection.execute("INSERT INTO late VALUES (1), (1)")
+
+    with pytest.raises(UniqueViolation):
+        await engine.database.run(fails_at_its_end)
+    await engine.database.fetch("SELECT 1")
+    assert heard == []
 
 
 class _Enough(Exception):
