@@ -1,5 +1,7 @@
 """Sign-in at the pages: links, sessions and their ends, forms of strangers, reading only."""
 
+from typing import Any
+
 import pytest
 
 from api.pages.visits import token_of
