@@ -132,6 +132,10 @@ pages: $(PAGES_STAMP) ## Drive the pages with a headless browser (LONGTAKE_BROWS
 	@test -x "$(BROWSER)" || { echo "Installing Chromium by package"; apt-get install -y -q --no-install-recommends chromium; }
 	LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages
 
+.PHONY: pictures
+pictures: $(PAGES_STAMP) ## Take the README's pictures anew, into docs/pictures
+	LONGTAKE_KEEP_PICTURES=1 LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages/test_readme.py
+
 .PHONY: chaos
 chaos: $(STAMP) ## Kill, drop and flush at random, then check every promise (JOBS=, PACE=, SEED=, BROKER=rabbitmq, SIEGES=, RESIDENTS=off)
 	$(BIN)/python -m pytest tests/faults/test_chaos.py -m "" \
