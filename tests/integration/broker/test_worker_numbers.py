@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,11 @@ def hint(house: House) -> None:
         sender.send_task("video.submit", kwargs={"lane": "runway"}, queue="submit")
 
 
+def is_counted(house: House, what: Callable[[], bool]) -> bool:
+    hint(house)
+    return came_true(what, within=5.0)
+
+
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_one_port_tells_of_all_that_a_worker_did(house: House, port: int, pool: str) -> None:
     numbers = Scraper(port)
@@ -88,8 +94,8 @@ def test_counts_outlive_the_processes_that_made_them(house: House, port: int) ->
         submits(house, 2)
         for _ in range(3):
             before = done()
-            hint(house)
-            assert came_true(lambda before=before: done() >= before + 2)  # type: ignore[misc]
+            # A process that is killed may take a hint along: it is sent again.
+            assert any(is_counted(house, lambda most=before + 2: done() >= most) for _ in range(8))
 
             # When every process of the pool is killed and replaced
             known = done()
