@@ -21,7 +21,7 @@ RUNNING = (
     "a drone view of celebration with Christmas tree and fireworks",
     "snow rocky mountains peaks canyon, the sun rises behind them",
 )
-KEPT = ROOT / "docs/pictures" if os.environ.get("LONGTAKE_KEEP_PICTURES") else PICTURES
+KEPT: Path = ROOT / "docs/pictures" if os.environ.get("LONGTAKE_KEEP_PICTURES") else PICTURES
 
 #: Draws what a command prints; pictures ask no other host for fonts.
 DRAW = """

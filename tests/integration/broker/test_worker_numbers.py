@@ -63,9 +63,9 @@ def hint(house: House) -> None:
         sender.send_task("video.submit", kwargs={"lane": "runway"}, queue="submit")
 
 
-def is_counted(house: House, what: Callable[[], bool]) -> bool:
+def is_counted(house: House, counted: Callable[[], float], most: float) -> bool:
     hint(house)
-    return came_true(what, within=5.0)
+    return came_true(lambda: counted() >= most, within=5.0)
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
@@ -95,7 +95,7 @@ def test_counts_outlive_the_processes_that_made_them(house: House, port: int) ->
         for _ in range(3):
             before = done()
             # A process that is killed may take a hint along: it is sent again.
-            assert any(is_counted(house, lambda most=before + 2: done() >= most) for _ in range(8))
+            assert any(is_counted(house, done, before + 2) for _ in range(8))
 
             # When every process of the pool is killed and replaced
             known = done()
