@@ -212,6 +212,10 @@ def _value(valkey: "Redis", key: str) -> object:
             return other
 
 
+#: Messages that become jobs, whose prompts are kept.
+GOOD = {"the first protocol", "a request with other work behind it"}
+
+
 def send_bad_messages(house: FaultStack, canaries: Canaries) -> None:
     """All that a sender can get wrong, with every secret in it."""
     good = canaries.body(house, "runway")
@@ -233,7 +237,7 @@ def send_bad_messages(house: FaultStack, canaries: Canaries) -> None:
             sender.send_task(task, [canaries.prompt], {"request": good}, queue="intake")
     with Redis.from_url(house.broker.url) as valkey:
         for name, message in MESSAGES.items():
-            if name != "the first protocol":  # which is a good one
+            if name not in GOOD:
                 valkey.lpush("intake", json.dumps(message))
 
 
