@@ -38,7 +38,8 @@ SELECT attempt, coalesce(error ->> 'code', state) AS reason FROM output WHERE st
 """
 #: Ends for which a made video is no broken promise: nobody waited any longer, or nobody knew of it.
 _EXCUSED = {"deadline_exceeded", "submit_unknown"}
-_SYNCHRONOUS = {name for name, each in PROVIDERS.items() if each.capabilities.synchronous}
+#: Providers whose one answer to the paid request is all that they ever tell.
+SYNCHRONOUS = {name for name, each in PROVIDERS.items() if each.capabilities.synchronous}
 _STATUS = {"complete": "complete", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -162,7 +163,7 @@ def _is_excused(attempt: Row) -> bool:
 
     A synchronous provider has one answer; when that tells of a failure there is nothing to poll.
     """
-    says_failed = attempt["provider"] in _SYNCHRONOUS and attempt["state"] == "failed"
+    says_failed = attempt["provider"] in SYNCHRONOUS and attempt["state"] == "failed"
     return attempt["job_state"] == "cancelled" or attempt["job_error"] in _EXCUSED or says_failed
 
 
