@@ -99,7 +99,7 @@ unit: $(STAMP) ## Run the unit tests: under 30 s, no servers
 	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
 
 .PHONY: check
-check: lint types imports test ## Everything CI runs: format, lint, types, imports, tests
+check: lint types imports test ## Format, lint, types, imports, tests: CI runs it, then pages
 
 .PHONY: format
 format: $(STAMP) ## Rewrite the code in the house format
@@ -127,13 +127,22 @@ $(PAGES_STAMP): tests/_pages/pages.lock tests/_pages/package-lock.json | $(STAMP
 	@cd $(PAGES) && $(NPM) ci --loglevel=error >/dev/null
 	@touch $@
 
+# Chromium, or a clear error.
+.PHONY: browser
+browser:
+	@test -x "$(BROWSER)" || { \
+		test -z "$(LONGTAKE_BROWSER)" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& echo "Installing Chromium by package" && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	} || true
+	@test -x "$(BROWSER)" || { echo "There is no browser at $(BROWSER): install Debian's package chromium as root, or name another Chromium in LONGTAKE_BROWSER" >&2; exit 1; }
+
 .PHONY: pages
-pages: $(PAGES_STAMP) ## Drive the pages with a headless browser (LONGTAKE_BROWSER=); pictures go to var/pages
-	@test -x "$(BROWSER)" || { echo "Installing Chromium by package"; apt-get install -y -q --no-install-recommends chromium; }
+pages: $(PAGES_STAMP) browser ## Drive the pages with a headless browser (LONGTAKE_BROWSER=); pictures go to var/pages
 	LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages
 
 .PHONY: pictures
-pictures: $(PAGES_STAMP) ## Take the README's pictures anew, into docs/pictures
+pictures: $(PAGES_STAMP) browser ## Take the README's pictures anew, into docs/pictures
 	LONGTAKE_KEEP_PICTURES=1 LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages/test_readme.py
 
 .PHONY: chaos

@@ -34,6 +34,11 @@ _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{
 _LAST_PORT = 65535
 
 
+#: Names that settings had before: a limit that an operator set must not silently be another.
+_RENAMED = {
+    "LONGTAKE_CONNECTIONS_PER_ADDRESS": "LONGTAKE_REQUESTS_PER_ADDRESS",
+    "LONGTAKE_WRONG_KEYS_PER_MINUTE": "LONGTAKE_INVALID_KEYS_PER_MINUTE",
+}
 #: The end of the name of a variable that names a file with another's value.
 _FILE = "_FILE"
 #: Most bytes of such a file: keys are short, and a wrong path may be a device.
@@ -134,8 +139,8 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     #: Open connections of one API process; unset: what its files allow, and at most 6,000.
     max_connections: int | None = Field(default=None, ge=32, le=100_000)
-    #: Requests in progress of one address that have shown no right key; unset: half of those.
-    connections_per_address: int | None = Field(default=None, ge=1, le=100_000)
+    #: Requests in progress of one address that have shown no valid key; unset: half of those.
+    requests_per_address: int | None = Field(default=None, ge=1, le=100_000)
     #: Open streams of events and open calls of one tenant in one API process.
     streams_per_tenant: int = Field(default=250, ge=1, le=10_000)
     #: How long a request's line and headers may take to arrive, in seconds.
@@ -144,8 +149,8 @@ class Settings(BaseSettings):
     #: at the rate below, adds one.
     body_seconds: float = Field(default=20.0, ge=1, le=600)
     body_bytes_per_second: int = Field(default=1024, ge=1, le=2**30)
-    #: Wrong keys, and wrong tokens of callbacks, of one address in a minute before it is told 429.
-    wrong_keys_per_minute: int = Field(default=60, ge=1, le=1_000_000)
+    #: Invalid keys and tokens of callbacks of one address in a minute before it is told 429.
+    invalid_keys_per_minute: int = Field(default=60, ge=1, le=1_000_000)
     #: Whether Imagineo's API takes a request without a picture, as its document's example sends.
     imagineo_text_to_video: bool = False
 
@@ -303,9 +308,16 @@ def load(environment: Mapping[str, str] | None = None, *, sealing: bool = True) 
     schema alone, a database needs no LONGTAKE_SECRET_KEYS.
 
     Raises:
-        SettingsError: a variable has an invalid value; the message names each one.
+        SettingsError: a variable has an invalid value, or a name that its setting had before; the
+            message names each one.
     """
     source = read_files(os.environ if environment is None else environment)
+    if old := [
+        f"{name} is now {new}"
+        for name, new in _RENAMED.items()
+        if source.get(name) or source.get(name + _FILE)
+    ]:
+        raise SettingsError("\n".join(old))
     values: dict[str, Any] = {
         name.removeprefix("LONGTAKE_").lower(): value
         for name, value in source.items()

@@ -1,4 +1,4 @@
-"""Admission: what a request may take before anybody knows whose it is, and how wrong keys end.
+"""Admission: what a request may take before anybody knows whose it is, and how invalid keys end.
 
 All budgets are of one process. Behind a trusted proxy an address is the client's that it forwards.
 """
@@ -26,7 +26,7 @@ ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOK_UPS: Final = 2
 #: Seconds until a request that found no place may come again.
 _ASK_AGAIN: Final = 1.0
-#: Addresses whose wrong keys are counted; the one that was wrong longest ago is forgotten first.
+#: Addresses whose invalid keys are counted; the one that was wrong longest ago is forgotten first.
 _MOST_ADDRESSES: Final = 10_000
 #: Headers that may hold a key; the second is a dialect's.
 _KEYS: Final = frozenset({b"authorization", b"x-api-key"})
@@ -34,8 +34,8 @@ _STATE: Final = "admitted"
 _MINUTE: Final = 60.0
 
 
-class WrongKeys:
-    """The wrong keys of each address: as many as come in a minute are answered as what they are."""
+class InvalidKeys:
+    """The invalid keys of each address: so many in a minute are answered as what they are."""
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = float(per_minute)
@@ -58,11 +58,11 @@ class WrongKeys:
 class Admission:
     """The budgets of one process."""
 
-    def __init__(self, limits: Limits, *, proxies: Networks, wrong_keys: WrongKeys) -> None:
+    def __init__(self, limits: Limits, *, proxies: Networks, invalid_keys: InvalidKeys) -> None:
         self.limits = limits
         self.proxies = proxies
-        self.wrong_keys = wrong_keys
-        #: Requests in progress, and by address those that have shown no right key so far.
+        self.invalid_keys = invalid_keys
+        #: Requests in progress, and by address those that have shown no valid key so far.
         self.count = 0
         self.unknown: Counter[str] = Counter()
         self._look_ups: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -82,7 +82,7 @@ class Admission:
         if not has_key and self.unknown[address] >= self.limits.of_address:
             msg = (
                 f"your address has {self.limits.of_address} requests in progress that have shown "
-                "no right key, as many as it may have; try again"
+                "no valid key, as many as it may have; try again"
             )
             code = "too_many_requests"
             return RequestRefused(msg, type="rate_limited", code=code, retry_after=_ASK_AGAIN)
@@ -143,7 +143,7 @@ class Admitted:
         try:
             result = await look_up()
         except RequestRefused as refusal:
-            if wait := self._admission.wrong_keys.count(self._address):
+            if wait := self._admission.invalid_keys.count(self._address):
                 raise _wrong_too_often(wait) from refusal
             raise
         self.known()
@@ -204,7 +204,7 @@ def _has_key(scope: Scope) -> bool:
 
 def _wrong_too_often(wait: float) -> RequestRefused:
     msg = (
-        "too many wrong keys or tokens came from your address; check yours, and try again after "
-        "the seconds of Retry-After (a right one is taken at any time)"
+        "too many invalid keys or tokens came from your address; check yours, and try again after "
+        "the seconds of Retry-After (a valid one is taken at any time)"
     )
-    return RequestRefused(msg, type="rate_limited", code="too_many_wrong_keys", retry_after=wait)
+    return RequestRefused(msg, type="rate_limited", code="too_many_invalid_keys", retry_after=wait)

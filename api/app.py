@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import callbacks, health, metrics
-from api.admission import Admission, Gatekeeper, WrongKeys
+from api.admission import Admission, Gatekeeper, InvalidKeys
 from api.auth import Keyring
 from api.body import CappedBody
 from api.dialects import DIALECTS
@@ -36,6 +36,7 @@ from api.native import (
     intake,
     jobs,
     ops,
+    stills,
     usage,
 )
 from api.native import models as catalog
@@ -54,6 +55,7 @@ from settings import Settings
 from tasks import glances, history
 from tasks.batches import following
 from tasks.engine import Engine
+from tasks.stills import StillsMaker
 
 _DESCRIPTION = """
 Submit a prompt once; Longtake pays for it once, at whichever provider its routing chooses, keeps
@@ -65,8 +67,8 @@ status and progress true, brings the video into its own storage and sends a sign
 ROUTERS = tuple(
     module.router
     for module in (
-        *(jobs, events, batches, batch_results, batch_events, content, catalog, gates, deliveries),
-        *(intake, usage, ops, accounts, health, metrics, callbacks),
+        *(jobs, events, batches, batch_results, batch_events, content, stills, catalog, gates),
+        *(deliveries, intake, usage, ops, accounts, health, metrics, callbacks),
     )
 )
 
@@ -141,8 +143,8 @@ def create_app(
     app.add_middleware(SingleSlashes, prefixes=prefixes)
     app.add_middleware(WatchedAnswers)
     limits = limits_of(settings)
-    wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
-    admission = Admission(limits, proxies=settings.trusted_proxies, wrong_keys=wrong_keys)
+    invalid_keys = InvalidKeys(settings.invalid_keys_per_minute)
+    admission = Admission(limits, proxies=settings.trusted_proxies, invalid_keys=invalid_keys)
     app.add_middleware(Gatekeeper, admission=admission)
     app.add_middleware(Faults)
     if settings.cors_origins:  # outside of all whose errors those pages read
@@ -181,6 +183,7 @@ async def _lifespan(
         job_watcher=Watcher(partial(history.look, engine)),
         batch_watcher=Watcher(partial(following.look, engine)),
         page_watcher=Watcher(partial(glances.look, engine)),
+        stills=StillsMaker(engine),
         streams=Streams(most=limits.streams, most_of_a_tenant=limits.streams_of_tenant),
         revision=await asyncio.to_thread(newest),
     )
@@ -197,6 +200,7 @@ async def _lifespan(
         await front.job_watcher.close()
         await front.batch_watcher.close()
         await front.page_watcher.close()
+        await front.stills.close()
         await uses.close()
         await asyncio.to_thread(front.hinter.close)
         await front.engine.close()

@@ -27,6 +27,7 @@ from models.verbs import Hint, What
 from tasks import glances, history
 from tasks.batches import following
 from tasks.engine import Engine
+from tasks.stills import StillsMaker
 from tasks.workers import RollCall
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class Front:
     roll_call: RollCall = field(default_factory=RollCall)
     #: Receives batches.
     spool: Spool = field(default_factory=Spool)
+    #: Makes pictures of stored videos.
+    stills: StillsMaker
     #: Where other large bodies have their places.
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
     #: Set after SIGTERM: still serving, but no new traffic wanted.

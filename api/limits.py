@@ -28,7 +28,7 @@ class Limits:
     connections: int
     #: Requests in progress, beside those for health and metrics.
     requests: int
-    #: Requests in progress of one address that have shown no right key.
+    #: Requests in progress of one address that have shown no valid key.
     of_address: int
     #: Open streams and open calls; of them those of one tenant.
     streams: int
@@ -45,7 +45,7 @@ def limits_of(settings: Settings, *, files: int | None = None) -> Limits:
     return Limits(
         connections=connections,
         requests=max(1, connections - _SPARE),
-        of_address=min(settings.connections_per_address or connections, connections // 2),
+        of_address=min(settings.requests_per_address or connections, connections // 2),
         streams=streams,
         streams_of_tenant=min(settings.streams_per_tenant, streams // 2),
     )

@@ -24,7 +24,7 @@ _FAILURES: Final[Mapping[int, str]] = {
     416: "`range_not_satisfiable`: the range begins past the last byte",
     422: "`idempotency_mismatch`: the Idempotency-Key was used with another body",
     429: "`rate_limited`: a limit of the key or tenant is reached (see X-RateLimit-…), or "
-    "wrong keys or too many requests came from the address; see Retry-After",
+    "invalid keys or too many requests came from the address; see Retry-After",
     503: "`model_unavailable`: its provider has no credentials, or with the code `model_retired` "
     "makes it no longer; or `service_unavailable`: see "
     "Retry-After",
@@ -244,6 +244,19 @@ VIDEO: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The whole video", "content": _BYTES},
     206: {"description": "The requested range", "content": _BYTES},
     304: {"description": "If-None-Match names this video"},
+}
+
+_PICTURE_BYTES = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+
+#: Responses that contain a picture.
+PICTURE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The picture", "content": _PICTURE_BYTES},
+    304: {"description": "If-None-Match names this picture"},
+}
+
+#: Responses that contain a video or, where a parameter asks for one, a picture.
+VIDEO_OR_PICTURE: Final = VIDEO | {
+    200: {"description": "The whole video, or a picture", "content": _BYTES | _PICTURE_BYTES}
 }
 
 #: One message of a stream.

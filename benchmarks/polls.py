@@ -58,9 +58,6 @@ _TYPICAL = 10.0
 MESSAGES = 2_500
 #: Timeout of a run, in seconds.
 RUN_BOUND = 60.0
-#: Share of the answers that may be counted not at all, or twice, when a worker stops, and of the
-#: operations of which one is.
-_ASTRAY = 0.02
 
 _BASELINE = "baseline@stand"
 _PUMP_DONE = '"event":"pump.done"'
@@ -238,9 +235,9 @@ class Bench:
         if progress == "none":
             return  # no news: who watches has nothing to write
         known = polls_written(url)
-        if abs(known - answered) > _ASTRAY * answered:
+        if known != answered:
             raise NotMeasured(f"of {answered} answers the database knows {known}")
-        if (misread := polls_misread(url)) > _ASTRAY * OPERATIONS:
+        if misread := polls_misread(url):
             raise NotMeasured(f"{misread} operations have a wrong progress")
 
     def _wait_for_messages(self, worker: Process, queue: str) -> None:

@@ -108,6 +108,15 @@ FROM numbered JOIN job ON job.id = 'job_vid_' || numbered.id, LATERAL (VALUES
                ELSE 'tenant:available' END, 250000)) AS side (name, account, amount)
 ORDER BY n
 """
+_USAGE = """
+INSERT INTO job_usage (tenant, created_at, job, app_id, model, provider, state, cost_micros, videos,
+                       video_seconds, took_seconds)
+SELECT tenant, at, 'job_vid_' || id, CASE WHEN n %% 1000 = 500 THEN 'rare-app' ELSE 'app' END,
+       'runway-gen3', 'runway', state, CASE state WHEN 'complete' THEN 250000 ELSE 0 END,
+       (state = 'complete')::int, CASE state WHEN 'complete' THEN 5 ELSE 0 END,
+       CASE state WHEN 'complete' THEN 90 END
+FROM numbered WHERE n < %(jobs)s - %(running)s ORDER BY n
+"""
 _BATCHES = """
 INSERT INTO batch (id, tenant, state, options, lines, complete, failed, cancelled, released_to,
                    estimated_cost_micros, charged_micros, deadline_at, created_at, finished_at)
@@ -173,7 +182,7 @@ def fill(database: str, *, jobs: int, days: float = 60) -> None:
         connection.execute("INSERT INTO tenant (id) VALUES (%s) ON CONFLICT DO NOTHING", (OTHERS,))
         for statement in (
             *(_NUMBERED, _JOBS, _ATTEMPTS, _OUTPUTS, _EVENTS, _DELIVERIES, _TRIES, _KEYS),
-            *(_LEDGER, _BATCHES, *_RUNNING),
+            *(_LEDGER, _USAGE, _BATCHES, *_RUNNING),
         ):
             connection.execute(statement, given)
         connection.execute("VACUUM ANALYZE")

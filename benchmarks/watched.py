@@ -18,6 +18,7 @@ from models.database import Connection
 from settings import load
 from tasks.engine import Engine
 from tasks.watch.watcher import Watcher
+from transport.answer import Fields
 from transport.base import Request, Response
 
 #: Typical seconds of operations that are only kept: their looks are far apart.
@@ -46,7 +47,7 @@ class Vendor:
         else:
             progress = round(elapsed / self.lasts, 2) if self.tells_progress else 0
             task |= {"status": "RUNNING", "progress": progress}
-        return Response(status=200, headers={}, content=json.dumps(task).encode())
+        return Response(status=200, headers=Fields([]), content=json.dumps(task).encode())
 
     async def close(self) -> None:
         pass
@@ -60,7 +61,7 @@ async def _memory(engine: Engine, count: int) -> dict[str, float]:
     before, began = _bytes(), time.monotonic()
     await watcher.taking.take(LANE)
     taken = time.monotonic()
-    while any(each.polls == 0 for each in watcher.residents.values()):  # noqa: ASYNC110 - a measurement; the caller bounds it
+    while any(each.item.polls == 0 for each in watcher.residents.values()):  # noqa: ASYNC110 - a measurement; the caller bounds it
         await asyncio.sleep(0.1)
     after, looked = _bytes(), time.monotonic()
     assert len(watcher.residents) == count

@@ -61,6 +61,9 @@ def list_(
     status: Annotated[str | None, typer.Option(help="pending, processing, complete, …")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's.")] = None,
     app_id: Annotated[str | None, typer.Option(help="Only this app's.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Only jobs whose prompts have these words, or this job's id.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of jobs.")] = 20,
     after: Annotated[str | None, typer.Option(help="Only jobs older than this one.")] = None,
     api_url: ApiUrl = None,
@@ -69,7 +72,9 @@ def list_(
 ) -> None:
     """List jobs, newest first."""
     with connect(api_url, api_key) as api:
-        page = api.jobs(status=status, model=model, app_id=app_id, limit=limit, after=after)
+        page = api.jobs(
+            status=status, model=model, app_id=app_id, text=text, limit=limit, after=after
+        )
     if as_json:
         show.as_json(page)
         return

@@ -1,11 +1,10 @@
 """`longtake models`: the models on offer and their prices."""
 
-from collections.abc import Sequence
-
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from catalog.ranges import as_ranges
 from cli import show
 from cli.api import Json
 from cli.options import ApiKey, ApiUrl, AsJson, connect
@@ -36,7 +35,7 @@ def _row(model: Json) -> tuple[Text | str, ...]:
     return (
         Text(model["id"], style="bold"),
         _availability(model),
-        _as_ranges(limits["durations"]),
+        as_ranges(limits["durations"]),
         ", ".join(limits["resolutions"]),
         " to ".join(f"${price:g}" for price in sorted({min(prices), max(prices)})),
         ", ".join(model["aliases"]),
@@ -54,17 +53,3 @@ def _availability(model: Json) -> Text:
     if paused:
         return Text(f"waits: {paused['code']}", style="yellow")
     return Text("yes", style="green")
-
-
-def _as_ranges(durations: Sequence[int]) -> str:
-    """Sorted whole seconds, with runs of three or more as "2-10"."""
-    runs: list[list[int]] = []
-    for seconds in durations:
-        if runs and seconds == runs[-1][-1] + 1:
-            runs[-1].append(seconds)
-        else:
-            runs.append([seconds])
-    return ", ".join(
-        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run))  # noqa: PLR2004
-        for run in runs
-    )

@@ -107,6 +107,23 @@ class Numbers:
             self._cells[first + bisect_left(family.buckets, value)] += 1
             self._cells[first + family.cells - 1] += value
 
+    def place(self, family: Family, *labels: str) -> int | None:
+        """Where a series is, for `count`; None if it is not listed."""
+        return self._places.get((family.name, *labels))
+
+    def count(
+        self, counter: int | None, histogram: int | None, *, buckets: Sequence[float], value: float
+    ) -> None:
+        """Add one to a counter and a value to a histogram of so many buckets, by their places."""
+        base, cells = self._base, self._cells
+        with self._lock:
+            if counter is not None:
+                cells[base + counter] += 1
+            if histogram is not None:
+                first = base + histogram
+                cells[first + bisect_left(buckets, value)] += 1
+                cells[first + len(buckets) + 1] += value
+
     def read(self) -> list[tuple[Family, list[Summed]]]:
         """All families, each with the series that were written to since the start."""
         used = [number for number, is_used in enumerate(self._used) if is_used]

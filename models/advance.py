@@ -58,6 +58,34 @@ HAVING {" OR ".join(f"sum({status}) <> 0" for status in _STATUSES)}
 ORDER BY batch_id
 """  # noqa: S608 - constants
 
+#: SQL: moves jobs, tells of each by an event, and counts those of batches.
+_ADVANCE = f"""
+    WITH target AS (
+        SELECT job.id, job.state, wanted.error
+        FROM job JOIN unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
+             USING (id)
+        WHERE job.state = ANY(%(sources)s)
+        ORDER BY job.id FOR NO KEY UPDATE OF job
+    ), moved AS (
+        UPDATE job SET
+            state = %(to)s,
+            error = coalesce(target.error, job.error),
+            accepted_at = CASE WHEN %(accepts)s THEN now() ELSE job.accepted_at END,
+            finished_at = CASE WHEN %(finishes)s THEN clock_timestamp() END,
+            progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
+        FROM target WHERE job.id = target.id
+        RETURNING job.id, job.tenant, job.model, job.batch_id, target.state AS source,
+                  target.error, extract(epoch FROM clock_timestamp() - greatest(
+                      job.created_at, job.run_at))::float8 AS age
+    ), told AS (
+        INSERT INTO event (job, kind, detail)
+        SELECT id, %(to)s,
+               jsonb_strip_nulls(jsonb_build_object('from', source, 'code', error -> 'code'))
+        FROM moved
+    ), counted AS ({_COUNTED})
+    SELECT id, tenant, model, age FROM moved
+"""  # noqa: S608 - constants
+
 
 async def advance_jobs(
     connection: Connection,
@@ -76,32 +104,7 @@ async def advance_jobs(
     moved = await fetch_rows(
         connection,
         Moved,
-        f"""
-        WITH target AS (
-            SELECT job.id, job.state, wanted.error
-            FROM job JOIN unnest(%(ids)s::text[], %(errors)s::jsonb[]) AS wanted(id, error)
-                 USING (id)
-            WHERE job.state = ANY(%(sources)s)
-            ORDER BY job.id FOR NO KEY UPDATE OF job
-        ), moved AS (
-            UPDATE job SET
-                state = %(to)s,
-                error = coalesce(target.error, job.error),
-                accepted_at = CASE WHEN %(accepts)s THEN now() ELSE job.accepted_at END,
-                finished_at = CASE WHEN %(finishes)s THEN clock_timestamp() END,
-                progress_percent = CASE WHEN %(completes)s THEN 100 ELSE progress_percent END
-            FROM target WHERE job.id = target.id
-            RETURNING job.id, job.tenant, job.model, job.batch_id, target.state AS source,
-                      target.error, extract(epoch FROM clock_timestamp() - greatest(
-                          job.created_at, job.run_at))::float8 AS age
-        ), told AS (
-            INSERT INTO event (job, kind, detail)
-            SELECT id, %(to)s,
-                   jsonb_strip_nulls(jsonb_build_object('from', source, 'code', error -> 'code'))
-            FROM moved
-        ), counted AS ({_COUNTED})
-        SELECT id, tenant, model, age FROM moved
-        """,  # noqa: S608 - constants
+        _ADVANCE,
         {
             "ids": list(ids),
             "errors": [Jsonb(errors[id_].as_json()) if id_ in errors else None for id_ in ids],
@@ -143,8 +146,8 @@ async def advance_attempts(
 ) -> list[dict[str, Any]]:
     """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
 
-    By attempt id, `costs` are in millionths of a US dollar, `polls` are not counted yet, and
-    `clocks` say since when the operation ran and when it was last seen to. What
+    By attempt id, `costs` are in millionths of a US dollar, `polls` are how many there were,
+    and `clocks` say since when the operation ran and when it was last seen to. What
     those of final jobs have cost us is entered in the ledger.
     """
     if not ids:
@@ -158,7 +161,7 @@ async def advance_attempts(
             error = CASE WHEN %(finishes)s THEN wanted.error
                          ELSE coalesce(wanted.error, attempt.error) END,
             cost_micros = coalesce(wanted.cost, attempt.cost_micros),
-            polls = attempt.polls + wanted.polls,
+            polls = greatest(attempt.polls, wanted.polls),
             running_at = coalesce(attempt.running_at,
                                   now() - wanted.running_for * interval '1 second'),
             seen_at = greatest(attempt.seen_at, now() - wanted.seen_ago * interval '1 second'),

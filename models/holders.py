@@ -4,7 +4,7 @@ A watched operation's due row has its holder's id as its lease, and a time far a
 claims it, and no lease is renewed for it: the holder's one row is the heartbeat of all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,8 +15,9 @@ from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 
 #: How long a claim for a holder moves a row's time away, in seconds: its end is not waited for.
 FAR: Final = 10 * 365 * 86_400.0
-#: Looks run late from so many seconds on.
+#: Looks run late from so many seconds on, and are on time up to so many.
 LATE: Final = 1.0
+ON_TIME: Final = LATE / 2
 
 #: SQL: a row of `due` is watched by a holder that has not been declared dead.
 IS_WATCHED = """EXISTS (
@@ -39,10 +40,12 @@ class Heartbeat:
 class Told:
     """What a holder learns at a heartbeat."""
 
-    #: Operations that something happened to.
-    things: Sequence[str]
+    #: Operations that something happened to, by the ids of the nudges that say so.
+    nudges: Mapping[int, str]
     #: Rows that other holders, whose looks are on time, would take.
     elsewhere: int
+    #: Whether the looks of another one run late.
+    others_are_late: bool
 
 
 async def register(connection: Connection, holder: str, *, lives_for: float, room: int) -> None:
@@ -53,42 +56,67 @@ async def register(connection: Connection, holder: str, *, lives_for: float, roo
     )
 
 
-async def beat(connection: Connection, holder: str, said: Heartbeat) -> Told | None:
-    """A heartbeat; returns, once, what the holder was told. None if it was declared dead."""
+# SQL: nudges that were followed go, and the others are told. Two statements of one process may
+# delete the same ones, so they are locked in the order of their ids.
+_TOLD: Final = """
+gone AS (
+    DELETE FROM nudge WHERE id IN (
+        SELECT id FROM nudge WHERE id = ANY(%(done)s::bigint[]) ORDER BY id FOR UPDATE)
+), told AS (
+    SELECT id, thing FROM nudge
+    WHERE holder = %(holder)s AND id <> ALL(%(done)s::bigint[])
+)
+"""
+
+
+async def beat(
+    connection: Connection, holder: str, said: Heartbeat, *, done: Collection[int]
+) -> Told | None:
+    """A heartbeat; returns what the holder is told. None if it was declared dead.
+
+    `done` are the nudges that it has followed: they go, and all others come again next time, so
+    an answer that is lost loses none. Repeatable.
+    """
     cursor = await connection.execute(
-        """
+        f"""
         WITH beaten AS (
             UPDATE holder SET beat = now(), watched = %(watched)s, room = %(room)s,
                               late = %(late)s, answered = %(answered)s
             WHERE id = %(holder)s AND dead_at IS NULL RETURNING id
-        ), told AS (
-            DELETE FROM nudge WHERE holder = %(holder)s RETURNING thing
-        )
+        ), {_TOLD}
         SELECT EXISTS (SELECT FROM beaten) AS lives,
-               coalesce((SELECT array_agg(DISTINCT thing) FROM told), '{}') AS things,
+               (SELECT coalesce(json_object_agg(id, thing), '{{}}') FROM told) AS nudges,
                (SELECT coalesce(sum(room), 0)::bigint FROM holder AS other
                 WHERE other.id <> %(holder)s AND other.dead_at IS NULL AND other.late < %(on_time)s
-                  AND other.beat > now() - other.lives_for * interval '1 second') AS elsewhere
-        """,
+                  AND other.beat > now() - other.lives_for * interval '1 second') AS elsewhere,
+               EXISTS (SELECT FROM holder AS other WHERE other.id <> %(holder)s
+                       AND other.dead_at IS NULL AND other.late > %(late_from)s) AS others_are_late
+        """,  # noqa: S608 - a constant
         {
             "holder": holder,
             "watched": said.watched,
             "room": said.room,
             "late": said.late,
             "answered": Jsonb(dict(said.answered)),
-            "on_time": LATE / 2,
+            "done": list(done),
+            "on_time": ON_TIME,
+            "late_from": LATE,
         },
     )
     row = await cursor.fetchone()
     if row is None or not row["lives"]:
         return None
-    return Told(things=row["things"], elsewhere=row["elsewhere"])
+    nudges = {int(id_): thing for id_, thing in row["nudges"].items()}
+    return Told(nudges=nudges, elsewhere=row["elsewhere"], others_are_late=row["others_are_late"])
 
 
-async def told(connection: Connection, holder: str) -> list[str]:
-    """What a holder was told since it last asked; once."""
-    sql = "DELETE FROM nudge WHERE holder = %s RETURNING thing"
-    return sorted(set(await fetch_ids(connection, sql, (holder,))))
+async def told(connection: Connection, holder: str, *, done: Collection[int]) -> dict[int, str]:
+    """The nudges that a holder is told by, as at a heartbeat. Repeatable."""
+    cursor = await connection.execute(
+        f"WITH {_TOLD} SELECT id, thing FROM told",  # noqa: S608 - a constant
+        {"holder": holder, "done": list(done)},
+    )
+    return {row["id"]: row["thing"] for row in await cursor.fetchall()}
 
 
 async def lives(connection: Connection, holder: str) -> bool:

@@ -13,11 +13,13 @@ from typing import Any, Final
 from models.audit import MONEY, miscounted
 from models.batch_invariants import BATCHES
 from models.database import Connection, fetch_row
+from models.delivery_invariants import DELIVERIES
 from models.due_invariants import DUE
 from models.invariant import PIECES, Invariant, Over
 from models.pictures import PICTURES
 from models.rows.upkeep import Reached
 from models.state import FINAL_JOB_STATES, JOB_NEXT, JobState
+from models.usage import USAGE
 
 #: Maximum violations reported per invariant.
 MOST = 100
@@ -103,11 +105,9 @@ _VALUES: Final[dict[str, Any]] = {
     "most": MOST,
 }
 
-#: SQL: whether retention has left a `job` all its events, and a `delivery` all its tries.
+#: SQL: whether retention has left a `job` all its events.
 _HAS_EVENTS = f"""(job.finished_at IS NULL OR job.finished_at > coalesce(
     (SELECT reached_at FROM upkeep WHERE kind = '{Reached.EVENTS}'), '-infinity'))"""  # noqa: S608 - a constant
-_HAS_TRIES = f"""delivery.created_at > coalesce(
-    (SELECT reached_at FROM upkeep WHERE kind = '{Reached.TRIES}'), '-infinity')"""  # noqa: S608 - a constant
 
 _OWN_KEY = "an Idempotency-Key belongs to the tenant of its job or batch"
 
@@ -328,50 +328,9 @@ INVARIANTS = (
            OR (output.state <> 'failed' AND recovery_asked_at IS NOT NULL)
         """,
     ),
-    # -- deliveries -----------------------------------------------------------------------------
-    Invariant(
-        "delivery_count",
-        "a final job with a webhook has one video event, or records that it could not be made; no "
-        "other job has any",
-        """
-        SELECT job.id FROM job LEFT JOIN delivery
-             ON delivery.job = job.id AND delivery.type LIKE 'video.%%'
-        GROUP BY job.id, job.state, job.webhook IS NULL
-        HAVING count(delivery.id)
-            <> (NOT job.webhook IS NULL AND job.state = ANY(%(final)s) AND NOT EXISTS (
-                    SELECT 1 FROM event
-                    WHERE event.job = job.id AND event.kind = 'webhook.unannounced'))::int
-        """,
-    ),
-    Invariant(
-        "delivery_untrue",
-        "a video event tells the final state of a job of its own tenant",
-        """
-        SELECT delivery.id FROM delivery LEFT JOIN job ON job.id = delivery.job
-        WHERE delivery.type LIKE 'video.%%'
-          AND (job.id IS NULL OR delivery.tenant <> job.tenant OR delivery.type <> CASE job.state
-                  WHEN 'complete' THEN 'video.completed' ELSE 'video.' || job.state END)
-        """,
-        Over.DELIVERIES,
-    ),
-    Invariant(
-        "delivery_tries",
-        "a delivery's tries are numbered 1, 2, … as many as it counts",
-        f"""
-        SELECT delivery.id FROM delivery LEFT JOIN delivery_try AS made
-             ON made.delivery = delivery.id
-        WHERE {_HAS_TRIES} GROUP BY delivery.id, delivery.tries
-        HAVING count(made.id) <> delivery.tries OR coalesce(max(made.number), 0) <> delivery.tries
-        """,  # noqa: S608 - a constant
-        Over.DELIVERIES,
-    ),
-    Invariant(
-        "delivery_ending",
-        "a delivery has finished_at if and only if it is not pending",
-        "SELECT id FROM delivery WHERE (state = 'pending') <> (finished_at IS NULL)",
-        Over.DELIVERIES,
-    ),
+    *DELIVERIES,
     *MONEY,
+    *USAGE,
     *BATCHES,
     *PICTURES,
     # -- tenants --------------------------------------------------------------------------------
@@ -396,7 +355,13 @@ INVARIANTS = (
     Invariant(
         "removal_of_kept",
         "no object that an output names is to be removed",
-        "SELECT output.id FROM output JOIN removal ON removal.key = output.key",
+        """
+        SELECT output.id FROM output JOIN removal ON removal.key = output.key
+        UNION ALL
+        SELECT output.id FROM output JOIN removal
+            ON removal.key IN (output.key || '.poster.jpg', output.key || '.sheet.jpg')
+        WHERE output.stills_bytes > 0
+        """,
     ),
 )
 

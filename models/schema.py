@@ -23,6 +23,7 @@ from models.tables import (
     submissions,
     tenants,
     upkeep,
+    usage,
 )
 
 #: Modules that define tables: importing them registers the tables with the metadata.
@@ -30,5 +31,6 @@ TABLES = (
     *(tenants, jobs, attempts, outputs, deliveries, due),
     *(durations, high_water, intake_failures, limits, money, gates, accounts, submissions),
     *(batches, receivers, pictures, upkeep, holders, page_sessions),
+    usage,
 )
 METADATA = SQLModel.metadata

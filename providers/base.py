@@ -111,12 +111,11 @@ class Phase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL
+    # An attribute of each member: looking a member up in a set calls Python for its hash.
+    is_final: bool
 
-
-_FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+    def __init__(self, word: str) -> None:
+        self.is_final = word in ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from models.database import Database
@@ -198,6 +199,7 @@ class Looks:
                 each.clear()
 
 
+@lru_cache(_MOST)
 def model_of(route: str) -> str:
     """A route without the length of its videos: `provider/upstream`."""
     return route.rpartition("/")[0]

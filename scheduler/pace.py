@@ -51,7 +51,8 @@ class Pace:
     @property
     def paused_for(self) -> float:
         """Seconds until the pause ends; 0 without one."""
-        return max(0.0, self._paused_until - self._clock())
+        until = self._paused_until
+        return max(0.0, until - self._clock()) if until else 0.0
 
     def now(self) -> float:
         """The time at which a request begins, for `was_limited`."""
@@ -59,7 +60,9 @@ class Pace:
 
     def went_well(self) -> None:
         """Record an answer that was no 429: the limit grows by one request per full round."""
-        self._limit = min(self._most, self._limit + self._least * self._least / self._limit)
+        if self._limit < self._most:
+            grown = self._limit + self._least * self._least / self._limit
+            self._limit = min(self._most, grown)
 
     def was_limited(self, retry_after: float | None, *, begun: float | None = None) -> None:
         """Record a 429: halves the limit, and pauses the lane for Retry-After.

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from simulator.faults import BadFault, Fault, parse_chaos, parse_faults
+from simulator.operations import Phase
 from simulator.upstream import Upstream, origin_of, reply
 from simulator.world import World
 
@@ -48,12 +49,16 @@ class Control:
         return reply({"data": self._world.bill.rows()})
 
     async def polls(self, _request: web.Request) -> web.Response:
-        """The number of polls of each operation."""
+        """The number of polls of each operation, and when it ended by itself, as Unix time."""
+        now, wall = self._world.operations.now(), self._world.wall_clock()
         rows = [
             {
                 "provider": operation.order.provider,
                 "operation_id": operation.id,
                 "polls": operation.polls,
+                "ended_at": wall - now + operation.finishes_at
+                if operation.phase(now) in {Phase.SUCCEEDED, Phase.FAILED}
+                else None,
             }
             for operation in self._world.operations
         ]

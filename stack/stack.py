@@ -77,10 +77,7 @@ async def running(
     async with AsyncExitStack() as exits:
         exits.enter_context(folder.locked())
         crew = Crew(folder, tell, hurry or asyncio.Event())
-        await crew.drain_strays({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
-        for stray in await in_thread(folder.stop_strays):
-            tell(f"Stopped {stray}, left running by a stack that was killed")
-        folder.unpublish()
+        await _end_strays(crew, folder, environment, tell)
         settings = load({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
         ports = choose(settings, simulate=simulate)
         servers = _Servers(settings, folder, tell)
@@ -94,15 +91,7 @@ async def running(
             servers.load_migrations(),
             crew.launch(simulator, environment),
         )
-        known = stack_variables(
-            settings,
-            folder,
-            ports=ports,
-            database_url=servers.database_url,
-            broker_url=servers.broker_url,
-        )
-        if simulate:
-            known = simulated(known, settings, await simulator_variables(_simulator_url(ports)))
+        known = await _known(settings, folder, ports, servers, simulate=simulate)
         settings = load({**environment, **known.variables()})
         crew.settings = settings
         variables = child_environment(environment, known, simulate=simulate)
@@ -129,6 +118,32 @@ async def running(
             api_key=api_key,
             crew=crew,
         )
+
+
+async def _end_strays(
+    crew: "Crew", folder: Folder, environment: Mapping[str, str], tell: Tell
+) -> None:
+    """Stop what a stack that was killed left running, once its paid requests are answered."""
+    await crew.drain_strays({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
+    for stray in await in_thread(folder.stop_strays):
+        tell(f"Stopped {stray}, left running by a stack that was killed")
+    folder.unpublish()
+
+
+async def _known(
+    settings: Settings, folder: Folder, ports: Ports, servers: "_Servers", *, simulate: bool
+) -> StackVariables:
+    """What the stack's processes are told of it, once its servers run."""
+    known = stack_variables(
+        settings,
+        folder,
+        ports=ports,
+        database_url=servers.database_url,
+        broker_url=servers.broker_url,
+    )
+    if not simulate:
+        return known
+    return simulated(known, settings, await simulator_variables(_simulator_url(ports)))
 
 
 async def _together(*works: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -19,7 +19,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", re.ASCII)
 
@@ -119,6 +119,15 @@ def video_key(job_id: str, output_id: str, at: datetime) -> str:
         raise ValueError(msg)
     day = at.astimezone(UTC)
     return checked_key(f"videos/{day:%Y}/{day:%m}/{job_id}/{output_id}.mp4", segments=5)
+
+
+#: What is stored beside a video, by what its key ends in.
+STILLS: Final = ("poster", "sheet")
+
+
+def stills_key(key: str, kind: str) -> str:
+    """The key of a video's still, of the kind `poster` or `sheet`, beside the video's own."""
+    return f"{key}.{kind}.jpg"
 
 
 def checked_key(key: str, *, segments: int | None = None) -> str:

@@ -1,6 +1,6 @@
-"""A video's properties, as they are read from its bytes."""
+"""What is read from a video's bytes: its properties, and stills of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +14,13 @@ class Probe:
     height: int
     fps: float
     frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stills:
+    """Pictures that tell what a video shows, as JPEGs."""
+
+    #: One frame of its middle, at most 1280 pixels wide and high.
+    poster: bytes = field(repr=False)
+    #: Up to eight frames in rows of four, from its beginning to its end.
+    sheet: bytes = field(repr=False)

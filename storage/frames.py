@@ -23,10 +23,11 @@ def last_frame(path: Path) -> bytes:
         NotAVideo: no frame can be decoded.
     """
     with translated_errors():
-        return _jpeg(_last(path))
+        return jpeg(_last(path))
 
 
-def _jpeg(frame: VideoFrame) -> bytes:
+def jpeg(frame: VideoFrame) -> bytes:
+    """The frame as a JPEG."""
     buffer = BytesIO()
     with av.open(buffer, "w", format=_JPEG) as container:
         stream = container.add_stream(_JPEG, rate=1)

@@ -45,9 +45,17 @@ def _last_frame(path: Path) -> object:
     return b64encode(last_frame(path)).decode()
 
 
+def _stills(path: Path) -> object:
+    from storage.stills import stills  # noqa: PLC0415 - loads the decoder
+
+    made = stills(path)
+    return [b64encode(each).decode() for each in (made.poster, made.sheet)]
+
+
 WORKS: Final[Mapping[str, Callable[[Path], object]]] = {
     "probe": _probe,
     "last_frame": _last_frame,
+    "stills": _stills,
 }
 
 

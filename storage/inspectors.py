@@ -27,7 +27,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from storage.base import BadVideo, NotAVideo, Truncated, Unavailable, Unreadable
-from storage.facts import Probe
+from storage.facts import Probe, Stills
 from storage.inspector import LENGTH
 
 log = structlog.get_logger()
@@ -132,11 +132,15 @@ class Inspectors:
 
     async def last_frame(self, path: Path) -> bytes:
         """The video's last frame as a JPEG; raises as `probe`."""
-        found = await self._look("last_frame", path)
-        try:
-            return b64decode(str(found), validate=True)
-        except binascii.Error as error:
-            raise _not_now("the answer has another form") from error
+        return _picture(await self._look("last_frame", path))
+
+    async def stills(self, path: Path) -> Stills:
+        """The video's poster and its sheet of frames, as JPEGs; raises as `probe`."""
+        match await self._look("stills", path):
+            case [poster, sheet]:
+                return Stills(poster=_picture(poster), sheet=_picture(sheet))
+            case _:
+                raise _not_now("the answer has another form")
 
     def pids(self) -> list[int]:
         """The running inspectors."""
@@ -304,6 +308,13 @@ class _Inspector:
         except subprocess.TimeoutExpired:
             return Breach.GONE
         return _BY_SIGNAL.get(-code, Breach.GONE)
+
+
+def _picture(found: object) -> bytes:
+    try:
+        return b64decode(str(found), validate=True)
+    except binascii.Error as error:
+        raise _not_now("the answer has another form") from error
 
 
 def _done(answer: dict[str, Any]) -> object:

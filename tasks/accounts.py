@@ -1,17 +1,20 @@
-"""Use cases of accounts at providers: what operators see of them, pause and resume."""
+"""Use cases of accounts at providers: what operators see of them, pause and resume, caps."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
 from models import accounts as rules
 from models.accounts import Listed
 from models.database import Connection
 from models.failure import RequestRefused
+from models.rows.accounts import CapPeriod
 from models.waking import wake
 from providers.registry import PLAIN, PROVIDERS, accounts, provider_of
 from settings import Settings
 from tasks.engine import Engine
 
+#: The periods of a cap, in UTC; `total`: all time.
+Period = Literal["day", "month", "total"]
 #: The longest pause that ends by itself, in seconds.
 LONGEST_PAUSE: Final = 365 * 86_400
 #: Maximum characters of a pause's reason.
@@ -64,6 +67,40 @@ async def resume(engine: Engine, target: str) -> list[Listed]:
     ended = await engine.database.run(work)
     await wake(engine.database, target)
     return ended
+
+
+async def set_cap(engine: Engine, target: str, *, micros: int, period: Period) -> list[Listed]:
+    """Limit what an account may spend, in millionths of a US dollar; the account as it is now.
+
+    Raises:
+        RequestRefused: there is no such account.
+    """
+
+    async def work(connection: Connection) -> list[Listed]:
+        name = find_account(target, await known(connection, engine.settings))
+        await rules.set_cap(connection, name, micros=micros, period=CapPeriod(period))
+        return await rules.list_accounts(connection, [name])
+
+    found = await engine.database.run(work)
+    await wake(engine.database, found[0].name)
+    return found
+
+
+async def remove_cap(engine: Engine, target: str) -> list[Listed]:
+    """Remove an account's cap; the account as it is now. One without a cap is unchanged.
+
+    Raises:
+        RequestRefused: there is no such account.
+    """
+
+    async def work(connection: Connection) -> list[Listed]:
+        name = find_account(target, await known(connection, engine.settings))
+        await rules.remove_cap(connection, name)
+        return await rules.list_accounts(connection, [name])
+
+    found = await engine.database.run(work)
+    await wake(engine.database, found[0].name)
+    return found
 
 
 async def known(connection: Connection, settings: Settings) -> list[str]:

@@ -24,7 +24,8 @@ SELECT asked.session, asked.tenant, asked.job AS subject, now() AS now,
            AS is_gone,
        CASE WHEN asked.job IS NULL
             THEN concat_ws(' ', (SELECT max(id) FROM event), (SELECT max(id) FROM delivery_try),
-                           (SELECT max(id) FROM job), (SELECT max(id) FROM delivery))
+                           (SELECT max(id) FROM job), (SELECT max(id) FROM delivery),
+                           (SELECT max(id) FROM intake_failure))
             ELSE concat_ws(' ', job.state, job.deleted_at, job.cost_micros,
                            (SELECT max(id) FROM event WHERE event.job = job.id),
                            (SELECT string_agg(concat_ws(' ', state, waits_for, operation_id,

@@ -28,12 +28,15 @@ class StoredVideo:
     """A stored video and how to serve it."""
 
     job: str
+    tenant: str
     position: int
     #: Its name in storage.
     key: str
     sha256: str
     bytes: int
     content_type: str
+    #: Size of its stills; 0: none can be made; None: nobody has looked.
+    stills_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class _Found:
             state=state,
             job_deleted_at=job_deleted_at,
             video_deleted_at=deleted_at,
-            video=StoredVideo(**video) if video["key"] is not None else None,
+            video=StoredVideo(tenant=tenant, **video) if video["key"] is not None else None,
         )
 
 
@@ -176,7 +179,8 @@ async def _find_video(
         raise not_found()
     sql = """
     SELECT job.id AS job, job.tenant, job.state, job.deleted_at AS job_deleted_at, output.key,
-           output.sha256, output.bytes, output.content_type, output.position, output.deleted_at
+           output.sha256, output.bytes, output.content_type, output.position, output.stills_bytes,
+           output.deleted_at
     FROM job LEFT JOIN output ON output.job = job.id AND output.state = 'stored'
          AND (%(position)s::int IS NULL OR output.position = %(position)s)
     WHERE job.id = %(job)s

@@ -4,6 +4,7 @@ A filter that few jobs or none match would otherwise read all jobs of its tenant
 its reading ended, and the next one goes on there.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from tasks.view import SELECT, ShownJob, read_jobs
 
 #: Jobs that one page reads at most, whether they match or not.
 WALK: Final = 4_000
+#: Words of a text that is looked for.
+MOST_WORDS: Final = 10
 
 #: SQL: what narrows the jobs with some of the states, by an index of the few: the unfinished ones,
 #: and those that were not complete.
@@ -25,6 +28,16 @@ _FEW: Final = (
     (frozenset(JobState) - FINAL_JOB_STATES, "finished_at IS NULL"),
     (frozenset({JobState.FAILED, JobState.CANCELLED}), "error IS NOT NULL"),
 )
+#: What LIKE takes for more than itself, and how it is written as itself.
+_SPECIAL: Final = re.compile(r"[\\%_]")
+_ESCAPED: Final = r"\\\g<0>"
+#: The job that a text names, by indexes.
+_NAMED: Final = """
+SELECT id FROM job
+WHERE id IN (%(text)s,
+             (SELECT job FROM idempotency WHERE tenant = %(tenant)s AND key = %(text)s))
+  AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND deleted_at IS NULL
+"""
 #: SQL: the line of the job `after`.
 _LINE: Final = "(SELECT last.batch_line FROM job AS last WHERE last.id = %(after)s)"
 
@@ -53,7 +66,15 @@ class Filter:
     #: Submitted from then on, and before then.
     since: datetime | None = None
     until: datetime | None = None
+    #: Words that their prompts have, in any order and case; or the id or Idempotency-Key of one.
+    text: str | None = None
     oldest_first: bool = False
+
+    @property
+    def patterns(self) -> list[str] | None:
+        """What ILIKE finds the words by; None without a text."""
+        words = self.text.split() if self.text else []
+        return [f"%{re.sub(_SPECIAL, _ESCAPED, word)}%" for word in words] or None
 
     @property
     def key(self) -> str:
@@ -64,9 +85,14 @@ class Filter:
     def order(self) -> str:
         return f"job.{self.key} {'ASC' if self.oldest_first else 'DESC'}"
 
-    def walk(self, *, after: str | None) -> str:
-        """SQL: the jobs that are read in their order, of which an index has no others."""
+    def walk(self, *, after: str | None, is_named: bool = False) -> str:
+        """SQL: the jobs that are read in their order, of which an index has no others.
+
+        With `is_named` they are those of the parameter `named`.
+        """
         wanted = ["true" if self.tenant is None else "job.tenant = %(tenant)s"]
+        if is_named:
+            wanted.append("job.id = ANY(%(named)s)")
         if self.batch_id is not None:
             wanted.append("job.batch_id = %(batch_id)s")
         states = frozenset(STATES[self.status]) if self.status else frozenset()
@@ -84,8 +110,12 @@ async def list_own(engine: Engine, wanted: Filter, *, limit: int, after: str | N
     There may be fewer, or none, although others follow: see `Listed.walked_to`.
 
     Raises:
-        RequestRefused: `status` is no public status.
+        RequestRefused: `status` is no public status, or `text` has too many words.
     """
+    words = len(wanted.text.split()) if wanted.text is not None else 1
+    if not 1 <= words <= MOST_WORDS:
+        message = f"text must have 1 to {MOST_WORDS} words (it has {words})"
+        raise RequestRefused(message, param="text")
     if wanted.status is not None and wanted.status not in STATES:
         message = f"status must be one of {', '.join(STATES)} (it is {wanted.status[:64]})"
         raise RequestRefused(message, param="status")
@@ -98,8 +128,11 @@ async def list_jobs(
     connection: Connection, wanted: Filter, *, limit: int, after: str | None
 ) -> Listed:
     """As `list_own`, in a transaction, with a status that is known."""
+    named = await _named(connection, wanted)
     given = {
         "tenant": wanted.tenant,
+        "named": named,
+        "patterns": None if named else wanted.patterns,
         "batch_id": wanted.batch_id,
         "states": list(STATES[wanted.status]) if wanted.status else None,
         "model": wanted.model,
@@ -111,11 +144,11 @@ async def list_jobs(
         "limit": limit,
         "walk": WALK,
     }
-    walk = wanted.walk(after=after)
+    walk = wanted.walk(after=after, is_named=bool(named))
     # The jobs are found first, so that what a view needs is joined for these alone.
     found = f"""job.id = ANY(ARRAY(
         SELECT id FROM (
-            SELECT job.id, state, model, app_id, deleted_at, created_at, plan
+            SELECT job.id, state, model, app_id, deleted_at, created_at, plan, prompt
             {walk} LIMIT %(walk)s) AS walked
         WHERE deleted_at IS NULL
           AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
@@ -124,6 +157,7 @@ async def list_jobs(
           AND (%(provider)s::text IS NULL OR plan ->> 'provider' = %(provider)s)
           AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
           AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
+          AND (%(patterns)s::text[] IS NULL OR prompt ILIKE ALL(%(patterns)s))
         LIMIT %(limit)s))"""  # noqa: S608 - constants
     sql = SELECT.format(where=found, order=wanted.order)
     jobs = await fetch_rows(connection, ShownJob.read, sql, given)
@@ -132,6 +166,14 @@ async def list_jobs(
     sql = f"SELECT job.id {walk} OFFSET %(walk)s - 1 LIMIT 1"
     last = await fetch_ids(connection, sql, given)
     return Listed(jobs=jobs, walked_to=last[0] if last else None)
+
+
+async def _named(connection: Connection, wanted: Filter) -> list[str]:
+    """The jobs whose id or Idempotency-Key the text is."""
+    if wanted.text is None:
+        return []
+    given = {"text": wanted.text, "tenant": wanted.tenant}
+    return await fetch_ids(connection, _NAMED, given)
 
 
 async def read_own(engine: Engine, ids: Sequence[str], *, tenant: str | None) -> list[ShownJob]:

@@ -108,11 +108,33 @@ FAMILIES: Final = (
 numbers = Numbers(FAMILIES)
 
 
+class Work:
+    """Counts one kind of work, and finds each of its series once."""
+
+    def __init__(self, what: What) -> None:
+        self._what = what
+        self._places: dict[tuple[str, str | None], tuple[int | None, int | None]] = {}
+
+    def note(self, outcome: str, *, account: str | None = None, began: float) -> None:
+        """Count one piece of work that began at `began` on the monotonic clock."""
+        places = self._places.get((outcome, account))
+        if places is None:
+            provider = NONE if account is None else _provider(account)
+            places = self._places[outcome, account] = (
+                numbers.place(WORK, self._what, provider, outcome),
+                numbers.place(WORK_DURATION, self._what, provider),
+            )
+        numbers.count(*places, buckets=WORK_DURATION.buckets, value=time.monotonic() - began)
+
+
+#: Polls are counted ten thousand times a second.
+POLLS: Final = Work(What.POLL)
+_WORKS: Final = {what: POLLS if what is What.POLL else Work(what) for what in OUTCOMES}
+
+
 def note_work(what: What, outcome: str, *, account: str | None = None, began: float) -> None:
     """Count one piece of work that began at `began` on the monotonic clock."""
-    provider = NONE if account is None else _provider(account)
-    numbers.add(WORK.name, what, provider, outcome)
-    numbers.observe(WORK_DURATION, what, provider, value=time.monotonic() - began)
+    _WORKS[what].note(outcome, account=account, began=began)
 
 
 def note_first_post(account: str, *, waited: float) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from providers.again import Asker
 from providers.base import Accepted, Account, Ask, Call, Flow, Found, Provider, Update, Video
 from providers.exchange import converse, request_for
 from transport.base import Client, Request, Sender
@@ -45,6 +46,10 @@ class Upstream:
     async def poll(self, operation_ids: Sequence[str]) -> Mapping[str, Update]:
         """The updates of operations; one that is missing no longer exists."""
         return await self._converse(self.provider.poll(operation_ids), self.polls)
+
+    def asker(self) -> Asker:
+        """What looks at this account's operations again and again."""
+        return Asker(self.provider, self.account, self.polls)
 
     async def survey(self, wanted: Collection[str]) -> Mapping[str, Update]:
         """The updates of those operations that a listing shows; others are to be polled alone."""

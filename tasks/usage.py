@@ -1,4 +1,7 @@
-"""What a tenant's jobs were and cost, in groups: the use case behind `GET /v1/usage`."""
+"""What a tenant's jobs were and cost, in groups: the use case behind `GET /v1/usage`.
+
+Ended jobs are counted by their usage rows, which outlive them, and unfinished ones by their own.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,50 +9,62 @@ from datetime import datetime
 from typing import Final
 
 from models.failure import RequestRefused
+from models.usage import MADE, MODEL, PROVIDER
 from tasks.engine import Engine
 
-#: SQL: the plan that the job's first stored video was made by, or else the one that it began with.
-_PLAN = "coalesce(job.fallbacks -> made.choice::text, job.plan)"
-#: SQL: what each group has in common, as text.
-GROUPS: Final[Mapping[str, str]] = {
-    "app_id": "job.app_id",
-    # A gate chose the model, and may have moved on from it.
-    "model": f"CASE WHEN job.gate IS NULL THEN job.model ELSE {_PLAN} ->> 'model' END",
-    "provider": f"{_PLAN} ->> 'provider'",
-    "day": "to_char(job.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-    "key": "job.api_key",
-    "tenant": "job.tenant",
+#: SQL: the day of a `job`'s submission; it becomes text once a group.
+_DAY = "(job.created_at AT TIME ZONE 'UTC')::date"
+#: SQL: what each group has in common, of a usage row and of an unfinished job.
+_GROUPS: Final[Mapping[str, tuple[str, str]]] = {
+    "app_id": ("job.app_id", "job.app_id"),
+    "model": ("job.model", MODEL),
+    "provider": ("job.provider", PROVIDER),
+    "day": (_DAY, _DAY),
+    "key": ("job.api_key", "job.api_key"),
+    "tenant": ("job.tenant", "job.tenant"),
 }
+#: What usage can be grouped by.
+GROUPS: Final = tuple(_GROUPS)
 #: Groups of one answer; app ids are the callers' own.
 MOST_GROUPS = 1000
 
+#: A pending job has no videos yet. The percentiles sort numbers alone, not whole rows.
 _SELECT = """
-SELECT {group} AS group_value,
-       count(*) AS jobs,
-       count(*) FILTER (WHERE job.state = 'complete') AS complete,
-       count(*) FILTER (WHERE job.state = 'failed') AS failed,
-       count(*) FILTER (WHERE job.state = 'cancelled') AS cancelled,
-       coalesce(sum(made.videos), 0)::bigint AS videos,
-       coalesce(sum(made.seconds), 0)::float8 AS video_seconds,
-       coalesce(sum(job.cost_micros), 0)::bigint AS cost_micros,
-       coalesce(sum(job.reserved_micros) FILTER (WHERE job.finished_at IS NULL), 0)::bigint
-           AS reserved_micros,
-       percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(
-           epoch FROM job.finished_at - greatest(job.created_at, job.run_at))::float8)
-           FILTER (WHERE job.state = 'complete') AS took
-FROM job
-LEFT JOIN LATERAL (SELECT count(*) AS videos, sum(output.duration_seconds) AS seconds,
-                          (array_agg(attempt.choice ORDER BY output.position))[1] AS choice
-                   FROM output JOIN attempt ON attempt.id = output.attempt
-                   WHERE output.job = job.id AND output.state = 'stored'
-                     AND output.recovered_at IS NULL) AS made ON true
-WHERE {whose}
-  AND (%(since)s::timestamptz IS NULL OR job.created_at >= %(since)s)
-  AND (%(until)s::timestamptz IS NULL OR job.created_at < %(until)s)
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted(name, value)
-                  WHERE job.request -> 'metadata' ->> wanted.name IS DISTINCT FROM wanted.value)
-GROUP BY 1 ORDER BY 1 NULLS LAST LIMIT %(limit)s
+WITH counted AS (
+    SELECT {of_row} AS group_value, job.state, job.cost_micros, 0::bigint AS reserved_micros,
+           job.videos, job.video_seconds, job.took_seconds
+    FROM job_usage AS job WHERE {wanted_rows}
+    UNION ALL
+    SELECT {of_job}, job.state, 0, job.reserved_micros, made.videos, made.video_seconds, NULL
+    FROM job LEFT JOIN LATERAL ({made}) AS made ON job.state <> 'pending'
+    WHERE job.finished_at IS NULL AND {wanted_jobs}
+), grouped AS (
+    SELECT group_value,
+           count(*) AS jobs,
+           count(*) FILTER (WHERE state = 'complete') AS complete,
+           count(*) FILTER (WHERE state = 'failed') AS failed,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           coalesce(sum(videos), 0)::bigint AS videos,
+           coalesce(sum(video_seconds), 0)::float8 AS video_seconds,
+           sum(cost_micros)::bigint AS cost_micros,
+           sum(reserved_micros)::bigint AS reserved_micros,
+           array_agg(took_seconds) FILTER (WHERE took_seconds IS NOT NULL) AS took_seconds
+    FROM counted GROUP BY group_value
+)
+SELECT {shown} AS group_value, jobs, complete, failed, cancelled, videos, video_seconds,
+       cost_micros, reserved_micros,
+       (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds)
+        FROM unnest(took_seconds) AS seconds) AS took
+FROM grouped ORDER BY grouped.group_value NULLS LAST LIMIT %(limit)s
 """
+#: SQL: whether the `request` of `asked`, a job, has the metadata that is asked for.
+_HAS_METADATA = """NOT EXISTS (
+    SELECT 1 FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted(name, value)
+    WHERE asked.request -> 'metadata' ->> wanted.name IS DISTINCT FROM wanted.value)"""
+#: SQL: whether the job of a usage row, or an unfinished job, is still there and has it.
+_ASKED_BY_ID = """EXISTS (
+    SELECT 1 FROM job AS asked WHERE asked.id = {id} AND asked.created_at = job.created_at
+                                 AND {has_metadata})"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,33 +104,57 @@ async def usage(
 ) -> list[Usage]:
     """A tenant's usage, or for None all tenants', in the order of what each group has in common.
 
-    `metadata` selects jobs by values of their request's metadata, compared as text.
+    `metadata` selects jobs by values of their request's metadata, compared as text; jobs whose
+    request was deleted have none.
 
     Raises:
         RequestRefused: there are no such groups, or too many.
     """
-    if group_by not in GROUPS:
+    if group_by not in _GROUPS:
         message = f"group_by must be one of {', '.join(GROUPS)} (it is {group_by[:64]})"
         raise RequestRefused(message, param="group_by")
-    wanted = metadata or {}
+    asked = metadata or {}
+    given = {"tenant": tenant, "since": since, "until": until}
     found = await engine.database.fetch(
-        _SELECT.format(
-            group=GROUPS[group_by], whose="true" if tenant is None else "job.tenant = %(tenant)s"
+        _statement(
+            group_by,
+            {name for name, value in given.items() if value is not None},
+            by_metadata=bool(asked),
         ),
-        {
-            "tenant": tenant,
-            "since": since,
-            "until": until,
-            "names": list(wanted),
-            "values": list(wanted.values()),
-            "limit": MOST_GROUPS + 1,
-        },
+        given | {"names": list(asked), "values": list(asked.values()), "limit": MOST_GROUPS + 1},
         row=_read,
     )
     if len(found) > MOST_GROUPS:
         message = f"there are more than {MOST_GROUPS} groups: ask for less with since and until"
         raise RequestRefused(message, param="group_by")
     return found
+
+
+#: SQL: the conditions on a `job` or its row.
+_CONDITIONS: Final[Mapping[str, str]] = {
+    "tenant": "job.tenant = %(tenant)s",
+    "since": "job.created_at >= %(since)s",
+    "until": "job.created_at < %(until)s",
+}
+
+
+def _statement(group_by: str, given: set[str], *, by_metadata: bool) -> str:
+    """Only what was given is a condition, so that an index can answer each of them."""
+    wanted = ["true", *(sql for name, sql in _CONDITIONS.items() if name in given)]
+    of_row, of_job = _GROUPS[group_by]
+
+    def where(id_: str) -> str:
+        asked = _ASKED_BY_ID.format(id=id_, has_metadata=_HAS_METADATA)
+        return " AND ".join([*wanted, asked] if by_metadata else wanted)
+
+    return _SELECT.format(
+        of_row=of_row,
+        of_job=of_job,
+        made=MADE,
+        wanted_rows=where("job.job"),
+        wanted_jobs=where("job.id"),
+        shown="to_char(group_value, 'YYYY-MM-DD')" if group_by == "day" else "group_value",
+    )
 
 
 def _read(*, took: list[float] | None, **values: object) -> Usage:

@@ -55,6 +55,11 @@ class Fields(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._decoded())
 
+    @property
+    def were_read(self) -> bool:
+        """Whether anybody has looked at a field."""
+        return self._read is not None
+
     def _decoded(self) -> dict[str, str]:
         if self._read is None:
             read: dict[str, str] = {}
@@ -147,9 +152,10 @@ class Answer:
             Corrupt: it can't be unpacked.
         """
         body = bytes(self._body)
-        if self._packing in {None, b"", b"identity"}:
+        packing = self._packing
+        if not packing or packing == b"identity":
             return body
-        return _unpacked(body, packing=self._packing or b"", most=self._most)
+        return _unpacked(body, packing=packing, most=self._most)
 
     # What follows is called by the parser.
 

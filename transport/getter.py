@@ -61,12 +61,21 @@ class Getter:
         origin, message = self._message(request)
         pool = self._pools.here()
         connection = pool.idle(origin) or await pool.connection(origin, request, fresh=False)
+        outcome = connection.send(message, request, seconds=request.timeout)
         try:
-            return await _answered(connection, message, request, seconds=request.timeout)
+            return await outcome
         except Stale:
             left = connection.until - asyncio.get_running_loop().time()
-            connection = await pool.connection(origin, request, fresh=True)
-            return await _answered(connection, message, request, seconds=left)
+        except asyncio.CancelledError:
+            _abandon(connection, outcome)
+            raise
+        connection = await pool.connection(origin, request, fresh=True)
+        outcome = connection.send(message, request, seconds=left)
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            _abandon(connection, outcome)
+            raise
 
     async def close(self) -> None:
         """Close the running loop's connections; a later request opens new ones."""
@@ -132,13 +141,7 @@ def _head(outgoing: Outgoing, authority: str) -> bytes:
     return f" HTTP/1.1\r\n{lines}\r\n".encode()
 
 
-async def _answered(
-    connection: Connection, message: bytes, request: Request, *, seconds: float
-) -> Response:
-    outcome = connection.send(message, request, seconds=seconds)
-    try:
-        return await outcome
-    except asyncio.CancelledError:
-        if outcome.cancelled():  # else it is answered, and the connection may be another's by now
-            connection.abandon()
-        raise
+def _abandon(connection: Connection, outcome: "asyncio.Future[Response]") -> None:
+    """Nobody waits any more: end the connection, unless it is answered and may be another's."""
+    if outcome.cancelled():
+        connection.abandon()

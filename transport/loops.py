@@ -21,9 +21,10 @@ class PerLoop(Generic[T]):
     def here(self) -> T:
         """The running loop's value."""
         loop = asyncio.get_running_loop()
-        if loop not in self._made:
-            self._made[loop] = self._make()
-        return self._made[loop]
+        made = self._made.get(loop)
+        if made is None:
+            made = self._made[loop] = self._make()
+        return made
 
     def forget(self) -> T | None:
         """Remove and return the running loop's value, or None if never created."""

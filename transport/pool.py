@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import cast
+from typing import NamedTuple, cast
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
@@ -26,9 +26,8 @@ _NEXT_ADDRESS = 0.25
 _GOODBYE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where requests go."""
+class Origin(NamedTuple):
+    """Where requests go; a tuple, since each request looks its host up by it."""
 
     is_secure: bool
     host: str

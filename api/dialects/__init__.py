@@ -10,7 +10,7 @@ A dialect is one module of this package that makes a `Dialect` (`api.dialects.di
   (`tasks.jobs`, `tasks.deliveries`) and the row to its own shape; it raises RequestRefused. A
   submission's response has the headers of `api.answers.limit_headers`.
 - `errors`: an `api.errors.Renderer`, which shapes every error below the prefixes, also those of
-  routes that don't exist, bodies that are too large, bad keys, and our own faults.
+  routes that don't exist, bodies that are too large, invalid keys, and our own faults.
 
 What dialects have in common: `fields` reads a body leniently, `forms` one that is a form,
 `submitting` adapts and accepts it (`catalog.adapt`), `ids` spells job ids, `words` maps every

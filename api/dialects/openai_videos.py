@@ -30,13 +30,15 @@ from api.dialects.submitting import read_own, submit, view_of
 from api.dialects.words import StatusWords
 from api.front import TenantRoute, front_of, in_time, key_of
 from api.native.content import stored_answer
-from api.openapi import VIDEO, dialect_responses, parameter
+from api.native.stills import still_answer
+from api.openapi import VIDEO_OR_PICTURE, dialect_responses, parameter
 from models.failure import RequestRefused
 from models.records import Json
 from tasks import jobs
 from tasks.deletion import delete as delete_job
 from tasks.engine import Engine
 from tasks.listing import Filter, list_own
+from tasks.stills import Kind
 from tasks.view import ShownJob
 
 PATH: Final = "/v1/videos"
@@ -52,7 +54,12 @@ SIZES: Final = ("720x1280", "1280x720", "1024x1792", "1792x1024")
 DEFAULT_MODEL: Final = "sora-2"
 #: Longest video that the native request allows, in seconds.
 LONGEST: Final = 600
-VARIANTS: Final = ("video", "thumbnail", "spritesheet")
+#: What of a video can be downloaded, and which still each is.
+VARIANTS: Final[Mapping[str, Kind | None]] = {
+    "video": None,
+    "thumbnail": "poster",
+    "spritesheet": "sheet",
+}
 ORDERS: Final = ("desc", "asc")
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
@@ -178,18 +185,21 @@ async def delete(request: Request, video_id: str) -> Response:
 @_routes.get(
     PATH + "/{video_id}/content",
     summary="Download a video, as the OpenAI Videos API does",
-    responses=VIDEO | dialect_responses(OpenAIError, {}, 400, 404, 416),
+    responses=VIDEO_OR_PICTURE | dialect_responses(OpenAIError, {}, 400, 404, 416, 503),
     openapi_extra={
-        "parameters": [parameter("variant", "Only `video` is there", {"enum": ["video"]})]
+        "parameters": [parameter("variant", "`video` unless it is set", {"enum": list(VARIANTS)})]
     },
 )
 async def download_content(request: Request, video_id: str) -> Response:
-    """The job's first stored video; takes `Range`, `If-Range` and `If-None-Match`."""
-    query = Fields(request.query_params)
-    if query.one_of("variant", VARIANTS) not in {None, "video"}:
-        query.refuse("variant", "must be video: Longtake makes no thumbnails and no spritesheets")
-    tenant = key_of(request).tenant
-    return await stored_answer(request, IDS.job(video_id), tenant=tenant, position=None)
+    """The job's first stored video, or as a JPEG a frame of its middle or a sheet of its frames.
+
+    Takes `Range` and `If-Range` of a video, and `If-None-Match`.
+    """
+    still = VARIANTS[Fields(request.query_params).one_of("variant", tuple(VARIANTS)) or "video"]
+    tenant, job = key_of(request).tenant, IDS.job(video_id)
+    if still is not None:
+        return await still_answer(request, job, tenant=tenant, position=None, kind=still)
+    return await stored_answer(request, job, tenant=tenant, position=None)
 
 
 @_routes.post(PATH + "/{video_id}/remix", include_in_schema=False)

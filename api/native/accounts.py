@@ -1,6 +1,6 @@
-"""Accounts at providers, for operators: list, pause and resume them, with an admin's key."""
+"""Accounts at providers, for operators: list, pause, resume and cap them, with an admin's key."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import structlog
 from fastapi import APIRouter
@@ -15,6 +15,7 @@ from api.native.listing import take_no_parameters
 from api.native.ops_schemas import AccountList
 from api.openapi import body_of, responses
 from models.accounts import Listed
+from models.dollars import MOST_DOLLARS, micros_from
 from models.failure import RequestRefused
 from models.records import Json
 from models.request import refused
@@ -26,6 +27,8 @@ from tasks.view import iso, usd
 log = structlog.get_logger()
 
 router = APIRouter(route_class=AdminRoute, tags=["Operations"])
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 
 class Pause(BaseModel):
@@ -39,6 +42,28 @@ class Pause(BaseModel):
     reason: Annotated[Text, Field(min_length=1, max_length=accounts.LONGEST_REASON)] | None = Field(
         default=None, description="Shown to operators"
     )
+
+
+class Cap(BaseModel):
+    """The body of a cap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    cap_usd: float = Field(
+        gt=0,
+        le=MOST_DOLLARS,
+        allow_inf_nan=False,
+        description="The most that the account may spend in a period, in US dollars; 6 decimals",
+    )
+    cap_period: accounts.Period = Field(description="The period, in UTC; `total`: all time")
+
+    @property
+    def micros(self) -> int:
+        """The amount in millionths of a US dollar; raises RequestRefused for a finer one."""
+        try:
+            return micros_from(f"{self.cap_usd:.15g}", name="cap_usd")
+        except ValueError as error:
+            raise RequestRefused(str(error), param="cap_usd") from None
 
 
 _BODY: Final[dict[str, Any]] = body_of(Pause, required=False)
@@ -95,15 +120,61 @@ async def resume(request: Request, account: str) -> Response:
     return _list(front, found)
 
 
+@router.put(
+    "/v1/ops/providers/{account}/cap",
+    summary="Cap what an account may spend",
+    responses=responses(200, AccountList, "The account", 400, 404, 413),
+    openapi_extra=body_of(Cap),
+)
+async def set_cap(request: Request, account: str) -> Response:
+    """Send nothing that could take an account past its cap; what it has spent in the period counts.
+
+    It needs an admin key, whose id the log keeps with the cap. A provider's name is its account
+    without a suffix.
+    """
+    front = front_of(request)
+    wanted = read_cap(await read_json(request))
+    found = await in_time(
+        accounts.set_cap(front.engine, account, micros=wanted.micros, period=wanted.cap_period)
+    )
+    audit(request, "account.capped", account, **wanted.model_dump(mode="json"))
+    return _list(front, found)
+
+
+@router.delete(
+    "/v1/ops/providers/{account}/cap",
+    summary="Remove an account's cap",
+    responses=responses(200, AccountList, "The account", 404),
+)
+async def remove_cap(request: Request, account: str) -> Response:
+    """Let an account spend without a limit; one without a cap is unchanged.
+
+    It needs an admin key, whose id the log keeps with the removal.
+    """
+    front = front_of(request)
+    found = await in_time(accounts.remove_cap(front.engine, account))
+    audit(request, "account.uncapped", account)
+    return _list(front, found)
+
+
 def read_pause(body: object) -> Pause:
     """The validated body of a pause; raises RequestRefused."""
+    return _validated(Pause, body)
+
+
+def read_cap(body: object) -> Cap:
+    """The validated body of a cap; raises RequestRefused."""
+    return _validated(Cap, body)
+
+
+def _validated(model: type[_Body], body: object) -> _Body:
     if not isinstance(body, dict):
         msg = "the request body must be a JSON object"
         raise RequestRefused(msg)
     try:
-        return Pause.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
-        raise refused(error, known=Pause.model_fields) from None
+        raise refused(error, known=model.model_fields) from None
 
 
 def audit(request: Request, event: str, account: str, **details: object) -> None:

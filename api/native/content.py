@@ -86,9 +86,14 @@ async def first_content(request: Request, job_id: str) -> Response:
 )
 async def content(request: Request, job_id: str, index: str) -> Response:
     """The video at `index` of the job's outputs: what `video_url` and `outputs[].url` point to."""
-    if not _INDEX.fullmatch(index):
+    if not is_index(index):
         raise not_found("Video")
     return await _content(request, f"{content_path(job_id)}/{index}", job_id, position=int(index))
+
+
+def is_index(text: str) -> bool:
+    """Whether a part of a path is the number of a video."""
+    return _INDEX.fullmatch(text) is not None
 
 
 async def _content(request: Request, path: str, job_id: str, *, position: int | None) -> Response:
@@ -111,7 +116,7 @@ async def _tenant(request: Request, path: str) -> str | None:
     """Whose videos may be read: None is anyone's, by this one's link or an admin's key.
 
     Raises:
-        RequestRefused: neither a good link nor a good key.
+        RequestRefused: neither a valid link nor a valid key.
     """
     front = front_of(request)
     if check_link(front.engine.vault.link_keys, path, request.url.query, now=time.time()):

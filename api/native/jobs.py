@@ -20,13 +20,13 @@ from models.records import Json
 from models.request import VideoRequest
 from tasks import jobs
 from tasks.deletion import delete as delete_job
-from tasks.listing import Filter, list_own
+from tasks.listing import MOST_WORDS, Filter, list_own
 from tasks.repeats import Accepted
 from tasks.retry import retry as retry_job
 from tasks.view import ShownJob, iso, job_view
 
 #: Parameters of a list of jobs, beside `tenant`.
-FILTERS: Final = (*("status", "model", "app_id", "batch_id", "provider", "since", "until"),)
+FILTERS: Final = (*("status", "model", "app_id", "batch_id", "provider", "since", "until", "text"),)
 
 router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
 
@@ -83,6 +83,11 @@ def _accepted(accepted: Accepted) -> Response:
             parameter("provider", "Only those that this provider was chosen for at submission"),
             parameter("since", "Only those submitted from then on: a date or a time, UTC"),
             parameter("until", "Only those submitted before then"),
+            parameter(
+                "text",
+                f"Only those whose prompts have these words, up to {MOST_WORDS}, in any order and "
+                "case; or the one job with this id or Idempotency-Key",
+            ),
             TENANT,
             *PAGE_PARAMETERS,
         ]
@@ -193,6 +198,7 @@ def filter_of(page: Page, *, tenant: str | None) -> Filter:
         provider=given.get("provider"),
         since=read_time("since", given.get("since")),
         until=read_time("until", given.get("until")),
+        text=given.get("text"),
     )
 
 

@@ -21,6 +21,7 @@ from models.records import Json
 from models.request import MAX_COUNT
 from providers.base import Account, Capabilities
 from providers.registry import PROVIDERS, missing_variables
+from tasks.engine import Engine
 from tasks.lanes import Stop, account_stops
 
 router = APIRouter(route_class=TenantRoute, tags=["Models"])
@@ -34,14 +35,19 @@ router = APIRouter(route_class=TenantRoute, tags=["Models"])
 async def list_models(request: Request) -> Response:
     """Every model with its aliases, limits, price and capabilities, available, paused or not."""
     engine = front_of(request).engine
-    reading = partial(account_stops, accounts=sorted(engine.accounts))
-    stops = await in_time(engine.database.run(reading))
+    stops = await read_stops(engine)
     models = [
         model_view(model, engine.catalog, engine.accounts, stops)
         for each in engine.catalog.models()
         for model in (each, *engine.catalog.by_provider(each))
     ]
     return answer({"data": models, "has_more": False, "next": None})
+
+
+async def read_stops(engine: Engine) -> Mapping[str, Stop]:
+    """The accounts by which nothing is sent now."""
+    reading = partial(account_stops, accounts=sorted(engine.accounts))
+    return await in_time(engine.database.run(reading))
 
 
 def model_view(

@@ -14,6 +14,7 @@ from api.front import front_of, in_time, key_of
 from api.native import batch_results
 from api.native.batches import ANSWERS_WITHIN
 from api.native.tenants import any_or_own
+from api.pages.job import caller_of_form
 from api.pages.listing import read_listing
 from api.pages.live import watched
 from api.pages.rendering import Entry, Links, page
@@ -25,7 +26,6 @@ from tasks.batches import control
 from tasks.batches.results import STATUSES
 from tasks.batches.retry import retry as retry_batch
 from tasks.batches.view import ShownBatch, batch_view
-from tasks.repeats import Caller, canonical_hash
 
 ENTRY: Final = Entry(title="Batches", path="batches")
 #: What lines may be, in the order in which they are drawn.
@@ -156,24 +156,16 @@ async def cancel(request: Request, batch_id: str) -> Response:
 async def retry(request: Request, batch_id: str) -> Response:
     """Submit its failed lines again; to the new batch. A form that is sent twice makes one."""
     front, key = front_of(request), key_of(request)
-    form = form_of(request)
-    once, chosen = only_field(form, "once"), only_field(form, "include_cancelled")
-    if once is None:
-        raise RequestRefused("the form must have the field once", param="once")
+    chosen = only_field(form_of(request), "include_cancelled")
     if chosen not in {None, "yes"}:
         msg = f"include_cancelled must be yes or left out (it is {str(chosen)[:64]!r})"
         raise RequestRefused(msg, param="include_cancelled")
     asked = {"retry_of_batch": batch_id, "include_cancelled": chosen is not None}
-    caller = Caller(
-        api_key=visit_of(request).session.api_key,
-        idempotency_key=f"page-{once[:64]}-{batch_id}"[:255],
-        body_hash=canonical_hash(asked),
-    )
     work = retry_batch(
         front.engine,
         batch_id,
         tenant=key.tenant,
-        caller=caller,
+        caller=caller_of_form(request, batch_id, asked),
         include_cancelled=chosen is not None,
     )
     accepted = await in_time(work, seconds=ANSWERS_WITHIN)

@@ -49,7 +49,7 @@ async def _cancel(request: Request, job_id: str) -> _Hints:
 
 async def _retry(request: Request, job_id: str) -> _Hints:
     engine, tenant = front_of(request).engine, key_of(request).tenant
-    caller = caller_of_form(request, job_id)
+    caller = caller_of_form(request, job_id, {"retry_of": job_id})
     _, hints = await in_time(retry_job(engine, job_id, tenant=tenant, caller=caller))
     return hints
 

@@ -13,7 +13,7 @@ from api.front import front_of, in_time, key_of
 from api.native.listing import take_no_parameters
 from api.pages.listing import read_listing
 from api.pages.rendering import Entry, Links, page
-from api.pages.visits import ROOT, Form, PageRoute, form_of, only_field, visit_of
+from api.pages.visits import ROOT, Form, PageRoute, amount_in, form_of, only_field, visit_of
 from models.failure import RequestRefused
 from models.gate import MAX_FALLBACKS, OVERRIDABLE, GateRequest, Strategy
 from models.records import Json
@@ -88,7 +88,7 @@ class Fields:
                 line.strip() for line in self.fallback_models.splitlines() if line.strip()
             ],
             "overrides": sorted(self.overrides) if self.allows == _CHOSEN else self.allows,
-            "spending_limit_usd": _amount(self.spending_limit_usd),
+            "spending_limit_usd": amount_in(self.spending_limit_usd, "spending_limit_usd"),
         }
 
 
@@ -205,16 +205,6 @@ def _mendable(refusal: RequestRefused) -> RequestRefused:
 
 def _may_change(request: Request) -> bool:
     return not visit_of(request).session.is_read_only
-
-
-def _amount(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        msg = f"spending_limit_usd must be a number of US dollars, or empty (it is {text[:64]!r})"
-        raise RequestRefused(msg, param="spending_limit_usd") from None
 
 
 def _to(request: Request, *gate: str) -> Response:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.front import front_of, in_time, key_of
-from api.native.content import stored_answer
+from api.native.content import is_index, stored_answer
 from api.native.deliveries import seen_delivery
 from api.native.tenants import any_or_own
 from api.pages import snippets
@@ -80,6 +80,8 @@ async def show(request: Request, job_id: str) -> Response:
         line=JobLine(job),
         job=job,
         view=_without_links(job_view(job, api_url=api_url, vault=engine.vault)),
+        # Those that nobody has looked into may have some.
+        has_stills={each.position: each.stills_bytes != 0 for each in job.outputs},
         steps=steps_of(job, traced),
         traced=traced,
         deliveries=[seen_delivery(request, each) for each in sent],
@@ -96,7 +98,7 @@ async def show(request: Request, job_id: str) -> Response:
 @router.get(f"{ROOT}/jobs/{{job_id}}/videos/{{position}}")
 async def video(request: Request, job_id: str, position: str) -> Response:
     """A stored video, for the page's player; takes `Range`."""
-    if not (position.isascii() and position.isdecimal() and len(position) <= 4):  # noqa: PLR2004 - as the API
+    if not is_index(position):
         raise not_found("Video")
     return await stored_answer(request, job_id, tenant=any_or_own(request), position=int(position))
 
@@ -114,7 +116,7 @@ async def cancel(request: Request, job_id: str) -> Response:
 async def retry(request: Request, job_id: str) -> Response:
     """Submit its request again; to the new job. A form that is sent twice makes one job."""
     front, key = front_of(request), key_of(request)
-    caller = caller_of_form(request, job_id)
+    caller = caller_of_form(request, job_id, {"retry_of": job_id})
     accepted, hints = await in_time(
         retry_job(front.engine, job_id, tenant=key.tenant, caller=caller)
     )
@@ -142,15 +144,18 @@ async def replay(request: Request, job_id: str, delivery_id: str) -> Response:
     return back_to(request, job_id)
 
 
-def caller_of_form(request: Request, job_id: str) -> Caller:
-    """Who retries a job by a form: its own field `once` makes a second sending a repeat."""
+def caller_of_form(request: Request, id_: str, asked: Json) -> Caller:
+    """Who retries a job or a batch by a form: its own field `once` makes a second sending a repeat.
+
+    `asked` is what the form asks for.
+    """
     once = only_field(form_of(request), "once")
     if once is None:
         raise RequestRefused("the form must have the field once", param="once")
     return Caller(
         api_key=visit_of(request).session.api_key,
-        idempotency_key=f"page-{once[:64]}-{job_id}"[:255],
-        body_hash=canonical_hash({"retry_of": job_id}),
+        idempotency_key=f"page-{once[:64]}-{id_}"[:255],
+        body_hash=canonical_hash(asked),
     )
 
 

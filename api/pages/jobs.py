@@ -27,6 +27,8 @@ ENTRY: Final = Entry(title="Jobs", path="jobs")
 #: Rows of a file, and of one question for them.
 MOST_IN_FILE: Final = 5000
 _AT_ONCE: Final = 500
+#: Questions that one file asks at most: with a rare filter each reads `tasks.listing.WALK` jobs.
+_MOST_QUESTIONS: Final = 100
 _COLUMNS: Final = (
     *("id", "status", "model", "provider", "app_id", "batch_id", "tenant", "created_at"),
     *("finished_at", "cost_usd", "error_code", "prompt"),
@@ -143,11 +145,11 @@ async def _rows(request: Request, wanted: Filter, *, after: str | None) -> _Rows
 async def _pieces(request: Request, wanted: Filter, rows: _Rows) -> AsyncIterator[str]:
     yield _lines([_COLUMNS])
     left = MOST_IN_FILE
-    while True:
+    for asked in range(1, _MOST_QUESTIONS + 1):
         taken = rows.jobs[:left]
         left -= len(taken)
         yield _lines([_cells(JobLine(job)) for job in taken])
-        if rows.following is None or not left:
+        if rows.following is None or not left or asked == _MOST_QUESTIONS:
             return
         rows = await _rows(request, wanted, after=rows.following)
 

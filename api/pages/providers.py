@@ -1,6 +1,6 @@
-"""Providers, for operators: accounts and their lanes, pause and resume, learned durations."""
+"""Providers, for operators: accounts and their lanes, pauses and caps, learned durations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.front import front_of, in_time
-from api.native.accounts import audit, read_pause
+from api.native.accounts import audit, read_cap, read_pause
 from api.native.listing import take_no_parameters
 from api.pages.live import watched
 from api.pages.rendering import Entry, Links, page
-from api.pages.visits import ROOT, OperatorsRoute, form_of, only_field, visit_of
+from api.pages.visits import ROOT, OperatorsRoute, amount_in, form_of, only_field, visit_of
 from models.accounts import Listed
 from models.failure import RequestRefused, not_found
 from providers.registry import PLAIN, PROVIDERS, provider_of
@@ -30,6 +30,12 @@ PAUSES: Final = {
     "3600": "1 hour",
     "21600": "6 hours",
     "86400": "1 day",
+}
+#: The periods of a cap, in words.
+PERIODS: Final[Mapping[accounts.Period, str]] = {
+    "day": "a day",
+    "month": "a month",
+    "total": "in all",
 }
 #: The length of the line on which durations are drawn.
 _LINE: Final = 1000
@@ -125,6 +131,7 @@ async def show(request: Request, account: str) -> Response:
         target=f"{account}:{PLAIN}" if account in PROVIDERS else account,
         pauses=PAUSES,
         longest_reason=accounts.LONGEST_REASON,
+        periods=PERIODS,
         spreads=spreads_of([each for each in learned if each.route.split("/")[0] == provider]),
         may_change=not visit_of(request).session.is_read_only,
     )
@@ -154,6 +161,29 @@ async def resume(request: Request, account: str) -> Response:
     """End the pause of an account, or of a provider and all its accounts."""
     found = await in_time(accounts.resume(front_of(request).engine, account))
     audit(request, "account.resumed", account)
+    return _to(request, found)
+
+
+@router.post(f"{ROOT}/providers/{{account}}/cap")
+async def set_cap(request: Request, account: str) -> Response:
+    """Limit what an account may spend."""
+    form = form_of(request)
+    usd = amount_in(only_field(form, "cap_usd"), "cap_usd")
+    wanted = read_cap({"cap_usd": usd, "cap_period": only_field(form, "cap_period")})
+    found = await in_time(
+        accounts.set_cap(
+            front_of(request).engine, account, micros=wanted.micros, period=wanted.cap_period
+        )
+    )
+    audit(request, "account.capped", account, **wanted.model_dump(mode="json"))
+    return _to(request, found)
+
+
+@router.post(f"{ROOT}/providers/{{account}}/cap/delete")
+async def remove_cap(request: Request, account: str) -> Response:
+    """Let an account spend without a limit."""
+    found = await in_time(accounts.remove_cap(front_of(request).engine, account))
+    audit(request, "account.uncapped", account)
     return _to(request, found)
 
 

@@ -76,6 +76,17 @@ def only_field(form: Form, name: str) -> str | None:
             raise RequestRefused(f"{name} is given more than once", param=name)
 
 
+def amount_in(text: str | None, name: str) -> float | None:
+    """The US dollars in a form's field, None for an empty one; raises RequestRefused for words."""
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"{name} must be a number of US dollars, or empty (it is {text[:64]!r})"
+        raise RequestRefused(msg, param=name) from None
+
+
 def token_of(secret: str) -> str:
     """What the forms of a cookie's bearer hold: who has the form alone can't tell the cookie."""
     return _derived(secret, "a form of the pages")

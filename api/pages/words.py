@@ -63,8 +63,9 @@ def dollars(micros: int | None) -> str:
     if micros is None:
         return _NONE
     sign, amount = (_MINUS if micros < 0 else ""), abs(micros) / 1_000_000
-    digits = 4 if 0 < amount < 0.1 else 2  # noqa: PLR2004 - ten cents
-    return f"{sign}${amount:,.{digits}f}"
+    text = f"{amount:,.4f}" if amount < 0.1 else f"{amount:,.2f}"  # noqa: PLR2004 - ten cents
+    whole, _, cents = text.partition(".")
+    return f"{sign}${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def bytes_(count: int | None) -> str:

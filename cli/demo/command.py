@@ -18,6 +18,7 @@ from cli.demo import systems
 from cli.demo.board import board
 from cli.demo.films import bring
 from cli.demo.gate import gate_shot, prepare
+from cli.demo.looks import End, ends, looks
 from cli.demo.receiver import receiving
 from cli.demo.shots import Shot, plan
 from cli.demo.summary import sum_up
@@ -45,6 +46,8 @@ BOUND, WEBHOOK_BOUND = 150.0, 20.0
 MOST_JOBS = 88
 #: Whose jobs they are, and more entries than they have in the ledger.
 TENANT, MOST_ENTRIES = "default", 10_000
+#: Settings that the demo takes over.
+COMPARED = ("LONGTAKE_RESIDENT_POLLS", "LONGTAKE_POLL_DELAY_SECONDS")
 
 
 def register(app: typer.Typer) -> None:
@@ -109,8 +112,9 @@ async def _demo(place: "Place", wanted: int) -> bool:
                     await receiver.heard_of((job["id"] for job in jobs), bound=WEBHOOK_BOUND)
                     films = await bring(api, shots, jobs, place.folder)
                     runs = await _from_inside(api, runs)
-                bill = await _bill(stack)
-                balance, statement = await _money(stack)
+                bill = await _told(stack, "bill")
+                polled = await _told(stack, "polls")
+                balance, statement, known = await _known(stack)
         seen = Outcome(
             shots=shots,
             jobs=jobs,
@@ -120,6 +124,7 @@ async def _demo(place: "Place", wanted: int) -> bool:
             bill=bill,
             balance=balance,
             statement=statement,
+            looks=looks(polled, known),
         )
         return sum_up(seen, claims(seen), took=took, folder=place.folder)
 
@@ -161,11 +166,14 @@ class Place:
 
 
 def _own_environment(place: Place) -> dict[str, str]:
-    """Our environment without Longtake settings and vendor credentials, so nothing is charged."""
+    """Our environment without vendor credentials, so nothing is charged, and without settings.
+
+    Only those stay by which two ways to poll are compared.
+    """
     kept = {
         name: value
         for name, value in environment().items()
-        if not name.startswith("LONGTAKE_") and not names_credentials(name)
+        if name in COMPARED or not (name.startswith("LONGTAKE_") or names_credentials(name))
     }
     ports = ("LONGTAKE_API_PORT", "LONGTAKE_FLOWER_PORT", "LONGTAKE_SIM_PORT")
     return {**kept, **dict.fromkeys(ports, "0"), "LONGTAKE_DATA_DIR": str(place.stack)}
@@ -204,19 +212,21 @@ async def _from_inside(api: Api, runs: Sequence[Run]) -> list[Run]:
     return [await asyncio.to_thread(run.seen_from_inside, page["data"]) for run in runs]
 
 
-async def _bill(stack: Stack) -> list[Json]:
+async def _told(stack: Stack, what: str) -> list[Json]:
+    """A list of the simulator's own."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-        answer = await client.get(f"{stack.simulator_url}/_sim/bill")
+        answer = await client.get(f"{stack.simulator_url}/_sim/{what}")
     rows: list[Json] = answer.raise_for_status().json()["data"]
     return rows
 
 
-async def _money(stack: Stack) -> tuple[Balance, list[EntryRow]]:
-    """The balance of the demo's tenant, and its statement."""
+async def _known(stack: Stack) -> tuple[Balance, list[EntryRow], list[End]]:
+    """The balance of the demo's tenant, its statement, and the ends of operations."""
 
-    async def work(connection: Connection) -> tuple[Balance, list[EntryRow]]:
+    async def work(connection: Connection) -> tuple[Balance, list[EntryRow], list[End]]:
         (balance,) = await budgets.balances(connection, TENANT)
-        return balance, await budgets.statement(connection, TENANT, since=None, limit=MOST_ENTRIES)
+        entries = await budgets.statement(connection, TENANT, since=None, limit=MOST_ENTRIES)
+        return balance, entries, await ends(connection)
 
     database = Database(stack.settings.require_database(), connections=1)
     try:

@@ -23,6 +23,8 @@ def sum_up(seen: Outcome, verdict: Sequence[Claim], *, took: float, folder: Path
         show.out.print("[green]✓[/] " if claim.holds else "[bold red]✗[/] ", end="")
         show.result(claim.text)
     show.result(f"\n{took:.0f} s from the first submission to the last finished job.")
+    if seen.looks is not None:
+        show.result(str(seen.looks))
     show.result(f"Videos: {folder}\n")
     return all(claim.holds for claim in verdict)
 

@@ -8,6 +8,7 @@ from typing import Any
 from cli.api import Json
 from cli.demo.films import Film
 from cli.demo.gate import FIRST, NEXT, hops_of
+from cli.demo.looks import Looks
 from cli.demo.receiver import Receipt
 from cli.demo.shots import Shot
 from cli.demo.systems import Run
@@ -42,6 +43,8 @@ class Outcome:
     #: The tenant's money, and its entries in the ledger.
     balance: Balance
     statement: Sequence[EntryRow]
+    #: How often operations were polled, if any was.
+    looks: Looks | None
 
     @property
     def every_job(self) -> list[Json]:

@@ -33,6 +33,7 @@ class OutputRow:
     width: int | None
     height: int | None
     fps: float | None
+    stills_bytes: int | None
     error: Json | None
     recovered_at: datetime | None
     deleted_at: datetime | None

@@ -14,6 +14,8 @@ class Reached(StrEnum):
     TRIES = "tries"
     #: Jobs that ended by then were charged.
     CHARGED = "charged"
+    #: Jobs that ended by then have their usage rows.
+    USAGE = "usage"
     #: Uses of pictures, and pictures, up to this one were looked at.
     PICTURE_USES = "picture_uses"
     PICTURES = "pictures"

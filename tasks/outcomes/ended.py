@@ -44,7 +44,7 @@ class Ended:
 
     attempt: AttemptRef
     update: Update
-    #: Polls that are not counted yet.
+    #: How often it was polled; 0 if no poll saw its end.
     polls: int = 0
     #: Since when it ran, and when it was last seen to; where a poll saw its end.
     clock: Clock | None = None
@@ -153,10 +153,11 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
     """Record the videos of jobs that have not ended; a missing video has failed."""
     live = await _lock_live(connection, sorted({one.attempt.job for one in ended}))
     wanted = {one.attempt.id: one.attempt for one in ended if one.attempt.job in live}
+    # Not locked: who writes an expected output holds its job, and we do.
     cursor = await connection.execute(
         """
         SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'
-        ORDER BY attempt, position FOR NO KEY UPDATE
+        ORDER BY attempt, position
         """,
         (list(wanted),),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import due, holders, ledger, pictures
+from models import due, holders, ledger, pictures, usage
 from models.advance import Moved, advance_attempts, advance_jobs, fail_outputs
 from models.database import Connection
 from models.failure import Failure, Fault
@@ -97,11 +97,12 @@ async def finish(
 
 
 async def _close(connection: Connection, moved: Sequence[Moved]) -> None:
-    """Forget what was fetched for jobs, and enter what they were charged.
+    """Enter the usage of jobs, forget what was fetched for them, and enter what they were charged.
 
     Last, because all jobs of a tenant share its pictures and its budgets' rows.
     """
     ids = [job.id for job in moved]
+    await usage.enter(connection, ids)
     await pictures.forget_fetched(connection, ids)
     await ledger.charge(connection, ids)
 

@@ -9,8 +9,9 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from models.advance import Clock, fail_outputs, tell
-from models.database import Connection
+from models.database import Connection, fetch_ids
 from models.failure import Failure, Fault
+from providers.again import Kept
 from providers.base import Update
 
 log = structlog.get_logger()
@@ -43,6 +44,10 @@ class PollItem:
     seen_ago: float | None = None
     typical: float
     poll_faults: int
+    #: How often it was polled so far. A holder counts on from what it read, so what it writes is
+    #: the count itself, and writing it twice changes nothing. Polls without news are written with
+    #: the next news: those that a process takes along when it hands over or dies are not counted.
+    polls: int = 0
     #: Whether its provider has an address for callbacks, and called since the last update.
     has_callbacks: bool = False
     was_called: bool = False
@@ -61,6 +66,8 @@ class PollItem:
     #: Seconds since its account last reported on any operation; read when denials go on.
     answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
+    #: What is kept between two looks; None: it is looked at once.
+    kept: Kept | None = None
 
     def run_for(self, now: float) -> float | None:
         """Seconds for which an operation that is seen to run, or to have ended, has run.
@@ -123,7 +130,7 @@ class Seen:
     is_stray: bool = False
     #: Whether its videos are given up, although it is still polled, for its cost.
     is_lost: bool = False
-    #: Polls since the last that was written, this one included.
+    #: How often the operation was polled, this time included.
     polls: int = 1
 
     @property
@@ -143,7 +150,7 @@ class Seen:
     @property
     def moves_job(self) -> bool:
         """Whether writing it may end the job, or make a due row of another kind for it."""
-        return self.has_ended or self.is_abandoned or self.is_lost or self.is_stray
+        return self.is_abandoned or self.is_lost or self.is_stray or self.has_ended
 
     @property
     def has_ended(self) -> bool:
@@ -175,8 +182,8 @@ async def write_running(connection: Connection, running: Sequence[Seen]) -> None
                 AS seen(id, progress, polls, wait, running_for)
         ), looked AS (
             UPDATE attempt SET progress = greatest(attempt.progress, seen.progress),
-                               polls = attempt.polls + seen.polls, poll_faults = 0, error = NULL,
-                               seen_at = now(), denied_since = NULL,
+                               polls = greatest(attempt.polls, seen.polls), poll_faults = 0,
+                               error = NULL, seen_at = now(), denied_since = NULL,
                                running_at = coalesce(
                                    attempt.running_at,
                                    now() - seen.running_for * interval '1 second')
@@ -197,25 +204,32 @@ async def write_running(connection: Connection, running: Sequence[Seen]) -> None
 
 
 async def write_faults(connection: Connection, faulty: Sequence[Seen]) -> None:
-    """Record polls without an update; an undocumented status is also told as an event, once."""
+    """Record polls without an update; an undocumented status is also told as an event, once.
+
+    A poll that is counted already was written by a transaction whose commit nobody confirmed.
+    """
     if not faulty:
         return
-    await connection.execute(
+    # While the database was away an operation may have had several: the last one stands.
+    last = list({seen.id: seen for seen in faulty}.values())
+    new = await fetch_ids(
+        connection,
         """
-        UPDATE attempt SET polls = attempt.polls + new.polls, poll_faults = new.faults,
+        UPDATE attempt SET polls = new.polls, poll_faults = new.faults,
                            error = new.error,
                            denied_since = CASE WHEN new.error ->> 'fault' = 'gone'
                                                THEN coalesce(denied_since, now())
                                                ELSE denied_since END
         FROM unnest(%s::text[], %s::int[], %s::int[], %s::jsonb[])
              AS new(id, polls, faults, error)
-        WHERE attempt.id = new.id AND attempt.state = 'accepted'
+        WHERE attempt.id = new.id AND attempt.state = 'accepted' AND attempt.polls < new.polls
+        RETURNING attempt.id
         """,
         (
-            [seen.id for seen in faulty],
-            [seen.polls for seen in faulty],
-            [seen.faults for seen in faulty],
-            [Jsonb(kind_of(seen.fault)) for seen in faulty],
+            [seen.id for seen in last],
+            [seen.polls for seen in last],
+            [seen.faults for seen in last],
+            [Jsonb(kind_of(seen.fault)) for seen in last],
         ),
     )
     await tell(
@@ -224,7 +238,7 @@ async def write_faults(connection: Connection, faulty: Sequence[Seen]) -> None:
         [
             (seen.item.job, {"attempt": seen.id, "said": seen.fault.message})
             for seen in faulty
-            if seen.fault and seen.fault.code == STRANGE and seen.is_news
+            if seen.fault and seen.fault.code == STRANGE and seen.is_news and seen.id in new
         ],
     )
 

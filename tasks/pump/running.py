@@ -1,7 +1,6 @@
 """The pumps of this process: one for each kind and lane that is claiming, on the process's loop."""
 
 import asyncio
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as StillRunning
@@ -22,6 +21,7 @@ from tasks.loop import Runtime, runtime
 from tasks.measures import note_round
 from tasks.outcomes.sent import ANSWER_MARGIN
 from tasks.pump.claiming import Place
+from tasks.pump.flag import Flag
 from tasks.pump.pump import FOR_SUSPECTS, Pump
 from tasks.pump.slots import slots
 from tasks.pump.writer import Tally
@@ -32,7 +32,7 @@ from tasks.verbs.verb import AnyVerb
 log = structlog.get_logger()
 
 #: Set when the process is asked to stop: made at import, so that prefork children share it.
-stopping = multiprocessing.Event()
+stopping = Flag()
 
 #: The pumps of this process's loop; used on that loop only.
 _running: dict[tuple[What, str | None], list[Pump]] = {}

@@ -102,13 +102,18 @@ DELETE FROM intake_failure WHERE id IN (
 #: The rows forget their videos in the commit that has them removed.
 OLD_VIDEOS: Final = """
 WITH old AS (
-    SELECT id, key FROM output
+    SELECT id, key, stills_bytes FROM output
     WHERE state = 'stored' AND key IS NOT NULL
       AND stored_at < now() - %(days)s * interval '1 day'
     ORDER BY stored_at LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED
 ), forgotten AS (
-    UPDATE output SET key = NULL, deleted_at = now() FROM old WHERE output.id = old.id
-    RETURNING old.key
+    UPDATE output SET key = NULL, stills_bytes = NULL, deleted_at = now()
+    FROM old WHERE output.id = old.id
+    RETURNING old.key, old.stills_bytes
+), stills AS (
+    INSERT INTO removal (key)
+    SELECT key || '.' || kind || '.jpg' FROM forgotten, unnest(ARRAY['poster', 'sheet']) AS kind
+    WHERE forgotten.stills_bytes > 0 ORDER BY 1 ON CONFLICT (key) DO NOTHING
 )
 INSERT INTO removal (key) SELECT key FROM forgotten ORDER BY key ON CONFLICT (key) DO NOTHING
 """
@@ -149,8 +154,11 @@ STILL_OVER: Final = (
 #: What has to be removed from the storage when these jobs are gone.
 REMOVE_VIDEOS: Final = """
 INSERT INTO removal (key)
-SELECT key FROM output WHERE job = ANY(%s) AND key IS NOT NULL ORDER BY key
-ON CONFLICT (key) DO NOTHING
+SELECT key FROM output WHERE job = ANY(%(jobs)s) AND key IS NOT NULL
+UNION ALL
+SELECT key || '.' || kind || '.jpg' FROM output, unnest(ARRAY['poster', 'sheet']) AS kind
+WHERE job = ANY(%(jobs)s) AND key IS NOT NULL AND stills_bytes > 0
+ORDER BY 1 ON CONFLICT (key) DO NOTHING
 """
 #: What their attempts cost still counts under an account's cap of all time.
 FORGET_JOBS: Final = f"""

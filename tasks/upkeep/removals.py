@@ -13,6 +13,8 @@ log = structlog.get_logger()
 
 #: Objects that are removed together, and of these at a time.
 BATCH, AT_A_TIME = 100, 8
+#: A row that was put off meanwhile stays: its object may be put again.
+_DONE = "DELETE FROM removal WHERE key = ANY(%s) AND at <= now()"
 #: An object that could not be removed is tried again after 10 to 20 minutes.
 _AGAIN = """
 UPDATE removal SET at = now() + (10 + 10 * random()) * interval '1 minute' WHERE key = ANY(%s)
@@ -29,7 +31,7 @@ async def remove_some(engine: Engine) -> tuple[int, bool]:
     gone = await _removed(engine, keys)
     left = sorted(set(keys) - set(gone))
     if gone:
-        await engine.database.fetch("DELETE FROM removal WHERE key = ANY(%s)", (gone,))
+        await engine.database.fetch(_DONE, (gone,))
     if left:
         await engine.database.fetch(_AGAIN, (left,))
     return len(gone), len(keys) == BATCH and not left

@@ -22,7 +22,7 @@ from models.locks import lock_jobs
 from storage.receive import ABANDONED_AFTER, remove_abandoned
 from tasks.engine import Engine
 from tasks.upkeep import old_rows
-from tasks.upkeep.overlooked import charge_overlooked
+from tasks.upkeep.overlooked import charge_overlooked, enter_overlooked
 from tasks.upkeep.removals import remove_some
 
 log = structlog.get_logger()
@@ -61,6 +61,8 @@ class Pruned:
     objects: int = 0
     #: Jobs that a worker of an older version had not charged.
     charged: int = 0
+    #: Jobs whose usage such a worker had not entered.
+    entered: int = 0
 
     def __str__(self) -> str:
         return " ".join(f"{name}={getattr(self, name)}" for name in Pruned.__slots__)
@@ -131,6 +133,7 @@ class _Run:
         links = min(keep.keep_videos_days or KEEP_LINKS_DAYS, KEEP_LINKS_DAYS)
         every: dict[str, Slice] = {
             "charged": self.charge,
+            "entered": self.enter,
             "events": partial(self.walk, "events", old_rows.OLD_EVENTS, days),
             "tries": partial(self.walk, "tries", old_rows.OLD_TRIES, days),
             "keys": partial(self.delete, old_rows.OLD_KEYS, days),
@@ -162,6 +165,9 @@ class _Run:
 
     async def charge(self) -> tuple[int, bool]:
         return await self.engine.database.run(charge_overlooked)
+
+    async def enter(self) -> tuple[int, bool]:
+        return await self.engine.database.run(enter_overlooked)
 
     async def delete(self, sql: str, days: int) -> tuple[int, bool]:
         async def work(connection: Connection) -> int:
@@ -202,7 +208,7 @@ async def _forget_jobs(ids: Sequence[str], connection: Connection, *, days: int)
     await lock_jobs(connection, ids)
     given = {"ids": list(ids), "days": days}
     gone = await fetch_ids(connection, old_rows.STILL_OVER, given)
-    await connection.execute(old_rows.REMOVE_VIDEOS, (gone,))
+    await connection.execute(old_rows.REMOVE_VIDEOS, {"jobs": gone})
     await pictures.forget(connection, gone)
     await connection.execute(old_rows.FORGET_JOBS, {"ids": gone})
     return len(gone)

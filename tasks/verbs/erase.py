@@ -18,7 +18,7 @@ from models.database import Connection, fetch_ids
 from models.intake_failures import forget_intake_failures
 from models.verbs import What
 from scheduler.claim import Claimed
-from storage.base import StorageError
+from storage.base import STILLS, StorageError, stills_key
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.verbs.verb import Hold, Verb
@@ -84,7 +84,9 @@ class Erase(Verb[EraseItem, Removed]):
         if item.is_busy:
             return later
         try:
-            for key in item.keys:
+            # Stills may have been put by a process that has yet to say so.
+            stills = [stills_key(key, kind) for key in item.keys for kind in STILLS]
+            for key in (*stills, *item.keys):
                 await self.engine.storage.delete(key)
         except StorageError as error:
             log.warning("erase.video_not_deleted", job=item.id, error=str(error))
@@ -129,7 +131,7 @@ async def _erase(engine: Engine, connection: Connection, jobs: Sequence[str]) ->
     )
     await connection.execute(
         "UPDATE output SET source = NULL, source_at = NULL, deleted_at = CASE WHEN key IS NULL "
-        "THEN deleted_at ELSE now() END, key = NULL WHERE job = ANY(%s)",
+        "THEN deleted_at ELSE now() END, key = NULL, stills_bytes = NULL WHERE job = ANY(%s)",
         (jobs,),
     )
     await connection.execute("DELETE FROM delivery WHERE job = ANY(%s)", (jobs,))

@@ -18,6 +18,7 @@ from models.database import Connection
 from models.failure import Failure, Fault
 from models.rows.attempts import ESTIMATE
 from models.verbs import What
+from providers.again import Asker, Kept
 from providers.answers import UnknownStatus
 from providers.base import Phase, ProviderError, Update
 from scheduler.claim import Claimed
@@ -32,7 +33,7 @@ from scheduler.pace import Pace
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.gatherer import Gatherer
-from tasks.measures import note_work
+from tasks.measures import POLLS
 from tasks.outcomes.attempt import Operation
 from tasks.outcomes.denied import answered_ago, is_lost
 from tasks.outcomes.ended import ABANDONED_AFTER, Ended, record_abandoned, record_ended
@@ -46,7 +47,7 @@ from tasks.outcomes.polled import (
     write_running,
 )
 from tasks.surveyor import Surveyor, is_doubted
-from tasks.upstream import NoCredentials
+from tasks.upstream import NoCredentials, Upstream
 from tasks.verbs.verb import Hold, Verb
 from transport.base import BadAnswer, TransportError
 
@@ -59,10 +60,25 @@ BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is the same at each poll of an account."""
+
+    upstream: Upstream
+    asker: Asker
+    #: Whether one request may tell of many operations.
+    is_shared: bool
+    floor: float
+    ceiling: float
+    #: Whether it tells progress.
+    reports: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Poll(Verb[PollItem, Seen]):
     """The verb; `engine` is what it works with."""
 
     engine: Engine
+    _known: dict[str, _Known] = field(default_factory=dict)
     _gatherers: dict[str, Gatherer] = field(default_factory=dict)
     _surveyors: dict[str, Surveyor] = field(default_factory=dict)
     what: What = What.POLL
@@ -84,6 +100,7 @@ class Poll(Verb[PollItem, Seen]):
                    extract(epoch FROM now() - attempt.seen_at)::float8 AS seen_ago,
                    extract(epoch FROM now() - attempt.accepted_at)::float8 AS elapsed,
                    job.typical_seconds AS typical, attempt.poll_faults,
+                   attempt.polls,
                    extract(epoch FROM now() - attempt.denied_since)::float8 AS denied_for,
                    {ESTIMATE} AS estimate,
                    extract(epoch FROM job.deadline_at - now())::float8 AS time_left,
@@ -97,7 +114,7 @@ class Poll(Verb[PollItem, Seen]):
             """,  # noqa: S608 - a constant
             ([row.id for row in claimed],),
         )
-        items = [PollItem(**row) for row in rows]
+        items = [PollItem(**row, kept=Kept() if self.keeps else None) for row in rows]
         denied = [item for item in items if item.is_wanted and (item.denied_for or 0) > LOST_AFTER]
         if denied:
             ago = await answered_ago(
@@ -110,39 +127,51 @@ class Poll(Verb[PollItem, Seen]):
     async def act(self, item: PollItem, hold: Hold) -> Seen:
         """Poll one operation; an error is a result too."""
         began = time.monotonic()
-        seen = await self._looked(item, hold.pace)
-        note_work(self.what, seen.word, account=item.account, began=began)
+        try:
+            known = self._known_of(item.account)
+            look = self._look_with_others if known.is_shared else self._look_alone
+            update = await look(item, known, hold.pace)
+        except UnknownStatus as error:
+            log.error("poll.undocumented_status", account=item.account, word=error.word)  # noqa: TRY400 - the word is all there is to tell
+            seen = self._faulty(item, _failure(str(error), code=STRANGE))
+        except ProviderError as error:
+            seen = self._faulty(item, error.failure)
+        except (NoCredentials, TransportError) as error:
+            seen = self._faulty(item, _failure(str(error)))
+        else:
+            crash_point("poll.answered")
+            seen = self._seen(item, known, update) if update else self._faulty(item, _DENIED)
+        POLLS.note(seen.word, account=item.account, began=began)
         if item.is_wanted or seen.has_ended or item.elapsed < ABANDONED_AFTER:
             return seen
         log.warning("poll.abandoned", attempt=item.id, account=item.account)
         return replace(seen, is_abandoned=True)
 
-    async def _looked(self, item: PollItem, pace: Pace) -> Seen:
+    async def _look_alone(self, item: PollItem, known: _Known, pace: Pace) -> Update | None:
+        begun, id_ = pace.now(), item.operation_id
         try:
-            update = await self._look(item, pace)
-        except UnknownStatus as error:
-            log.error("poll.undocumented_status", account=item.account, word=error.word)  # noqa: TRY400 - the word is all there is to tell
-            return self._faulty(item, _failure(str(error), code=STRANGE))
+            if item.kept is not None:
+                update = await known.asker.look(id_, item.kept)
+            else:
+                update = (await known.upstream.poll([id_])).get(id_)
         except ProviderError as error:
-            return self._faulty(item, error.failure)
-        except (NoCredentials, TransportError) as error:
-            return self._faulty(item, _failure(str(error)))
-        crash_point("poll.answered")
-        return self._seen(item, update) if update else self._faulty(item, _DENIED)
+            _slow_down(pace, error, begun)
+            raise
+        pace.went_well()
+        return update
 
-    async def _look(self, item: PollItem, pace: Pace) -> Update | None:
-        """Poll alone, or with others in one call; after an unreadable shared answer, alone."""
-        upstream = self.engine.upstream(item.account)
-        capabilities = upstream.provider.capabilities
+    async def _look_with_others(self, item: PollItem, known: _Known, pace: Pace) -> Update | None:
+        """Poll with others in one call; after an unreadable shared answer, alone."""
+        upstream, capabilities = known.upstream, known.upstream.provider.capabilities
         most = capabilities.poll_many
-        ask = partial(_counted, pace, upstream.poll)
         if most > 1:
+            ask = partial(_counted, pace, upstream.poll)
             gatherer = self._gatherers.setdefault(item.account, Gatherer(most, ask))
             try:
                 return await gatherer.look(item.operation_id)
             except (UnknownStatus, BadAnswer):
                 pass  # one operation's answer can't be read: polling alone shows which
-        elif capabilities.listed and not is_doubted(
+        elif not is_doubted(
             elapsed=item.elapsed + time.monotonic() - item.read_at,
             typical=item.typical,
             dice=random.random(),
@@ -154,40 +183,57 @@ class Poll(Verb[PollItem, Seen]):
             )
             if (listed := await surveyor.look(item.operation_id)) is not None:
                 return listed
-        return (await ask([item.operation_id])).get(item.operation_id)
+        return await self._look_alone(item, known, pace)
 
-    def _seen(self, item: PollItem, update: Update) -> Seen:
+    def _known_of(self, account: str) -> _Known:
+        known = self._known.get(account)
+        if known is None:
+            upstream = self.engine.upstream(account)
+            capabilities = upstream.provider.capabilities
+            known = self._known[account] = _Known(
+                upstream=upstream,
+                asker=upstream.asker(),
+                is_shared=capabilities.poll_many > 1 or capabilities.listed > 0,
+                floor=self.engine.poll_floor(account),
+                ceiling=capabilities.poll_ceiling,
+                reports=capabilities.progress,
+            )
+        return known
+
+    def _seen(self, item: PollItem, known: _Known, update: Update) -> Seen:
         now = time.monotonic()
         elapsed = item.elapsed + now - item.read_at
-        capabilities = self.engine.provider(item.account).capabilities
-        if update.phase.is_final and item.has_callbacks:
-            self.engine.looks.ended(item.account, told=item.was_called)
+        phase, asked, looks = update.phase, update.poll_after, self.engine.looks
+        if phase.is_final and item.has_callbacks:
+            looks.ended(item.account, told=item.was_called)
         run_for = item.run_for(now)
-        wait = self.engine.looks.wait(
+        wait = looks.wait(
             lane=item.account,
             route=item.route,
             elapsed=elapsed,
-            queued=update.phase is Phase.QUEUED,
+            queued=phase is Phase.QUEUED,
             running_for=run_for,
             called=item.has_callbacks,
-            floor=self.engine.poll_floor(item.account),
-            ceiling=capabilities.poll_ceiling,
-            asked=bounded(update.poll_after, time_left=item.time_left),
-            stride=self.engine.poll_stride(item.account),
+            floor=known.floor,
+            ceiling=known.ceiling,
+            asked=bounded(asked, time_left=item.time_left) if asked else 0.0,
+            stride=self.engine.poll_stride(item.account) if known.is_shared else 0.0,
             wall=time.time(),
             now=now,
             dice=random.random(),
         )
-        is_running = update.phase is Phase.RUNNING
-        running_for = (elapsed if run_for is None else run_for) if is_running else None
-        if not update.phase.is_final:
+        running_for = None
+        if phase is Phase.RUNNING:
+            running_for = elapsed if run_for is None else run_for
+        if not phase.is_final:
             item.note(running_for=running_for, now=now)
         return Seen(
             item=item,
             wait=wait,
-            progress=_progress(item, update, elapsed=elapsed, is_reported=capabilities.progress),
+            progress=_progress(item, update, elapsed=elapsed, is_reported=known.reports),
             update=update,
             running_for=running_for,
+            polls=item.polls + 1,
             is_stray=item.denied_for is not None and not item.is_wanted,
         )
 
@@ -215,6 +261,7 @@ class Poll(Verb[PollItem, Seen]):
             wait=max(bounded(fault.retry_after, time_left=item.time_left), pause),
             fault=fault,
             faults=before + 1,
+            polls=item.polls + 1,
             is_news=last.get("code") != fault.code,
             is_lost=is_gone,
         )
@@ -231,6 +278,7 @@ class Poll(Verb[PollItem, Seen]):
         await self._stop(connection, [seen for seen in running if seen.is_stray])
         lost = [seen for seen in faulty if seen.is_lost]
         await write_lost(connection, lost)
+        await write_faults(connection, faulty)  # an operation may have ended since
         await record_abandoned(connection, [seen.id for seen in results if seen.is_abandoned])
         await record_ended(
             self.engine,
@@ -247,7 +295,6 @@ class Poll(Verb[PollItem, Seen]):
             ],
             others=[seen.item.job for seen in lost],
         )
-        await write_faults(connection, faulty)
         # The end of a lost operation's job makes its poll due at once: this puts it off again.
         back = lost if self.keeps else faulty
         waits = [seen.wait for seen in back]
@@ -287,11 +334,15 @@ async def _counted(
     try:
         updates = await ask(operations)
     except ProviderError as error:
-        if error.failure.fault is Fault.RATE:
-            pace.was_limited(error.failure.retry_after, begun=begun)
+        _slow_down(pace, error, begun)
         raise
     pace.went_well()
     return updates
+
+
+def _slow_down(pace: Pace, error: ProviderError, begun: float) -> None:
+    if error.failure.fault is Fault.RATE:
+        pace.was_limited(error.failure.retry_after, begun=begun)
 
 
 def _progress(item: PollItem, update: Update, *, elapsed: float, is_reported: bool) -> float | None:

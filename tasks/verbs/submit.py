@@ -5,7 +5,6 @@ after it; an attempt that may have been accepted is never sent again. Running tw
 the second run finds the attempt no longer planned; one that is still `sent` had no answer.
 """
 
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from models.accounts import HAS_RULE, Obstacle, permit_to_send
 from models.advance import advance_jobs
 from models.blocks import begin_probe
 from models.database import Connection, DatabaseAway
-from models.failure import Failure, Fault
+from models.failure import Fault
 from models.high_water import read_identity
 from models.locks import lock_jobs
 from models.rows.attempts import PLAN
@@ -28,11 +27,18 @@ from models.verbs import What
 from providers.base import Accepted, Ask, ProviderError
 from providers.registry import provider_of
 from scheduler.claim import Claimed
-from scheduler.intervals import Backoff, bounded
 from tasks.crash import crash_point
 from tasks.engine import Engine
 from tasks.measures import note_first_post, note_work
-from tasks.outcomes.blocked import BLOCKS, record_probe
+from tasks.outcomes.blocked import record_probe
+from tasks.outcomes.errors import (
+    NO_OPERATION,
+    MayNotSpend,
+    left_by_its_worker,
+    outcome_of_answer,
+    outcome_without_answer,
+    put_off,
+)
 from tasks.outcomes.sent import (
     ANSWER_BY,
     ANSWER_MARGIN,
@@ -44,71 +50,28 @@ from tasks.outcomes.sent import (
 )
 from tasks.outcomes.submitted import (
     Blocked,
-    HeldUp,
-    Limited,
     NotOurs,
     Outcome,
     Postponed,
-    PutOff,
-    Refused,
-    Uncleared,
-    Unknown,
-    Unprepared,
-    Unsendable,
     Waits,
     record,
     word_of,
 )
 from tasks.outcomes.unsent import release_if_unwanted
-from tasks.pictures import BadPicture, LinksUnread, PictureTrouble, pictures_for
+from tasks.pictures import pictures_for
 from tasks.rebuild import ask_of, plan_of
 from tasks.restore.clearance import NotCleared
 from tasks.restore.clearing import seconds_until_clear
 from tasks.restore.parked import look_for
-from tasks.upstream import NoCredentials, Prepared
+from tasks.upstream import Prepared
 from tasks.verbs.verb import Hold, Verb
-from transport.base import NotSent, Unanswered
+from transport.base import NotSent
 from transport.deadline import Deadline
 
-#: Before an attempt is retried whose POST provably reached nobody.
-BACKOFF = Backoff(base=1.0, ceiling=60.0)
 #: Share of its lease after which a worker that was suspended no longer begins a POST.
 FRESH_ENOUGH = 0.5
 #: Seconds after that in which the POST's connection must be established.
 TO_CONNECT = 10.0
-#: POSTs in a row that reached nobody or were put off by the provider, and the seconds until the
-#: next, from which a gate moves on to its next model.
-PATIENCE = 4
-LONGEST_WAIT = 60.0
-UNREACHABLE = Failure(
-    fault=Fault.TRANSIENT,
-    code="provider_unreachable",
-    message="the provider could not be reached",
-)
-NO_CREDENTIALS = Failure(
-    fault=Fault.AUTH, code="no_credentials", message="the account has no credentials"
-)
-
-
-class _MayNotSpend(Exception):
-    """The account is paused, or this attempt would take it past its cap."""
-
-    def __init__(self, obstacle: Obstacle) -> None:
-        super().__init__(obstacle.code)
-        self.obstacle = obstacle
-
-
-#: Errors that end a submit without an operation.
-_NO_OPERATION = (
-    NoCredentials,
-    LinksUnread,
-    PictureTrouble,
-    BadPicture,
-    NotCleared,
-    _MayNotSpend,
-    NotSent,
-    Unanswered,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +180,7 @@ class Submit(Verb[SubmitItem, Never]):
     async def _held_back(self, item: SubmitItem) -> Outcome | None:
         """Why it may not be sent now; None when it may."""
         if item.state is AttemptState.SENT:
-            return _left_by_its_worker(item)
+            return left_by_its_worker(item.answered_in)
         if wait := await seconds_until_clear(self.engine):
             return Postponed(wait)
         if item.has_rule and (obstacle := await self._obstacle(item)):
@@ -248,7 +211,7 @@ class Submit(Verb[SubmitItem, Never]):
                 return NotOurs()
             crash_point("submit.sent_committed")
             if fresh.is_over:
-                return _put_off(item, "this worker was stopped for too long", token=token)
+                return put_off(item, "this worker was stopped for too long", token=token)
             begun = hold.pace.now()
             if item.waited is not None:
                 waited = item.waited + time.monotonic() - item.read_at
@@ -257,9 +220,10 @@ class Submit(Verb[SubmitItem, Never]):
         except ProviderError as error:
             if error.failure.fault is Fault.RATE:
                 hold.pace.was_limited(error.failure.retry_after, begun=begun)
-            return self._answered_with_error(item, error, token=token)
-        except _NO_OPERATION as error:
-            return _outcome_of(error, item, token=token)
+            refusals = self.engine.capabilities(item.account).refusals
+            return outcome_of_answer(item, error, refusals=refusals, token=token)
+        except NO_OPERATION as error:
+            return outcome_without_answer(error, item, token=token)
         hold.pace.went_well()
         crash_point("submit.posted")
         return accepted
@@ -310,7 +274,7 @@ class Submit(Verb[SubmitItem, Never]):
         Raises:
             NotSent: it may be marked, but is not ours to send: the mark is to be taken back.
             NotCleared: the database was not compared with the mark; nothing is committed.
-            _MayNotSpend: its account is paused or at its cap; nothing is committed.
+            MayNotSpend: its account is paused or at its cap; nothing is committed.
         """
 
         async def work(connection: Connection) -> bool:
@@ -327,7 +291,7 @@ class Submit(Verb[SubmitItem, Never]):
                 lock=True,
             )
             if isinstance(permit, Obstacle):
-                raise _MayNotSpend(permit)
+                raise MayNotSpend(permit)
             if permit.is_probe:
                 this.is_probe = True
                 lasts = sending.lasts + ANSWER_MARGIN
@@ -350,22 +314,6 @@ class Submit(Verb[SubmitItem, Never]):
             self.engine.clearance.note_sent(sending.attempt)
         return is_marked
 
-    def _answered_with_error(
-        self, item: SubmitItem, error: ProviderError, *, token: str
-    ) -> Outcome:
-        failure, fault = error.failure, error.failure.fault
-        if error.status not in self.engine.capabilities(item.account).refusals:
-            return Unknown(f"HTTP {error.status}: {failure.code}")
-        asked = failure.retry_after
-        is_long = (asked or 0.0) > LONGEST_WAIT
-        if fault in BLOCKS and (is_long or fault is not Fault.RATE):
-            return Blocked(failure, token)
-        if not fault.may_be_tried_again:
-            return Refused(failure)
-        if fault is Fault.RATE and item.rejections + 1 < PATIENCE:
-            return Limited(failure.code, token)
-        return _put_off(item, failure.code, asked=asked, token=token, failure=failure)
-
     def jobs(self, results: Sequence[Never]) -> tuple[str, ...]:
         del results
         return ()
@@ -375,57 +323,3 @@ class Submit(Verb[SubmitItem, Never]):
 
     async def give_up(self, connection: Connection, ids: Sequence[str]) -> None:
         """Nothing: a planned attempt ends with its job, and one that was sent is settled."""
-
-
-def _outcome_of(error: Exception, item: SubmitItem, *, token: str) -> Outcome:
-    """The outcome that an error means which is no answer of the provider."""
-    match error:
-        case NotCleared():
-            return Uncleared(token)
-        case _MayNotSpend(obstacle=obstacle):
-            return Waits(obstacle, token)
-        case LinksUnread():
-            return Unprepared(item.since)
-        case BadPicture(failure=failure):
-            return Unsendable(failure)
-        case Unanswered():
-            return Unknown(str(error))
-        case _:
-            return _put_off(item, str(error), token=token, failure=_of_provider(error))
-
-
-def _left_by_its_worker(item: SubmitItem) -> Outcome:
-    """Its worker lost the lease, but may be alive and still get the answer: wait for that."""
-    wait = item.answered_in or 0.0
-    return Postponed(wait) if wait > 0 else Unknown("the worker that sent it left no answer")
-
-
-def _of_provider(error: Exception) -> Failure | None:
-    """The failure that another provider may not have; None for trouble of our own."""
-    match error:
-        case NotSent():
-            return UNREACHABLE
-        case NoCredentials():
-            return NO_CREDENTIALS
-        case _:
-            return None
-
-
-def _put_off(
-    item: SubmitItem,
-    reason: str,
-    *,
-    token: str,
-    asked: float | None = None,
-    failure: Failure | None = None,
-) -> PutOff | HeldUp:
-    """Try again later, or by the gate's next model; `asked` is the provider's Retry-After.
-
-    `failure` is the provider's: without one the trouble is our own, and another would not help.
-    """
-    own = BACKOFF.wait(item.rejections, dice=random.random())
-    wait = max(bounded(asked, time_left=item.time_left), own)
-    is_long = item.rejections + 1 >= PATIENCE or (asked or 0.0) > LONGEST_WAIT
-    if failure is not None and item.has_fallbacks and is_long:
-        return HeldUp(failure, wait=wait, token=token)
-    return PutOff(reason, wait=wait, token=token)

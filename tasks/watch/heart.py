@@ -1,8 +1,10 @@
 """A holder's heartbeat: it shows that the process lives, and brings what it is told."""
 
 import asyncio
+import math
 import random
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -50,8 +52,10 @@ class Heart:
         self._compared_at = time.monotonic()
         self._busy_at = time.monotonic()
         self._beating = asyncio.Lock()
-        #: What we were told and have not read again yet.
+        #: Operations that are still to be read again, besides those that nudges tell of.
         self._told: set[str] = set()
+        #: Nudges that we have followed, and that are deleted when we ask for more.
+        self._done: set[int] = set()
 
     @property
     def may_look(self) -> bool:
@@ -82,16 +86,20 @@ class Heart:
         """These need not be read again."""
         self._told -= ids
 
+    def doubt(self) -> None:
+        """Compare rows and memory at the next heartbeat: a claim may be ours unknown to us."""
+        self._compared_at = -math.inf
+
     async def beat(self) -> None:
         """Beat once, and do what we are told; a database that is away is only logged."""
         watcher = self._watcher
         async with self._beating:
             if watcher.is_over:
                 return
-            began = time.monotonic()
+            began, done = time.monotonic(), frozenset(self._done)
 
             async def work(connection: Connection) -> holders.Told | None:
-                return await holders.beat(connection, watcher.id, watcher.said())
+                return await holders.beat(connection, watcher.id, watcher.said(), done=done)
 
             try:
                 told = await watcher.engine.database.run_statement(work, first=True)
@@ -100,35 +108,43 @@ class Heart:
                     await watcher.abandon()
                     return
                 self._beaten_at = began
-                self._told.update(told.things)
+                self._done -= done
                 await self._follow(told, began)
             except DatabaseAway as error:
+                self.doubt()
                 log.warning("watch.heart_missed", error=str(error))
 
     async def listen(self) -> None:
         """Do at once what we are told, between two heartbeats. Raises DatabaseAway."""
         watcher = self._watcher
 
-        async def work(connection: Connection) -> list[str]:
-            return await holders.told(connection, watcher.id)
+        done = frozenset(self._done)
 
-        self._told.update(await watcher.engine.database.run_statement(work, first=True))
-        await self._read_told()
+        async def work(connection: Connection) -> dict[int, str]:
+            return await holders.told(connection, watcher.id, done=done)
 
-    async def _read_told(self) -> None:
-        if self._told:
-            asked = sorted(self._told)
-            await self._watcher.taking.read_again(asked)
-            self._told.difference_update(asked)
+        nudges = await watcher.engine.database.run_statement(work, first=True)
+        self._done -= done
+        await self._read(nudges)
+
+    async def _read(self, nudges: Mapping[int, str]) -> None:
+        """Read again what these nudges and we ourselves say; what fails is read next time."""
+        new = {id_: thing for id_, thing in nudges.items() if id_ not in self._done}
+        asked = self._told.union(new.values())
+        if asked:
+            await self._watcher.taking.read_again(sorted(asked))
+            self._told -= asked
+            self._done.update(new)
 
     async def _follow(self, told: holders.Told, now: float) -> None:
         watcher = self._watcher
-        await self._read_told()
+        await self._read(told.nudges)
         await watcher.engine.looks.refresh(watcher.engine.database, now=now)
-        if now - self._compared_at > _COMPARES:
-            await watcher.taking.compare()
+        if now - self._compared_at > _COMPARES and await watcher.taking.compare():
             self._compared_at = now
         await watcher.letting_go.relieve(elsewhere=told.elsewhere)
+        if told.others_are_late and watcher.letting_go.late < holders.ON_TIME:
+            await watcher.taking.help()
         if watcher.residents or watcher.taking.is_busy:
             self._busy_at = now
         elif now - self._busy_at > _IDLE:

@@ -1,17 +1,21 @@
 """The watcher of this process, and what a hint to poll a lane makes it do."""
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
 import structlog
 
+from models import holders
 from models.verbs import What
 from scheduler.claim import Whose
 from tasks import hints
 from tasks.loop import Runtime, runtime
 from tasks.pump.running import pump, stopping
+from tasks.pump.slots import slots
 from tasks.watch.watcher import Watcher
 
 log = structlog.get_logger()
@@ -20,6 +24,9 @@ log = structlog.get_logger()
 _WITHIN: Final = 60.0
 #: Seconds in which a stopping process must have handed its operations back.
 _LEAVES_WITHIN: Final = 28.0
+#: Seconds for which a process of a pool keeps its one slot when its looks run late, so that the
+#: next hint reaches a sibling, which else may get none; and seconds until it may do so again.
+_KEEPS_SLOT, _AGAIN = 1.5, 10.0
 
 # Rows that are left to a pump: on which a claim was left without an answer, or our own work failed.
 _DOUBTED: Final = """
@@ -34,6 +41,7 @@ class Here:
     """The watcher of one loop: a new one takes the place of one that was declared dead."""
 
     watcher: Watcher | None = None
+    _keeps_again_at: float = -math.inf
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def begun(self, ours: Runtime) -> Watcher:
@@ -44,6 +52,18 @@ class Here:
                 await new.begin()
                 self.watcher = new
             return self.watcher
+
+    def should_keep_slot(self, now: float) -> bool:
+        """Whether the task is to keep its slot for a while: Celery would give it the next hint.
+
+        A pool hands tasks to its idle processes in turn, but in steps that may skip some for ever.
+        Threads watch together.
+        """
+        is_late = self.watcher is not None and self.watcher.letting_go.late > holders.LATE
+        if not is_late or slots.total is not None or now < self._keeps_again_at:
+            return False
+        self._keeps_again_at = now + _KEEPS_SLOT + _AGAIN
+        return True
 
     async def leave(self) -> None:
         """Hand everything back: the process ends."""
@@ -85,6 +105,8 @@ async def _watch(ours: Runtime, lane: str) -> tuple[str, Whose | None]:
     await watcher.heart.listen()
     taken = await watcher.taking.take(lane)
     said = f"taken={taken} watched={len(watcher.residents)}"
+    if here.should_keep_slot(time.monotonic()):
+        await asyncio.sleep(_KEEPS_SLOT)
     if not watcher.room:
         return said, Whose.ALL
     (left,) = await ours.engine.database.fetch(_DOUBTED, (lane,))

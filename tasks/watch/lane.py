@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from scheduler.pace import Pace
 from scheduler.paces import LaneNotes
 from tasks.pump.ready import Ready
+from tasks.verbs.verb import Hold
 from tasks.watch.resident import Resident
 
 
@@ -15,6 +16,7 @@ class Lane:
     """What is to be looked at now, and the lookers."""
 
     pace: Pace
+    hold: Hold
     look: Callable[["Lane", Resident], Awaitable[None]]
     #: How processes tell each other of 429s.
     notes: LaneNotes | None = None

@@ -45,7 +45,7 @@ WITH seen AS MATERIALIZED (
     WHERE attempt.state = 'accepted' ORDER BY attempt.id FOR NO KEY UPDATE OF attempt SKIP LOCKED
 ), told AS (
     UPDATE attempt SET progress = greatest(attempt.progress, locked.progress),
-                       polls = attempt.polls + locked.polls, poll_faults = 0, error = NULL,
+                       polls = greatest(attempt.polls, locked.polls), poll_faults = 0, error = NULL,
                        seen_at = now(), denied_since = NULL,
                        running_at = coalesce(attempt.running_at,
                                              now() - locked.running_for * interval '1 second')
@@ -113,6 +113,8 @@ class News:
             resident.marked = NO_SLOT
             if self.residents.get(resident.id) is not resident or resident.is_ending:
                 continue
+            if resident.item.last_fault:
+                continue  # its recovery is news, and brings the progress along
             if resident.telling:  # a fault before this is still to be written
                 self._mark(resident, time.monotonic() + EVERY)
             else:
@@ -126,7 +128,7 @@ class News:
         values = {
             "ids": [resident.id for resident in batch],
             "progress": [resident.progress for resident in batch],
-            "polls": [each.polls for each in before],
+            "polls": [resident.item.polls for resident in batch],
             "running": [resident.item.clock(now).running_for for resident in batch],
             "holder": self.holder,
         }
@@ -155,19 +157,17 @@ class News:
 class _Unwritten:
     """What a resident had not written before a write, which may fail.
 
-    It counts as written while it is: a look meanwhile must not have it written, or counted, twice.
+    It counts as written while it is: a look meanwhile must not have it written twice.
     """
 
     written: float | None
     written_at: float
-    polls: int
 
     @classmethod
     def take(cls, resident: Resident, now: float) -> "_Unwritten":
-        unwritten = cls(resident.written, resident.written_at, resident.polls)
-        resident.written, resident.written_at, resident.polls = resident.progress, now, 0
+        unwritten = cls(resident.written, resident.written_at)
+        resident.written, resident.written_at = resident.progress, now
         return unwritten
 
     def give_back(self, resident: Resident) -> None:
         resident.written, resident.written_at = self.written, self.written_at
-        resident.polls += self.polls

@@ -1,7 +1,7 @@
 """A watched operation in memory: what is known of it, and what is not written yet."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tasks.outcomes.polled import PollItem, Seen, kind_of
 
@@ -14,6 +14,9 @@ class Resident:
     """One operation. Times are of the monotonic clock."""
 
     item: PollItem
+    #: Those of the item.
+    id: str = field(init=False)
+    tenant: str = field(init=False)
     #: When to look at it, and its slot in the wheel of looks.
     at: float
     slot: int = NO_SLOT
@@ -23,8 +26,6 @@ class Resident:
     progress: float | None = None
     written: float | None = None
     written_at: float = -math.inf
-    #: Polls that are not counted in the database yet.
-    polls: int = 0
     #: Results that the writer has.
     telling: int = 0
     is_looking: bool = False
@@ -33,13 +34,8 @@ class Resident:
     #: Whether the writer has what ends its being watched.
     is_ending: bool = False
 
-    @property
-    def id(self) -> str:
-        return self.item.id
-
-    @property
-    def tenant(self) -> str:
-        return self.item.tenant
+    def __post_init__(self) -> None:
+        self.id, self.tenant = self.item.id, self.item.tenant
 
     def age(self, now: float) -> None:
         """Count the item's seconds up to `now`."""
@@ -51,7 +47,10 @@ class Resident:
         old = self.item
         item.poll_faults, item.last_fault = old.poll_faults, old.last_fault
         item.denied_for = old.denied_for
+        item.polls = max(item.polls, old.polls)
         item.running_for, item.seen_ago = old.running_for, old.seen_ago
+        if item.operation_id == old.operation_id:
+            item.kept = old.kept
         self.item = item
         self.again = self.is_looking
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from models import holders
-from models.database import Connection
+from models.database import Connection, DatabaseAway
 from models.verbs import What
-from scheduler.claim import Claimed, Found, Turn, Whose, claim
+from scheduler.claim import Claimed, Found, Turn, Whose, claim, lanes_due
 from tasks.crash import crash_point
 from tasks.pump.loading import load
 from tasks.pump.parking import Reason
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 OVERDUE: Final = 2.0
 #: Claims of one call, at most: the next hint goes on.
 _CLAIMS: Final = 200
+#: Claims of one heartbeat for those whose looks run late: the next heartbeat must not wait.
+_HELPS: Final = 2
 
 
 class Taking:
@@ -39,7 +41,17 @@ class Taking:
     def is_busy(self) -> bool:
         return bool(self._claiming)
 
-    async def take(self, lane: str) -> int:
+    async def help(self) -> None:
+        """Claim some of what others, whose looks run late, have let go. Raises DatabaseAway.
+
+        Without a hint: of a pool's processes the same few get all hints.
+        """
+        database = self._watcher.engine.database
+        for what, lane in await database.run(lanes_due, first=True):
+            if what is What.POLL and lane is not None and lane in self._watcher.engine.accounts:
+                await self.take(lane, claims=_HELPS)
+
+    async def take(self, lane: str, *, claims: int = _CLAIMS) -> int:
         """Claim what is due on a lane and clean, while there is room; returns how many.
 
         Raises:
@@ -50,7 +62,7 @@ class Taking:
         self._claiming.add(lane)
         taken = 0
         try:
-            for _ in range(_CLAIMS):
+            for _ in range(claims):
                 room = min(self._watcher.room, BATCH)
                 if not room or self._watcher.is_over or self._watcher.stop():
                     break
@@ -66,8 +78,13 @@ class Taking:
 
     async def _claim(self, lane: str, turn: Turn, most: int) -> Found:
         watcher = self._watcher
+        tries = 0
 
         async def work(connection: Connection) -> Found | None:
+            nonlocal tries
+            if tries:  # the one before may be committed, though nobody confirmed it
+                watcher.heart.doubt()
+            tries += 1
             if not await holders.lives(connection, watcher.id):
                 return None
             return await claim(
@@ -83,7 +100,11 @@ class Taking:
                 overdue=OVERDUE if watcher.letting_go.late > holders.LATE else 0.0,
             )
 
-        found = await watcher.engine.database.run(work, first=True)
+        try:
+            found = await watcher.engine.database.run(work, first=True)
+        except DatabaseAway:
+            watcher.heart.doubt()
+            raise
         if found is None:
             await watcher.abandon()
             return Found([], Turn())
@@ -152,14 +173,15 @@ class Taking:
         resident = self._watcher.residents.get(id_)
         return resident is not None and resident.is_ending
 
-    async def compare(self) -> None:
+    async def compare(self) -> bool:
         """Compare our rows in the database with those in memory, and mend what differs.
 
-        Nothing should: but a restored database has rows of ours that we forgot when they ended.
+        Nothing should: but a restored database has rows of ours that we forgot when they ended, and
+        a claim may be committed without our hearing of it. False while we claim: it was not done.
         """
         watcher = self._watcher
         if self.is_busy:
-            return
+            return False
         before = set(watcher.residents)
 
         async def work(connection: Connection) -> list[holders.Row]:
@@ -172,6 +194,7 @@ class Taking:
         if differ:
             log.warning("watch.differs", rows=len(rows), watched=len(before), differ=len(differ))
             await self.read_again(differ)
+        return True
 
 
 def _claimed(row: holders.Row) -> Claimed:

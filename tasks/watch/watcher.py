@@ -71,9 +71,8 @@ class Watcher:
     writer: Writer = field(init=False)
     _wheel: Wheel[Resident] = field(default_factory=lambda: Wheel(time.monotonic()))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    #: Bytes of the videos that wait to be written, by operation, and of all.
+    #: Bytes of the videos that wait to be written, by operation.
     _held: dict[str, int] = field(default_factory=dict)
-    _held_bytes: int = 0
     _frozen: int = 0
 
     def __post_init__(self) -> None:
@@ -149,7 +148,10 @@ class Watcher:
                 now = time.monotonic()
             last = now
             if self.heart.may_look and sum(self._held.values()) < _HELD_BYTES and not self.is_over:
+                self.letting_go.goes_on()
                 self._release(now)
+            else:
+                self.letting_go.was_held(now)
 
     def _release(self, now: float) -> None:
         for slot, resident in self._wheel.take(now):
@@ -207,7 +209,9 @@ class Watcher:
         if known is None:
             notes = pace_of(What.POLL, self.engine, account)
             pace = notes.pace if notes else Pace(self.poll.concurrency)
-            known = self.lanes[account] = Lane(pace=pace, look=self._look, notes=notes)
+            known = self.lanes[account] = Lane(
+                pace=pace, hold=Hold(self.id, pace), look=self._look, notes=notes
+            )
         return known
 
     # -- looking --------------------------------------------------------------------------------
@@ -218,12 +222,14 @@ class Watcher:
             return
         if resident.is_looking or resident.is_ending or resident.at > now + SLOT:
             return  # it was put in twice
-        self.letting_go.was_late(lane, now - resident.at)
+        self.letting_go.was_late(lane, resident.at, now)
         resident.age(now)
         resident.is_looking = True
         try:
-            await self._read_answers_of_others(resident)
-            seen = await self.poll.act(resident.item, Hold(self.id, lane.pace))
+            item = resident.item
+            if item.is_wanted and (item.denied_for or 0.0) > LOST_AFTER:
+                await self._read_answers_of_others(item)
+            seen = await self.poll.act(item, lane.hold)
             self._learn(resident, seen)
         except DatabaseAway:
             self.schedule(resident, time.monotonic() + _AGAIN)
@@ -233,11 +239,8 @@ class Watcher:
         finally:
             resident.is_looking = False
 
-    async def _read_answers_of_others(self, resident: Resident) -> None:
+    async def _read_answers_of_others(self, item: PollItem) -> None:
         """While an operation is denied for long, whether its account reports on others decides."""
-        item = resident.item
-        if not (item.is_wanted and (item.denied_for or 0.0) > LOST_AFTER):
-            return
         found = await answered_ago(self.engine.database, [item.account])
         ours = self.answered.get(item.account)
         agos = [found.get(item.account), None if ours is None else time.monotonic() - ours]
@@ -246,13 +249,13 @@ class Watcher:
 
     def _learn(self, resident: Resident, seen: Seen) -> None:
         """Take over what a look showed; hand it to the writers if it is news."""
-        resident.polls += 1
+        resident.item.polls += 1
         now = time.monotonic()
         if seen.update is not None:
             self.answered[resident.item.account] = now
         if self.residents.get(resident.id) is not resident:
             return  # it was forgotten, or is known better by now
-        seen.polls = resident.polls
+        seen.polls = resident.item.polls
         if seen.moves_job:
             resident.is_ending = True
             self._tell(resident, self._without_bytes(seen))
@@ -268,7 +271,6 @@ class Watcher:
         resident.again = False
 
     def _tell(self, resident: Resident, seen: Seen) -> None:
-        resident.polls = 0
         resident.telling += 1
         self.writer.add(seen)
 
@@ -283,7 +285,6 @@ class Watcher:
         )
         held = _bytes_of(videos)
         self._held[seen.id] = self._held.get(seen.id, 0) + held
-        self._held_bytes += held
         return replace(seen, update=replace(update, videos=videos))
 
     def _settled(self, ids: list[str]) -> None:
@@ -292,10 +293,11 @@ class Watcher:
             resident = self.residents.get(id_)
             if resident is not None:
                 resident.telling = max(0, resident.telling - 1)  # it may have been taken anew
-                if resident.telling or not resident.is_ending:
+                if resident.telling:
                     continue
-                del self.residents[id_]
-            self._held_bytes -= self._held.pop(id_, 0)
+                if resident.is_ending:
+                    del self.residents[id_]
+            self._held.pop(id_, None)  # the writer has nothing of it any more
 
     async def put_aside(self, id_: str, reason: Reason) -> None:
         """Postpone a row on which our own work failed: a pump works on it next."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,8 @@ PICTURES: Final = ROOT / "var/pages"
 #: Seconds in which the stack is up, and in which a page shows what has changed.
 STARTS_WITHIN: Final = 180
 SHOWS_WITHIN: Final = 60_000
+#: Who may look at Flower.
+FLOWER_LOGIN: Final = ("operator", "a-password-of-tests")
 
 
 expect.set_options(timeout=SHOWS_WITHIN)
@@ -55,6 +58,8 @@ class Stack:
     """Where Longtake is, and its API with a key of the tenant default."""
 
     url: str
+    #: Flower, behind its login.
+    flower: str
     env: dict[str, str]
     api: APIRequestContext
 
@@ -124,6 +129,7 @@ def stack(playing: Any) -> Iterator[Stack]:
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **{f"LONGTAKE_{name}_PORT": port for name, port in ports.items()},
             "LONGTAKE_DATA_DIR": str(data),
+            "FLOWER_BASIC_AUTH": ":".join(FLOWER_LOGIN),
         }
         with _running([str(COMMAND), "up", "--simulate"], env) as output:
             url = _told(output, r"API\s+(http://\S+)")
@@ -132,8 +138,14 @@ def stack(playing: Any) -> Iterator[Stack]:
             api = playing.request.new_context(base_url=url, extra_http_headers=headers)
             # Commands read the port from the stack's own file.
             of_commands = {**env, "LONGTAKE_PUBLIC_URL": url}
-            yield Stack(url=url, env=of_commands, api=api)
+            flower = _told(output, r"Flower\s+(http://\S+)")
+            yield Stack(url=url, flower=flower, env=of_commands, api=api)
             api.dispose()
+
+
+def in_an_hour() -> str:
+    """When a job may begin that is not to end while a test looks at it, however slow that is."""
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import PICTURES, Receiver, Stack, Visit, violations
+from conftest import PICTURES, Receiver, Stack, Visit, in_an_hour, violations
 from playwright.sync_api import expect
 
 
@@ -22,8 +22,9 @@ def new_batch(stack: Stack, *prompts: str, **options: Any) -> str:
 def test_a_batch_is_cancelled_after_a_question_and_its_results_are_a_file(
     stack: Stack, visit: Visit
 ) -> None:
-    slow = {"model": "veo-3", "duration_seconds": 8}
-    batch = new_batch(stack, "a fox", "a hare", name="two animals", defaults=slow)
+    batch = new_batch(
+        stack, "a fox", "a hare", name="two animals", defaults={"run_at": in_an_hour()}
+    )
     page = visit()
     page.goto("/ui/batches")
     page.get_by_role("link", name="two animals").first.click()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import PICTURES, Receiver, Stack, Visit, violations
+from conftest import PICTURES, Receiver, Stack, Visit, in_an_hour, violations
 from playwright.sync_api import Page, expect
 
 #: What a script of the page would have forgotten after a reload.
@@ -71,7 +71,7 @@ def test_a_failed_delivery_is_replayed(stack: Stack, visit: Visit, receiver: Rec
 def test_a_job_is_cancelled_after_a_question_and_submitted_again(
     stack: Stack, visit: Visit
 ) -> None:
-    job = stack.submit("an owl at night", model="veo-3", duration_seconds=8)
+    job = stack.submit("an owl at night", run_at=in_an_hour())
     page = visit()
     page.goto(f"/ui/jobs/{job}")
 

@@ -105,6 +105,7 @@ CORRUPTIONS: Mapping[str, str] = {
         UPDATE delivery SET type = 'video.cancelled' WHERE job = %(complete)s""",
     "delivery_tries": "UPDATE delivery SET tries = tries + 1 WHERE job = %(complete)s",
     "delivery_ending": "UPDATE delivery SET finished_at = NULL WHERE job = %(complete)s",
+    "usage_untrue": "DELETE FROM job_usage WHERE job = %(complete)s",
     "ledger_unbalanced": """
         INSERT INTO ledger_entry (entry_set, account, amount_micros, tenant)
         VALUES ('planted', 'tenant:available', 1, 'default')""",
@@ -178,6 +179,13 @@ MORE_CORRUPTIONS: Sequence[tuple[str, str]] = (
     ),
     ("job_overcharged", "UPDATE job SET reserved_micros = 1 WHERE id = %(complete)s"),
     ("ledger_of_job", "UPDATE job SET reserved_micros = 1 WHERE id = %(running)s"),
+    ("usage_untrue", "UPDATE job_usage SET took_seconds = 1 WHERE job = %(complete)s"),
+    (
+        "usage_untrue",
+        """
+        INSERT INTO job_usage (tenant, created_at, job, state, cost_micros, videos, video_seconds)
+        SELECT tenant, created_at, id, 'failed', 0, 0, 0 FROM job WHERE id = %(running)s""",
+    ),
     ("budget_miscounted", "UPDATE budget_use SET reserved_micros = reserved_micros + 1"),
     ("due_missing", "UPDATE job SET deleted_at = now() WHERE id = %(complete)s"),
     ("job_deleted", "UPDATE job SET deleted_at = now() WHERE id = %(running)s"),

@@ -28,6 +28,11 @@ class Board:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
 
 
+def one(title: str, query: str, legend: str, *, unit: str = "short", explained: str = "") -> Panel:
+    """A panel of one query."""
+    return Panel(title=title, queries=((query, legend),), unit=unit, explained=explained)
+
+
 def rate(metric: str, by: str, where: str = "") -> str:
     """The rate of a counter, in its unit a second."""
     return f"sum by ({by}) (rate({metric}{{{where}}}{_RATE}))"
@@ -54,13 +59,11 @@ OVERVIEW: Final = Board(
         (
             "Jobs",
             (
-                Panel(
-                    title="Unfinished jobs",
-                    queries=(("max by (state) (longtake_jobs)", "{{state}}"),),
-                ),
-                Panel(
-                    title="Moves of jobs",
-                    queries=((rate("longtake_job_moves_total", "state"), "{{state}}"),),
+                one("Unfinished jobs", "max by (state) (longtake_jobs)", "{{state}}"),
+                one(
+                    "Moves of jobs",
+                    rate("longtake_job_moves_total", "state"),
+                    "{{state}}",
                     unit="ops",
                 ),
                 Panel(
@@ -79,33 +82,30 @@ OVERVIEW: Final = Board(
         (
             "Work that waits",
             (
-                Panel(
-                    title="Oldest due",
-                    queries=(
-                        ("max by (what, lane) (longtake_due_oldest_seconds)", "{{what}} {{lane}}"),
-                    ),
+                one(
+                    "Oldest due",
+                    "max by (what, lane) (longtake_due_oldest_seconds)",
+                    "{{what}} {{lane}}",
                     unit="s",
                     explained="Above minutes: too few workers, a slow provider, or no beat.",
                 ),
-                Panel(
-                    title="Due rows",
-                    queries=(("max by (what, lane) (longtake_due_rows)", "{{what}} {{lane}}"),),
-                ),
-                Panel(
-                    title="Rows in flight",
-                    queries=(
-                        ("max by (what, lane) (longtake_in_flight_rows)", "{{what}} {{lane}}"),
-                    ),
+                one("Due rows", "max by (what, lane) (longtake_due_rows)", "{{what}} {{lane}}"),
+                one(
+                    "Rows in flight",
+                    "max by (what, lane) (longtake_in_flight_rows)",
+                    "{{what}} {{lane}}",
                     explained="Held by workers; polls are held for as long as they are watched.",
                 ),
-                Panel(
-                    title="Operations watched",
-                    queries=(("max(longtake_operations_watched)", "operations"),),
+                one(
+                    "Operations watched",
+                    "max(longtake_operations_watched)",
+                    "operations",
                     explained="Polled from memory, until they end.",
                 ),
-                Panel(
-                    title="Looks run late",
-                    queries=(("max(longtake_watchers_late_seconds)", "seconds"),),
+                one(
+                    "Looks run late",
+                    "max(longtake_watchers_late_seconds)",
+                    "seconds",
                     unit="s",
                     explained="Of the worker that is furthest behind.",
                 ),
@@ -116,18 +116,20 @@ OVERVIEW: Final = Board(
                         (quantile(0.95, "longtake_round_rows", "what"), "{{what}} p95"),
                     ),
                 ),
-                Panel(
-                    title="Rows that our own work fails on",
-                    queries=(("max by (what) (longtake_due_set_aside_rows)", "{{what}}"),),
+                one(
+                    "Rows that our own work fails on",
+                    "max by (what) (longtake_due_set_aside_rows)",
+                    "{{what}}",
                 ),
             ),
         ),
         (
             "Money and doubt",
             (
-                Panel(
-                    title="May have been paid for",
-                    queries=(("max(longtake_attempts_unknown_dollars)", "dollars"),),
+                one(
+                    "May have been paid for",
+                    "max(longtake_attempts_unknown_dollars)",
+                    "dollars",
                     unit="currencyUSD",
                 ),
                 Panel(
@@ -160,58 +162,44 @@ OVERVIEW: Final = Board(
         (
             "API and webhooks",
             (
-                Panel(
-                    title="Requests",
-                    queries=((rate("longtake_http_requests_total", "status"), "{{status}}"),),
+                one(
+                    "Requests",
+                    rate("longtake_http_requests_total", "status"),
+                    "{{status}}",
                     unit="reqps",
                 ),
-                Panel(
-                    title="Slowest routes, p95",
-                    queries=(
-                        (
-                            "topk(10, "
-                            + quantile(
-                                0.95, "longtake_http_request_duration_seconds", "method,route"
-                            )
-                            + ")",
-                            "{{method}} {{route}}",
-                        ),
-                    ),
+                one(
+                    "Slowest routes, p95",
+                    "topk(10, "
+                    + quantile(0.95, "longtake_http_request_duration_seconds", "method,route")
+                    + ")",
+                    "{{method}} {{route}}",
                     unit="s",
                 ),
-                Panel(
-                    title="Tries of webhooks",
-                    queries=(
-                        (rate("longtake_work_total", "outcome", 'what="deliver"'), "{{outcome}}"),
-                    ),
+                one(
+                    "Tries of webhooks",
+                    rate("longtake_work_total", "outcome", 'what="deliver"'),
+                    "{{outcome}}",
                     unit="ops",
                 ),
-                Panel(
-                    title="Receivers with an open breaker",
-                    queries=(("max(longtake_receivers_open)", "receivers"),),
-                ),
+                one("Receivers with an open breaker", "max(longtake_receivers_open)", "receivers"),
             ),
         ),
         (
             "Processes and machines",
             (
-                Panel(
-                    title="Workers by queue",
-                    queries=(("sum by (queue) (longtake_worker_queue)", "{{queue}}"),),
-                ),
-                Panel(
-                    title="Seconds since the last tick",
-                    queries=(("min(longtake_tick_age_seconds)", "seconds"),),
+                one("Workers by queue", "sum by (queue) (longtake_worker_queue)", "{{queue}}"),
+                one(
+                    "Seconds since the last tick",
+                    "min(longtake_tick_age_seconds)",
+                    "seconds",
                     unit="s",
                 ),
-                Panel(
-                    title="Free disk",
-                    queries=(("longtake_disk_free_bytes", "{{instance}}"),),
-                    unit="bytes",
-                ),
-                Panel(
-                    title="Oldest snapshot",
-                    queries=(("max(longtake_snapshot_oldest_seconds)", "seconds"),),
+                one("Free disk", "longtake_disk_free_bytes", "{{instance}}", unit="bytes"),
+                one(
+                    "Oldest snapshot",
+                    "max(longtake_snapshot_oldest_seconds)",
+                    "seconds",
                     unit="s",
                     explained="PostgreSQL keeps every row version that is younger than it.",
                 ),
@@ -227,66 +215,41 @@ PROVIDERS: Final = Board(
         (
             "Answers",
             (
-                Panel(
-                    title="Share of requests that fail",
-                    queries=(
-                        (
-                            rate("longtake_work_total", "provider", _FAILED)
-                            + " / "
-                            + rate("longtake_work_total", "provider", _ASKED),
-                            "{{provider}}",
-                        ),
-                    ),
+                one(
+                    "Share of requests that fail",
+                    rate("longtake_work_total", "provider", _FAILED)
+                    + " / "
+                    + rate("longtake_work_total", "provider", _ASKED),
+                    "{{provider}}",
                     unit="percentunit",
                 ),
-                Panel(
-                    title="Submits",
-                    queries=(
-                        (
-                            rate("longtake_work_total", "provider,outcome", 'what="submit"'),
-                            "{{provider}} {{outcome}}",
-                        ),
-                    ),
-                    unit="ops",
-                ),
-                Panel(
-                    title="Polls",
-                    queries=(
-                        (
-                            rate("longtake_work_total", "provider,outcome", 'what="poll"'),
-                            "{{provider}} {{outcome}}",
-                        ),
-                    ),
-                    unit="ops",
-                ),
-                Panel(
-                    title="Downloads",
-                    queries=(
-                        (
-                            rate("longtake_work_total", "provider,outcome", 'what="store"'),
-                            "{{provider}} {{outcome}}",
-                        ),
-                    ),
-                    unit="ops",
+                *(
+                    one(
+                        title,
+                        rate("longtake_work_total", "provider,outcome", f'what="{what}"'),
+                        "{{provider}} {{outcome}}",
+                        unit="ops",
+                    )
+                    for what, title in (
+                        ("submit", "Submits"),
+                        ("poll", "Polls"),
+                        ("store", "Downloads"),
+                    )
                 ),
             ),
         ),
         (
             "Times",
             tuple(
-                Panel(
-                    title=f"{title}, p95",
-                    queries=(
-                        (
-                            quantile(
-                                0.95,
-                                "longtake_work_duration_seconds",
-                                "provider",
-                                f'what="{what}"',
-                            ),
-                            "{{provider}}",
-                        ),
+                one(
+                    f"{title}, p95",
+                    quantile(
+                        0.95,
+                        "longtake_work_duration_seconds",
+                        "provider",
+                        f'what="{what}"',
                     ),
+                    "{{provider}}",
                     unit="s",
                 )
                 for what, title in (
@@ -299,24 +262,16 @@ PROVIDERS: Final = Board(
         (
             "Accounts",
             (
-                Panel(
-                    title="Refused by their providers",
-                    queries=(
-                        (
-                            "max by (lane, code) (longtake_accounts_blocked)",
-                            "{{lane}} {{code}}",
-                        ),
-                    ),
+                one(
+                    "Refused by their providers",
+                    "max by (lane, code) (longtake_accounts_blocked)",
+                    "{{lane}} {{code}}",
                 ),
-                Panel(
-                    title="Paused",
-                    queries=(("max by (lane) (longtake_accounts_paused)", "{{lane}}"),),
-                ),
-                Panel(
-                    title="Attempts that wait for an account",
-                    queries=(
-                        ("max by (lane, code) (longtake_attempts_waiting)", "{{lane}} {{code}}"),
-                    ),
+                one("Paused", "max by (lane) (longtake_accounts_paused)", "{{lane}}"),
+                one(
+                    "Attempts that wait for an account",
+                    "max by (lane, code) (longtake_attempts_waiting)",
+                    "{{lane}} {{code}}",
                 ),
             ),
         ),

@@ -19,6 +19,7 @@ from providers.registry import PROVIDERS
 from settings import load
 from stack.grace import stop_grace
 from stack.roles import WORKERS
+from storage.inspectors import Limits
 from tasks.queues import Queue
 from tests.unit.compose_file import REQUIRED, ROOT, MissingVariable, read
 
@@ -236,11 +237,18 @@ def test_a_container_can_write_nowhere_else_and_take_no_more_than_its_share(name
     assert name in {"postgres", "valkey"} or "cap_add" not in service
 
 
+def test_the_api_has_room_for_a_child_that_takes_all_it_may() -> None:
+    gib = 2**30
+
+    assert int(SERVICES["api"]["mem_limit"].removesuffix("g")) * gib >= gib + Limits().memory_bytes
+
+
 def test_the_network_that_a_proxy_on_the_machine_comes_from_is_told() -> None:
     (own,) = COMPOSE["networks"]["front"]["ipam"]["config"]
 
     assert ip_network(own["subnet"]).is_private
-    assert f"LONGTAKE_TRUSTED_PROXIES={own['subnet']}" in (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/reverse-proxy.md").read_text()
+    assert f"LONGTAKE_TRUSTED_PROXIES={own['subnet']}" in page
 
 
 def test_the_api_may_open_as_many_files_as_it_has_memory_for() -> None:

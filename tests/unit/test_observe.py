@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -119,7 +120,12 @@ def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
     if promtool is None:
         pytest.skip("there is no promtool here: the rules' own tests were not run")
     folder = ROOT / "observe"
-    for command in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+    for command in (
+        ["check", "rules", "rules.yml"],
+        ["test", "rules", "rules_test.yml"],
+        # The rest of the check looks for files of the container.
+        ["check", "config", "--syntax-only", "prometheus.yml"],
+    ):
         run = subprocess.run(
             [promtool, *command],
             cwd=folder,
@@ -143,9 +149,60 @@ def test_the_file_obeys_the_compose_specification() -> None:
     jsonschema.Draft7Validator(schema).validate(MORE)
 
 
-def test_nothing_starts_without_a_password_for_grafana() -> None:
-    with pytest.raises(MissingVariable, match="GRAFANA_ADMIN_PASSWORD"):
-        read(REQUIRED, OBSERVE)
+@pytest.mark.parametrize("name", ["GRAFANA_ADMIN_PASSWORD", "LONGTAKE_METRICS_KEY"])
+def test_nothing_starts_without_what_the_file_asks_for(name: str) -> None:
+    with pytest.raises(MissingVariable, match=name):
+        read({given: value for given, value in NEEDED.items() if given != name}, OBSERVE)
+
+
+@pytest.mark.parametrize("file", [BASE, MORE], ids=["alone", "observe"])
+def test_no_read_only_container_is_given_a_secret_that_compose_would_copy_into_it(
+    file: dict[str, Any],
+) -> None:
+    copied = {name for name, each in file.get("secrets", {}).items() if "file" not in each}
+
+    for service in file["services"].values():
+        assert not (service.get("read_only") and copied.intersection(service.get("secrets", ())))
+
+
+def test_prometheus_is_started_with_the_key_in_a_file_of_its_own(tmp_path: Path) -> None:
+    service = MORE["services"]["prometheus"]
+    scraped = yaml.safe_load((ROOT / "observe/prometheus.yml").read_text())["scrape_configs"]
+    (kept,) = (each["authorization"]["credentials_file"] for each in scraped if "api" in str(each))
+    (temporary,) = service["tmpfs"]
+    program = tmp_path / "prometheus"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    shell, options, script, *rest = service["entrypoint"]
+    assert kept.startswith(f"{temporary}/")
+
+    run = subprocess.run(
+        [shell, options, script.replace(kept, str(tmp_path / "key")), *rest, *service["command"]],
+        env={**service["environment"], "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert run.stdout.split() == service["command"]
+    assert (tmp_path / "key").read_text() == NEEDED["LONGTAKE_METRICS_KEY"]
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_grafana_finds_the_dashboards_where_they_are_mounted() -> None:
+    service = MORE["services"]["grafana"]
+    folder = ROOT / "observe/grafana"
+    (given,) = yaml.safe_load((folder / "provisioning/dashboards/longtake.yml").read_text())[
+        "providers"
+    ]
+    mounted = dict(mount.removesuffix(":ro").split(":") for mount in service["volumes"])
+    (source,) = (here for here, there in mounted.items() if there == given["options"]["path"])
+    home = service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert mounted["./observe/grafana/provisioning"] == "/etc/grafana/provisioning"
+    assert home.startswith(f"{given['options']['path']}/")
+    assert (ROOT / source / home.rpartition("/")[2]).is_file()
 
 
 def test_every_worker_has_a_port_that_prometheus_asks_and_nobody_else() -> None:

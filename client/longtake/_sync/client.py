@@ -177,8 +177,8 @@ class Client:
     def list(self, **filters: Any) -> Stream[Job]:
         """Jobs, newest first, page by page as they are wanted.
 
-        Filters are the API's: `status`, `model`, `app_id`, `batch_id`, `after`, and `limit`, which
-        is a page's.
+        Filters are the API's: `status`, `model`, `app_id`, `batch_id`, `provider`, `since`,
+        `until`, `text` (words of prompts, or an id), `after`, and `limit`, which is a page's.
         """
         return pages(self._wire, _JOBS, Job.of, filters)
 

@@ -40,6 +40,11 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """Of the present one, which is also its session's; 0 before the first start."""
+        return self._process.pid if self._process else 0
+
+    @property
     def returncode(self) -> int | None:
         """Of the last one that ended; negative is the signal that killed it."""
         return self._process.poll() if self._process else None

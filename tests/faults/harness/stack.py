@@ -83,6 +83,8 @@ class FaultStack:
         self._port = free_port()
         self.environment = self._variables(crew)
         self.workers = [self._worker(f"worker-{n}") for n in range(crew.workers)]
+        #: Those that a block of a test has.
+        self.others: list[Process] = []
         self.beats = [self._beat(f"beat-{n}") for n in range(crew.beats)]
         self.api = self._api("api", self._port)
         self._keys: dict[str, str] = {}
@@ -127,9 +129,17 @@ class FaultStack:
             process.kill()
 
     @contextmanager
-    def another_worker(self, *, pool: str = "threads", slots: int = 24) -> Iterator[Process]:
-        """One more worker, ready, for as long as the block lasts."""
-        worker = self._worker("another-worker", pool=pool, slots=slots)
+    def another_worker(
+        self,
+        *,
+        pool: str = "threads",
+        slots: int = 24,
+        name: str = "another-worker",
+        more: Sequence[str] = (),
+    ) -> Iterator[Process]:
+        """One more worker, ready, for as long as the block lasts; `more` are options of Celery."""
+        worker = self._worker(name, pool=pool, slots=slots, more=more)
+        self.others.append(worker)
         worker.start()
         try:
             worker.ready()
@@ -137,6 +147,7 @@ class FaultStack:
         finally:
             worker.thaw()
             worker.kill()
+            self.others.remove(worker)
 
     @contextmanager
     def more_apis(self, count: int) -> Iterator[list[str]]:
@@ -302,14 +313,16 @@ class FaultStack:
         vendors = {name: value for name, value in self.simulator.env.items() if name in wanted}
         return kept | vendors | ours | dict(crew.variables)
 
-    def _worker(self, name: str, *, pool: str = "threads", slots: int = 24) -> Process:
+    def _worker(
+        self, name: str, *, pool: str = "threads", slots: int = 24, more: Sequence[str] = ()
+    ) -> Process:
         node = f"{name}@{socket.gethostname()}"
         return self._process(
             name,
             (
                 *(*_PYTHON, "celery", "-A", "worker", "worker", "-Q", ALL_QUEUES, "-n", node),
                 *("-E", "--pool", pool, "-c", str(slots), "-l", "INFO"),
-                *("--without-gossip", "--without-mingle"),
+                *("--without-gossip", "--without-mingle", *more),
             ),
             tells="worker.ready",
         )

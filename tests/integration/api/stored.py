@@ -1,8 +1,10 @@
-"""What a job was stored with, and a video that is stored for it."""
+"""What a job was stored with, a film, and a video that is stored for a job."""
 
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import av
 
 from storage.base import video_key
 from tests.integration.api.conftest import Api
@@ -46,3 +48,15 @@ async def store_video(api: Api, job: str, content: bytes, folder: Path) -> None:
         *(key, sha256(content).hexdigest(), len(content), row["id"]),
     )
     await api.fetch("UPDATE job SET state = 'complete', finished_at = now() WHERE id = %s", job)
+
+
+def film(folder: Path) -> bytes:
+    """A film of a second."""
+    path = folder / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for _ in range(24):
+            container.mux(stream.encode(av.VideoFrame(320, 180, "yuv420p")))
+        container.mux(stream.encode())
+    return path.read_bytes()

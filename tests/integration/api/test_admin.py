@@ -208,3 +208,72 @@ async def test_a_wrong_pause_is_refused_by_name(
 
     assert answer.status_code == (404 if account == "nobody" else 400)
     assert answer.json()["error"]["message"].startswith(message)
+
+
+async def test_a_cap_is_set_and_removed_by_admins_alone(api: Api, admin: dict[str, str]) -> None:
+    path, cap = f"{PROVIDERS}/runway/cap", {"cap_usd": 12.5, "cap_period": "month"}
+    of_tenant = [await api.http.put(path, json=cap), await api.http.delete(path)]
+    with capture_logs() as logs:
+        was_set = await api.http.put(f"{PROVIDERS}/runway:plain/cap", headers=admin, json=cap)
+        changed = await api.http.put(path, headers=admin, json=cap | {"cap_usd": 250})
+        removed = [await api.http.delete(path, headers=admin) for _ in range(2)]
+
+    assert [each.status_code for each in of_tenant] == [401, 401]
+    (shown,) = was_set.json()["data"]
+    assert (shown["account"], shown["cap_usd"], shown["cap_period"]) == ("runway", 12.5, "month")
+    assert changed.json()["data"][0]["cap_usd"] == 250
+    for each in removed:
+        assert each.status_code == 200
+        assert each.json()["data"][0]["cap_usd"] is None
+    assert await api.fetch("SELECT name FROM account_rule") == []
+    events = [(each["event"], each.get("cap_usd")) for each in logs if "account" in each]
+    assert events == [
+        ("account.capped", 12.5),
+        ("account.capped", 250),
+        *(("account.uncapped", None),) * 2,
+    ]
+    assert all(each["by_tenant"] == "ops" for each in logs if "account" in each)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_raised_or_removed_cap_makes_due_what_waited(
+    api: Api, admin: dict[str, str], method: str
+) -> None:
+    path, cap = f"{PROVIDERS}/runway/cap", {"cap_usd": 0.000001, "cap_period": "total"}
+    await api.submit()
+    assert (await api.http.put(path, headers=admin, json=cap)).status_code == 200
+    await api.fetch("UPDATE attempt SET waits_for = 'capped', waits_since = now()")
+    await api.fetch("UPDATE due SET at = now() + interval '1 h' WHERE what = 'submit'")
+
+    body = cap | {"cap_usd": 1000} if method == "PUT" else None
+    answer = await api.http.request(method, path, headers=admin, json=body)
+
+    assert answer.status_code == 200
+    assert await api.fetch("SELECT at <= now() AS is_due FROM due WHERE what = 'submit'") == [
+        {"is_due": True}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("account", "body", "message"),
+    [
+        ("nobody", {"cap_usd": 1, "cap_period": "day"}, "there is no account 'nobody'"),
+        ("runway", {"cap_usd": 0, "cap_period": "day"}, "cap_usd should be greater than 0"),
+        ("runway", {"cap_usd": "1", "cap_period": "day"}, "cap_usd"),
+        ("runway", {"cap_usd": 0.0000001, "cap_period": "day"}, "cap_usd must be US dollars"),
+        ("runway", {"cap_usd": 1, "cap_period": "week"}, "cap_period"),
+        ("runway", {"cap_usd": 1}, "cap_period"),
+        ("runway", {"cap_usd": 1, "cap_period": "day", "x": 1}, "x is not a known field"),
+        ("runway", [], "the request body must be a JSON object"),
+    ],
+)
+async def test_a_wrong_cap_is_refused_by_name(
+    api: Api, admin: dict[str, str], account: str, body: object, message: str
+) -> None:
+    answer = await api.http.put(f"{PROVIDERS}/{account}/cap", headers=admin, json=body)
+
+    assert answer.status_code == (404 if account == "nobody" else 400)
+    assert answer.json()["error"]["message"].startswith(message)
+    assert await api.fetch("SELECT name FROM account_rule") == []
+    gone = await api.http.delete(f"{PROVIDERS}/nobody/cap", headers=admin)
+    assert gone.status_code == 404

@@ -67,7 +67,7 @@ async def _refused(
 async def test_the_sdk_creates_waits_and_downloads(
     longtake: Longtake, simulator: Simulator
 ) -> None:
-    def made(client: OpenAI) -> tuple[Any, bytes]:
+    def made(client: OpenAI) -> tuple[Any, bytes, list[bytes]]:
         video = client.videos.create_and_poll(
             prompt="a cät",
             model="sora-2-pro",
@@ -76,15 +76,21 @@ async def test_the_sdk_creates_waits_and_downloads(
             input_reference=("a.png", PNG, "image/png"),
             poll_interval_ms=OFTEN,
         )
-        return video, client.videos.download_content(video.id).read()
+        stills = [
+            client.videos.download_content(video.id, variant="thumbnail"),
+            client.videos.download_content(video.id, variant="spritesheet"),
+        ]
+        film = client.videos.download_content(video.id).read()
+        return video, film, [still.read() for still in stills]
 
-    video, film = await _asked(longtake, made)
+    video, film, stills = await _asked(longtake, made)
 
     assert (video.status, video.progress, video.prompt) == ("completed", 100, "a cät")
     assert (video.model, video.seconds, video.size) == ("sora-2-pro", "8", "1024x1792")
     assert video.completed_at is not None
     assert video.completed_at >= video.created_at
     assert seen(film)[:3] == (1024, 1792, 8.0)
+    assert [still[:2] for still in stills] == [b"\xff\xd8"] * 2
     (row,) = simulator.bill()
     assert isinstance(row["body"], dict)
     assert row["body"]["input_reference"] == {
@@ -190,12 +196,11 @@ async def test_the_sdk_is_told_what_is_not_supported(longtake: Longtake) -> None
         lambda client: client.videos.extend(prompt="a", seconds="4", video=b"film"),
         lambda client: client.videos.create_character(name="a", video=b"film"),
         lambda client: client.videos.get_character("char_1"),
-        lambda client: client.videos.download_content("video_1", variant="thumbnail"),
     ]
     for ask in asks:
         refused = await _refused(longtake, ask)
         assert isinstance(refused, openai.BadRequestError)
-        assert "not supported" in refused.message or "no thumbnails" in refused.message
+        assert "not supported" in refused.message
 
 
 async def test_curl_sends_json_and_forms(longtake: Longtake, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from models.state import JobState
 from settings import Settings, load
 from storage.base import video_key
 from tests.integration.api.conftest import ENVIRONMENT, Api
+from tests.integration.api.stored import film
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/videos"
@@ -337,9 +338,29 @@ async def test_the_content_is_the_video_in_ranges_to_its_owner(api: Api, tmp_pat
     assert _fault(past, 416)["type"] == "invalid_request_error"
     assert past.headers["Content-Range"] == "bytes */200"
     assert _fault(unowned, 401)["code"] == "invalid_api_key"
-    for variant in ("thumbnail", "spritesheet", "poster"):
-        fault = _fault(await api.http.get(address, params={"variant": variant}), 400)
-        assert fault["param"] == "variant"
+    fault = _fault(await api.http.get(address, params={"variant": "poster"}), 400)
+    assert fault["param"] == "variant"
+
+
+async def test_a_thumbnail_and_a_spritesheet_are_made_of_the_video(
+    api: Api, tmp_path: Path
+) -> None:
+    video = await _stored(api, film(tmp_path), tmp_path)
+    address = f"{PATH}/{video}/content"
+
+    thumbnail, sheet, unowned = [
+        await api.http.get(address, params={"variant": variant}, headers=headers)
+        for variant, headers in (
+            *(("thumbnail", {}), ("spritesheet", {})),
+            ("thumbnail", {"Authorization": ""}),
+        )
+    ]
+
+    assert {thumbnail.status_code, sheet.status_code} == {200}
+    assert thumbnail.headers["Content-Type"] == sheet.headers["Content-Type"] == "image/jpeg"
+    assert thumbnail.content[:2] == sheet.content[:2] == b"\xff\xd8"
+    assert thumbnail.content != sheet.content
+    assert _fault(unowned, 401)["code"] == "invalid_api_key"
 
 
 async def test_there_is_no_content_before_the_end(api: Api) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from api.pages import jobs as pages_of_jobs
 from models.verbs import What
+from tasks import listing
 from tests.integration.api.browsing import checked, new_browser, signed_in
 from tests.integration.api.conftest import Api, other_settings
 from tests.integration.api.stored import store_video
@@ -318,3 +320,42 @@ async def test_the_command_that_is_copied_is_the_jobs_own_request(api: Api) -> N
 
     body = shlex.split(command.replace("\\\n", ""))[-1]
     assert json.loads(body)["prompt"] == prompt
+
+
+async def test_a_text_filters_the_list_its_file_and_the_apis_list(api: Api) -> None:
+    fox = await api.submit(prompt="a fox at dawn")
+    hare = await api.submit(prompt="a hare at dawn")
+    browser = await signed_in(api)
+
+    page = await browser.open("/ui/jobs?text=dawn+FOX")
+    by_id = await browser.open(f"/ui/jobs?text={hare['id']}")
+    none = await browser.open("/ui/jobs?text=%3Cscript%3E")
+    file = await browser.get("/ui/jobs.csv?text=fox")
+    listed = (await api.http.get("/v1/video/generations?text=fox dawn")).json()["data"]
+    wrong = await api.http.get("/v1/video/generations?text=a b c d e f g h i j k")
+
+    assert [fox["id"] in page.text, hare["id"] in page.text] == [True, False]
+    assert 'value="dawn FOX"' in page.text
+    assert "/ui/jobs.csv?text=dawn+FOX" in page.text
+    assert [fox["id"] in by_id.text, "a hare at dawn" in by_id.text] == [False, True]
+    assert "No job matches" in none.text
+    assert 'value="&lt;script&gt;"' in none.text
+    assert [row["id"] for row in csv.DictReader(io.StringIO(file.text))] == [fox["id"]]
+    assert [job["id"] for job in listed] == [fox["id"]]
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "text")
+
+
+async def test_a_file_of_a_rare_filter_asks_a_bounded_number_of_times(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.submit(prompt="a rare bird")
+    for _ in range(4):
+        await api.submit(prompt="a fox")
+    monkeypatch.setattr(listing, "WALK", 1)
+    browser = await signed_in(api)
+
+    whole = await browser.get("/ui/jobs.csv?text=bird")
+    monkeypatch.setattr(pages_of_jobs, "_MOST_QUESTIONS", 4)
+    bounded = await browser.get("/ui/jobs.csv?text=bird")
+
+    assert [len(each.text.splitlines()) for each in (whole, bounded)] == [2, 1]

@@ -13,6 +13,7 @@ from tests.integration.api.test_pages_jobs import HOSTILE, told
 
 pytestmark = pytest.mark.anyio
 PAUSED = "SELECT name, pause_reason, paused_until FROM account_rule WHERE paused_at IS NOT NULL"
+CAPPED = "SELECT name, cap_micros FROM account_rule WHERE cap_micros IS NOT NULL"
 
 
 async def operator(api: Api, **options: bool) -> Browser:
@@ -111,3 +112,50 @@ async def test_an_operator_who_only_reads_pauses_nothing(api: Api) -> None:
     assert "/pause" not in page.text
     assert (await browser.send("/ui/providers/runway/pause")).status_code == 403
     assert await api.fetch(PAUSED) == []
+
+
+async def test_an_operator_sets_and_removes_a_cap(api: Api) -> None:
+    browser, tenant = await operator(api), await signed_in(api)
+    path = "/ui/providers/runway:plain/cap"
+    before = await browser.open("/ui/providers/runway")
+    assert "Set a cap" in told(before.text)
+    assert "Remove the cap" not in told(before.text)
+
+    made = await browser.send(path, cap_usd=" 12.50 ", cap_period="month")
+
+    assert (made.status_code, made.headers["Location"]) == (303, "/ui/providers/runway")
+    assert await api.fetch(CAPPED) == [{"name": "runway", "cap_micros": 12_500_000}]
+    shown = await browser.open("/ui/providers/runway")
+    assert "Change the cap" in told(shown.text)
+    assert '<option value="month" selected>' in shown.text
+    for fields in (
+        {"cap_usd": "much", "cap_period": "day"},
+        {"cap_usd": "nan", "cap_period": "day"},
+        {"cap_usd": "", "cap_period": "day"},
+        {"cap_usd": "1", "cap_period": "week"},
+        {"cap_usd": "1"},
+    ):
+        assert (await browser.send(path, **fields)).status_code == 400, fields
+    assert (await tenant.send(path, cap_usd="1", cap_period="day")).status_code == 403
+    assert (await tenant.send(f"{path}/delete")).status_code == 403
+    assert await api.fetch(CAPPED) == [{"name": "runway", "cap_micros": 12_500_000}]
+
+    assert (await browser.send(f"{path}/delete")).status_code == 303
+    assert await api.fetch(CAPPED) == []
+    unknown = await browser.send("/ui/providers/nobody/cap", cap_usd="1", cap_period="day")
+    assert unknown.status_code == 404
+
+
+async def test_caps_are_changed_by_the_pages_form_and_by_who_may_change(api: Api) -> None:
+    browser, reader = await operator(api), await operator(api, is_read_only=True)
+    path, cap = "/ui/providers/runway/cap", {"cap_usd": "1", "cap_period": "day"}
+    await browser.open("/ui/providers/runway")
+
+    page = await reader.open("/ui/providers/runway")
+    forged = await browser.send(path, **cap, token="guessed")
+
+    assert "/cap" not in page.text
+    assert forged.status_code == 403
+    for each in (path, f"{path}/delete"):
+        assert (await reader.send(each, **cap)).status_code == 403
+    assert await api.fetch(CAPPED) == []

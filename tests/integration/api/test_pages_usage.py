@@ -3,10 +3,12 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from api.pages.usage import days_of, totals_of
+from models.usage import enter
 from tasks.usage import Usage
 from tests.integration.api.browsing import signed_in
 from tests.integration.api.conftest import Api
@@ -56,8 +58,10 @@ async def test_groups_are_the_sessions_own_and_what_they_are_named_is_escaped(ap
         job = await api.http.post(
             "/v1/video/generations", json={"prompt": "a fox"}, headers={"X-App-ID": app}
         )
-        await api.fetch(ENDED, micros, 1, job.json()["id"])
-    await api.fetch("UPDATE job SET app_id = %s WHERE app_id = 'shop'", name)
+        ended = [job.json()["id"]]
+        await api.fetch(ENDED, micros, 1, *ended)
+        await api.front.engine.database.run(partial(enter, jobs=ended))
+    await api.fetch("UPDATE job_usage SET app_id = %s WHERE app_id = 'shop'", name)
     await api.new_key("globex")
     own = await signed_in(api)
     stranger = await signed_in(api, "globex")

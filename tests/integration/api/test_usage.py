@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from models.budgets import make_prepaid
+from models.usage import enter
 from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +28,7 @@ async def end(api: Api, job: str, state: str, *, cost: int = 0, after: int = 10)
         await api.fetch(
             "UPDATE output SET state = 'stored', duration_seconds = 5 WHERE job = %s", job
         )
+    await api.front.engine.database.run(lambda connection: enter(connection, [job]))
 
 
 async def rows(api: Api, **query: str) -> list[dict[str, Any]]:

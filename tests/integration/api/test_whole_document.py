@@ -62,7 +62,7 @@ def server(
             "VALUES ('key_1', 'acme', sha256(%s::bytea), 'lt_aaaaaa', true)",
             (KEY.encode(),),
         )
-    own = {**simulator.env, "LONGTAKE_WRONG_KEYS_PER_MINUTE": "1000000"}  # many are sent here
+    own = {**simulator.env, "LONGTAKE_INVALID_KEYS_PER_MINUTE": "1000000"}  # many are sent here
     with serving(database_url, valkey_url, tmp_path, files=None, **own) as started:
         yield started
 

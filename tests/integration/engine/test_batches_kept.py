@@ -29,6 +29,7 @@ from tests.integration.engine.batched import (
     tally,
 )
 from tests.integration.engine.far_side import FarSide, Script, facing
+from tests.integration.engine.moved_in_time import enter_anew
 
 pytestmark = pytest.mark.anyio
 LIFE = (What.SUBMIT, What.POLL, What.STORE)
@@ -120,6 +121,7 @@ async def aged(engine: Engine, days: int = 61) -> None:
             "WHERE finished_at IS NOT NULL",
             (days,),
         )
+    await enter_anew(engine)
 
 
 async def test_old_lines_of_an_unfinished_batch_are_kept(engine: Engine) -> None:

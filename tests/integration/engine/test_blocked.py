@@ -19,7 +19,7 @@ from models.failure import Failure, Fault
 from models.gate import GateRequest
 from models.request import VideoRequest
 from models.verbs import What
-from providers.base import ProviderError, Update
+from providers.base import Capabilities, ProviderError, Update
 from scheduler.pace import Pace
 from scheduler.paces import LaneNotes
 from tasks import gates
@@ -438,7 +438,10 @@ async def test_a_429_for_a_gathered_poll_counts_once(house: House) -> None:
     asked = []
 
     class Upstream:
-        provider = SimpleNamespace(capabilities=SimpleNamespace(poll_many=30))
+        provider = SimpleNamespace(capabilities=Capabilities(poll_many=30))
+
+        def asker(self) -> None:
+            """Gathered polls are not asked for one by one."""
 
         async def poll(self, operations: list[str]) -> dict[str, Update]:
             asked.append(len(operations))

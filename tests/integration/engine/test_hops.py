@@ -13,8 +13,8 @@ from providers.base import Accepted
 from tasks import gates
 from tasks.engine import Engine
 from tasks.outcomes.accepted import record_accepted
+from tasks.outcomes.errors import PATIENCE
 from tasks.outcomes.finish import finish
-from tasks.verbs.submit import PATIENCE
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, facing, said
 from tests.integration.engine.gated import (

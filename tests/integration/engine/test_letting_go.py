@@ -9,8 +9,10 @@ from models import holders
 from models.verbs import What
 from tasks.engine import Engine
 from tasks.pump.loading import load
+from tasks.pump.slots import slots
 from tasks.verbs.verb import Item
 from tasks.watch.dead import free_orphans, free_the_dead
+from tasks.watch.here import Here
 from tasks.watch.watcher import Watcher
 from tests.integration.engine.house import House, run
 from tests.integration.engine.test_watching import (
@@ -182,6 +184,41 @@ async def test_a_late_watcher_hands_the_furthest_to_one_with_room(
         assert sorted(busy.residents) == ids[:8]
 
 
+async def test_who_is_on_time_takes_what_a_late_watcher_lets_go_without_a_hint(
+    house: House, engine: Engine, far: Far
+) -> None:
+    async with watching(engine) as busy, watching(started(house, far)) as idle:
+        ids = await accepted(engine, 3)
+        # While nobody is late, hints say what to take
+        await idle.heart.beat()
+        assert not idle.residents
+        # When another is, and this one is not
+        busy.letting_go.late, busy.letting_go._looks = 9.0, 1  # noqa: SLF001 - what looks make
+        await busy.heart.beat()
+        idle.letting_go.late, idle.letting_go._looks = 9.0, 1  # noqa: SLF001
+        await idle.heart.beat()
+        assert not idle.residents
+        idle.letting_go.late = 0.0
+        await idle.heart.beat()
+        assert sorted(idle.residents) == ids
+
+
+async def test_a_late_process_of_a_pool_leaves_the_next_hint_to_a_sibling(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(engine) as watcher:
+        here = Here(watcher=watcher)
+        assert not here.should_keep_slot(100.0)
+        watcher.letting_go.late = 9.0
+        assert here.should_keep_slot(100.0)
+        # though its slot has other work as well
+        assert not here.should_keep_slot(105.0)
+        assert here.should_keep_slot(115.0)
+        # and threads have no siblings that could watch
+        monkeypatch.setattr(slots, "total", 24)
+        assert not here.should_keep_slot(200.0)
+
+
 async def test_no_more_are_watched_than_fit(house: House, far: Far) -> None:
     engine = started(house, far, LONGTAKE_WATCHED_OPERATIONS=2)
     await accepted(engine, 3)
@@ -216,7 +253,7 @@ async def test_many_nudges_are_one_look(engine: Engine, far: Far) -> None:
         await watcher.heart.listen()
         await until(lambda: len(far.looked) == 2)
         await until(lambda: not resident.is_looking)
-        assert resident.polls == 2
+        assert resident.item.polls == 2
 
 
 async def test_what_is_claimed_as_a_process_stops_is_handed_back(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from models.failure import RequestRefused
 from models.request import VideoRequest
 from tasks import listing
 from tasks.deletion import delete
@@ -23,10 +24,17 @@ def _walks_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "WALK", 3)
 
 
-async def made(engine: Engine, number: int, *, app_id: str | None = None) -> list[str]:
+async def made(
+    engine: Engine,
+    number: int,
+    *,
+    app_id: str | None = None,
+    prompt: str = "a quiet sea",
+    key: str | None = None,
+) -> list[str]:
     """Jobs, newest first."""
-    request = VideoRequest.from_json({"prompt": "a quiet sea", "model": "gen4.5"})
-    caller = Caller(app_id=app_id)
+    request = VideoRequest.from_json({"prompt": prompt, "model": "gen4.5"})
+    caller = Caller(app_id=app_id, idempotency_key=key)
     ids = [
         (await accept(engine, request, tenant="default", caller=caller)).job_id
         for _ in range(number)
@@ -128,3 +136,79 @@ async def test_jobs_are_listed_by_their_provider_and_their_time(make_engine: Mak
     assert found == [ids[2]]
     found, _ = await followed(engine, Filter(tenant=None, provider="elsewhere", since=day(3)))
     assert found == []
+
+
+async def found_by(engine: Engine, text: str, *, tenant: str | None = "default") -> list[str]:
+    return (await followed(engine, Filter(tenant=tenant, text=text)))[0]
+
+
+async def test_jobs_are_found_by_the_words_of_their_prompts(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (fox,) = await made(engine, 1, prompt="A red FOX, crossing fresh snow: 100% wild_life")
+    (lynx,) = await made(
+        engine, 1, prompt="Ein Fuchs \u00c4hnliches \u041b\u0418\u0421\u0410 in the snow \\o/"
+    )
+    await made(engine, 4)
+
+    assert await found_by(engine, "snow") == [lynx, fox]
+    assert await found_by(engine, "  snow   fOx ") == [fox]
+    assert await found_by(engine, "\u00e4hnliches \u043b\u0438\u0441\u0430") == [lynx]
+    assert await found_by(engine, "snow hare") == []
+    # What LIKE takes for more than itself is itself.
+    assert await found_by(engine, "100%") == [fox]
+    assert await found_by(engine, "d_l") == [fox]
+    assert await found_by(engine, "\\o/") == [lynx]
+    assert await found_by(engine, "r%f") == []
+    assert await found_by(engine, "s_ow") == []
+
+
+async def test_a_rare_text_reads_a_bounded_number_of_jobs(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (rare,) = await made(engine, 1, prompt="a rare bird")
+    ids = await made(engine, 5)
+
+    page = await list_own(engine, Filter(tenant="default", text="bird"), limit=2, after=None)
+
+    assert (page.jobs, page.walked_to) == ([], ids[2])
+    assert await found_by(engine, "bird") == [rare]
+
+
+async def test_an_id_or_an_idempotency_key_finds_its_job_however_old(
+    make_engine: MakeEngine,
+) -> None:
+    engine = make_engine()
+    (old,) = await made(engine, 1, key="order-7")
+    await made(engine, 9, prompt=f"about {old} and order-7")
+
+    for text in (old, "order-7"):
+        page = await list_own(engine, Filter(tenant="default", text=text), limit=2, after=None)
+        assert ([job.id for job in page.jobs], page.walked_to) == ([old], None)
+    page = await list_own(engine, Filter(tenant=None, text=old), limit=2, after=None)
+    assert [job.id for job in page.jobs] == [old]
+    assert await found_by(engine, old, tenant="another") == []
+    elsewhere = Filter(tenant="default", text=old, status="complete")
+    assert (await list_own(engine, elsewhere, limit=2, after=None)).jobs == []
+
+
+async def test_nothing_is_found_of_a_deleted_job(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (gone,) = await made(engine, 1, prompt="a secret fox", key="order-8")
+    await delete(engine, gone, tenant="default")
+
+    for text in ("secret", gone, "order-8"):
+        assert await found_by(engine, text) == []
+
+
+async def test_the_key_of_a_deleted_job_hides_no_words_of_others(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (gone,) = await made(engine, 1, key="fox")
+    await delete(engine, gone, tenant="default")
+    other = await made(engine, 1, prompt="a fox in fresh snow")
+
+    assert await found_by(engine, "fox") == other
+
+
+@pytest.mark.parametrize("text", ["", "   ", " ".join("abcdefghijk")])
+async def test_a_text_has_one_to_ten_words(make_engine: MakeEngine, text: str) -> None:
+    with pytest.raises(RequestRefused, match="text must have 1 to 10 words"):
+        await found_by(make_engine(), text)

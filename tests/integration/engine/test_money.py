@@ -26,7 +26,7 @@ from tasks.outcomes.finish import finish
 from tasks.pump.pump import Pump
 from tasks.pump.running import verb_for
 from tasks.repeats import Caller, canonical_hash
-from tasks.upkeep.overlooked import charge_overlooked
+from tasks.upkeep.overlooked import charge_overlooked, enter_overlooked
 from tasks.upkeep.reconcile import settle_absent
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing
@@ -246,12 +246,16 @@ async def test_a_job_that_an_older_worker_ended_is_charged_later(engine: Engine)
     job = await ask(engine)
     await limit(engine, 10**9)
     await ended_by_an_older_worker(engine, job)
-    assert {each.kind for each in await engine.database.run(violations)} == {"ledger_of_job"}
+    assert {each.kind for each in await engine.database.run(violations)} == {
+        *("ledger_of_job", "usage_untrue")
+    }
 
     assert await engine.database.run(charge_overlooked) == (1, False)
+    assert await engine.database.run(enter_overlooked) == (1, False)
 
     assert await ledger(engine) == {}
     assert await engine.database.run(charge_overlooked) == (0, False)
+    assert await engine.database.run(enter_overlooked) == (0, False)
 
 
 async def test_two_workers_that_charge_what_was_overlooked_charge_it_once(engine: Engine) -> None:
@@ -264,6 +268,19 @@ async def test_two_workers_that_charge_what_was_overlooked_charge_it_once(engine
 
     assert await other == (0, False)
     assert await ledger(engine) == {}
+    await engine.database.run(enter_overlooked)
+
+
+async def test_two_workers_that_enter_what_was_overlooked_enter_it_once(engine: Engine) -> None:
+    await ended_by_an_older_worker(engine, await ask(engine))
+    async with engine.database.transaction() as connection:
+        assert await enter_overlooked(connection) == (1, False)
+        other = asyncio.create_task(engine.database.run(enter_overlooked))
+        await until(lambda: is_waiting(engine, other))
+
+    assert await other == (0, False)
+    assert (await engine.database.fetch("SELECT count(*) AS n FROM job_usage"))[0]["n"] == 1
+    await engine.database.run(charge_overlooked)
 
 
 # -- balances and budgets ------------------------------------------------------------------------

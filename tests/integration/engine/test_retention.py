@@ -24,6 +24,7 @@ from tasks.upkeep import old_rows, overlooked, retention
 from tasks.upkeep.retention import Pruned, prune_once
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing
+from tests.integration.engine.moved_in_time import enter_anew
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,8 @@ async def age(engine: Engine, job: str, *, days: int) -> None:
             (job,),
         )
         await connection.execute("ALTER TABLE ledger_entry ENABLE TRIGGER ledger_is_kept")
+        await connection.execute("DELETE FROM job_usage WHERE job = %s", (job,))
+    await enter_anew(engine)
 
 
 async def count(engine: Engine, table: str) -> int:
@@ -326,6 +329,7 @@ async def test_old_events_of_a_job_that_ended_lately_hold_up_no_others(
     monkeypatch.setattr(retention, "WINDOW", 1)
     lately = await ended(engine, days=31)
     await engine.database.fetch("UPDATE job SET finished_at = now() WHERE id = %s", (lately,))
+    await enter_anew(engine)
     await ended(engine, days=31)
     await prune_once(engine)
     left = {row["job"] for row in await engine.database.fetch("SELECT job FROM event")}

@@ -200,7 +200,7 @@ async def test_news_is_coalesced(engine: Engine, far: Far, monkeypatch: pytest.M
         assert await versions(engine) == before
         # What waits is written when the operation is let go, and the polls with it.
         (resident,) = watcher.residents.values()
-        assert resident.polls > 0
+        assert resident.item.polls > 1
     assert await _progress(engine, 0.5)
     (row,) = await engine.database.fetch("SELECT polls FROM attempt")
     assert row["polls"] == len(far.looked)
@@ -350,6 +350,23 @@ async def test_videos_that_come_once_hold_looks_up_only_until_they_are_written(
     async with watching(engine) as watcher:
         await until(lambda: len(watcher.residents) == 1)
         await far.looks(2)
+        assert not watcher._held  # noqa: SLF001 - else it grows for as long as the process lives
+
+
+async def test_what_was_held_is_let_go_when_the_operation_was_taken_anew(
+    engine: Engine, far: Far
+) -> None:
+    await accepted(engine)
+    async with watching(engine) as watcher:
+        # Given an end that was not written, since others had its row; they gave it back since
+        (resident,) = watcher.residents.values()
+        assert not resident.is_ending
+        watcher._held[resident.id] = 4  # noqa: SLF001 - as `_learn` notes it
+        # When the writer is through with it
+        watcher._settled([resident.id])  # noqa: SLF001 - as the writer says
+        # Then nothing is held, and the operation is watched on
+        assert not watcher._held  # noqa: SLF001
+        assert resident.id in watcher.residents
 
 
 async def test_what_is_about_to_end_is_not_let_go(engine: Engine, far: Far) -> None:

@@ -1,4 +1,4 @@
-"""Budgets before a key is known: wrong keys of an address, and its requests in progress."""
+"""Budgets before a key is known: invalid keys of an address, and its requests in progress."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.admission import Admission, Admitted, Gatekeeper, WrongKeys, was_proved
+from api.admission import Admission, Admitted, Gatekeeper, InvalidKeys, was_proved
 from api.auth import Keyring
 from api.errors import Renderers
 from api.limits import Limits, limits_of
@@ -22,12 +22,12 @@ def admission(*, requests: int = 10, of_address: int = 3, per_minute: int = 2) -
     limits = Limits(
         connections=20, requests=requests, of_address=of_address, streams=4, streams_of_tenant=2
     )
-    return Admission(limits, proxies=(), wrong_keys=WrongKeys(per_minute, clock=lambda: 0.0))
+    return Admission(limits, proxies=(), invalid_keys=InvalidKeys(per_minute, clock=lambda: 0.0))
 
 
-def test_wrong_keys_are_counted_by_address_and_forgotten_with_time() -> None:
+def test_invalid_keys_are_counted_by_address_and_forgotten_with_time() -> None:
     now = 100.0
-    wrong = WrongKeys(6, clock=lambda: now)
+    wrong = InvalidKeys(6, clock=lambda: now)
 
     assert [wrong.count("a") for _ in range(7)] == [0.0] * 6 + [10.0]
     assert wrong.count("b") == 0.0
@@ -40,7 +40,7 @@ def test_wrong_keys_are_counted_by_address_and_forgotten_with_time() -> None:
 
 def test_addresses_that_were_wrong_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.admission._MOST_ADDRESSES", 3)
-    wrong = WrongKeys(1, clock=lambda: 0.0)
+    wrong = InvalidKeys(1, clock=lambda: 0.0)
     for address in ("a", "b", "c", "d"):
         wrong.count(address)
 

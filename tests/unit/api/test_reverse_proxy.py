@@ -1,4 +1,4 @@
-"""The README's reverse proxy lets through what the API takes, and waits for what it waits for."""
+"""The nginx of docs/reverse-proxy.md lets through what the API takes, and waits long enough."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,8 @@ from models.batch import MAX_BATCH_BYTES
 from settings import load
 
 ROOT = Path(__file__).parents[3]
-NGINX = re.findall(r"```nginx\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+PAGE = (ROOT / "docs/reverse-proxy.md").read_text()
+NGINX = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)[0]
 
 
 def told(name: str, *, of: str = NGINX) -> str:

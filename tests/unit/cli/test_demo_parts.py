@@ -19,6 +19,7 @@ from catalog.resolve import resolve
 from cli.demo.command import Place, _own_environment
 from cli.demo.films import Film
 from cli.demo.gate import FIRST, NEXT, gate_shot
+from cli.demo.looks import End, Looks, looks
 from cli.demo.receiver import Receipt, receiving
 from cli.demo.shots import PROMPTS, Shot, picture, plan, read_prompts
 from cli.demo.systems import PROGRAMS, Program, Run
@@ -160,7 +161,26 @@ def good() -> Outcome:
             spent_micros=500_000 * (len(asked) + 2),
         ),
         statement=[entry(500_000), entry(-500_000)],
+        looks=None,
     )
+
+
+def test_looks_are_means_over_operations_that_were_polled_to_their_ends() -> None:
+    told = [
+        {"provider": "runway", "operation_id": "a", "polls": 2, "ended_at": 100.0},
+        {"provider": "google", "operation_id": "b", "polls": 5, "ended_at": 200.0},
+        {"provider": "runway", "operation_id": "told by a callback", "polls": 0, "ended_at": 1.0},
+        {"provider": "runway", "operation_id": "runs on", "polls": 9, "ended_at": None},
+    ]
+    known = [
+        End(provider="runway", operation_id="a", at=100.5),
+        End(provider="google", operation_id="models/veo/b", at=201.5),
+        End(provider="google", operation_id="a", at=999.0),
+        End(provider="runway", operation_id="told by a callback", at=999.0),
+        End(provider="runway", operation_id="runs on", at=999.0),
+    ]
+    assert looks(told, known) == Looks(operations=2, polls=3.5, delay=1.0)
+    assert looks([], known) is None
 
 
 def broken(seen: Outcome) -> list[str]:

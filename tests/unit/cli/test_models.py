@@ -2,8 +2,9 @@
 
 import pytest
 
+from catalog.ranges import as_ranges
 from cli.api import Json
-from cli.models import _as_ranges, _availability
+from cli.models import _availability
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from cli.models import _as_ranges, _availability
     ],
 )
 def test_seconds_in_a_row_are_told_as_a_range(durations: list[int], words: str) -> None:
-    assert _as_ranges(durations) == words
+    assert as_ranges(durations) == words
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import httpx
 import pytest
 
+from tests.unit.simulator.conftest import Clock
+
 pytestmark = pytest.mark.anyio
 
 
@@ -33,8 +35,22 @@ async def test_polls_are_counted_per_operation(client: httpx.AsyncClient) -> Non
         await client.get(f"{url}/{generation}", headers=headers)
 
     assert (await client.get("/_sim/polls")).json()["data"] == [
-        {"provider": "luma_agents", "operation_id": generation, "polls": 3}
+        {"provider": "luma_agents", "operation_id": generation, "polls": 3, "ended_at": None}
     ]
+
+
+async def test_an_operation_tells_when_it_ended(client: httpx.AsyncClient, clock: Clock) -> None:
+    headers = {"Authorization": "Bearer luma-test-key"}
+    body = {"type": "video", "prompt": "a"}
+    await client.post("/luma-agents/v1/generations", json=body, headers=headers)
+
+    accepted_at = clock.now
+    clock.advance(10_000)
+
+    (row,) = (await client.get("/_sim/polls")).json()["data"]
+    clock.advance(10_000)
+    assert (await client.get("/_sim/polls")).json()["data"] == [row]
+    assert accepted_at < row["ended_at"] < accepted_at + 10_000
 
 
 async def test_operations_tell_what_became_of_them(client: httpx.AsyncClient) -> None:

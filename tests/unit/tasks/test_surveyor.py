@@ -117,7 +117,7 @@ def test_a_listing_that_is_stale_for_ever_hides_no_end() -> None:
     provider = SimpleNamespace(
         capabilities=SimpleNamespace(poll_many=1, listed=100, poll_ceiling=60.0, progress=False)
     )
-    upstream = SimpleNamespace(provider=provider, poll=poll, survey=survey)
+    upstream = SimpleNamespace(provider=provider, poll=poll, survey=survey, asker=lambda: None)
     memory = Memory()
     engine = SimpleNamespace(
         looks=Looks(),

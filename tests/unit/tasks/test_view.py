@@ -64,7 +64,7 @@ def output(**changes: Any) -> OutputRow:
     base = {"id": "out_1", "position": 0, "state": "stored", "error": None}
     file = {"sha256": "ab" * 32, "bytes": 9, "content_type": "video/mp4"}
     film = {"duration_seconds": 5.0, "fps": 24.0, "width": 1280, "height": 720}
-    ends = {"recovered_at": None, "deleted_at": None}
+    ends = {"recovered_at": None, "deleted_at": None, "stills_bytes": None}
     return OutputRow.from_json(base | file | film | ends | changes)
 
 

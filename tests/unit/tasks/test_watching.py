@@ -1,11 +1,21 @@
-"""The parts of watching that need no database: the wheel, and when silence counts."""
+"""The parts of watching that need no database: the wheel, and when silence or lateness counts."""
 
 import random
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from models.holders import LATE
+from scheduler.pace import Pace
+from tasks.verbs.verb import Hold
 from tasks.watch.heart import BEATS, away_after, dead_after
+from tasks.watch.lane import Lane
+from tasks.watch.letting_go import LettingGo
 from tasks.watch.wheel import SLOT, Wheel
+
+if TYPE_CHECKING:
+    from tasks.watch.resident import Resident
+    from tasks.watch.watcher import Watcher
 
 
 def test_a_wheel_gives_each_thing_once_and_never_early() -> None:
@@ -44,3 +54,36 @@ def test_a_database_that_was_away_for_less_than_the_tick_notices_kills_nobody(le
 
 def test_rows_of_the_dead_are_free_within_the_default_lease() -> None:
     assert dead_after(30.0) + 5 < 30
+
+
+async def _no_look(lane: Lane, resident: "Resident") -> None:
+    """Of a lane at which nothing is looked."""
+
+
+def test_looks_behind_those_that_were_held_up_are_late_for_as_long_only() -> None:
+    pace = Pace(8)
+    lane = Lane(pace=pace, hold=Hold("nobody", pace), look=_no_look)
+    letting_go = LettingGo(cast("Watcher", None))
+    for now in range(100, 161):
+        letting_go.was_held(now)
+    letting_go.goes_on()
+
+    # For another 60 seconds they may wait for those whose time came before
+    for _ in range(100):
+        letting_go.was_late(lane, 100, 170)
+        letting_go.was_late(lane, 219, 230)
+    assert letting_go.late == 0
+    # and those after that are late because there are too many
+    for _ in range(100):
+        letting_go.was_late(lane, 221, 230)
+    assert letting_go.late > LATE
+
+    # A moment excuses a moment
+    letting_go.was_held(300)
+    letting_go.was_held(300.1)
+    letting_go.goes_on()
+    before = letting_go.late
+    letting_go.was_late(lane, 300.15, 400)
+    assert letting_go.late == before
+    letting_go.was_late(lane, 300.25, 400)
+    assert letting_go.late > before

@@ -1,4 +1,4 @@
-"""Wrong keys and tokens: throttled by address, and never in the way of a right one."""
+"""Invalid keys and tokens: throttled by address, and never in the way of a valid one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ async def house(database_url: str, folder: Path, **settings: str) -> AsyncIterat
     own = {
         "LONGTAKE_DATABASE_URL": database_url,
         "LONGTAKE_DATA_DIR": str(folder),
-        "LONGTAKE_WRONG_KEYS_PER_MINUTE": "3",
+        "LONGTAKE_INVALID_KEYS_PER_MINUTE": "3",
     }
     app = create_app(load(ENVIRONMENT | own | settings), hinter=Hints)
     async with app.router.lifespan_context(app):
@@ -66,7 +66,7 @@ async def behind(database_url: str, tmp_path: Path, anyio_backend: str) -> Async
         yield made
 
 
-async def test_wrong_keys_are_429_after_a_while_and_right_ones_of_the_same_address_are_taken(
+async def test_invalid_keys_are_429_after_a_while_and_valid_ones_of_the_same_address_are_taken(
     direct: House,
 ) -> None:
     for wrong in (new_plain_key(), "lt_short", new_plain_key()):
@@ -75,14 +75,14 @@ async def test_wrong_keys_are_429_after_a_while_and_right_ones_of_the_same_addre
     refused = await direct.get(new_plain_key())
 
     assert refused.status_code == 429
-    assert refused.json()["error"]["code"] == "too_many_wrong_keys"
+    assert refused.json()["error"]["code"] == "too_many_invalid_keys"
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
-    # A right key, whether it was seen before or not, and other addresses
+    # A valid key, whether it was seen before or not, and other addresses
     assert (await direct.get(direct.key)).status_code == 200
     assert (await direct.get(direct.key)).status_code == 200
     assert (await direct.get(new_plain_key())).status_code == 429
     assert (await direct.get(new_plain_key(), of="203.0.113.8")).status_code == 401
-    # No key is no wrong key
+    # No key is no invalid key
     assert (await direct.get(None)).status_code == 401
 
 
@@ -98,7 +98,7 @@ async def test_the_rest_of_a_large_body_of_a_stranger_is_not_received(direct: Ho
         assert answer.headers.get("Connection") == (None if status == 400 else "close")
 
 
-async def test_wrong_tokens_of_callbacks_count_like_wrong_keys(direct: House) -> None:
+async def test_invalid_tokens_of_callbacks_count_like_invalid_keys(direct: House) -> None:
     for status in (404, 404, 404, 429):
         answer = await direct.send(
             "POST", "/callbacks/fal/" + "0" * 26, of="203.0.113.7", headers={}
