@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import pytest
@@ -239,8 +240,12 @@ async def _sees_unwritten(
         away.setattr(engine.database, "run", _is_away)
         for number, word in enumerate(words, 1):
             far.word = word
-            await until(lambda number=number: resident.telling == number)
+            await until(partial(_waits, resident, number))
     return resident
+
+
+def _waits(resident: Resident, number: int) -> bool:
+    return resident.telling == number
 
 
 async def _is_away(*_: object, **__: object) -> None:
