@@ -42,7 +42,8 @@ class Attempt(SQLModel, table=True):
         ),
         # Money at risk, which pages show: few among all.
         Index("attempt_unknown", "id", postgresql_where=text("state = 'unknown'")),
-        {"postgresql_with": {"fillfactor": 80}},
+        # Rows of a batch run together: each page has room for its rows' next versions.
+        {"postgresql_with": {"fillfactor": 50}},
     )
     id: str = Field(sa_column=id_column(primary_key=True))
     job: str = Field(sa_column=id_column(references="job.id"))

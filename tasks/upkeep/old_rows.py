@@ -90,9 +90,8 @@ DELETE FROM receiver WHERE (tenant, host) IN (
 OLD_LINKS: Final = """
 UPDATE output SET source = NULL, source_at = NULL WHERE id IN (
     SELECT id FROM output
-    WHERE state = 'failed' AND source IS NOT NULL AND recovery_asked_at IS NULL
-      AND source_at < now() - %(days)s * interval '1 day'
-    ORDER BY source_at LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED)
+    WHERE link_kept_at < now() - %(days)s * interval '1 day' AND recovery_asked_at IS NULL
+    ORDER BY link_kept_at LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED)
 """
 OLD_INTAKE_FAILURES: Final = """
 DELETE FROM intake_failure WHERE id IN (
