@@ -224,6 +224,37 @@ def visit(stack: Stack, browser: Browser, complaints: list[str]) -> Iterator[Vis
     assert complaints == []
 
 
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A window's width and colour scheme, for which pages have to be laid out."""
+
+    width: int
+    scheme: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of a browser's context."""
+        return {"viewport": {"width": self.width, "height": 900}, "color_scheme": self.scheme}
+
+    def check(self, page: Page, name: str) -> None:
+        """Keep a picture of the page, which must be accessible and no wider than the window."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        picture = PICTURES / f"{name}-{self.width}-{self.scheme}.png"
+        page.screenshot(path=picture, full_page=True)
+        assert violations(page) == [], name
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= self.width, f"{name} is {wide} wide"
+
+
+@pytest.fixture(
+    params=[Screen(width, scheme) for width in (1440, 390) for scheme in ("light", "dark")],
+    ids=lambda screen: f"{screen.width}-{screen.scheme}",
+)
+def screen(request: pytest.FixtureRequest) -> Screen:
+    given: Screen = request.param
+    return given
+
+
 def violations(page: Page) -> list[str]:
     """What axe finds wrong; it runs beside the page's own scripts, which the policy bounds."""
     session = page.context.new_cdp_session(page)

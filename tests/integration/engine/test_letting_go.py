@@ -15,21 +15,21 @@ from tasks.watch.dead import free_orphans, free_the_dead
 from tasks.watch.here import Here
 from tasks.watch.watcher import Watcher
 from tests.integration.engine.house import House, run
-from tests.integration.engine.test_watching import (
+from tests.integration.engine.waiting import until
+from tests.integration.engine.watched_house import (
     LANE,
     Far,
-    _faulty,
-    _is,
     accepted,
+    attempts_are,
     engine,
     far,
+    has_fault,
     house,
     leases,
     started,
     usually_take,
     watching,
 )
-from tests.integration.engine.waiting import until
 
 __all__ = ["engine", "far", "house"]  # fixtures
 
@@ -120,14 +120,14 @@ async def test_two_that_believe_they_watch_one_operation_tell_its_fault_and_end_
             assert list(one.residents) == list(other.residents)
             far.word = "REHEARSING"
             await until(lambda: not one.residents)
-            await until(lambda: _faulty(engine, "status.undocumented"))
+            await until(lambda: has_fault(engine, "status.undocumented"))
             far.word = "SUCCEEDED"
             await until(lambda: not other.residents)
     (row,) = await engine.database.fetch(
         "SELECT count(*) AS n FROM event WHERE kind = 'status.undocumented'"
     )
     assert row["n"] == 1
-    assert await _is(engine, "succeeded")
+    assert await attempts_are(engine, "succeeded")
     await run(engine, What.STORE)
 
 

@@ -122,6 +122,17 @@ def pictures(engine: Engine) -> list[Path]:
     return [path for path in engine.settings.data_dir.rglob("*.jpg") if path.is_file()]
 
 
+async def die_before_the_sheet(engine: Engine, job: str) -> None:
+    """Die as the sheet is put: the poster is stored, and nothing is committed."""
+
+    async def die() -> None:
+        raise asyncio.CancelledError
+
+    putting(engine).before["sheet.jpg"] = die
+    with pytest.raises(asyncio.CancelledError):
+        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+
+
 async def test_both_are_made_once_however_many_ask_and_kept(engine: Engine) -> None:
     job = await ended(engine)
     video, maker = await video_of(engine, job), StillsMaker(engine)
@@ -240,13 +251,7 @@ async def test_nothing_is_left_of_a_video_that_is_deleted_while_they_are_put(
 
 async def test_what_a_process_left_that_died_before_its_commit_is_removed(engine: Engine) -> None:
     job = await ended(engine)
-
-    async def die() -> None:
-        raise asyncio.CancelledError
-
-    putting(engine).before["sheet.jpg"] = die
-    with pytest.raises(asyncio.CancelledError):
-        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+    await die_before_the_sheet(engine, job)
     assert len(pictures(engine)) == 1
     await engine.database.fetch("UPDATE removal SET at = now()")
 
@@ -333,13 +338,7 @@ async def test_a_process_that_finds_none_takes_nothing_from_the_one_that_made_th
 
 async def test_what_was_put_before_none_could_be_made_is_removed(engine: Engine) -> None:
     job = await ended(engine)
-
-    async def die() -> None:
-        raise asyncio.CancelledError
-
-    putting(engine).before["sheet.jpg"] = die
-    with pytest.raises(asyncio.CancelledError):
-        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+    await die_before_the_sheet(engine, job)
     looking(engine).trouble = Unreadable("it takes too much CPU time")
     with pytest.raises(RequestRefused, match="no stills"):
         await StillsMaker(engine).key_of(await video_of(engine, job), "poster")

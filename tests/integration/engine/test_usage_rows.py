@@ -14,16 +14,14 @@ from tasks.deletion import delete
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish
-from tasks.pump.pump import Pump
-from tasks.pump.running import verb_for
 from tasks.repeats import Caller
 from tasks.upkeep.retention import prune_once
 from tasks.usage import GROUPS, Usage, usage
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing
+from tests.integration.engine.house import LIFE, run
 
 pytestmark = pytest.mark.anyio
-LIFE = (What.SUBMIT, What.POLL, What.STORE)
 
 
 @pytest.fixture
@@ -43,13 +41,6 @@ async def ask(engine: Engine, *, app: str | None = "shop", **fields: Any) -> str
     body = {"prompt": "a quiet sea", "model": "gen4.5", "duration_seconds": 5} | fields
     request, caller = VideoRequest.from_json(body), Caller(app_id=app)
     return (await accept(engine, request, tenant="default", caller=caller)).job_id
-
-
-async def run(engine: Engine, *kinds: What) -> None:
-    for what in kinds:
-        sql = "UPDATE due SET at = now() - interval '1 s' WHERE what = %s"
-        await engine.database.fetch(sql, (what,))
-        await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
 
 
 async def rows(engine: Engine) -> dict[str, dict[str, Any]]:
