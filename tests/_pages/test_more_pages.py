@@ -7,7 +7,7 @@ from typing import Any
 from conftest import ROOT, Screen, Stack, Visit, violations
 from playwright.sync_api import expect
 
-#: Takes in a message as a worker would.
+#: Accepts a message as a worker would.
 TAKE_IN = """
 import json, sys
 from cli.database import with_engine
@@ -18,7 +18,7 @@ with_engine(lambda engine: take_in(engine, letter))
 
 
 def refuse(stack: Stack, task_id: str, **request: Any) -> None:
-    """Make a dead letter of a request that is wrong."""
+    """Make a dead letter from an invalid request."""
     kwargs = json.dumps({"tenant": "default", "request": request})
     subprocess.run(
         [str(ROOT / ".venv/bin/python"), "-c", TAKE_IN, task_id, kwargs],
@@ -44,7 +44,7 @@ def test_a_dead_letter_is_retried_and_says_why_it_stays(
 
     expect(page.get_by_role("alert")).to_contain_text("fps")
     assert violations(page) == []
-    assert all("400" in each for each in complaints)  # the browser tells of the refusal
+    assert all("400" in each for each in complaints)  # the browser logs the refusal
     complaints.clear()
 
 

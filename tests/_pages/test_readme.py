@@ -103,7 +103,7 @@ def test_a_demo_is_a_film(browser: Browser, folder: Path) -> None:
         data = Path(place).resolve() / ".longtake"
         command = [str(COMMAND), "demo", "--jobs", "16"]
         said = terminal.record(command, env | {"LONGTAKE_DATA_DIR": str(data)})
-    # As if it had been run where its folder is.
+    # As if it had been run in its own folder.
     told = [(at, chunk.replace(f"{data.parent}/".encode(), b"")) for at, chunk in said]
     film = terminal.frames(told, first="longtake demo", speed=3)
 
@@ -113,7 +113,7 @@ def test_a_demo_is_a_film(browser: Browser, folder: Path) -> None:
 
 
 def keep(film: list[Frame], picture: Path, *, title: str) -> None:
-    """Write the film; it is small, and names no place of this machine."""
+    """Write the recording, which must be small and contain no path of this machine."""
     drawn = terminal.svg(film, title=title)
     ET.fromstring(drawn)  # noqa: S314 - our own
     assert len({frame.screen for frame in film}) > 5
@@ -124,7 +124,7 @@ def keep(film: list[Frame], picture: Path, *, title: str) -> None:
 
 
 def watch(film: list[Frame], picture: Path, browser: Browser) -> None:
-    """The browser shows each frame at its time, and the last one to who wants no motion."""
+    """The browser shows each frame at its time, and with reduced motion only the last one."""
     shown = "-new DOMMatrix(getComputedStyle(document.querySelector('.film')).transform).e"
     begins = [sum(each.seconds for each in film[:number]) for number in range(len(film))]
     with browser.new_context(reduced_motion="no-preference") as context:

@@ -1,4 +1,4 @@
-"""Jobs that ended before there were usage rows: the migration enters them as their end would."""
+"""The migration inserts usage rows for jobs that have ended, as their end would."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         yield url
 
 
-async def test_what_has_ended_is_entered_and_nothing_else(old_database: str) -> None:
+async def test_only_ended_jobs_are_entered(old_database: str) -> None:
     migrate(old_database, "head")
     migrate(old_database, "0028", step=command.downgrade)
     migrate(old_database, "head")
@@ -78,7 +78,7 @@ async def test_what_has_ended_is_entered_and_nothing_else(old_database: str) -> 
     assert "usage_untrue" not in found
 
 
-async def test_what_an_older_worker_ends_beside_it_is_found(old_database: str) -> None:
+async def test_jobs_that_an_older_worker_ends_are_entered_later(old_database: str) -> None:
     migrate(old_database, "head")
     database = Database(old_database)
     await database.fetch(

@@ -40,9 +40,9 @@ Work = Callable[[Connection], Awaitable[object]]
 
 @dataclass(slots=True)
 class LostAnswers:
-    """Loses the first answer to one kind of statement, after the database has committed it."""
+    """Loses the first answer to one kind of work, after the database has committed it."""
 
-    #: Part of the name of the work.
+    #: Part of the qualified name of the work.
     work: str = "nothing"
     count: int = 0
 
@@ -50,7 +50,7 @@ class LostAnswers:
         self.work, self.count = work, 0
 
     async def transaction(self, real: Callable[..., Awaitable[object]], work: Work) -> object:
-        """Work in a transaction of its own, which is committed whatever becomes of the answer."""
+        """Run the work in a separate transaction, which is committed even if the answer is lost."""
 
         async def losing(connection: Connection) -> object:
             if self.count or self.work not in work.__qualname__:
@@ -79,7 +79,7 @@ def lost_answers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> LostAnswers
 
 @pytest.mark.usefixtures("no_cancel")
 @pytest.mark.parametrize("asked", ["beat", "listen"])
-async def test_a_nudge_whose_answer_is_lost_is_told_again(
+async def test_a_nudge_whose_answer_is_lost_is_returned_again(
     engine: Engine, far: Far, lost_answers: LostAnswers, asked: str
 ) -> None:
     # Given a watched operation of a cancelled job
@@ -132,7 +132,7 @@ async def test_a_claim_whose_commit_is_not_confirmed_is_watched_after_a_heartbea
     async with watching(engine) as watcher:
         assert lost_answers.count == 1
         assert not watcher.residents
-        # A heartbeat during another claim can't compare, so the next one does
+        # A heartbeat during another claim can't compare rows and memory, so the next one does
         watcher.taking._claiming.add("another lane")  # noqa: SLF001
         await watcher.heart.beat()
         watcher.taking._claiming.clear()  # noqa: SLF001
@@ -143,7 +143,7 @@ async def test_a_claim_whose_commit_is_not_confirmed_is_watched_after_a_heartbea
     await run(engine, What.STORE)
 
 
-async def test_a_claim_that_no_try_confirms_is_watched_after_a_heartbeat(
+async def test_a_claim_that_no_retry_confirms_is_watched_after_a_heartbeat(
     engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accepted(engine)
@@ -179,7 +179,7 @@ async def test_news_whose_commit_is_not_confirmed_counts_its_polls_once(
     await _counted(engine, far)
 
 
-async def test_a_fault_whose_commit_is_not_confirmed_is_told_and_counted_once(
+async def test_a_fault_whose_commit_is_not_confirmed_is_recorded_and_counted_once(
     engine: Engine, far: Far, lost_answers: LostAnswers
 ) -> None:
     await accepted(engine)
@@ -196,16 +196,16 @@ async def test_a_fault_whose_commit_is_not_confirmed_is_told_and_counted_once(
     await _counted(engine, far)
 
 
-async def test_of_faults_that_wait_for_the_database_the_last_one_stands(
+async def test_the_last_of_several_unwritten_faults_is_recorded(
     engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an undocumented status and then denials, while nothing can be written
+    # Given an undocumented status and then a denial, while the database is unreachable
     await accepted(engine)
     async with watching(engine) as watcher:
         resident = await _sees_unwritten(engine, far, watcher, monkeypatch, "REHEARSING", "gone")
-        # When it can be again
+        # When it is reachable again
         await until(lambda: not resident.telling)
-        # Then the operation counts as denied, as often as it was looked at
+        # Then the operation counts as denied, and every poll is counted
         assert await has_fault(engine, "operation_denied")
         (row,) = await engine.database.fetch("SELECT denied_since, polls FROM attempt")
         assert row["denied_since"] is not None
@@ -214,7 +214,7 @@ async def test_of_faults_that_wait_for_the_database_the_last_one_stands(
     await _counted(engine, far)
 
 
-async def test_a_fault_before_an_end_is_told_though_both_waited_for_the_database(
+async def test_a_fault_before_an_end_is_recorded_although_both_were_unwritten(
     engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accepted(engine)
@@ -229,7 +229,7 @@ async def test_a_fault_before_an_end_is_told_though_both_waited_for_the_database
 async def _sees_unwritten(
     engine: Engine, far: Far, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> Resident:
-    """Have the vendor say these words one after another, while nothing can be written."""
+    """Have the vendor report these states in turn while the database is unreachable."""
     await far.looks(1)
     (resident,) = watcher.residents.values()
     with monkeypatch.context() as away:
@@ -254,10 +254,10 @@ async def _counted(engine: Engine, far: Far) -> None:
     await run(engine, What.STORE)
 
 
-async def test_progress_that_waits_to_be_written_ends_no_fault(
+async def test_unwritten_progress_does_not_end_a_fault(
     engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given progress that is not to be written yet, and a fault after it
+    # Given progress that need not be written yet, followed by a fault
     await accepted(engine)
     monkeypatch.setattr("tasks.watch.news.LEAST", 3600.0)
     async with watching(engine) as watcher:
@@ -269,23 +269,23 @@ async def test_progress_that_waits_to_be_written_ends_no_fault(
         far.word = "gone"
         await until(lambda: has_fault(engine, "operation_denied"))
 
-        # When its time comes, then the fault stays
+        # When the progress is written, then the fault remains
         await until(lambda: not resident.telling)
         await watcher.news.write([resident])
         assert await has_fault(engine, "operation_denied")
-        # and the progress is written when it is over
+        # and the progress is recorded once the fault is over
         far.word = "RUNNING"
         await until(lambda: has_progress(engine, 0.4))
         assert await has_fault(engine, None)
 
 
-async def test_looks_that_a_database_which_is_away_holds_up_are_not_too_much_to_do(
+async def test_looks_delayed_by_the_database_do_not_count_as_late(
     engine: Engine, far: Far, lost_answers: LostAnswers
 ) -> None:
     await accepted(engine)
     async with watching(engine) as watcher:
         await far.looks(1)
-        # When a heartbeat is overdue, so that nothing is looked at
+        # When a heartbeat is overdue, so that looks are held up
         heart, (resident,) = watcher.heart, watcher.residents.values()
         heart._beaten_at -= 3600  # noqa: SLF001 - what a silent database makes
         await until(lambda: not resident.is_looking)
@@ -295,7 +295,7 @@ async def test_looks_that_a_database_which_is_away_holds_up_are_not_too_much_to_
         await heart.beat()
         watcher.schedule(resident, resident.at)
 
-        # Then looks go on with the next one, and none was late
+        # Then looks continue after the next heartbeat, and none counts as late
         await until(lambda: len(far.looked) > looks)
         assert watcher.letting_go.late < 1
         await until(lambda: not resident.is_looking)

@@ -238,18 +238,18 @@ async def test_videos_that_come_once_hold_looks_up_only_until_they_are_written(
         assert not watcher._held  # noqa: SLF001 - else it grows for as long as the process lives
 
 
-async def test_what_was_held_is_let_go_when_the_operation_was_taken_anew(
+async def test_held_videos_are_dropped_when_their_operation_is_claimed_again(
     engine: Engine, far: Far
 ) -> None:
     await accepted(engine)
     async with watching(engine) as watcher:
-        # Given an end that was not written, since others had its row; they gave it back since
+        # Given an end that was not written because others had its row, which they have given back
         (resident,) = watcher.residents.values()
         assert not resident.is_ending
         watcher._held[resident.id] = 4  # noqa: SLF001 - as `_learn` notes it
-        # When the writer is through with it
+        # When the writer has finished with it
         watcher._settled([resident.id])  # noqa: SLF001 - as the writer says
-        # Then nothing is held, and the operation is watched on
+        # Then nothing is held, and the operation is still watched
         assert not watcher._held  # noqa: SLF001
         assert resident.id in watcher.residents
 

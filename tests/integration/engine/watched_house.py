@@ -1,4 +1,4 @@
-"""Watchers on one database, whose provider says the same word of every operation."""
+"""Watchers on one database, whose provider reports the same state for every operation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ LANE = "runway"
 
 @dataclass(slots=True)
 class Far:
-    """Answers polls with a word, and remembers which operations were looked at."""
+    """Answers every poll with `word`, and records which operations were polled."""
 
     word: str = "RUNNING"
     progress: float = 0.0
@@ -48,7 +48,7 @@ class Far:
         return said(200, task | {"output": ["https://links.test/film.mp4"]})
 
     async def looks(self, more: int = 2) -> None:
-        """Wait for so many looks from now on."""
+        """Wait for `more` looks from now on."""
         seen = len(self.looked)
         await until(lambda: len(self.looked) >= seen + more)
 
@@ -96,7 +96,7 @@ async def watching(engine: Engine, *, lane: str = LANE) -> AsyncIterator[Watcher
 
 
 async def accepted(engine: Engine, count: int = 1) -> list[str]:
-    """Attempts whose polls are due."""
+    """Create attempts whose polls are due."""
     for _ in range(count):
         await ask(engine, model="gen4.5")
     while await engine.database.fetch("SELECT id FROM due WHERE what = 'submit'"):
@@ -109,7 +109,7 @@ async def accepted(engine: Engine, count: int = 1) -> list[str]:
 
 
 async def usually_take(engine: Engine, seconds: float, *, factor: float = 20.0) -> None:
-    """Most operations take so many seconds within a factor; said before anybody looks at them."""
+    """Record typical durations within a factor of `seconds`; call it before the first look."""
     await engine.database.fetch("UPDATE job SET typical_seconds = %s", (seconds,))
     await engine.database.fetch(
         """
@@ -123,7 +123,7 @@ async def usually_take(engine: Engine, seconds: float, *, factor: float = 20.0) 
 
 
 async def versions(engine: Engine) -> list[tuple[str, str]]:
-    """The row versions of what a poll could write."""
+    """The versions of the rows that a poll could write."""
     return [
         (str(row["id"]), str(row["xmin"]))
         for table in ("job", "attempt", "due", "output")
