@@ -84,7 +84,7 @@ def test_the_command_line(stack: Stack, folder: Path) -> None:
     assert "longtake list" in picture.read_text().replace("&#160;", " ")
 
 
-def test_longtake_top_is_a_film(stack: Stack, browser: Browser, folder: Path) -> None:
+def test_longtake_top_is_recorded(stack: Stack, browser: Browser, folder: Path) -> None:
     for prompt in (*RUNNING, *(prompt for prompt, _ in PROMPTS)):
         stack.submit(prompt)
     keys = [(2.0, "j"), (2.8, "j"), (3.6, "j"), (5.0, "f"), (6.5, "f"), (9.0, "f"), (11.0, "q")]
@@ -96,7 +96,7 @@ def test_longtake_top_is_a_film(stack: Stack, browser: Browser, folder: Path) ->
 
 
 @pytest.mark.skipif(KEPT == PICTURES, reason="`make pictures` takes it: a whole demo")
-def test_a_demo_is_a_film(browser: Browser, folder: Path) -> None:
+def test_the_demo_is_recorded(browser: Browser, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="longtake-film-") as place:
         Path(place).chmod(0o711)
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
