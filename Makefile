@@ -142,7 +142,7 @@ pages: $(PAGES_STAMP) browser ## Drive the pages with a headless browser (LONGTA
 	LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages
 
 .PHONY: pictures
-pictures: $(PAGES_STAMP) browser ## Take the README's pictures anew, into docs/pictures
+pictures: $(PAGES_STAMP) browser ## Update the README's pictures in docs/pictures
 	LONGTAKE_KEEP_PICTURES=1 LONGTAKE_BROWSER="$(BROWSER)" $(PAGES)/bin/python -m pytest -q -c tests/_pages/pytest.ini --rootdir tests/_pages tests/_pages/test_readme.py
 
 .PHONY: chaos

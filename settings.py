@@ -34,7 +34,7 @@ _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{
 _LAST_PORT = 65535
 
 
-#: Names that settings had before: a limit that an operator set must not silently be another.
+#: Former names of settings, which are refused, so that no configured limit is silently ignored.
 _RENAMED = {
     "LONGTAKE_CONNECTIONS_PER_ADDRESS": "LONGTAKE_REQUESTS_PER_ADDRESS",
     "LONGTAKE_WRONG_KEYS_PER_MINUTE": "LONGTAKE_INVALID_KEYS_PER_MINUTE",
@@ -308,8 +308,7 @@ def load(environment: Mapping[str, str] | None = None, *, sealing: bool = True) 
     schema alone, a database needs no LONGTAKE_SECRET_KEYS.
 
     Raises:
-        SettingsError: a variable has an invalid value, or a name that its setting had before; the
-            message names each one.
+        SettingsError: a variable has an invalid value or a former name; the message names each one.
     """
     source = read_files(os.environ if environment is None else environment)
     if old := [

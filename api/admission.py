@@ -1,6 +1,7 @@
-"""Admission: what a request may take before anybody knows whose it is, and how invalid keys end.
+"""Admission: what an unauthenticated request may use, and how invalid keys are throttled.
 
-All budgets are of one process. Behind a trusted proxy an address is the client's that it forwards.
+Each process has its own budgets. Behind a trusted proxy, the address is the
+forwarded client's.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOK_UPS: Final = 2
 #: Seconds until a request that found no place may come again.
 _ASK_AGAIN: Final = 1.0
-#: Addresses whose invalid keys are counted; the one that was wrong longest ago is forgotten first.
+#: Maximum number of addresses whose invalid keys are counted; the least recent is dropped first.
 _MOST_ADDRESSES: Final = 10_000
 #: Headers that may hold a key; the second is a dialect's.
 _KEYS: Final = frozenset({b"authorization", b"x-api-key"})
@@ -35,7 +36,7 @@ _MINUTE: Final = 60.0
 
 
 class InvalidKeys:
-    """The invalid keys of each address: so many in a minute are answered as what they are."""
+    """Counts invalid keys by address; above a limit per minute, the address is throttled."""
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = float(per_minute)
@@ -62,7 +63,7 @@ class Admission:
         self.limits = limits
         self.proxies = proxies
         self.invalid_keys = invalid_keys
-        #: Requests in progress, and by address those that have shown no valid key so far.
+        #: Requests in progress, and those without a valid key so far, by address.
         self.count = 0
         self.unknown: Counter[str] = Counter()
         self._look_ups: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()

@@ -32,7 +32,7 @@ LINGER = 2.0
 #: Bodies that are discarded at a time: two hundred would take the loop's time from other requests.
 _MOST_DISCARDED: Final = 4
 _KILO: Final = 2**10
-#: Answers after which nothing more of a large body is received: to invalid keys and addresses.
+#: Statuses after which the rest of a large body is not received: invalid keys and addresses.
 _AT_ONCE: Final = frozenset({401, 404, 429})
 
 

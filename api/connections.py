@@ -3,7 +3,7 @@
 Uvicorn closes a connection that stays idle after a response, and nothing else: one that never sends
 a request, or sends it a byte at a time, or never reads its response, stays for ever. Here each
 of these has an end, checked once a second, and when the places run out the oldest connection
-without a request in progress gives up its own; where all are busy, one that has shown no valid key.
+without a request in progress is closed; if all are busy, one that has shown no valid key.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ CHECKS_EVERY: Final = 1.0
 LINGERS: Final = 5.0
 #: Seconds without a byte taken until a client that does not read is dropped.
 TAKES_WITHIN: Final = 60.0
-#: The same for who has shown no valid key: its responses are small.
+#: The same for a client without a valid key: its responses are small.
 STRANGER_TAKES_WITHIN: Final = 10.0
-#: Busy connections of one address that have shown no valid key, of which one may give up its place.
+#: Busy connections without a valid key that an address must have before one of them is closed.
 _MANY: Final = 2
 #: Seconds between two lines of the log that tell how many were dropped.
 _TELLS_EVERY: Final = 60.0
@@ -85,7 +85,7 @@ class Connections:
         #: Without a request so far, and between two requests; the oldest first.
         self._new: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
-        #: By address, those of which nobody has shown a valid key.
+        #: By address, the connections without a valid key.
         self._unknown: dict[str, dict[Connection, None]] = {}
         self._dropped = 0
         self._told_at = 0.0
@@ -122,7 +122,7 @@ class Connections:
         self._new[connection] = None
 
     def _stranger(self) -> "Connection | None":
-        """The oldest connection of the address with the most that have shown no valid key."""
+        """The oldest connection of the address with the most connections without a valid key."""
         while self._unknown:
             budget = max(self._unknown, key=lambda each: len(self._unknown[each]))
             own = self._unknown[budget]
@@ -218,7 +218,7 @@ class Connection(H11Protocol):
 
     @property
     def is_known(self) -> bool:
-        """Whether its last request showed that it may come: by a valid key, link or token."""
+        """Whether its last request was authenticated, by a valid key, link or token."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and was_proved(cycle.scope)
 

@@ -28,7 +28,7 @@ class Limits:
     connections: int
     #: Requests in progress, beside those for health and metrics.
     requests: int
-    #: Requests in progress of one address that have shown no valid key.
+    #: Requests in progress of one address without a valid key.
     of_address: int
     #: Open streams and open calls; of them those of one tenant.
     streams: int

@@ -254,7 +254,7 @@ PICTURE: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "If-None-Match names this picture"},
 }
 
-#: Responses that contain a video or, where a parameter asks for one, a picture.
+#: Responses that contain a video, or a picture if a parameter asks for one.
 VIDEO_OR_PICTURE: Final = VIDEO | {
     200: {"description": "The whole video, or a picture", "content": _BYTES | _PICTURE_BYTES}
 }

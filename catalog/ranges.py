@@ -1,4 +1,4 @@
-"""Whole seconds in words: runs of three or more are ranges."""
+"""Whole seconds as text: runs of three or more become ranges."""
 
 from collections.abc import Sequence
 

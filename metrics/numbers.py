@@ -108,13 +108,13 @@ class Numbers:
             self._cells[first + family.cells - 1] += value
 
     def place(self, family: Family, *labels: str) -> int | None:
-        """Where a series is, for `count`; None if it is not listed."""
+        """The index of a series, for `count`; None if it is not listed."""
         return self._places.get((family.name, *labels))
 
     def count(
         self, counter: int | None, histogram: int | None, *, buckets: Sequence[float], value: float
     ) -> None:
-        """Add one to a counter and a value to a histogram of so many buckets, by their places."""
+        """Increment a counter and add a value to a histogram, by their indexes."""
         base, cells = self._base, self._cells
         with self._lock:
             if counter is not None:

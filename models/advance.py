@@ -58,7 +58,7 @@ HAVING {" OR ".join(f"sum({status}) <> 0" for status in _STATUSES)}
 ORDER BY batch_id
 """  # noqa: S608 - constants
 
-#: SQL: moves jobs, tells of each by an event, and counts those of batches.
+#: SQL: moves jobs, records an event for each, and counts those of batches.
 _ADVANCE = f"""
     WITH target AS (
         SELECT job.id, job.state, wanted.error
@@ -146,9 +146,9 @@ async def advance_attempts(
 ) -> list[dict[str, Any]]:
     """Move attempts to `to`; returns id, job, provider, account and tenant of those that moved.
 
-    By attempt id, `costs` are in millionths of a US dollar, `polls` are how many there were,
-    and `clocks` say since when the operation ran and when it was last seen to. What
-    those of final jobs have cost us is entered in the ledger.
+    By attempt id, `costs` are in millionths of a US dollar, `polls` are total counts, and `clocks`
+    are when the operation began to run and when it was last seen running. The cost of attempts
+    of final jobs is entered in the ledger.
     """
     if not ids:
         return []

@@ -1,9 +1,9 @@
-"""Invariants of deliveries: one of each event, and their tries."""
+"""Invariants of deliveries: one for each event, and their tries."""
 
 from models.invariant import Invariant, Over
 from models.rows.upkeep import Reached
 
-#: SQL: whether retention has left a `delivery` all its tries.
+#: SQL: whether retention has kept all tries of a `delivery`.
 _HAS_TRIES = f"""delivery.created_at > coalesce(
     (SELECT reached_at FROM upkeep WHERE kind = '{Reached.TRIES}'), '-infinity')"""  # noqa: S608 - a constant
 

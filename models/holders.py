@@ -15,7 +15,7 @@ from models.database import Connection, fetch_ids, fetch_row, fetch_rows
 
 #: How long a claim for a holder moves a row's time away, in seconds: its end is not waited for.
 FAR: Final = 10 * 365 * 86_400.0
-#: Looks run late from so many seconds on, and are on time up to so many.
+#: Seconds of delay from which a holder's looks run late, and up to which they are on time.
 LATE: Final = 1.0
 ON_TIME: Final = LATE / 2
 
@@ -40,11 +40,11 @@ class Heartbeat:
 class Told:
     """What a holder learns at a heartbeat."""
 
-    #: Operations that something happened to, by the ids of the nudges that say so.
+    #: Operations that something happened to, by nudge id.
     nudges: Mapping[int, str]
     #: Rows that other holders, whose looks are on time, would take.
     elsewhere: int
-    #: Whether the looks of another one run late.
+    #: Whether another holder's looks run late.
     others_are_late: bool
 
 
@@ -56,8 +56,8 @@ async def register(connection: Connection, holder: str, *, lives_for: float, roo
     )
 
 
-# SQL: nudges that were followed go, and the others are told. Two statements of one process may
-# delete the same ones, so they are locked in the order of their ids.
+# SQL: deletes the followed nudges and returns the others. Two statements of one process may
+# delete the same nudges, so they are locked in the order of their ids.
 _TOLD: Final = """
 gone AS (
     DELETE FROM nudge WHERE id IN (
@@ -72,10 +72,10 @@ gone AS (
 async def beat(
     connection: Connection, holder: str, said: Heartbeat, *, done: Collection[int]
 ) -> Told | None:
-    """A heartbeat; returns what the holder is told. None if it was declared dead.
+    """A heartbeat; returns what is new for the holder, or None if it was declared dead.
 
-    `done` are the nudges that it has followed: they go, and all others come again next time, so
-    an answer that is lost loses none. Repeatable.
+    `done` are the nudges that it has followed: they are deleted, and all others are returned again
+    next time, so a lost answer loses none. Repeatable.
     """
     cursor = await connection.execute(
         f"""
@@ -111,7 +111,7 @@ async def beat(
 
 
 async def told(connection: Connection, holder: str, *, done: Collection[int]) -> dict[int, str]:
-    """The nudges that a holder is told by, as at a heartbeat. Repeatable."""
+    """The nudges for a holder, as at a heartbeat. Repeatable."""
     cursor = await connection.execute(
         f"WITH {_TOLD} SELECT id, thing FROM told",  # noqa: S608 - a constant
         {"holder": holder, "done": list(done)},

@@ -105,7 +105,7 @@ _VALUES: Final[dict[str, Any]] = {
     "most": MOST,
 }
 
-#: SQL: whether retention has left a `job` all its events.
+#: SQL: whether retention has kept all events of a `job`.
 _HAS_EVENTS = f"""(job.finished_at IS NULL OR job.finished_at > coalesce(
     (SELECT reached_at FROM upkeep WHERE kind = '{Reached.EVENTS}'), '-infinity'))"""  # noqa: S608 - a constant
 

@@ -1,7 +1,7 @@
 """Usage rows: what each ended job was and cost, entered with its end and kept as the ledger is.
 
-Nothing of an ended job that usage counts changes any more: videos that are recovered later are not
-charged, and deletion leaves what a row says. So a row is inserted once, and never updated.
+What usage counts never changes after a job's end: videos that are recovered later are not charged,
+and deleting a job keeps its row. So a row is inserted once, and never updated.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from models.database import Connection, fetch_ids
 from models.invariant import Invariant
 
-#: SQL: the charged videos that a `job` has, and the number of the plan that made the first.
+#: SQL: the charged videos of a `job`, and the number of the plan that made the first.
 MADE = """
     SELECT count(*) AS videos,
            coalesce(sum(output.duration_seconds ORDER BY output.position), 0)::float8
@@ -18,14 +18,14 @@ MADE = """
     FROM output JOIN attempt ON attempt.id = output.attempt
     WHERE output.job = job.id AND output.state = 'stored' AND output.recovered_at IS NULL
 """
-#: SQL: the plan that the first video of a `job` was `made` by, or else the one that it began with.
+#: SQL: the plan that `made` the first video of a `job`, or else the job's first plan.
 _PLAN = "coalesce(job.fallbacks -> made.choice::text, job.plan)"
-#: SQL: the model that a `job` counts for. A gate chose it, and may have moved on from it.
+#: SQL: the model that a `job` counts for. For a gate's job, a hop may have changed it.
 MODEL = f"CASE WHEN job.gate IS NULL THEN job.model ELSE {_PLAN} ->> 'model' END"
 #: SQL: the provider that a `job` counts for.
 PROVIDER = f"{_PLAN} ->> 'provider'"
 
-#: The columns of a row and what each says of an ended `job`.
+#: The columns of a row, and the SQL of each for an ended `job`.
 _ROW = {
     "tenant": "job.tenant",
     "created_at": "job.created_at",
@@ -43,7 +43,7 @@ _ROW = {
 }
 _FINAL = "job.state IN ('complete', 'failed', 'cancelled')"
 
-#: Enters those of the jobs that have ended and have no row; returns them.
+#: SQL: inserts rows for the jobs that have ended and have none; returns these jobs.
 ENTER = f"""
 INSERT INTO job_usage ({", ".join(_ROW)})
 SELECT {", ".join(_ROW.values())}
@@ -54,9 +54,9 @@ ON CONFLICT (tenant, created_at, job) DO NOTHING RETURNING job
 
 
 async def enter(connection: Connection, jobs: Sequence[str]) -> list[str]:
-    """Enter what jobs that have ended were and cost, in the transaction that charged them.
+    """Enter the usage of ended jobs, in the transaction that charges them.
 
-    Idempotent; returns the jobs that had no row. No transaction waits for a row that is entered.
+    Idempotent; returns the jobs that had no row. Inserting a row blocks no other transaction.
     """
     return await fetch_ids(connection, ENTER, {"jobs": list(jobs)}) if jobs else []
 

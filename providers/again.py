@@ -1,8 +1,8 @@
-"""Asks for one operation again and again: what is the same at each look is made once.
+"""Repeated looks at one operation: what stays the same is computed once.
 
 Verbs are pure, so the same operation and credentials give the same first request, and an answer
 with the same bytes gives the same update, if nothing else of it was read. Only a hash of the bytes
-is kept (64 bits, keyed by the process), because a process watches 100,000 operations.
+is kept (64 bits, with a key of the process), because a process watches 100,000 operations.
 """
 
 import time
@@ -14,18 +14,18 @@ from providers.exchange import converse
 from transport.answer import Fields
 from transport.base import Request, Response, Sender
 
-#: Bytes of an answer whose update is kept; larger ones are read each time.
+#: Maximum size of an answer whose update is kept, in bytes; larger ones are parsed each time.
 MOST_KEPT = 1024
 
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """What is kept of an operation between two looks; empty before the first."""
+    """What is kept for an operation between two looks; empty before the first."""
 
-    #: The first request of a look, and the credentials that it was made with.
+    #: The first request of a look, and the credentials it was made with.
     request: Request | None = None
     given: Mapping[str, str] | None = None
-    #: Status and hash of the body of the last answer, if they alone gave the update.
+    #: Status and body hash of the last answer, if the update depends on these alone.
     status: int = 0
     told: int | None = None
     update: Update | None = None
@@ -36,7 +36,7 @@ class Asker:
 
     def __init__(self, provider: Provider, account: Account, client: Sender) -> None:
         self._provider, self._account, self._client = provider, account, client
-        #: Of the last request: all operations share them while they stay the same.
+        #: Headers of the last request, which all operations share while they stay the same.
         self._given: Mapping[str, str] = {}
         self._headers: Mapping[str, str] = {}
 
@@ -67,10 +67,10 @@ class Asker:
         *,
         now: float,
     ) -> Update | None:
-        """Have the verb ask, and read what is new; `answer` is here already.
+        """Run the verb; `answer` is the answer to its first request if that was sent already.
 
-        Without one nothing is awaited before the verb's first request is made, so its credentials
-        are those that are `given`.
+        Without it, nothing is awaited before the verb makes its first request, which therefore has
+        the `given` credentials.
         """
         wire = _Wire(self._client, answer)
         kept.told = kept.update = None
@@ -97,9 +97,9 @@ class Asker:
 
 
 class _Wire:
-    """A sender for one conversation: it gives the answer that is here already, and notes the first.
+    """A sender for one conversation: it returns the answer it already has, and keeps the first one.
 
-    So an answer that is not the last one's is read by the same code as any other.
+    So an answer that differs from the last one is parsed by the same code as any other.
     """
 
     def __init__(self, client: Sender, first: Response | None) -> None:
@@ -117,11 +117,11 @@ class _Wire:
         return self.response
 
     async def close(self) -> None:
-        """Leaves the client open, which is its owner's."""
+        """Do nothing: the client is closed by its owner."""
 
     @property
     def is_told_by_body(self) -> bool:
-        """Whether status and body of one small answer were all that the verb read."""
+        """Whether the verb read nothing but the status and body of one small answer."""
         headers = self.response.headers
         return (
             self._sent == 1

@@ -111,7 +111,7 @@ class Phase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    # An attribute of each member: looking a member up in a set calls Python for its hash.
+    # An attribute of each member, because testing for one in a set calls a Python `__hash__`.
     is_final: bool
 
     def __init__(self, word: str) -> None:

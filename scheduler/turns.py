@@ -57,7 +57,8 @@ class Claim:
 
 @cache
 def _statement(what: What) -> str:
-    # Of other kinds no lane is a receiver.
+    # One SQL statement, left whole: each of its parts reads from the one before.
+    # Only lanes of deliveries are receivers.
     standing = STANDING if what is What.DELIVER else f"'{Standing.PROMPT}'"
     is_due = f"what = '{what}' AND at <= now() AND tries < {SUSPECT}"
     return f"""

@@ -49,7 +49,7 @@ class Control:
         return reply({"data": self._world.bill.rows()})
 
     async def polls(self, _request: web.Request) -> web.Response:
-        """The number of polls of each operation, and when it ended by itself, as Unix time."""
+        """Each operation's number of polls, and the Unix time at which it ended by itself."""
         now, wall = self._world.operations.now(), self._world.wall_clock()
         rows = [
             {

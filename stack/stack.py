@@ -123,7 +123,7 @@ async def running(
 async def _end_strays(
     crew: "Crew", folder: Folder, environment: Mapping[str, str], tell: Tell
 ) -> None:
-    """Stop what a stack that was killed left running, once its paid requests are answered."""
+    """Stop the processes left by a killed stack, once their paid requests are answered."""
     await crew.drain_strays({**environment, "LONGTAKE_DATA_DIR": str(folder.path)})
     for stray in await in_thread(folder.stop_strays):
         tell(f"Stopped {stray}, left running by a stack that was killed")
@@ -133,7 +133,7 @@ async def _end_strays(
 async def _known(
     settings: Settings, folder: Folder, ports: Ports, servers: "_Servers", *, simulate: bool
 ) -> StackVariables:
-    """What the stack's processes are told of it, once its servers run."""
+    """The variables of the stack's processes, once its servers run."""
     known = stack_variables(
         settings,
         folder,

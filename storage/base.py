@@ -121,12 +121,12 @@ def video_key(job_id: str, output_id: str, at: datetime) -> str:
     return checked_key(f"videos/{day:%Y}/{day:%m}/{job_id}/{output_id}.mp4", segments=5)
 
 
-#: What is stored beside a video, by what its key ends in.
+#: Suffixes of the keys of what is stored beside a video.
 STILLS: Final = ("poster", "sheet")
 
 
 def stills_key(key: str, kind: str) -> str:
-    """The key of a video's still, of the kind `poster` or `sheet`, beside the video's own."""
+    """The key of a video's still of this kind (`poster` or `sheet`), beside the video's own."""
     return f"{key}.{kind}.jpg"
 
 

@@ -1,4 +1,4 @@
-"""What is read from a video's bytes: its properties, and stills of it."""
+"""What is read from a video's bytes: its properties and stills."""
 
 from dataclasses import dataclass, field
 
@@ -18,9 +18,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stills:
-    """Pictures that tell what a video shows, as JPEGs."""
+    """Pictures that show what is in a video, as JPEGs."""
 
-    #: One frame of its middle, at most 1280 pixels wide and high.
+    #: The middle frame, at most 1280 pixels wide and high.
     poster: bytes = field(repr=False)
-    #: Up to eight frames in rows of four, from its beginning to its end.
+    #: Up to eight frames from start to end, in rows of four.
     sheet: bytes = field(repr=False)

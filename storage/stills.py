@@ -1,4 +1,4 @@
-"""Stills of a stored video: a poster, and a sheet of frames from its beginning to its end."""
+"""Stills of a stored video: a poster, and a sheet of frames from its start to its end."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from storage.facts import Stills
 from storage.frames import jpeg
 from storage.probe import opened, picture_of, translated_errors
 
-#: Frames of a sheet, and of one of its rows. The poster is the one at the middle.
+#: Frames of a sheet, and of each row. The poster is the middle frame.
 FRAMES, IN_A_ROW = 8, 4
-#: Longest sides of a poster and of a sheet's frame, and what is between two of them, in pixels.
+#: Longest sides of a poster and of a sheet's frame, and the gap between frames, in pixels.
 POSTER_SIDE, FRAME_SIDE, GAP = 1280, 320, 4
-#: CPU seconds after which the frames that were found so far must do: less than an inspector has.
+#: CPU seconds after which only the frames found so far are used: less than an inspector's limit.
 _ENOUGH: Final = 10.0
-#: Seconds of film that are decoded rather than skipped by a seek.
+#: Gaps up to so many seconds are decoded instead of skipped by a seek.
 _SKIPPED: Final = 5.0
 _LEAST_SIDE: Final = 2
 _PIXELS: Final = "rgb24"
@@ -44,7 +44,7 @@ def stills(path: Path) -> Stills:
 
 
 def _frames(path: Path) -> list[VideoFrame]:
-    """Frames in their order, FRAMES of them unless the video is short or slow to decode."""
+    """Frames in order: FRAMES of them, or fewer if the video is short or slow to decode."""
     with opened(path) as container:
         stream = picture_of(container)
         stream.codec_context.thread_count = 1
@@ -57,7 +57,7 @@ def _frames(path: Path) -> list[VideoFrame]:
 
 
 def _found(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """The first frame at or after the middle of each part of the video's time."""
+    """The first frame at or after the middle of each equal part of the video."""
     began = time.process_time()
     seconds = _seconds(container, stream)
     wanted = [seconds * (2 * number + 1) / (2 * FRAMES) for number in range(FRAMES)]
@@ -85,21 +85,21 @@ def _found(container: InputContainer, stream: VideoStream) -> Iterator[VideoFram
 
 
 def _seconds(container: InputContainer, stream: VideoStream) -> float:
-    """The video's length by its header, or 0 if it does not tell."""
+    """The video's length according to its header, or 0 if that is missing."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1_000_000
 
 
 def _second(frame: VideoFrame, stream: VideoStream) -> float:
-    """When a frame is shown, from the video's start."""
+    """When a frame is shown, in seconds from the start."""
     if frame.pts is None or stream.time_base is None:
         return 0.0
     return float((frame.pts - (stream.start_time or 0)) * stream.time_base)
 
 
 def _fitted(frame: VideoFrame, side: int) -> VideoFrame:
-    """The frame with its longer side at most `side`, both even."""
+    """The frame scaled so that its longer side is at most `side`; both sides are even."""
     scale = min(1.0, side / max(frame.width, frame.height))
     width, height = (
         max(_LEAST_SIDE, round(each * scale / 2) * 2) for each in (frame.width, frame.height)
@@ -108,7 +108,7 @@ def _fitted(frame: VideoFrame, side: int) -> VideoFrame:
 
 
 def _sheet(frames: Sequence[VideoFrame]) -> VideoFrame:
-    """The frames in rows, all of the first one's size."""
+    """The frames in rows, all in the size of the first."""
     width, height = frames[0].width, frames[0].height
     columns = min(IN_A_ROW, len(frames))
     rows = -(-len(frames) // columns)
@@ -128,7 +128,7 @@ def _sheet(frames: Sequence[VideoFrame]) -> VideoFrame:
 
 
 def _lines(frame: VideoFrame, *, width: int, height: int) -> Iterator[bytes]:
-    """A frame's pixels by line; a film may change its size on the way."""
+    """A frame's pixels by line, scaled if the video changes its size midway."""
     if (frame.width, frame.height) != (width, height):
         frame = frame.reformat(width=width, height=height)
     plane = frame.planes[0]

@@ -1,4 +1,4 @@
-"""Use cases of accounts at providers: what operators see of them, pause and resume, caps."""
+"""Use cases of provider accounts: what operators see of them, pause and resume, caps."""
 
 from collections.abc import Collection
 from typing import Final, Literal
@@ -70,7 +70,7 @@ async def resume(engine: Engine, target: str) -> list[Listed]:
 
 
 async def set_cap(engine: Engine, target: str, *, micros: int, period: Period) -> list[Listed]:
-    """Limit what an account may spend, in millionths of a US dollar; the account as it is now.
+    """Set an account's cap, in millionths of a US dollar; returns the account.
 
     Raises:
         RequestRefused: there is no such account.
@@ -87,7 +87,7 @@ async def set_cap(engine: Engine, target: str, *, micros: int, period: Period) -
 
 
 async def remove_cap(engine: Engine, target: str) -> list[Listed]:
-    """Remove an account's cap; the account as it is now. One without a cap is unchanged.
+    """Remove an account's cap; returns the account, unchanged if it had none.
 
     Raises:
         RequestRefused: there is no such account.

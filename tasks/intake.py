@@ -50,12 +50,8 @@ async def accept(
         DatabaseAway: PostgreSQL can't be reached; nothing was accepted.
     """
     caller, started = caller or Caller(), time.monotonic()
-    if caller.idempotency_key:  # a repeat is answered even if the model was removed since
-        known = await engine.database.run(
-            lambda connection: first_answer(engine, connection, tenant, caller)
-        )
-        if known is not None:
-            return known
+    if (known := await _known(engine, tenant, caller)) is not None:
+        return known
     sealed = await seal_pictures(engine, request, tenant=tenant)
     names = Names(
         job=job_id or new_id("job_vid"),
@@ -94,6 +90,13 @@ async def accept(
     except ForeignKeyViolation:
         msg = f"tenant {tenant!r} is unknown; `longtake keys create --tenant` creates one"
         raise RequestRefused(msg, param="tenant") from None
+
+
+async def _known(engine: Engine, tenant: str, caller: Caller) -> Accepted | None:
+    """The first answer to an Idempotency-Key, given even if its model was removed since."""
+    if not caller.idempotency_key:
+        return None
+    return await engine.database.run(lambda on: first_answer(engine, on, tenant, caller))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

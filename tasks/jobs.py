@@ -35,7 +35,7 @@ class StoredVideo:
     sha256: str
     bytes: int
     content_type: str
-    #: Size of its stills; 0: none can be made; None: nobody has looked.
+    #: Bytes of its stills; 0: none can be made; None: not tried yet.
     stills_bytes: int | None
 
 

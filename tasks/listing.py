@@ -19,7 +19,7 @@ from tasks.view import SELECT, ShownJob, read_jobs
 
 #: Jobs that one page reads at most, whether they match or not.
 WALK: Final = 4_000
-#: Words of a text that is looked for.
+#: Maximum number of words in a text filter.
 MOST_WORDS: Final = 10
 
 #: SQL: what narrows the jobs with some of the states, by an index of the few: the unfinished ones,
@@ -28,10 +28,10 @@ _FEW: Final = (
     (frozenset(JobState) - FINAL_JOB_STATES, "finished_at IS NULL"),
     (frozenset({JobState.FAILED, JobState.CANCELLED}), "error IS NOT NULL"),
 )
-#: What LIKE takes for more than itself, and how it is written as itself.
+#: LIKE's special characters, and their escapes.
 _SPECIAL: Final = re.compile(r"[\\%_]")
 _ESCAPED: Final = r"\\\g<0>"
-#: The job that a text names, by indexes.
+#: SQL: the jobs whose id or Idempotency-Key is the text, by indexes.
 _NAMED: Final = """
 SELECT id FROM job
 WHERE id IN (%(text)s,
@@ -66,13 +66,13 @@ class Filter:
     #: Submitted from then on, and before then.
     since: datetime | None = None
     until: datetime | None = None
-    #: Words that their prompts have, in any order and case; or the id or Idempotency-Key of one.
+    #: Words in their prompts, in any order and case; or one job's id or Idempotency-Key.
     text: str | None = None
     oldest_first: bool = False
 
     @property
     def patterns(self) -> list[str] | None:
-        """What ILIKE finds the words by; None without a text."""
+        """The ILIKE patterns of the words; None without a text."""
         words = self.text.split() if self.text else []
         return [f"%{re.sub(_SPECIAL, _ESCAPED, word)}%" for word in words] or None
 
@@ -169,7 +169,7 @@ async def list_jobs(
 
 
 async def _named(connection: Connection, wanted: Filter) -> list[str]:
-    """The jobs whose id or Idempotency-Key the text is."""
+    """The jobs whose id or Idempotency-Key is the text."""
     if wanted.text is None:
         return []
     given = {"text": wanted.text, "tenant": wanted.tenant}

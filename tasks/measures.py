@@ -109,7 +109,7 @@ numbers = Numbers(FAMILIES)
 
 
 class Work:
-    """Counts one kind of work, and finds each of its series once."""
+    """Counts one kind of work, looking up each of its series once."""
 
     def __init__(self, what: What) -> None:
         self._what = what
@@ -127,7 +127,7 @@ class Work:
         numbers.count(*places, buckets=WORK_DURATION.buckets, value=time.monotonic() - began)
 
 
-#: Polls are counted ten thousand times a second.
+#: Polls are counted up to ten thousand times a second.
 POLLS: Final = Work(What.POLL)
 _WORKS: Final = {what: POLLS if what is What.POLL else Work(what) for what in OUTCOMES}
 

@@ -1,9 +1,9 @@
-"""Stills of stored videos, a poster and a sheet of frames: made when first asked for, and kept.
+"""Stills of stored videos (a poster and a sheet of frames), made when first requested and kept.
 
-They lie in the storage beside their video and go with it. Making them twice is harmless: the same
-video gives the same pictures, under the same keys. `output.stills_bytes` says that they are there.
-Before they are put, rows of `removal` schedule their deletion; the commit that notes them deletes
-these rows. So a process that dies in between leaves nothing behind.
+They are stored beside their video and deleted with it. Making them twice is harmless: the same
+video gives the same pictures, under the same keys. `output.stills_bytes` says that they exist.
+Before they are put, rows of `removal` schedule their deletion; the commit that sets `stills_bytes`
+deletes these rows. So a process that dies in between leaves nothing behind.
 """
 
 import asyncio
@@ -38,21 +38,21 @@ log = structlog.get_logger()
 
 Kind = Literal["poster", "sheet"]
 
-#: Largest video that is copied for its stills, in bytes: minutes of film have some ten millions.
+#: Maximum size of a video that is copied for its stills, in bytes: minutes have some ten million.
 MOST_VIDEO: Final = 512 * 2**20
-#: Largest still that is kept, in bytes.
+#: Maximum size of a still, in bytes.
 MOST_STILL: Final = 4 * 2**20
-#: Videos that one process looks into or has waiting, and those of one tenant among them: more than
-#: a job's page shows.
+#: Videos that one process inspects or has waiting, in all and for one tenant: more than a job's
+#: page shows.
 MOST_UNDER_WAY: Final = 64
 MOST_OF_TENANT: Final = 16
-#: Seconds that one who asks waits.
+#: Seconds that a request waits.
 ANSWERS_WITHIN: Final = 30.0
-#: Seconds for all the work on one video, and those after which what was put without a commit goes.
+#: Seconds for all the work on one video, and until objects put without a commit are removed.
 MAKES_WITHIN: Final = 180.0
 _GOES_AFTER: Final = 1800.0
 
-#: The output, if its video is there; retention locks it without its job.
+#: SQL: locks the output if its video exists; retention locks it without its job.
 _LOCK: Final = """
 SELECT output.id FROM output JOIN job ON job.id = output.job
 WHERE output.job = %(job)s AND position = %(position)s AND key = %(key)s AND job.deleted_at IS NULL
@@ -72,14 +72,14 @@ SELECT id FROM noted WHERE stills_bytes > 0
 
 @dataclass(slots=True)
 class StillsMaker:
-    """Makes stills in this process, for one video at a time, each once however many ask.
+    """Makes stills in this process, of one video at a time, once for any number of requests.
 
-    A tenant's videos wait for each other first, then with one of each other tenant.
+    Each tenant has its own queue, and the first videos of all queues take turns.
     """
 
     engine: Engine
     _one: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    #: By tenant, while a video of it is under way.
+    #: By tenant, held while one of its videos is made or waits for its turn.
     _own: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
     _under_way: dict[str, "asyncio.Task[bool]"] = field(default_factory=dict)
     _of_tenant: Counter[str] = field(default_factory=Counter)
@@ -99,12 +99,12 @@ class StillsMaker:
         return await self._read(replace(video, stills_bytes=None), kind)
 
     async def key_of(self, video: StoredVideo, kind: Kind) -> str:
-        """The storage's key of a video's still, which is made first if it never was.
+        """The storage key of a video's still, which is made if it never was.
 
         Raises:
             RequestRefused: `no_stills`: the video can't be decoded within the limits, or is too
-                large. StorageError: try again later, also because too many others wait.
-            TimeoutError: it takes too long; it goes on, for the next one who asks.
+                large. StorageError: try again later, possibly because too many others wait.
+            TimeoutError: it takes too long; the work continues for the next request.
         """
         has_some = bool(video.stills_bytes)
         if video.stills_bytes is None:
@@ -117,7 +117,7 @@ class StillsMaker:
         return stills_key(video.key, kind)
 
     async def close(self) -> None:
-        """Give up what is under way: the next one who asks has it made."""
+        """Cancel the work in progress: the next request starts it again."""
         left = list(self._under_way.values())
         for work in left:
             work.cancel()
@@ -147,12 +147,12 @@ class StillsMaker:
     def _ended(self, video: StoredVideo, work: "asyncio.Task[bool]") -> None:
         self._under_way.pop(video.key, None)
         self._of_tenant[video.tenant] -= 1
-        self._of_tenant += Counter()  # without those that have none
+        self._of_tenant += Counter()  # drop tenants without any
         if not work.cancelled():
-            work.exception()  # seen: who asked may have gone
+            work.exception()  # retrieved, since no request may be waiting for it any more
 
     async def _make(self, video: StoredVideo) -> bool:
-        """Make and keep them; whether there are any."""
+        """Make and keep them; returns whether there are any."""
         own = self._own.setdefault(video.tenant, asyncio.Semaphore(1))
         async with asyncio.timeout(MAKES_WITHIN), own, self._one:
             try:
@@ -165,14 +165,14 @@ class StillsMaker:
 
 
 async def _decoded(engine: Engine, video: StoredVideo) -> Stills:
-    """The stills of a copy of the video, which an inspector looks into.
+    """The stills, made by an inspector from a copy of the video.
 
     Raises:
         BadVideo: there are none. StorageError: try again later.
     """
     chunks = engine.storage.read(video.key)
     into = engine.settings.data_dir / "incoming"
-    # Copies that killed processes left on this machine: retention cleans its own machine only.
+    # Removes copies that killed processes left: retention cleans its own machine only.
     await on_disk(remove_abandoned, into, older_than=ABANDONED_AFTER)
     try:
         async with receive(
@@ -188,7 +188,7 @@ async def _decoded(engine: Engine, video: StoredVideo) -> Stills:
 
 
 async def _keep(engine: Engine, video: StoredVideo, made: Stills) -> None:
-    """Put them beside the video, unless it is gone or another process was quicker."""
+    """Put them beside the video, unless it is gone or another process has done so."""
     if not await engine.database.run(lambda on: _announce(on, video)):
         return
     for kind, content in zip(STILLS, (made.poster, made.sheet), strict=True):
@@ -207,7 +207,7 @@ async def _put(engine: Engine, key: str, content: bytes) -> None:
 
 
 async def _announce(connection: Connection, video: StoredVideo) -> bool:
-    """Have what is put next removed later; False if the video is gone, or has its stills."""
+    """Schedule removal of what is put next; False if the video is gone or has its stills."""
     if not await _locked(connection, video):
         return False
     cursor = await connection.execute(
@@ -224,15 +224,15 @@ async def _announce(connection: Connection, video: StoredVideo) -> bool:
 
 
 async def _forget(connection: Connection, video: StoredVideo) -> bool:
-    """Have stills that the storage has lost made again; False if the video is gone."""
+    """Reset stills that the storage has lost, to be made again; False if the video is gone."""
     if not await _locked(connection, video):
         return False
     await connection.execute(_SET, _named(video) | {"size": None})
-    return await _announce(connection, video)  # a still that is left is removed too
+    return await _announce(connection, video)  # a still that remains is removed too
 
 
 async def _note(connection: Connection, video: StoredVideo, *, size: int) -> bool:
-    """Note that the stills are there; False if their video is gone."""
+    """Record that the stills exist; False if their video is gone."""
     if not await _locked(connection, video):
         return False
     given = _named(video) | {"size": size}
@@ -242,9 +242,9 @@ async def _note(connection: Connection, video: StoredVideo, *, size: int) -> boo
 
 
 async def _note_none(connection: Connection, video: StoredVideo) -> bool:
-    """Note that there are none, unless another process has made some; returns whether it has.
+    """Record that there are none, unless another process has made some; returns whether it has.
 
-    The scheduled removals of what a dead process had put stay.
+    Scheduled removals of what a dead process had put are kept.
     """
     if not await _locked(connection, video):
         return False
@@ -252,7 +252,7 @@ async def _note_none(connection: Connection, video: StoredVideo) -> bool:
 
 
 async def _locked(connection: Connection, video: StoredVideo) -> bool:
-    """Whether the video is there, and shown; then nobody deletes it before the commit."""
+    """Whether the video exists and is visible; if so it can't be deleted before the commit."""
     await lock_jobs(connection, [video.job])
     return bool(await fetch_ids(connection, _LOCK, _named(video)))
 

@@ -48,7 +48,7 @@ class Upstream:
         return await self._converse(self.provider.poll(operation_ids), self.polls)
 
     def asker(self) -> Asker:
-        """What looks at this account's operations again and again."""
+        """Makes repeated looks at this account's operations."""
         return Asker(self.provider, self.account, self.polls)
 
     async def survey(self, wanted: Collection[str]) -> Mapping[str, Update]:

@@ -1,6 +1,6 @@
 """What a tenant's jobs were and cost, in groups: the use case behind `GET /v1/usage`.
 
-Ended jobs are counted by their usage rows, which outlive them, and unfinished ones by their own.
+Ended jobs are counted by their usage rows, which outlive them, unfinished ones by their job rows.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from models.failure import RequestRefused
 from models.usage import MADE, MODEL, PROVIDER
 from tasks.engine import Engine
 
-#: SQL: the day of a `job`'s submission; it becomes text once a group.
+#: SQL: the day of a `job`'s submission, formatted as text once for each group.
 _DAY = "(job.created_at AT TIME ZONE 'UTC')::date"
-#: SQL: what each group has in common, of a usage row and of an unfinished job.
+#: SQL: the key of each kind of group, for a usage row and for an unfinished job.
 _GROUPS: Final[Mapping[str, tuple[str, str]]] = {
     "app_id": ("job.app_id", "job.app_id"),
     "model": ("job.model", MODEL),
@@ -28,7 +28,7 @@ GROUPS: Final = tuple(_GROUPS)
 #: Groups of one answer; app ids are the callers' own.
 MOST_GROUPS = 1000
 
-#: A pending job has no videos yet. The percentiles sort numbers alone, not whole rows.
+#: A pending job has no videos yet. The percentiles sort plain numbers, not whole rows.
 _SELECT = """
 WITH counted AS (
     SELECT {of_row} AS group_value, job.state, job.cost_micros, 0::bigint AS reserved_micros,
@@ -57,11 +57,11 @@ SELECT {shown} AS group_value, jobs, complete, failed, cancelled, videos, video_
         FROM unnest(took_seconds) AS seconds) AS took
 FROM grouped ORDER BY grouped.group_value NULLS LAST LIMIT %(limit)s
 """
-#: SQL: whether the `request` of `asked`, a job, has the metadata that is asked for.
+#: SQL: whether the `request` of the job `asked` has the wanted metadata.
 _HAS_METADATA = """NOT EXISTS (
     SELECT 1 FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted(name, value)
     WHERE asked.request -> 'metadata' ->> wanted.name IS DISTINCT FROM wanted.value)"""
-#: SQL: whether the job of a usage row, or an unfinished job, is still there and has it.
+#: SQL: whether the job of a usage row, or an unfinished job, still exists and has that metadata.
 _ASKED_BY_ID = """EXISTS (
     SELECT 1 FROM job AS asked WHERE asked.id = {id} AND asked.created_at = job.created_at
                                  AND {has_metadata})"""
@@ -102,7 +102,7 @@ async def usage(
     until: datetime | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> list[Usage]:
-    """A tenant's usage, or for None all tenants', in the order of what each group has in common.
+    """The usage of a tenant, or of all for None, in the order of the group's key.
 
     `metadata` selects jobs by values of their request's metadata, compared as text; jobs whose
     request was deleted have none.
@@ -139,7 +139,7 @@ _CONDITIONS: Final[Mapping[str, str]] = {
 
 
 def _statement(group_by: str, given: set[str], *, by_metadata: bool) -> str:
-    """Only what was given is a condition, so that an index can answer each of them."""
+    """Contains only conditions that were given, so that an index can serve each of them."""
     wanted = ["true", *(sql for name, sql in _CONDITIONS.items() if name in given)]
     of_row, of_job = _GROUPS[group_by]
 

@@ -57,7 +57,7 @@ class Fields(Mapping[str, str]):
 
     @property
     def were_read(self) -> bool:
-        """Whether anybody has looked at a field."""
+        """Whether any header field was read."""
         return self._read is not None
 
     def _decoded(self) -> dict[str, str]:

@@ -142,6 +142,6 @@ def _head(outgoing: Outgoing, authority: str) -> bytes:
 
 
 def _abandon(connection: Connection, outcome: "asyncio.Future[Response]") -> None:
-    """Nobody waits any more: end the connection, unless it is answered and may be another's."""
+    """No caller waits any more: close the connection, unless it has its answer and is reusable."""
     if outcome.cancelled():
         connection.abandon()

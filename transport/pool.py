@@ -27,7 +27,7 @@ _GOODBYE = 1.0
 
 
 class Origin(NamedTuple):
-    """Where requests go; a tuple, since each request looks its host up by it."""
+    """The destination of requests; a tuple because every request uses it as a key."""
 
     is_secure: bool
     host: str

@@ -54,7 +54,7 @@ SIZES: Final = ("720x1280", "1280x720", "1024x1792", "1792x1024")
 DEFAULT_MODEL: Final = "sora-2"
 #: Longest video that the native request allows, in seconds.
 LONGEST: Final = 600
-#: What of a video can be downloaded, and which still each is.
+#: The downloadable variants of a video, and the still that serves each.
 VARIANTS: Final[Mapping[str, Kind | None]] = {
     "video": None,
     "thumbnail": "poster",
@@ -191,9 +191,9 @@ async def delete(request: Request, video_id: str) -> Response:
     },
 )
 async def download_content(request: Request, video_id: str) -> Response:
-    """The job's first stored video, or as a JPEG a frame of its middle or a sheet of its frames.
+    """The job's first stored video, or a JPEG: its middle frame, or a sheet of its frames.
 
-    Takes `Range` and `If-Range` of a video, and `If-None-Match`.
+    A video takes `Range` and `If-Range`; all variants take `If-None-Match`.
     """
     still = VARIANTS[Fields(request.query_params).one_of("variant", tuple(VARIANTS)) or "video"]
     tenant, job = key_of(request).tenant, IDS.job(video_id)

@@ -1,4 +1,4 @@
-"""Accounts at providers, for operators: list, pause, resume and cap them, with an admin's key."""
+"""Provider accounts, for operators: list, pause, resume and cap them, with an admin key."""
 
 from typing import Annotated, Any, Final, TypeVar
 
@@ -127,9 +127,9 @@ async def resume(request: Request, account: str) -> Response:
     openapi_extra=body_of(Cap),
 )
 async def set_cap(request: Request, account: str) -> Response:
-    """Send nothing that could take an account past its cap; what it has spent in the period counts.
+    """Set an account's cap, above which it sends nothing; what it has spent in the period counts.
 
-    It needs an admin key, whose id the log keeps with the cap. A provider's name is its account
+    Requires an admin key, whose id is logged with the cap. A provider's name means its account
     without a suffix.
     """
     front = front_of(request)
@@ -147,9 +147,9 @@ async def set_cap(request: Request, account: str) -> Response:
     responses=responses(200, AccountList, "The account", 404),
 )
 async def remove_cap(request: Request, account: str) -> Response:
-    """Let an account spend without a limit; one without a cap is unchanged.
+    """Remove an account's cap; an account without one is unchanged.
 
-    It needs an admin key, whose id the log keeps with the removal.
+    Requires an admin key, whose id is logged with the removal.
     """
     front = front_of(request)
     found = await in_time(accounts.remove_cap(front.engine, account))

@@ -92,7 +92,7 @@ async def content(request: Request, job_id: str, index: str) -> Response:
 
 
 def is_index(text: str) -> bool:
-    """Whether a part of a path is the number of a video."""
+    """Whether a path segment is the number of a video."""
     return _INDEX.fullmatch(text) is not None
 
 

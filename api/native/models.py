@@ -45,7 +45,7 @@ async def list_models(request: Request) -> Response:
 
 
 async def read_stops(engine: Engine) -> Mapping[str, Stop]:
-    """The accounts by which nothing is sent now."""
+    """Why accounts send nothing now, by account."""
     reading = partial(account_stops, accounts=sorted(engine.accounts))
     return await in_time(engine.database.run(reading))
 

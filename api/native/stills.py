@@ -1,4 +1,4 @@
-"""Pictures of a stored video: its poster and its sheet of frames, made when first looked at."""
+"""Pictures of a stored video, its poster and its sheet of frames, made when first requested."""
 
 from http import HTTPStatus
 from typing import Final
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 router = APIRouter(route_class=TenantRoute, tags=["Video generations"])
 
-#: Type of the pictures.
+#: Media type of the pictures.
 JPEG: Final = "image/jpeg"
 
 
@@ -35,7 +35,7 @@ JPEG: Final = "image/jpeg"
     responses=PICTURE | failures(404, 503),
 )
 async def poster(request: Request, job_id: str, index: str) -> Response:
-    """A frame of the video's middle, as a JPEG; made when it is first asked for."""
+    """The video's middle frame as a JPEG, made when first requested."""
     return await still_at(request, job_id, index, "poster")
 
 
@@ -45,7 +45,7 @@ async def poster(request: Request, job_id: str, index: str) -> Response:
     responses=PICTURE | failures(404, 503),
 )
 async def sheet(request: Request, job_id: str, index: str) -> Response:
-    """Up to eight frames from the video's beginning to its end, in rows of four, as one JPEG."""
+    """Up to eight frames from the start of the video to its end, in rows of four, as one JPEG."""
     return await still_at(request, job_id, index, "sheet")
 
 
@@ -64,7 +64,7 @@ async def still_answer(
     """A still of a job's stored video; see `jobs.stored_output`.
 
     Raises:
-        RequestRefused: there is no such video or it has no stills; or storage does not answer.
+        RequestRefused: there is no such video, it has no stills, or the storage does not answer.
     """
     front = front_of(request)
     video = await in_time(
@@ -86,7 +86,7 @@ async def still_answer(
 
 
 def _headers(video: StoredVideo, kind: Kind) -> dict[str, str]:
-    """Of an answer that a browser may keep, as it keeps the video."""
+    """Headers of a response that a browser may cache, as it caches the video."""
     return {
         "ETag": f'"{video.sha256}-{kind}"',
         "Cache-Control": f"private, max-age={LINK_LIVES}, immutable",

@@ -59,9 +59,9 @@ class _Query:
 async def read_usage(request: Request) -> Response:
     """Jobs, seconds of video, cost, success rate and time to video of a tenant: the key's own.
 
-    A job counts in the day of its submission. `cost_usd` is what was charged, `reserved_usd` what
-    unfinished jobs may still cost. Jobs that were deleted, by retention or by their owner, count as
-    before, except where metadata selects.
+    A job counts on the day of its submission. `cost_usd` is what was charged, `reserved_usd` what
+    unfinished jobs may still cost. Jobs deleted by retention or by their owner still count, except
+    in a selection by metadata.
     """
     query = _read(request)
     found = await in_time(

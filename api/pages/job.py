@@ -80,7 +80,7 @@ async def show(request: Request, job_id: str) -> Response:
         line=JobLine(job),
         job=job,
         view=_without_links(job_view(job, api_url=api_url, vault=engine.vault)),
-        # Those that nobody has looked into may have some.
+        # A video that has not been inspected yet may have stills.
         has_stills={each.position: each.stills_bytes != 0 for each in job.outputs},
         steps=steps_of(job, traced),
         traced=traced,
@@ -145,9 +145,9 @@ async def replay(request: Request, job_id: str, delivery_id: str) -> Response:
 
 
 def caller_of_form(request: Request, id_: str, asked: Json) -> Caller:
-    """Who retries a job or a batch by a form: its own field `once` makes a second sending a repeat.
+    """The caller of a form that retries a job or batch; its field `once` makes resending a repeat.
 
-    `asked` is what the form asks for.
+    `asked` is the operation that the form requests.
     """
     once = only_field(form_of(request), "once")
     if once is None:

@@ -27,7 +27,7 @@ ENTRY: Final = Entry(title="Jobs", path="jobs")
 #: Rows of a file, and of one question for them.
 MOST_IN_FILE: Final = 5000
 _AT_ONCE: Final = 500
-#: Questions that one file asks at most: with a rare filter each reads `tasks.listing.WALK` jobs.
+#: Maximum number of queries for one file: with a rare filter each reads `tasks.listing.WALK` jobs.
 _MOST_QUESTIONS: Final = 100
 _COLUMNS: Final = (
     *("id", "status", "model", "provider", "app_id", "batch_id", "tenant", "created_at"),

@@ -1,4 +1,4 @@
-"""Dead letters: messages of the broker that were refused, why, and one more try for each."""
+"""Dead letters: broker messages that were refused, the reason, and a retry for each."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ from tasks import letters
 from tasks.forms import ENQUEUE_BATCH
 
 ENTRY: Final = Entry(title="Dead letters", path="letters")
-#: Refusals that say nothing of the letter, or that it is gone: they are pages of their own.
+#: Refusals that are not about the letter, or say that it is gone: they get an error page.
 _ERRORS: Final = frozenset({"not_found", "internal_error", "service_unavailable"})
 _SEE_OTHER: Final = 303
 
@@ -26,13 +26,13 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get(f"{ROOT}/letters")
 async def list_dead(request: Request) -> Response:
-    """The dead letters, newest first, without what their senders wrote."""
+    """The dead letters, newest first, without their content."""
     return await _list(request)
 
 
 @router.post(f"{ROOT}/letters/{{letter_id}}/retry")
 async def retry(request: Request, letter_id: str) -> Response:
-    """Take the letter in once more: to its job or batch, or to the list with today's refusal."""
+    """Retry the letter; redirect to its job or batch, or show the list with the new refusal."""
     front = front_of(request)
     try:
         made = await in_time(letters.retry(front.engine, letter_id, tenant=key_of(request).tenant))
@@ -49,7 +49,7 @@ async def retry(request: Request, letter_id: str) -> Response:
 async def _list(
     request: Request, *, refused: str | None = None, refusal: RequestRefused | None = None
 ) -> Response:
-    """The list; with `refusal`, of the letter `refused` that was retried in vain."""
+    """The list of dead letters; `refusal` is why the retry of the letter `refused` failed."""
     listing = read_listing(request)
     live = None if refusal else await watched(request)
     found = await in_time(

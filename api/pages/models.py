@@ -1,4 +1,4 @@
-"""Models: what the catalogue offers, by which providers, within which limits and at what price."""
+"""Models: what the catalogue offers, with providers, limits and prices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,10 +38,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A model, or what one provider makes of it, as pages show it."""
+    """A model, or one provider's offer of it, as pages show it."""
 
     view: Json
-    #: The accounts of its providers, or of its one provider.
+    #: The accounts of its providers.
     accounts: Sequence[str]
 
     @property
@@ -50,7 +50,7 @@ class Offer:
 
     @property
     def prices(self) -> Sequence[Price]:
-        """By resolution, as the catalogue has them."""
+        """By resolution, in the catalogue's order."""
         price = self.view["price"]
         with_audio = price["per_second_with_audio"] or {}
         return [
@@ -73,7 +73,7 @@ class Offer:
 
 @router.get(f"{ROOT}/models")
 async def list_models(request: Request) -> Response:
-    """Every model; those that can be asked for come first."""
+    """Every model; those that can be requested come first."""
     take_no_parameters(request)
     engine = front_of(request).engine
     stops = await read_stops(engine)
@@ -108,7 +108,7 @@ async def show(request: Request, name: str) -> Response:
 
 
 def _find(engine: Engine, name: str) -> Model:
-    """The model with all its routes, also those that a request must name."""
+    """The model with all its routes, including those that a request must name."""
     try:
         found = engine.catalog.find(name)
     except RequestRefused:

@@ -77,7 +77,7 @@ def only_field(form: Form, name: str) -> str | None:
 
 
 def amount_in(text: str | None, name: str) -> float | None:
-    """The US dollars in a form's field, None for an empty one; raises RequestRefused for words."""
+    """The US dollars in a form field, or None if it is empty; raises RequestRefused."""
     if not text:
         return None
     try:

@@ -46,7 +46,7 @@ BOUND, WEBHOOK_BOUND = 150.0, 20.0
 MOST_JOBS = 88
 #: Whose jobs they are, and more entries than they have in the ledger.
 TENANT, MOST_ENTRIES = "default", 10_000
-#: Settings that the demo takes over.
+#: Settings that the demo takes from the environment.
 COMPARED = ("LONGTAKE_RESIDENT_POLLS", "LONGTAKE_POLL_DELAY_SECONDS")
 
 
@@ -166,9 +166,9 @@ class Place:
 
 
 def _own_environment(place: Place) -> dict[str, str]:
-    """Our environment without vendor credentials, so nothing is charged, and without settings.
+    """Our environment without vendor credentials, so nothing is charged, and without most settings.
 
-    Only those stay by which two ways to poll are compared.
+    Only those that choose the way of polling are kept, so that two ways can be compared.
     """
     kept = {
         name: value
@@ -213,7 +213,7 @@ async def _from_inside(api: Api, runs: Sequence[Run]) -> list[Run]:
 
 
 async def _told(stack: Stack, what: str) -> list[Json]:
-    """A list of the simulator's own."""
+    """A list from the simulator's control API."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         answer = await client.get(f"{stack.simulator_url}/_sim/{what}")
     rows: list[Json] = answer.raise_for_status().json()["data"]

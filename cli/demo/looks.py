@@ -1,4 +1,4 @@
-"""How often the demo's operations were polled, and how soon their ends were known."""
+"""How often the demo's operations were polled, and how soon their ends were noticed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Looks:
 
     operations: int
     polls: float
-    #: Seconds from the end at the vendor to the end here.
+    #: Seconds from the end at the vendor to its record here.
     delay: float
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Looks:
 
 
 async def ends(connection: Connection) -> list[End]:
-    """All operations whose ends the database knows."""
+    """All operations whose ends are recorded in the database."""
     return await fetch_rows(
         connection,
         End,
@@ -46,7 +46,7 @@ async def ends(connection: Connection) -> list[End]:
 
 
 def looks(told: Sequence[Json], known: Sequence[End]) -> Looks | None:
-    """What the simulator tells of its operations, beside what we know; None if that is nothing."""
+    """Compare the simulator's operations with our records; None if none match."""
     by_provider: dict[str, list[Json]] = {}
     for row in told:
         if row["polls"] and row["ended_at"] is not None:
@@ -54,7 +54,7 @@ def looks(told: Sequence[Json], known: Sequence[End]) -> Looks | None:
     polls, delays = list[int](), list[float]()
     for end in known:
         for row in by_provider.get(end.provider, ()):
-            # Some of our ids say more than the provider's own, such as the kind of operation.
+            # Some of our ids contain more than the provider's own, such as the kind of operation.
             if end.operation_id.endswith(str(row["operation_id"])):
                 polls.append(row["polls"])
                 delays.append(end.at - row["ended_at"])

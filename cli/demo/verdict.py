@@ -43,7 +43,7 @@ class Outcome:
     #: The tenant's money, and its entries in the ledger.
     balance: Balance
     statement: Sequence[EntryRow]
-    #: How often operations were polled, if any was.
+    #: How often operations were polled; None if none was.
     looks: Looks | None
 
     @property

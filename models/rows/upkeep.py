@@ -14,7 +14,7 @@ class Reached(StrEnum):
     TRIES = "tries"
     #: Jobs that ended by then were charged.
     CHARGED = "charged"
-    #: Jobs that ended by then have their usage rows.
+    #: Jobs that had ended by then have usage rows.
     USAGE = "usage"
     #: Uses of pictures, and pictures, up to this one were looked at.
     PICTURE_USES = "picture_uses"

@@ -101,7 +101,7 @@ class Attempt(SQLModel, table=True):
     operation_id: str | None = Field(default=None, sa_column=Column(Id))
     #: Progress as reported by the provider, 0..1.
     progress: float | None = None
-    #: How often its operation was polled, as far as it was written: see `PollItem.polls`.
+    #: Polls of its operation that have been written: see `PollItem.polls`.
     polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     #: Time of the latest poll that returned an update.
     seen_at: datetime | None = Field(default=None, sa_column=Column(Time))

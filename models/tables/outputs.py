@@ -71,7 +71,7 @@ class Output(SQLModel, table=True):
     width: int | None = None
     height: int | None = None
     fps: float | None = None
-    #: Size of its stills, which are stored beside it; 0: none can be made; NULL: nobody has looked.
+    #: Bytes of its stills, which are stored beside it; 0: none can be made; NULL: not tried yet.
     stills_bytes: int | None = Field(default=None, sa_column=Column(Integer))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     stored_at: datetime | None = Field(default=None, sa_column=Column(Time))

@@ -17,7 +17,7 @@ class JobUsage(SQLModel, table=True):
     __tablename__ = "job_usage"
     __table_args__ = (
         CheckConstraint("state IN ('complete', 'failed', 'cancelled')", name="state_final"),
-        # For all tenants' jobs of a time: rows lie about in the order of their jobs' ends.
+        # For all tenants' jobs of a period: rows are stored roughly in the order of the jobs' ends.
         Index(
             "job_usage_by_time",
             "created_at",
@@ -26,20 +26,20 @@ class JobUsage(SQLModel, table=True):
         ),
     )
     tenant: str = Field(sa_column=Column(Id, primary_key=True))
-    #: When the job was submitted: the time in which usage counts it.
+    #: When the job was submitted: usage counts it at this time.
     created_at: datetime = Field(sa_column=Column(Time, primary_key=True))
-    #: A deleted job's id may be given to another job, which was submitted later.
+    #: The id of a deleted job may be reused by a later one.
     job: str = Field(sa_column=Column(Id, primary_key=True))
     api_key: str | None = Field(default=None, sa_column=Column(Id))
     app_id: str | None = Field(default=None, sa_column=Column(Text))
-    #: Of the job; of a gate's job that of the plan that made its first video. NULL if an older plan
-    #: does not name it: no job is kept from its end.
+    #: The job's; for a gate's job, that of the plan that made its first video. NULL if an older
+    #: plan does not name it, which must not keep a job from ending.
     model: str | None = Field(default=None, sa_column=Column(Text))
     provider: str | None = Field(default=None, sa_column=Column(Text))
     state: str = Field(sa_column=Column(Text, nullable=False))
     cost_micros: int = Field(sa_column=Column(BigInteger, nullable=False))
-    #: Videos that were stored by its end, and their length together.
+    #: Videos stored by its end, and their total length.
     videos: int
     video_seconds: float
-    #: From its submission, or `run_at`, to its end; NULL unless it is complete.
+    #: Seconds from its submission, or `run_at`, to its end; NULL unless it is complete.
     took_seconds: float | None = None

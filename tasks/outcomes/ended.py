@@ -153,7 +153,7 @@ async def _record_videos(engine: Engine, connection: Connection, ended: Sequence
     """Record the videos of jobs that have not ended; a missing video has failed."""
     live = await _lock_live(connection, sorted({one.attempt.job for one in ended}))
     wanted = {one.attempt.id: one.attempt for one in ended if one.attempt.job in live}
-    # Not locked: who writes an expected output holds its job, and we do.
+    # Not locked: writing an expected output requires the lock of its job, which we hold.
     cursor = await connection.execute(
         """
         SELECT id, attempt FROM output WHERE attempt = ANY(%s) AND state = 'expected'

@@ -1,4 +1,4 @@
-"""What an error of a submit comes to: an outcome for each, of which two leave the POST in doubt."""
+"""The outcome of each error of a submit, two of which leave the POST in doubt."""
 
 import random
 from collections.abc import Collection
@@ -29,10 +29,10 @@ from tasks.restore.clearance import NotCleared
 from tasks.upstream import NoCredentials
 from transport.base import NotSent, Unanswered
 
-#: Before an attempt is retried whose POST provably reached nobody.
+#: Delays before retrying an attempt whose POST provably reached nobody.
 BACKOFF = Backoff(base=1.0, ceiling=60.0)
-#: POSTs in a row that reached nobody or were put off by the provider, and the seconds until the
-#: next, from which a gate moves on to its next model.
+#: A gate moves on to its next model after so many POSTs in a row that reached nobody or were put
+#: off by the provider, or if the next POST would be later than so many seconds.
 PATIENCE = 4
 LONGEST_WAIT = 60.0
 UNREACHABLE = Failure(
@@ -67,14 +67,14 @@ NO_OPERATION = (
 
 
 class Tried(Protocol):
-    """What counts of an attempt that was tried."""
+    """The facts of a tried attempt that decide its outcome."""
 
     @property
     def rejections(self) -> int: ...
 
     @property
     def time_left(self) -> float:
-        """Seconds until its job's deadline, or the one for its start."""
+        """Seconds until its job's deadline, or its deadline for starting."""
 
     @property
     def since(self) -> datetime: ...
@@ -86,7 +86,7 @@ class Tried(Protocol):
 def outcome_of_answer(
     item: Tried, error: ProviderError, *, refusals: Collection[int], token: str
 ) -> Outcome:
-    """The outcome of an answer that is an error; `refusals` are the statuses that prove one."""
+    """The outcome of an error response; `refusals` are the statuses that prove a refusal."""
     failure, fault = error.failure, error.failure.fault
     if error.status not in refusals:
         return Unknown(f"HTTP {error.status}: {failure.code}")
@@ -102,7 +102,7 @@ def outcome_of_answer(
 
 
 def outcome_without_answer(error: Exception, item: Tried, *, token: str) -> Outcome:
-    """The outcome of an error that is no answer of the provider."""
+    """The outcome of an error other than a response of the provider."""
     match error:
         case NotCleared():
             return Uncleared(token)
@@ -119,13 +119,13 @@ def outcome_without_answer(error: Exception, item: Tried, *, token: str) -> Outc
 
 
 def left_by_its_worker(answered_in: float | None) -> Outcome:
-    """Its worker lost the lease, but may be alive and still get the answer: wait for that."""
+    """Wait: the worker has lost the lease, but may be alive and still receive the answer."""
     wait = answered_in or 0.0
     return Postponed(wait) if wait > 0 else Unknown("the worker that sent it left no answer")
 
 
 def _of_provider(error: Exception) -> Failure | None:
-    """The failure that another provider may not have; None for trouble of our own."""
+    """The failure that another provider might not have; None for an error of our own."""
     match error:
         case NotSent():
             return UNREACHABLE
@@ -143,9 +143,9 @@ def put_off(
     asked: float | None = None,
     failure: Failure | None = None,
 ) -> PutOff | HeldUp:
-    """Try again later, or by the gate's next model; `asked` is the provider's Retry-After.
+    """Try again later, or with the gate's next model; `asked` is the provider's Retry-After.
 
-    `failure` is the provider's: without one the trouble is our own, and another would not help.
+    `failure` is the provider's: without one the error is our own, and another would not help.
     """
     own = BACKOFF.wait(item.rejections, dice=random.random())
     wait = max(bounded(asked, time_left=item.time_left), own)

@@ -97,7 +97,7 @@ async def finish(
 
 
 async def _close(connection: Connection, moved: Sequence[Moved]) -> None:
-    """Enter the usage of jobs, forget what was fetched for them, and enter what they were charged.
+    """Enter the usage of jobs, delete what was fetched for them, and charge them.
 
     Last, because all jobs of a tenant share its pictures and its budgets' rows.
     """

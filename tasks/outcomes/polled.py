@@ -44,9 +44,9 @@ class PollItem:
     seen_ago: float | None = None
     typical: float
     poll_faults: int
-    #: How often it was polled so far. A holder counts on from what it read, so what it writes is
-    #: the count itself, and writing it twice changes nothing. Polls without news are written with
-    #: the next news: those that a process takes along when it hands over or dies are not counted.
+    #: Number of polls so far. A holder continues the count that it read and writes the total, so
+    #: writing it twice changes nothing. Polls without news are written with the next news: those
+    #: that are unwritten when a process hands over or dies are not counted.
     polls: int = 0
     #: Whether its provider has an address for callbacks, and called since the last update.
     has_callbacks: bool = False
@@ -66,7 +66,7 @@ class PollItem:
     #: Seconds since its account last reported on any operation; read when denials go on.
     answered_ago: float | None = None
     read_at: float = field(default_factory=time.monotonic)
-    #: What is kept between two looks; None: it is looked at once.
+    #: What is kept between two looks; None: there is only one.
     kept: Kept | None = None
 
     def run_for(self, now: float) -> float | None:
@@ -130,7 +130,7 @@ class Seen:
     is_stray: bool = False
     #: Whether its videos are given up, although it is still polled, for its cost.
     is_lost: bool = False
-    #: How often the operation was polled, this time included.
+    #: Number of polls of the operation, including this one.
     polls: int = 1
 
     @property
@@ -204,13 +204,13 @@ async def write_running(connection: Connection, running: Sequence[Seen]) -> None
 
 
 async def write_faults(connection: Connection, faulty: Sequence[Seen]) -> None:
-    """Record polls without an update; an undocumented status is also told as an event, once.
+    """Record polls without an update; an undocumented status also gets one event.
 
-    A poll that is counted already was written by a transaction whose commit nobody confirmed.
+    A poll that is already counted was written by a transaction whose commit was not confirmed.
     """
     if not faulty:
         return
-    # While the database was away an operation may have had several: the last one stands.
+    # An operation may have had several while the database was unreachable: only the last counts.
     last = list({seen.id: seen for seen in faulty}.values())
     new = await fetch_ids(
         connection,

@@ -4,12 +4,12 @@ import mmap
 import time
 from typing import Final
 
-#: Seconds between two checks of a waiting process.
+#: Seconds between two checks while waiting.
 _LOOKS: Final = 0.1
 
 
 class Flag:
-    """A flag that is seen in all processes that are forked after it was made.
+    """A flag shared with all processes that are forked after it was made.
 
     It has no lock. A `multiprocessing.Event` takes one even to be read: a child that is killed
     while it reads would block its siblings and its parent for ever.
@@ -28,7 +28,7 @@ class Flag:
         self._shared[0] = 0
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is set, for so many seconds at most; returns whether it is."""
+        """Wait until it is set, at most `seconds`; returns whether it is."""
         until = time.monotonic() + seconds
         while not self.is_set() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _LOOKS))

@@ -24,9 +24,9 @@ _NEXT = """
         coalesce((SELECT reached_id FROM upkeep WHERE kind = '{kind}'), ''))
     ORDER BY finished_at, id LIMIT {batch}
 """
-#: SQL: the jobs that ended next after those that were looked at; relies on `job_by_end`.
+#: SQL: the next jobs by their ends, after those already checked; relies on `job_by_end`.
 NEXT = _NEXT.format(kind=Reached.CHARGED, days=_WITHIN_DAYS, batch=_BATCH)
-#: SQL: the same, of the look for usage rows.
+#: SQL: the same, for the check of usage rows.
 _NEXT_OF_USAGE = _NEXT.format(kind=Reached.USAGE, days=_WITHIN_DAYS, batch=_BATCH)
 _REACHED = f"""
 INSERT INTO upkeep (kind, reached_at, reached_id)
@@ -47,7 +47,7 @@ _HAS_MORE = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Next:
-    """Of the jobs that ended next, those that lack something; whether more have ended since."""
+    """Of the next jobs by their ends, those that lack something; whether more have ended since."""
 
     jobs: list[str]
     has_more: bool
@@ -79,7 +79,7 @@ async def charge_overlooked(connection: Connection) -> tuple[int, bool]:
 
 
 async def enter_overlooked(connection: Connection) -> tuple[int, bool]:
-    """Enter the usage of jobs that have no row, among those that ended next; idempotent.
+    """Enter the usage of jobs without a row, among the next jobs by their ends; idempotent.
 
     Returns how many were entered, and whether more jobs have ended than were looked at.
     """

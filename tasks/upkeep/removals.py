@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 #: Objects that are removed together, and of these at a time.
 BATCH, AT_A_TIME = 100, 8
-#: A row that was put off meanwhile stays: its object may be put again.
+#: A row that was put off meanwhile is kept: its object may be put again.
 _DONE = "DELETE FROM removal WHERE key = ANY(%s) AND at <= now()"
 #: An object that could not be removed is tried again after 10 to 20 minutes.
 _AGAIN = """

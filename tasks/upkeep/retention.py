@@ -61,7 +61,7 @@ class Pruned:
     objects: int = 0
     #: Jobs that a worker of an older version had not charged.
     charged: int = 0
-    #: Jobs whose usage such a worker had not entered.
+    #: Jobs whose usage such a worker did not enter.
     entered: int = 0
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ class Erase(Verb[EraseItem, Removed]):
         if item.is_busy:
             return later
         try:
-            # Stills may have been put by a process that has yet to say so.
+            # A process may have put stills and not recorded them yet.
             stills = [stills_key(key, kind) for key in item.keys for kind in STILLS]
             for key in (*stills, *item.keys):
                 await self.engine.storage.delete(key)

@@ -61,15 +61,15 @@ BACKOFF = Backoff(base=2.0, ceiling=60.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What is the same at each poll of an account."""
+    """What is the same for every poll of an account."""
 
     upstream: Upstream
     asker: Asker
-    #: Whether one request may tell of many operations.
+    #: Whether one request can return many operations.
     is_shared: bool
     floor: float
     ceiling: float
-    #: Whether it tells progress.
+    #: Whether it reports progress.
     reports: bool
 
 
@@ -161,7 +161,7 @@ class Poll(Verb[PollItem, Seen]):
         return update
 
     async def _look_with_others(self, item: PollItem, known: _Known, pace: Pace) -> Update | None:
-        """Poll with others in one call; after an unreadable shared answer, alone."""
+        """Poll together with others in one call; alone after a shared answer that can't be read."""
         upstream, capabilities = known.upstream, known.upstream.provider.capabilities
         most = capabilities.poll_many
         if most > 1:

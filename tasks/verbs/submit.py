@@ -269,7 +269,7 @@ class Submit(Verb[SubmitItem, Never]):
         )
 
     async def _mark_sent(self, sending: Sending, lease: str, this: Try) -> bool:
-        """Commit `sent`; False when the attempt is not there to be sent.
+        """Commit `sent`; False if the attempt can't be sent any more.
 
         Raises:
             NotSent: it may be marked, but is not ours to send: the mark is to be taken back.

@@ -52,9 +52,9 @@ class Heart:
         self._compared_at = time.monotonic()
         self._busy_at = time.monotonic()
         self._beating = asyncio.Lock()
-        #: Operations that are still to be read again, besides those that nudges tell of.
+        #: Operations still to be read again, besides those named by nudges.
         self._told: set[str] = set()
-        #: Nudges that we have followed, and that are deleted when we ask for more.
+        #: Followed nudges, to be deleted by the next query.
         self._done: set[int] = set()
 
     @property
@@ -87,7 +87,7 @@ class Heart:
         self._told -= ids
 
     def doubt(self) -> None:
-        """Compare rows and memory at the next heartbeat: a claim may be ours unknown to us."""
+        """Compare rows and memory at the next heartbeat: an unconfirmed claim may be ours."""
         self._compared_at = -math.inf
 
     async def beat(self) -> None:
@@ -128,7 +128,7 @@ class Heart:
         await self._read(nudges)
 
     async def _read(self, nudges: Mapping[int, str]) -> None:
-        """Read again what these nudges and we ourselves say; what fails is read next time."""
+        """Read again the operations of these nudges and our own list; retry failures next time."""
         new = {id_: thing for id_, thing in nudges.items() if id_ not in self._done}
         asked = self._told.union(new.values())
         if asked:

@@ -24,8 +24,8 @@ log = structlog.get_logger()
 _WITHIN: Final = 60.0
 #: Seconds in which a stopping process must have handed its operations back.
 _LEAVES_WITHIN: Final = 28.0
-#: Seconds for which a process of a pool keeps its one slot when its looks run late, so that the
-#: next hint reaches a sibling, which else may get none; and seconds until it may do so again.
+#: Seconds for which a process of a pool keeps its one slot while its looks run late, so that the
+#: next hint reaches a sibling, which might get none otherwise; seconds until it may do so again.
 _KEEPS_SLOT, _AGAIN = 1.5, 10.0
 
 # Rows that are left to a pump: on which a claim was left without an answer, or our own work failed.
@@ -54,10 +54,10 @@ class Here:
             return self.watcher
 
     def should_keep_slot(self, now: float) -> bool:
-        """Whether the task is to keep its slot for a while: Celery would give it the next hint.
+        """Whether the task should keep its slot for a while: Celery would give it the next hint.
 
-        A pool hands tasks to its idle processes in turn, but in steps that may skip some for ever.
-        Threads watch together.
+        A pool gives tasks to its idle processes in turn, but in steps that may skip some forever.
+        Threads share one watcher.
         """
         is_late = self.watcher is not None and self.watcher.letting_go.late > holders.LATE
         if not is_late or slots.total is not None or now < self._keeps_again_at:

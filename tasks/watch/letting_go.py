@@ -37,26 +37,26 @@ class LettingGo:
         #: Mean of the seconds by which looks began late, where no rate limit held them back.
         self.late = 0.0
         self._looks = 0
-        #: When looks began to be held up, while they are; and until when they may be made up for.
+        #: Since when looks have been held up, if they are; and until when the delay is excused.
         self._held_since: float | None = None
         self._makes_up_until = -math.inf
 
     def was_held(self, now: float) -> None:
-        """Note that nothing is looked at now, since the database is away or has much to write.
+        """Note that looks are held up, because the database is unreachable or has much to write.
 
-        Looks that this delays are no sign of too much to do: others would be no sooner. Nor are
-        those that wait behind them, for as long as this lasted.
+        The looks that this delays are no sign of overload: another process would be no faster. Nor,
+        for as long as this lasted, are those that wait behind them.
         """
         if self._held_since is None:
             self._held_since = now
         self._makes_up_until = max(self._makes_up_until, now + (now - self._held_since))
 
     def goes_on(self) -> None:
-        """Note that looks are begun."""
+        """Note that looks are no longer held up."""
         self._held_since = None
 
     def was_late(self, lane: "Lane", at: float, now: float) -> None:
-        """Count a look that begins now, and whose time had come at `at`."""
+        """Count a look that begins now and was due at `at`."""
         if lane.pace.is_full and at > self._makes_up_until:
             self._looks += 1
             self.late += _NEWEST * (max(0.0, now - at) - self.late)

@@ -114,7 +114,7 @@ class News:
             if self.residents.get(resident.id) is not resident or resident.is_ending:
                 continue
             if resident.item.last_fault:
-                continue  # its recovery is news, and brings the progress along
+                continue  # its recovery is news, and includes the progress
             if resident.telling:  # a fault before this is still to be written
                 self._mark(resident, time.monotonic() + EVERY)
             else:
@@ -155,9 +155,9 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class _Unwritten:
-    """What a resident had not written before a write, which may fail.
+    """What was unwritten of a resident before a write, which may fail.
 
-    It counts as written while it is: a look meanwhile must not have it written twice.
+    It counts as written during the write: a look meanwhile must not cause a second one.
     """
 
     written: float | None

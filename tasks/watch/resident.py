@@ -14,7 +14,7 @@ class Resident:
     """One operation. Times are of the monotonic clock."""
 
     item: PollItem
-    #: Those of the item.
+    #: Copied from the item.
     id: str = field(init=False)
     tenant: str = field(init=False)
     #: When to look at it, and its slot in the wheel of looks.

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 OVERDUE: Final = 2.0
 #: Claims of one call, at most: the next hint goes on.
 _CLAIMS: Final = 200
-#: Claims of one heartbeat for those whose looks run late: the next heartbeat must not wait.
+#: Claims at one heartbeat on behalf of late holders: the next heartbeat must not wait.
 _HELPS: Final = 2
 
 
@@ -42,9 +42,9 @@ class Taking:
         return bool(self._claiming)
 
     async def help(self) -> None:
-        """Claim some of what others, whose looks run late, have let go. Raises DatabaseAway.
+        """Claim some of the rows that late holders have let go. Raises DatabaseAway.
 
-        Without a hint: of a pool's processes the same few get all hints.
+        This needs no hint: in a pool, the same few processes get all hints.
         """
         database = self._watcher.engine.database
         for what, lane in await database.run(lanes_due, first=True):
@@ -82,7 +82,7 @@ class Taking:
 
         async def work(connection: Connection) -> Found | None:
             nonlocal tries
-            if tries:  # the one before may be committed, though nobody confirmed it
+            if tries:  # the previous one may be committed without confirmation
                 watcher.heart.doubt()
             tries += 1
             if not await holders.lives(connection, watcher.id):
@@ -176,8 +176,9 @@ class Taking:
     async def compare(self) -> bool:
         """Compare our rows in the database with those in memory, and mend what differs.
 
-        Nothing should: but a restored database has rows of ours that we forgot when they ended, and
-        a claim may be committed without our hearing of it. False while we claim: it was not done.
+        Usually nothing does, but a restored database has rows of ours that we forgot when they
+        ended, and a claim may be committed without confirmation. Returns False, and does nothing,
+        during a claim.
         """
         watcher = self._watcher
         if self.is_busy:

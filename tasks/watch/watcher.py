@@ -71,7 +71,7 @@ class Watcher:
     writer: Writer = field(init=False)
     _wheel: Wheel[Resident] = field(default_factory=lambda: Wheel(time.monotonic()))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    #: Bytes of the videos that wait to be written, by operation.
+    #: Bytes of videos waiting to be written, by operation.
     _held: dict[str, int] = field(default_factory=dict)
     _frozen: int = 0
 
@@ -297,7 +297,7 @@ class Watcher:
                     continue
                 if resident.is_ending:
                     del self.residents[id_]
-            self._held.pop(id_, None)  # the writer has nothing of it any more
+            self._held.pop(id_, None)  # the writer holds nothing of it any more
 
     async def put_aside(self, id_: str, reason: Reason) -> None:
         """Postpone a row on which our own work failed: a pump works on it next."""

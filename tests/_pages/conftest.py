@@ -37,7 +37,7 @@ PICTURES: Final = ROOT / "var/pages"
 #: Seconds in which the stack is up, and in which a page shows what has changed.
 STARTS_WITHIN: Final = 180
 SHOWS_WITHIN: Final = 60_000
-#: Who may look at Flower.
+#: Flower's login.
 FLOWER_LOGIN: Final = ("operator", "a-password-of-tests")
 
 
@@ -58,7 +58,7 @@ class Stack:
     """Where Longtake is, and its API with a key of the tenant default."""
 
     url: str
-    #: Flower, behind its login.
+    #: Flower's address; it requires a login.
     flower: str
     env: dict[str, str]
     api: APIRequestContext
@@ -144,7 +144,7 @@ def stack(playing: Any) -> Iterator[Stack]:
 
 
 def in_an_hour() -> str:
-    """When a job may begin that is not to end while a test looks at it, however slow that is."""
+    """A start time for a job that must not end during a test, however slow that is."""
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
@@ -222,6 +222,37 @@ def visit(stack: Stack, browser: Browser, complaints: list[str]) -> Iterator[Vis
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A window's width and colour scheme."""
+
+    width: int
+    scheme: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of a browser context."""
+        return {"viewport": {"width": self.width, "height": 900}, "color_scheme": self.scheme}
+
+    def check(self, page: Page, name: str) -> None:
+        """Keep a picture of the page and assert that it is accessible and fits the window."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        picture = PICTURES / f"{name}-{self.width}-{self.scheme}.png"
+        page.screenshot(path=picture, full_page=True)
+        assert violations(page) == [], name
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= self.width, f"{name} is {wide} wide"
+
+
+@pytest.fixture(
+    params=[Screen(width, scheme) for width in (1440, 390) for scheme in ("light", "dark")],
+    ids=lambda screen: f"{screen.width}-{screen.scheme}",
+)
+def screen(request: pytest.FixtureRequest) -> Screen:
+    given: Screen = request.param
+    return given
 
 
 def violations(page: Page) -> list[str]:

@@ -1,4 +1,4 @@
-"""Films of a terminal: a command runs in one, and what it shows becomes an animated SVG."""
+"""Terminal recordings: runs a command in a terminal and renders its screens as an animated SVG."""
 
 import os
 import pty
@@ -17,11 +17,11 @@ from typing import Final
 
 import pyte
 
-#: Columns of the terminal, and its lines unless a film has fewer.
+#: Columns and default lines of the terminal.
 COLUMNS, LINES = 108, 34
 #: Pixels of a character's cell, around the screen, and of the bar above it.
 CELL, LINE, MARGIN, BAR = 8.4, 19, 14, 34
-#: Seconds between two frames at least; for which an unchanged screen is shown at most; of the last.
+#: Minimum seconds between frames; maximum for an unchanged screen; seconds for the last one.
 SHORTEST, LONGEST, LAST = 0.2, 1.0, 5.0
 #: Seconds after which a command is stopped.
 BOUND = 300.0
@@ -38,7 +38,7 @@ _COLOURS: Final = {
 }
 _GROUND: Final = "#1e2127"
 
-#: What of a row looks alike: its first column, text, colour, ground and whether it is bold.
+#: A run of equal style in a row: first column, text, colour, background and whether it is bold.
 Run = tuple[int, str, str, str | None, bool]
 Row = tuple[Run, ...]
 Screen = tuple[Row, ...]
@@ -46,7 +46,7 @@ Screen = tuple[Row, ...]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A screen, and the seconds for which it is shown."""
+    """A screen, and for how many seconds it is shown."""
 
     screen: Screen
     seconds: float
@@ -59,9 +59,9 @@ def record(
     lines: int = LINES,
     keys: Iterable[tuple[float, str]] = (),
 ) -> list[tuple[float, bytes]]:
-    """What a command writes to a terminal until it ends, with the seconds since its start.
+    """The output of a command on a terminal until it ends, with the seconds since its start.
 
-    `keys` are pressed at their seconds.
+    `keys` are pressed at the given seconds.
     """
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, COLUMNS, 0, 0))
@@ -84,7 +84,7 @@ def record(
                 continue
             try:
                 chunk = os.read(ours, 65536)
-            except OSError:  # the other end is closed
+            except OSError:  # the command has closed the terminal
                 break
             said.append((time.monotonic() - began, chunk))
         else:
@@ -97,7 +97,7 @@ def record(
 def frames(
     said: Iterable[tuple[float, bytes]], *, first: str, lines: int = LINES, speed: float = 1.0
 ) -> list[Frame]:
-    """The screens of a recording, below a prompt with the command; long waits are shortened.
+    """The screens of a recording, below a prompt with the command. Long waits are shortened.
 
     They are shown `speed` times as fast as they were recorded.
     """
@@ -108,7 +108,7 @@ def frames(
     for seconds, chunk in said:
         stream.feed(chunk)
         now, at = _screen_of(screen), seconds / speed
-        if not any(now):  # between two screens of a program that draws a whole one
+        if not any(now):  # between two screens of a full-screen program
             continue
         if at - shown[-1][0] < SHORTEST and len(shown) > 1:
             shown[-1] = (shown[-1][0], now)
@@ -150,9 +150,9 @@ def _colour(name: str) -> str:
 
 
 def svg(film: Sequence[Frame], *, title: str) -> str:
-    """The film, one frame after the other, and then anew; each different row is stored once.
+    """The recording as a looping SVG, in which each distinct row is stored once.
 
-    Who wants no motion sees the last frame alone.
+    With reduced motion, only the last frame is shown.
     """
     rows = {row: f"r{n}" for n, row in enumerate(dict.fromkeys(_rows(film)))}
     lines = len(film[0].screen)

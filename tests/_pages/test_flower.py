@@ -1,4 +1,4 @@
-"""Flower in a browser: a job is a task whose state moves, and no response holds a word of it."""
+"""Flower in a browser: a job is a task with a state, and no response contains its content."""
 
 import re
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ import pytest
 from conftest import FLOWER_LOGIN, PICTURES, SHOWS_WITHIN, Receiver, Stack
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
-#: Stands in all that a request says in confidence.
+#: A word in every confidential field of the request.
 SECRET: Final = "swordfish-4711"
-#: Of a job that is under way.
+#: States of an unfinished job.
 UNDER_WAY: Final = {"PENDING", "RECEIVED", "STARTED"}
 
 
 @pytest.fixture
 def received() -> list[str]:
-    """All that the browser has received, headers and bodies."""
+    """Everything that the browser has received, headers and bodies."""
     return []
 
 
@@ -32,7 +32,7 @@ def page(stack: Stack, browser: Browser, received: list[str]) -> Iterator[Page]:
     context.set_default_timeout(SHOWS_WITHIN)
 
     def pass_on(route: Route) -> None:
-        # Browsers forget bodies once a page is left, so each is read before it is shown.
+        # Browsers drop bodies when a page is left, so each is read before it is shown.
         answer = route.fetch()
         received.append(f"{answer.headers} {answer.text()}")
         route.fulfill(response=answer)
@@ -43,14 +43,14 @@ def page(stack: Stack, browser: Browser, received: list[str]) -> Iterator[Page]:
 
 
 def state_of(page: Page, job: str) -> str:
-    """The state of a job in Flower's list as it is now; nothing while the list lacks it."""
+    """The current state of a job in Flower's list, or an empty string if it is not listed."""
     page.goto("/tasks?name=video.generation")
     expect(page.locator("#tasks-table tbody tr").first).to_be_visible()
     row = page.locator("#tasks-table tbody tr").filter(has_text=job)
     return row.locator(".badge").first.inner_text() if row.count() else ""
 
 
-def test_a_job_goes_from_sent_to_success_and_nothing_that_arrives_tells_its_content(
+def test_a_job_goes_from_sent_to_success_and_no_response_contains_its_content(
     stack: Stack, receiver: Receiver, page: Page, received: list[str]
 ) -> None:
     receiver.status = 204
@@ -86,7 +86,7 @@ def test_a_job_goes_from_sent_to_success_and_nothing_that_arrives_tells_its_cont
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/task/some-job", "/", "/broker"])
-def test_who_does_not_log_in_sees_nothing(stack: Stack, browser: Browser, path: str) -> None:
+def test_nothing_is_shown_without_a_login(stack: Stack, browser: Browser, path: str) -> None:
     with (
         browser.new_context(base_url=stack.flower) as context,
         pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"),

@@ -1,9 +1,6 @@
 """Pages in a browser: they live without a reload, play, act, and read well at every size."""
 
-from typing import Any
-
-import pytest
-from conftest import PICTURES, Receiver, Stack, Visit, in_an_hour, violations
+from conftest import Receiver, Screen, Stack, Visit, in_an_hour
 from playwright.sync_api import Page, expect
 
 #: What a script of the page would have forgotten after a reload.
@@ -196,28 +193,18 @@ def test_a_keyboard_is_enough(stack: Stack, visit: Visit) -> None:
     page.wait_for_url(f"**/ui/jobs/{job}")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-def test_every_page_reads_well(stack: Stack, visit: Visit, width: int, scheme: str) -> None:
+def test_every_page_reads_well(stack: Stack, visit: Visit, screen: Screen) -> None:
     done = stack.submit("two foxes, <b>one</b> prompt", count=2, metadata={"shot": 7})
     stack.ended(done)
     running = stack.submit("a heron, which takes its time", model="veo-3", duration_seconds=8)
-    options: dict[str, Any] = {
-        "viewport": {"width": width, "height": 900},
-        "color_scheme": scheme,
-    }
-    page = visit("--admin", **options)
+    page = visit("--admin", **screen.options)
     paths = {
         "overview": "/ui/overview",
         "jobs": "/ui/jobs",
         "job": f"/ui/jobs/{done}",
         "running": f"/ui/jobs/{running}",
     }
-    PICTURES.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
         page.goto(path)
         page.get_by_role("button", name="Live").or_(page.locator("video").first).first.wait_for()
-        page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
-        assert violations(page) == [], name
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{name} is {wide} wide"
+        screen.check(page, name)

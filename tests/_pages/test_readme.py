@@ -84,7 +84,7 @@ def test_the_command_line(stack: Stack, folder: Path) -> None:
     assert "longtake list" in picture.read_text().replace("&#160;", " ")
 
 
-def test_longtake_top_is_a_film(stack: Stack, browser: Browser, folder: Path) -> None:
+def test_longtake_top_is_recorded(stack: Stack, browser: Browser, folder: Path) -> None:
     for prompt in (*RUNNING, *(prompt for prompt, _ in PROMPTS)):
         stack.submit(prompt)
     keys = [(2.0, "j"), (2.8, "j"), (3.6, "j"), (5.0, "f"), (6.5, "f"), (9.0, "f"), (11.0, "q")]
@@ -96,14 +96,14 @@ def test_longtake_top_is_a_film(stack: Stack, browser: Browser, folder: Path) ->
 
 
 @pytest.mark.skipif(KEPT == PICTURES, reason="`make pictures` takes it: a whole demo")
-def test_a_demo_is_a_film(browser: Browser, folder: Path) -> None:
+def test_the_demo_is_recorded(browser: Browser, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="longtake-film-") as place:
         Path(place).chmod(0o711)
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         data = Path(place).resolve() / ".longtake"
         command = [str(COMMAND), "demo", "--jobs", "16"]
         said = terminal.record(command, env | {"LONGTAKE_DATA_DIR": str(data)})
-    # As if it had been run where its folder is.
+    # As if it had been run in its own folder.
     told = [(at, chunk.replace(f"{data.parent}/".encode(), b"")) for at, chunk in said]
     film = terminal.frames(told, first="longtake demo", speed=3)
 
@@ -113,7 +113,7 @@ def test_a_demo_is_a_film(browser: Browser, folder: Path) -> None:
 
 
 def keep(film: list[Frame], picture: Path, *, title: str) -> None:
-    """Write the film; it is small, and names no place of this machine."""
+    """Write the recording, which must be small and contain no path of this machine."""
     drawn = terminal.svg(film, title=title)
     ET.fromstring(drawn)  # noqa: S314 - our own
     assert len({frame.screen for frame in film}) > 5
@@ -124,7 +124,7 @@ def keep(film: list[Frame], picture: Path, *, title: str) -> None:
 
 
 def watch(film: list[Frame], picture: Path, browser: Browser) -> None:
-    """The browser shows each frame at its time, and the last one to who wants no motion."""
+    """The browser shows each frame at its time, and with reduced motion only the last one."""
     shown = "-new DOMMatrix(getComputedStyle(document.querySelector('.film')).transform).e"
     begins = [sum(each.seconds for each in film[:number]) for number in range(len(film))]
     with browser.new_context(reduced_motion="no-preference") as context:

@@ -215,7 +215,7 @@ def _value(valkey: "Redis", key: str) -> object:
             return other
 
 
-#: Messages that become jobs, whose prompts are kept.
+#: Messages that become jobs and whose prompts are stored.
 GOOD = {"the first protocol", "a request with other work behind it"}
 
 

@@ -1,4 +1,4 @@
-"""Thousands are watched while their database goes away, or their watcher is overloaded or dies."""
+"""Thousands of watched operations, while the database fails or a watcher is overloaded or dies."""
 
 import os
 import signal
@@ -17,20 +17,20 @@ from tests.faults.harness.watched import Vendor, accepted, watched_stack
 
 pytestmark = pytest.mark.chaos
 
-#: Of each worker, in seconds: who watches counts as dead after 8.
+#: Lease of each worker in seconds; a holder counts as dead after 8.
 LEASE = 10.0
-#: Seconds that the database is away: longer than a lease, a heartbeat and any try of ours.
+#: Seconds that the database is unreachable: longer than a lease, a heartbeat and all retries.
 AWAY = 60.0
-#: Seconds in which all operations come to be watched, and in which all are well again.
+#: Seconds within which all operations are watched, and within which all have recovered.
 TO_BEGIN, TO_RECOVER = 300.0, 300.0
-#: Slots of a pool's worker.
+#: Slots of a worker, by pool.
 SLOTS = {"threads": 24, "prefork": 6}
-#: Seconds in which the operation that kills is found: each death costs a lease and a start.
+#: Seconds within which the deadly operation is found: each death costs a lease and a start.
 TO_FIND = 600.0
-#: How often an operation may change hands until the loads are level: the processes of a pool come
-#: to be watchers one after the other.
+#: How often an operation may move until the load is balanced: the processes of a pool become
+#: watchers one after another.
 MOVES = {"threads": 3, "prefork": 12}
-#: Seconds that operations usually take, within so wide a range that looks come at the floor.
+#: Typical seconds of an operation, in a range so wide that looks are at the minimum interval.
 TYPICAL = 300.0
 
 _WATCHED = """
@@ -46,7 +46,7 @@ _ENDS = "SELECT job, count(*) AS n FROM event WHERE kind = 'failed' GROUP BY job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd:
-    """The operations of a test: those that end, with their jobs, and the others."""
+    """The operations of a test: the ending ones, with their jobs, and the others."""
 
     operations: list[str]
     jobs: list[str]
@@ -55,7 +55,7 @@ class Crowd:
 
 
 def watched(stack: FaultStack, *, but_by: list[str] | None = None) -> int:
-    """How many operations living holders watch, `but_by` certain ones."""
+    """The number of operations watched by living holders, except those of `but_by`."""
     (row,) = stack.rows(_WATCHED, but_by or [])
     return int(row["n"])
 
@@ -65,14 +65,14 @@ def holders(stack: FaultStack) -> set[str]:
 
 
 def are_all_asked(vendor: Vendor, operations: list[str], *, within: float) -> bool:
-    """Whether the vendor is asked for each of these from now on, in time."""
+    """Whether each of these operations is polled from now on, within this time."""
     began = time.monotonic()
     count = len(operations)
     return wait_until(lambda: vendor.asked_since(began, operations) == count, within)
 
 
 def prove_ends(stack: FaultStack, jobs: list[str]) -> None:
-    """Each of these jobs, and no other, has failed once, and was told of once."""
+    """Assert that exactly these jobs have failed, each once and with one webhook."""
     sql = "SELECT count(*) = %s FROM delivery WHERE state = 'delivered' AND job = ANY(%s)"
     assert stack.until(sql, len(jobs), jobs, within=TO_RECOVER), stack.rows(
         "SELECT state, count(*) FROM job GROUP BY state"
@@ -82,7 +82,7 @@ def prove_ends(stack: FaultStack, jobs: list[str]) -> None:
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
-def test_a_database_that_is_away_for_a_minute_takes_no_operation_from_its_watcher(how: str) -> None:
+def test_a_minute_without_the_database_moves_no_operation(how: str) -> None:
     # Given two workers that watch 10,000 operations
     count, ended = 10_000, 300
     with watched_stack(lease=LEASE, floor=20.0, workers=2, LONGTAKE_WATCHED_OPERATIONS="6000") as (
@@ -99,7 +99,7 @@ def test_a_database_that_is_away_for_a_minute_takes_no_operation_from_its_watche
 
         # When the database is away while some of them end
         vendor.forget()
-        # In the midst of a round of looks: those that come next do not wait for the database.
+        # In the middle of a round of looks: the next ones do not wait for the database.
         assert wait_until(lambda: len(vendor.asked) > count // 4, TO_BEGIN)
         leave, come_back = {
             "stopped": (stack.stop_database, stack.start_database),
@@ -115,11 +115,11 @@ def test_a_database_that_is_away_for_a_minute_takes_no_operation_from_its_watche
         finally:
             come_back()
 
-        # Then ends that were seen meanwhile are written, once, and all others go on
+        # Then ends that were seen meanwhile are written once, and all others continue
         assert told, "no end came while the database was away"
         assert are_all_asked(vendor, crowd.others, within=TO_RECOVER)
         prove_ends(stack, crowd.jobs)
-        # where they were: nobody was declared dead, and none was asked for by two
+        # in their process: no holder was declared dead, and none was polled by two
         after = {row["id"]: row["lease"] for row in stack.rows(_LEASES)}
         said = "".join(worker.said for worker in stack.workers)
         words = [line for line in said.splitlines() if '"watch.' in line]
@@ -132,13 +132,13 @@ def test_a_database_that_is_away_for_a_minute_takes_no_operation_from_its_watche
 
 
 def begun(stack: FaultStack, count: int, *, ended: int = 0) -> Crowd:
-    """Operations that nobody watches yet, of which so many are to end; no worker runs."""
+    """Operations that are not watched yet, of which `ended` are to end; no worker runs."""
     for worker in stack.workers:
         worker.kill()
     every = count // ended if ended else 0
     all_ = accepted(stack, count, typical=TYPICAL, every=every)
     assert stack.contradictions() == []
-    # Here and there: those that follow each other are looked at together.
+    # Spread out, because neighbours are looked at together.
     ends = range(0, count, every) if every else range(0)
     return Crowd(
         operations=all_.operations,
@@ -149,9 +149,9 @@ def begun(stack: FaultStack, count: int, *, ended: int = 0) -> Crowd:
 
 
 @pytest.mark.parametrize("pool", SLOTS)
-def test_a_worker_with_too_much_to_look_at_gives_some_to_one_that_comes(pool: str) -> None:
-    # Given a worker whose vendor answers so slowly that it can have less than two thirds of the
-    # looks that it is asked for; of a pool, all its processes together
+def test_an_overloaded_worker_hands_operations_to_a_new_one(pool: str) -> None:
+    # Given a worker whose vendor answers so slowly that it, with all processes of its pool,
+    # can make less than two thirds of the looks that are due
     count, ended, slots = 3000, 50, SLOTS[pool]
     floor, takes = {"threads": (3.0, 0.15), "prefork": (6.0, 1.2)}[pool]
     with watched_stack(lease=LEASE, floor=floor, LONGTAKE_POLL_DELAY_SECONDS="0.5") as (
@@ -165,7 +165,7 @@ def test_a_worker_with_too_much_to_look_at_gives_some_to_one_that_comes(pool: st
             assert stack.until(_LATE, within=TO_BEGIN), stack.rows("SELECT * FROM holder")
             before = sorted(holders(stack))
 
-            # When another comes, and operations end meanwhile
+            # When another worker starts, and operations end meanwhile
             vendor.forget()
             with stack.another_worker(pool=pool, slots=slots, name="second") as second:
                 vendor.ended.update(crowd.ending)
@@ -174,7 +174,7 @@ def test_a_worker_with_too_much_to_look_at_gives_some_to_one_that_comes(pool: st
                 share = count // 4
                 is_shared = wait_until(lambda: asked_by(vendor, second, crowd) >= share, TO_RECOVER)
                 assert is_shared, stack.rows("SELECT * FROM holder")
-                # and nothing is lost, doubled or tossed about
+                # and nothing is lost, repeated or moved back and forth
                 prove_ends(stack, crowd.jobs)
                 assert are_all_asked(vendor, crowd.others, within=TO_RECOVER)
                 assert wait_until(lambda: watched(stack) == len(crowd.others), TO_RECOVER)
@@ -185,7 +185,7 @@ def test_a_worker_with_too_much_to_look_at_gives_some_to_one_that_comes(pool: st
 
 
 def asked_by(vendor: Vendor, worker: Process, crowd: Crowd) -> int:
-    """How many operations a process of this worker asked for last."""
+    """The number of operations last polled by a process of this worker."""
     asked = dict(vendor.asked)
     ours = {pid for pid in list(vendor.polls) if session_of(pid) == worker.pid}
     return sum(one in asked and asked[one].by in ours for one in crowd.operations)
@@ -200,7 +200,7 @@ def session_of(pid: int) -> int:
 
 
 def test_processes_of_a_pool_that_are_replaced_hand_back_what_they_watch() -> None:
-    # Given a pool whose processes are replaced after a handful of tasks each
+    # Given a pool whose processes are each replaced after a few tasks
     count, ended = 500, 50
     with watched_stack(lease=LEASE, floor=1.0) as (stack, vendor):
         crowd = begun(stack, count, ended=ended)
@@ -210,14 +210,14 @@ def test_processes_of_a_pool_that_are_replaced_hand_back_what_they_watch() -> No
             assert wait_until(lambda: watched(stack) == count, TO_BEGIN), watched(stack)
             before = sorted(holders(stack))
 
-            # When those that watched are gone, and operations end meanwhile; their successors are
-            # replaced as well, so what is watched changes all the time
+            # When the watching processes are gone, and operations end meanwhile; their successors
+            # are replaced as well, so watchers change all the time
             vendor.ended.update(crowd.ending)
             assert wait_until(lambda: holders(stack).isdisjoint(before), TO_RECOVER), stack.rows(
                 "SELECT * FROM holder"
             )
 
-            # Then they have handed everything back themselves, and nothing is lost
+            # Then they have handed everything back, and nothing is lost
             prove_ends(stack, crowd.jobs)
             assert are_all_asked(vendor, crowd.others, within=TO_RECOVER)
             assert '"watch.left"' in worker.said
@@ -225,7 +225,7 @@ def test_processes_of_a_pool_that_are_replaced_hand_back_what_they_watch() -> No
             assert stack.contradictions() == []
 
 
-def test_what_a_killed_process_of_a_pool_watched_is_watched_by_its_siblings() -> None:
+def test_operations_of_a_killed_pool_process_are_watched_by_its_siblings() -> None:
     count, ended = 500, 50
     with watched_stack(lease=LEASE, floor=1.0) as (stack, vendor):
         crowd = begun(stack, count, ended=ended)
@@ -234,14 +234,14 @@ def test_what_a_killed_process_of_a_pool_watched_is_watched_by_its_siblings() ->
             assert are_all_asked(vendor, crowd.operations, within=TO_BEGIN)
             before = sorted(holders(stack))
 
-            # When all processes that watch are killed, and operations end meanwhile
+            # When all watching processes are killed, and operations end meanwhile
             watchers = [pid for pid in vendor.polls if session_of(pid) == worker.pid != pid]
             assert watchers
             for pid in watchers:
                 os.kill(pid, signal.SIGKILL)
             vendor.ended.update(crowd.ending)
 
-            # Then others watch them, and the worker itself lives
+            # Then other processes watch them, and the worker itself lives
             assert wait_until(
                 lambda: watched(stack, but_by=before) == len(crowd.others), TO_RECOVER
             ), stack.rows("SELECT * FROM holder")
@@ -252,15 +252,15 @@ def test_what_a_killed_process_of_a_pool_watched_is_watched_by_its_siblings() ->
 
 
 @pytest.mark.parametrize("pool", SLOTS)
-def test_one_operation_among_thousands_that_kills_who_asks_for_it_is_set_aside(pool: str) -> None:
-    # Given 5,000 operations, of which one kills the process that asks for it
+def test_one_operation_among_thousands_that_kills_its_pollers_is_set_aside(pool: str) -> None:
+    # Given 5,000 operations, one of which kills the process that polls it
     count, ended = 5000, 50
     with watched_stack(lease=3.0, floor=30.0) as (stack, vendor):
         crowd = begun(stack, count, ended=ended)
         vendor.deadly = deadly = crowd.others[len(crowd.others) // 2]
         with supervised(stack, pool) as revive:
             # When processes are replaced as often as they die
-            # Then it is found and set aside, and after that kills nobody
+            # Then it is found and set aside, and kills no other process
             assert wait_until(lambda: revive() and is_set_aside(stack, deadly), TO_FIND), (
                 len(vendor.killed),
                 stack.rows("SELECT what, tries, faults, count(*) FROM due GROUP BY 1, 2, 3"),
@@ -285,7 +285,7 @@ def is_set_aside(stack: FaultStack, operation: str) -> bool:
 
 @contextmanager
 def supervised(stack: FaultStack, pool: str) -> Iterator[Callable[[], bool]]:
-    """A worker of this pool; what is given starts it again if it has died, and is true."""
+    """A worker of this pool; yields a function that restarts it if it died, and returns True."""
     with stack.another_worker(pool=pool, slots=SLOTS[pool]) as worker:
 
         def revive() -> bool:

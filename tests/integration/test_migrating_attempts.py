@@ -1,15 +1,12 @@
 """Attempts that an older version left behind, migrated: what they don't say proves nothing."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from psycopg.rows import dict_row
 from sqlalchemy import create_engine
@@ -18,8 +15,7 @@ from sqlalchemy.pool import NullPool
 from models.migrate import driver_url
 from models.schema import METADATA
 from stack.servers.postgres import EmbeddedPostgres
-
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+from tests.integration.old_revisions import database_at, migrate
 
 JOB = """
 INSERT INTO job (id, tenant, request_id, state, model, prompt, request, plan, scene,
@@ -46,11 +42,8 @@ VALUES ('job_1', 'attempt.repeated', '{"attempt": "att_3", "after": "att_2"}')
 @pytest.fixture
 def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A database at the revision before, with attempts of a job in several states."""
-    name = f"old_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        migrate(postgres_server.url(name), "0001")
-        with psycopg.connect(postgres_server.url(name)) as connection:
+    with database_at(postgres_server, "0001") as url:
+        with psycopg.connect(url) as connection:
             connection.execute(JOB)
             for id_, state, faults in (
                 ("att_1", "sent", 0),
@@ -61,19 +54,7 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
                 sent = None if state == "planned" else "2026-01-01T00:00:00Z"
                 connection.execute(ATTEMPT, (id_, state, id_, faults, sent))
             connection.execute(REPEATED)
-        yield postgres_server.url(name)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def migrate(url: str, to: str, *, step: Callable[[Config, str], None] = command.upgrade) -> None:
-    engine = create_engine(driver_url(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        configuration = Config()
-        configuration.set_main_option("script_location", str(MIGRATIONS))
-        configuration.attributes["connection"] = connection
-        step(configuration, to)
-        connection.commit()
-    engine.dispose()
+        yield url
 
 
 def attempts(url: str) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Jobs that were accepted before there was a ledger: the migration opens it with what they hold."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -10,7 +9,7 @@ from alembic import command
 from models.database import Database
 from models.invariants import violations
 from stack.servers.postgres import EmbeddedPostgres
-from tests.integration.test_migrating_attempts import migrate
+from tests.integration.old_revisions import database_at, migrate
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +31,7 @@ OURS = {"ledger_unbalanced", "ledger_of_job", "attempt_not_absorbed", "budget_mi
 @pytest.fixture
 def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A database at the revision before, with a job in each kind of state."""
-    name = f"old_{uuid4().hex[:12]}"
-    url = postgres_server.url(name)
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        migrate(url, "0008")
+    with database_at(postgres_server, "0008") as url:
         with psycopg.connect(url) as connection:
             for id_, state, cost, attempt, paid in (
                 ("running", "processing", None, "accepted", None),
@@ -48,7 +43,6 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
                 connection.execute(ATTEMPT, (f"a-{id_}", id_, attempt, id_, paid))
                 connection.execute(OUTPUT, (f"o-{id_}", id_, f"a-{id_}"))
         yield url
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_jobs_are_reserved_and_those_that_ended_are_settled(old_database: str) -> None:

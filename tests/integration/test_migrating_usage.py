@@ -1,7 +1,6 @@
-"""Jobs that ended before there were usage rows: the migration enters them as their end would."""
+"""The migration inserts usage rows for jobs that have ended, as their end would."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,8 +11,7 @@ from models.database import Connection, Database
 from models.invariants import violations
 from stack.servers.postgres import EmbeddedPostgres
 from tasks.upkeep.overlooked import enter_overlooked
-from tests.integration.test_migrating_attempts import migrate
-from tests.integration.test_migrating_money import ATTEMPT
+from tests.integration.old_revisions import database_at, migrate
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +27,10 @@ FROM (VALUES ('running', 'processing', NULL, NULL), ('complete', 'complete', 100
              ('by_gate', 'complete', 900, 'gate_1'), ('failed', 'failed', 0, NULL))
      AS job (id, state, cost, gate)
 """
+ATTEMPT = """
+INSERT INTO attempt (id, job, provider, account, route, state, marker)
+VALUES (%s, %s, 'kling', 'kling', 'r', %s, %s)
+"""
 OUTPUT = """
 INSERT INTO output (id, job, attempt, position, state, duration_seconds)
 VALUES (%s, %s, %s, 0, %s, 5)
@@ -38,11 +40,7 @@ VALUES (%s, %s, %s, 0, %s, 5)
 @pytest.fixture
 def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A database at the revision before, with a job in each kind of state."""
-    name = f"old_{uuid4().hex[:12]}"
-    url = postgres_server.url(name)
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        migrate(url, "0028")
+    with database_at(postgres_server, "0028") as url:
         with psycopg.connect(url) as connection:
             connection.execute(JOB)
             for id_, attempt, output in (
@@ -51,14 +49,13 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
                 ("by_gate", "succeeded", "stored"),
                 ("failed", "failed", "failed"),
             ):
-                connection.execute(ATTEMPT, (f"a-{id_}", id_, attempt, id_, None))
+                connection.execute(ATTEMPT, (f"a-{id_}", id_, attempt, id_))
                 connection.execute(OUTPUT, (f"o-{id_}", id_, f"a-{id_}", output))
             connection.execute("UPDATE attempt SET choice = 1 WHERE job = 'by_gate'")
         yield url
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_what_has_ended_is_entered_and_nothing_else(old_database: str) -> None:
+async def test_only_ended_jobs_are_entered(old_database: str) -> None:
     migrate(old_database, "head")
     migrate(old_database, "0028", step=command.downgrade)
     migrate(old_database, "head")
@@ -81,7 +78,7 @@ async def test_what_has_ended_is_entered_and_nothing_else(old_database: str) -> 
     assert "usage_untrue" not in found
 
 
-async def test_what_an_older_worker_ends_beside_it_is_found(old_database: str) -> None:
+async def test_jobs_that_an_older_worker_ends_are_entered_later(old_database: str) -> None:
     migrate(old_database, "head")
     database = Database(old_database)
     await database.fetch(

@@ -237,7 +237,7 @@ def test_a_container_can_write_nowhere_else_and_take_no_more_than_its_share(name
     assert name in {"postgres", "valkey"} or "cap_add" not in service
 
 
-def test_the_api_has_room_for_a_child_that_takes_all_it_may() -> None:
+def test_the_api_has_memory_for_a_child_at_its_limit() -> None:
     gib = 2**30
 
     assert int(SERVICES["api"]["mem_limit"].removesuffix("g")) * gib >= gib + Limits().memory_bytes

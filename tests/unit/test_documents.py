@@ -1,4 +1,4 @@
-"""Every relative link of the documents leads to a file, and to a heading of it."""
+"""Every relative link in the documents points to an existing file and heading."""
 
 import re
 from pathlib import Path

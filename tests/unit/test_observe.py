@@ -123,7 +123,7 @@ def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
     for command in (
         ["check", "rules", "rules.yml"],
         ["test", "rules", "rules_test.yml"],
-        # The rest of the check looks for files of the container.
+        # The rest of the check needs files that exist only in the container.
         ["check", "config", "--syntax-only", "prometheus.yml"],
     ):
         run = subprocess.run(
@@ -150,7 +150,7 @@ def test_the_file_obeys_the_compose_specification() -> None:
 
 
 @pytest.mark.parametrize("name", ["GRAFANA_ADMIN_PASSWORD", "LONGTAKE_METRICS_KEY"])
-def test_nothing_starts_without_what_the_file_asks_for(name: str) -> None:
+def test_nothing_starts_without_the_required_variables(name: str) -> None:
     with pytest.raises(MissingVariable, match=name):
         read({given: value for given, value in NEEDED.items() if given != name}, OBSERVE)
 

@@ -1,4 +1,4 @@
-"""Settings: each is documented, and no name that one had before is silently ignored."""
+"""Each setting is documented, and no former name is silently ignored."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from settings import Settings, SettingsError, load
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
-#: What no operator sets: the fault tests' own, and what `load` puts together.
+#: Fields that no operator sets: one for fault tests, and those that `load` computes.
 OURS = {"crash_at", "other_variables", "vendor"}
 
 
@@ -32,5 +32,5 @@ def test_a_setting_by_its_old_name_is_refused(old: str, new: str, end: str) -> N
         load({old + end: "10", "LONGTAKE_DATA_DIR": "/nowhere"})
 
 
-def test_an_empty_one_is_none() -> None:
+def test_an_empty_former_name_is_ignored() -> None:
     load({"LONGTAKE_WRONG_KEYS_PER_MINUTE": "", "LONGTAKE_DATA_DIR": "/nowhere"})

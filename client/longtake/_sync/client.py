@@ -175,10 +175,10 @@ class Client:
         return answered(Deleted.of, self._wire.json(Call("DELETE", _path(job_id))))
 
     def list(self, **filters: Any) -> Stream[Job]:
-        """Jobs, newest first, page by page as they are wanted.
+        """Jobs, newest first, fetched page by page as needed.
 
-        Filters are the API's: `status`, `model`, `app_id`, `batch_id`, `provider`, `since`,
-        `until`, `text` (words of prompts, or an id), `after`, and `limit`, which is a page's.
+        The filters are the API's: `status`, `model`, `app_id`, `batch_id`, `provider`, `since`,
+        `until`, `text` (words of prompts, or an id), `after`, and `limit`, the size of a page.
         """
         return pages(self._wire, _JOBS, Job.of, filters)
 

@@ -1,4 +1,4 @@
-"""Whose connections to a port are: the processes that hold their other ends."""
+"""Finds the processes that hold the client ends of connections to a port."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,33 +11,33 @@ import psutil
 
 @dataclass(slots=True)
 class Peers:
-    """The processes at the other ends of connections to a port of 127.0.0.1.
+    """The processes at the client ends of connections to a port of 127.0.0.1.
 
-    One look finds all connections that wait to be accepted: a look takes milliseconds, in which a
-    server on one loop answers nobody.
+    One scan finds all connections that wait to be accepted, because a scan takes milliseconds and
+    blocks a server's loop.
     """
 
     port: int
-    #: By the ports of connections that are not accepted yet.
+    #: By client port, for connections that are not accepted yet.
     _found: dict[int, int] = field(default_factory=dict)
-    #: The ports of those that are.
+    #: Client ports of accepted connections.
     _accepted: set[int] = field(default_factory=set)
 
     def accept(self, peer: int, sessions: Sequence[int]) -> int:
-        """The process of these sessions at this end; 0 if there is none."""
+        """The process in these sessions that holds this end; 0 if there is none."""
         if peer not in self._found:
             self._look(sessions)
         self._accepted.add(peer)
         return self._found.pop(peer, 0)
 
     def close(self, peer: int) -> None:
-        """The port may be another's from now on."""
+        """Forget a port, which another process may use from now on."""
         self._accepted.discard(peer)
 
     def _look(self, sessions: Sequence[int]) -> None:
         peers = {link: peer for link, peer in _ends(self.port) if peer not in self._accepted}
         self._found.clear()
-        # A pool's parent has a socket of its own only until it forks, so the youngest counts.
+        # A pool's children inherit the parent's sockets, so the youngest process is the user.
         for pid in sorted(psutil.pids()):
             for link in _links(pid, sessions):
                 if link in peers:
@@ -45,7 +45,7 @@ class Peers:
 
 
 def _ends(port: int) -> Iterator[tuple[str, int]]:
-    """The sockets that are connected to this port, as links name them, and their own ports."""
+    """The sockets connected to this port, named as in /proc links, with their own ports."""
     wanted = b" 0100007F:%04X 01 " % port
     for line in Path("/proc/net/tcp").read_bytes().splitlines():
         if wanted in line:
@@ -54,7 +54,7 @@ def _ends(port: int) -> Iterator[tuple[str, int]]:
 
 
 def _links(pid: int, sessions: Sequence[int]) -> Iterator[str]:
-    """What a process has open; nothing if it is gone, or of no such session."""
+    """The open files of a process; none if it is gone or belongs to another session."""
     try:
         if os.getsid(pid) in sessions:
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():

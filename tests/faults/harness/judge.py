@@ -38,7 +38,7 @@ SELECT attempt, coalesce(error ->> 'code', state) AS reason FROM output WHERE st
 """
 #: Ends for which a made video is no broken promise: nobody waited any longer, or nobody knew of it.
 _EXCUSED = {"deadline_exceeded", "submit_unknown"}
-#: Providers whose one answer to the paid request is all that they ever tell.
+#: Providers that report nothing after the answer to the paid request.
 SYNCHRONOUS = {name for name, each in PROVIDERS.items() if each.capabilities.synchronous}
 _STATUS = {"complete": "complete", "failed": "failed", "cancelled": "cancelled"}
 

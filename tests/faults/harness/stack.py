@@ -83,7 +83,7 @@ class FaultStack:
         self._port = free_port()
         self.environment = self._variables(crew)
         self.workers = [self._worker(f"worker-{n}") for n in range(crew.workers)]
-        #: Those that a block of a test has.
+        #: Additional workers, for as long as a test's block lasts.
         self.others: list[Process] = []
         self.beats = [self._beat(f"beat-{n}") for n in range(crew.beats)]
         self.api = self._api("api", self._port)
@@ -137,7 +137,7 @@ class FaultStack:
         name: str = "another-worker",
         more: Sequence[str] = (),
     ) -> Iterator[Process]:
-        """One more worker, ready, for as long as the block lasts; `more` are options of Celery."""
+        """Another worker, ready, for the duration of the block; `more` are Celery options."""
         worker = self._worker(name, pool=pool, slots=slots, more=more)
         self.others.append(worker)
         worker.start()

@@ -1,7 +1,7 @@
-"""Thousands of operations that were accepted, and their vendor, who knows which process asks.
+"""Thousands of accepted operations, and a vendor that knows which process polls.
 
-The vendor speaks Runway's task endpoint and nothing else, on a loop of its own in the test's
-process: the simulator would take more CPU than those whom it is to load.
+The vendor serves only Runway's task endpoint, on a separate loop in the test's process: the
+simulator would use more CPU than the workers under test.
 """
 
 import asyncio
@@ -58,29 +58,29 @@ SELECT job, 'op-' || id AS operation FROM taken ORDER BY job
 
 @dataclass(slots=True)
 class Asked:
-    """What is known of one operation's polls."""
+    """The polls of one operation."""
 
-    #: The process that asked last, and how often another one did than the time before.
+    #: The process that polled last, and how often the polling process changed.
     by: int = 0
     moves: int = 0
-    #: When it was asked for last, by the monotonic clock, and whether that told of its end.
+    #: Monotonic time of the last poll, and whether that poll reported the end.
     at: float = 0.0
     was_told: bool = False
 
 
 @dataclass(slots=True)
 class Vendor:
-    """Tasks run until they are ended; all of it is read and changed from any thread."""
+    """Tasks run until they are ended. Every attribute may be read and changed from any thread."""
 
-    #: Seconds until an answer.
+    #: Seconds until it answers.
     takes: float = 0.0
-    #: The sessions of the processes that may ask.
+    #: The sessions of the processes that may poll.
     sessions: Callable[[], Sequence[int]] = lambda: ()
     ended: set[str] = field(default_factory=set)
     asked: dict[str, Asked] = field(default_factory=dict)
     #: Polls by process.
     polls: dict[int, int] = field(default_factory=dict)
-    #: The operation whose polls kill who asks, and whom they killed.
+    #: The operation whose polls kill the polling process, and the processes killed.
     deadly: str = ""
     killed: list[int] = field(default_factory=list)
     port: int = 0
@@ -88,7 +88,7 @@ class Vendor:
     connections: set[asyncio.Transport] = field(default_factory=set)
 
     def answer(self, operation: str, by: int) -> bytes:
-        """The task, as it is told to one process."""
+        """The task, as answered to one process."""
         asked = self.asked.setdefault(operation, Asked())
         asked.moves += asked.by not in {0, by}
         asked.by, asked.at = by, time.monotonic()
@@ -97,18 +97,18 @@ class Vendor:
         return _TASK % (operation.encode(), _FAILED if asked.was_told else _RUNNING)
 
     def strike(self, by: int) -> None:
-        """Kill a process of ours that asked for the deadly operation."""
+        """Kill one of our processes that polled the deadly operation."""
         if by in self.killed or os.getsid(by) not in self.sessions():
             return
         self.killed.append(by)
         os.kill(by, signal.SIGKILL)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         self.asked, self.polls = {}, {}
 
     def asked_since(self, began: float, operations: Sequence[str]) -> int:
-        """How many of these were asked for since."""
+        """How many of these operations were polled since."""
         asked = self.asked
         return sum(one in asked and asked[one].at > began for one in operations)
 
@@ -151,7 +151,7 @@ class _Connection(asyncio.Protocol):
 
 @contextmanager
 def asked_vendor() -> Iterator[Vendor]:
-    """A vendor that answers for as long as the block lasts."""
+    """A vendor that serves for the duration of the block."""
     vendor, begun = Vendor(), queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]]()
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     vendor.port = vendor.peers.port = listening.getsockname()[1]
@@ -179,7 +179,7 @@ def asked_vendor() -> Iterator[Vendor]:
 def watched_stack(
     *, lease: float, floor: float, workers: int = 1, **variables: str
 ) -> Iterator[tuple[FaultStack, Vendor]]:
-    """A stack whose Runway is such a vendor; operations are looked at every `floor` seconds."""
+    """A stack whose Runway is such a vendor; operations are polled every `floor` seconds."""
     with asked_vendor() as vendor:
         told = {
             "RUNWAYML_BASE_URL": f"http://127.0.0.1:{vendor.port}",
@@ -201,9 +201,9 @@ class Operations:
 
 
 def accepted(stack: FaultStack, count: int, *, typical: float, every: int = 0) -> Operations:
-    """So many operations whose polls are due, as if they had been submitted.
+    """Create operations whose polls are due, as if they had been submitted.
 
-    One job of `every` so many has a webhook. No worker may run: it would submit them.
+    One in `every` jobs has a webhook. No worker may run, because it would submit them.
     """
     lines = [
         _line(stack, number, is_told=bool(every) and number % every == 0) for number in range(count)

@@ -49,7 +49,7 @@ class Hints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """The application, a client with a valid key, and what lies behind both."""
+    """The application, a client with a valid key, and their backends."""
 
     app: FastAPI
     http: httpx.AsyncClient

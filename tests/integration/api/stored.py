@@ -1,4 +1,4 @@
-"""What a job was stored with, a film, and a video that is stored for a job."""
+"""The stored request of a job, a sample video, and a video stored for a job."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -51,7 +51,7 @@ async def store_video(api: Api, job: str, content: bytes, folder: Path) -> None:
 
 
 def film(folder: Path) -> bytes:
-    """A film of a second."""
+    """A video of one second."""
     path = folder / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)

@@ -1,4 +1,4 @@
-"""Invalid keys and tokens: throttled by address, and never in the way of a valid one."""
+"""Invalid keys and tokens are throttled by address, and never block a valid one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,12 +77,12 @@ async def test_invalid_keys_are_429_after_a_while_and_valid_ones_of_the_same_add
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == "too_many_invalid_keys"
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
-    # A valid key, whether it was seen before or not, and other addresses
+    # A valid key, seen before or not, and other addresses still work
     assert (await direct.get(direct.key)).status_code == 200
     assert (await direct.get(direct.key)).status_code == 200
     assert (await direct.get(new_plain_key())).status_code == 429
     assert (await direct.get(new_plain_key(), of="203.0.113.8")).status_code == 401
-    # No key is no invalid key
+    # A missing key does not count as invalid
     assert (await direct.get(None)).status_code == 401
 
 

@@ -1,4 +1,4 @@
-"""The page of dead letters: why each was refused, without what was sent, and one more try."""
+"""The page of dead letters: the reason of each without its content, and its retry."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def test_dead_letters_are_shown_with_their_reason_and_without_what_was_sen
     assert (await browser.get("/ui/letters?status=failed")).status_code == 400
 
 
-async def test_they_are_the_tenants_own_and_come_in_pages(api: Api) -> None:
+async def test_a_tenant_sees_only_its_own_letters_page_by_page(api: Api) -> None:
     for number in range(3):
         await dead(api, task_id=f"t-{number}", request={})
     other = {"tenant": "globex", "request": {}}
@@ -51,7 +51,7 @@ async def test_they_are_the_tenants_own_and_come_in_pages(api: Api) -> None:
     assert 'rel="next"' in own.text
     assert "of-another" in every.text
     assert "globex" in every.text
-    assert "/ui/letters/" in every.text  # its own can be retried
+    assert "/ui/letters/" in every.text  # the tenant's own letters can be retried
     assert "of-another" not in (await admin.open("/ui/letters?tenant=acme")).text
 
 

@@ -1,4 +1,4 @@
-"""The pages of models: what `GET /v1/models` says of each, for people."""
+"""The pages of models show what `GET /v1/models` returns."""
 
 import pytest
 
@@ -20,7 +20,7 @@ async def test_every_model_is_listed_with_what_the_api_says_of_it(api: Api) -> N
     missing = next(each for each in models if each["set_to_use"] and "/" not in each["id"])
     assert missing["set_to_use"] in text
     available = [page.text.index(f"/ui/models/{name}") for name in ("gen4.5", missing["id"])]
-    assert available == sorted(available)  # what can be asked for comes first
+    assert available == sorted(available)  # models that can be requested come first
 
 
 async def test_a_models_page_has_its_limits_prices_and_providers(api: Api) -> None:

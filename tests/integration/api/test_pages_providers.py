@@ -146,7 +146,7 @@ async def test_an_operator_sets_and_removes_a_cap(api: Api) -> None:
     assert unknown.status_code == 404
 
 
-async def test_caps_are_changed_by_the_pages_form_and_by_who_may_change(api: Api) -> None:
+async def test_caps_need_the_forms_token_and_a_session_that_may_change_things(api: Api) -> None:
     browser, reader = await operator(api), await operator(api, is_read_only=True)
     path, cap = "/ui/providers/runway/cap", {"cap_usd": "1", "cap_period": "day"}
     await browser.open("/ui/providers/runway")

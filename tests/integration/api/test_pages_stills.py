@@ -1,4 +1,4 @@
-"""A job's page shows its video with a poster and a sheet of frames, or without where none exist."""
+"""A job's page shows its video with a poster and a sheet of frames, if they can be made."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ async def test_a_video_that_can_not_be_decoded_is_shown_without(api: Api, tmp_pa
     assert "/sheet" not in page.text
 
 
-async def test_they_are_shown_to_those_alone_who_may_see_the_video(
+async def test_stills_are_shown_only_to_those_who_may_see_the_video(
     api: Api, tmp_path: Path
 ) -> None:
     job = await stored(api, film(tmp_path), tmp_path)
@@ -69,9 +69,7 @@ async def test_they_are_shown_to_those_alone_who_may_see_the_video(
     assert await statuses(await signed_in(api, tenant="globex", is_admin=True), job) == [200, 200]
 
 
-async def test_there_are_none_of_other_numbers_and_of_deleted_jobs(
-    api: Api, tmp_path: Path
-) -> None:
+async def test_other_numbers_and_deleted_jobs_have_no_stills(api: Api, tmp_path: Path) -> None:
     job = await stored(api, film(tmp_path), tmp_path)
     browser = await signed_in(api)
     assert await statuses(browser, job) == [200, 200]

@@ -38,7 +38,7 @@ async def test_a_poster_and_a_sheet_are_jpegs_that_a_client_may_keep(
     assert again.status_code == 304
 
 
-async def test_they_are_the_owners_and_need_a_key(api: Api, tmp_path: Path) -> None:
+async def test_stills_need_a_key_that_may_read_the_job(api: Api, tmp_path: Path) -> None:
     job = await stored(api, film(tmp_path), tmp_path)
     database = api.front.engine.database
     _, other = await database.run(lambda on: create_key(on, "globex"))

@@ -1,4 +1,4 @@
-"""Usage rows of jobs whose times a test has changed."""
+"""Updates the usage rows of jobs whose times a test has changed."""
 
 from models import usage
 from models.database import Connection, fetch_ids
@@ -6,7 +6,7 @@ from tasks.engine import Engine
 
 
 async def enter_anew(engine: Engine) -> None:
-    """Enter all ended jobs as if they had always had their times."""
+    """Insert the usage rows of all ended jobs again, with their present times."""
 
     async def work(connection: Connection) -> None:
         jobs = await fetch_ids(connection, "SELECT id FROM job WHERE finished_at IS NOT NULL")

@@ -20,8 +20,6 @@ from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.letters import Letter, take_in
 from tasks.outcomes.accepted import record_accepted
-from tasks.pump.pump import Pump
-from tasks.pump.running import verb_for
 from tasks.repeats import Caller
 from tasks.resent import Unkeyed
 from tasks.upkeep.recover import retry_store
@@ -29,6 +27,7 @@ from tasks.upkeep.reseal import reseal
 from tasks.verbs.erase import ERASED
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing, kind_of, said
+from tests.integration.engine.house import run
 from tests.integration.engine.lock_order import LockOrder
 from transport.base import Request, Response
 
@@ -88,13 +87,6 @@ async def submitted(engine: Engine) -> str:
     caller = Caller(idempotency_key="order-1", unkeyed=own)
     request = VideoRequest.from_json(BODY)
     return (await accept(engine, request, tenant="default", caller=caller)).job_id
-
-
-async def run(engine: Engine, *kinds: What) -> None:
-    for what in kinds:
-        sql = "UPDATE due SET at = now() - interval '1 s' WHERE what = %s"
-        await engine.database.fetch(sql, (what,))
-        await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
 
 
 async def row_of(engine: Engine, job: str) -> dict[str, Any]:

@@ -15,21 +15,21 @@ from tasks.watch.dead import free_orphans, free_the_dead
 from tasks.watch.here import Here
 from tasks.watch.watcher import Watcher
 from tests.integration.engine.house import House, run
-from tests.integration.engine.test_watching import (
+from tests.integration.engine.waiting import until
+from tests.integration.engine.watched_house import (
     LANE,
     Far,
-    _faulty,
-    _is,
     accepted,
+    attempts_are,
     engine,
     far,
+    has_fault,
     house,
     leases,
     started,
     usually_take,
     watching,
 )
-from tests.integration.engine.waiting import until
 
 __all__ = ["engine", "far", "house"]  # fixtures
 
@@ -120,14 +120,14 @@ async def test_two_that_believe_they_watch_one_operation_tell_its_fault_and_end_
             assert list(one.residents) == list(other.residents)
             far.word = "REHEARSING"
             await until(lambda: not one.residents)
-            await until(lambda: _faulty(engine, "status.undocumented"))
+            await until(lambda: has_fault(engine, "status.undocumented"))
             far.word = "SUCCEEDED"
             await until(lambda: not other.residents)
     (row,) = await engine.database.fetch(
         "SELECT count(*) AS n FROM event WHERE kind = 'status.undocumented'"
     )
     assert row["n"] == 1
-    assert await _is(engine, "succeeded")
+    assert await attempts_are(engine, "succeeded")
     await run(engine, What.STORE)
 
 
@@ -184,15 +184,15 @@ async def test_a_late_watcher_hands_the_furthest_to_one_with_room(
         assert sorted(busy.residents) == ids[:8]
 
 
-async def test_who_is_on_time_takes_what_a_late_watcher_lets_go_without_a_hint(
+async def test_a_watcher_on_time_claims_what_a_late_one_lets_go_without_a_hint(
     house: House, engine: Engine, far: Far
 ) -> None:
     async with watching(engine) as busy, watching(started(house, far)) as idle:
         ids = await accepted(engine, 3)
-        # While nobody is late, hints say what to take
+        # While no watcher is late, rows are taken only on a hint
         await idle.heart.beat()
         assert not idle.residents
-        # When another is, and this one is not
+        # When another one is late, and this one is not
         busy.letting_go.late, busy.letting_go._looks = 9.0, 1  # noqa: SLF001 - what looks make
         await busy.heart.beat()
         idle.letting_go.late, idle.letting_go._looks = 9.0, 1  # noqa: SLF001
@@ -211,10 +211,10 @@ async def test_a_late_process_of_a_pool_leaves_the_next_hint_to_a_sibling(
         assert not here.should_keep_slot(100.0)
         watcher.letting_go.late = 9.0
         assert here.should_keep_slot(100.0)
-        # though its slot has other work as well
+        # but not all the time, because its slot has other work too
         assert not here.should_keep_slot(105.0)
         assert here.should_keep_slot(115.0)
-        # and threads have no siblings that could watch
+        # and threads have no sibling processes
         monkeypatch.setattr(slots, "total", 24)
         assert not here.should_keep_slot(200.0)
 

@@ -154,7 +154,7 @@ async def test_jobs_are_found_by_the_words_of_their_prompts(make_engine: MakeEng
     assert await found_by(engine, "  snow   fOx ") == [fox]
     assert await found_by(engine, "\u00e4hnliches \u043b\u0438\u0441\u0430") == [lynx]
     assert await found_by(engine, "snow hare") == []
-    # What LIKE takes for more than itself is itself.
+    # LIKE's special characters match only themselves.
     assert await found_by(engine, "100%") == [fox]
     assert await found_by(engine, "d_l") == [fox]
     assert await found_by(engine, "\\o/") == [lynx]

@@ -71,7 +71,7 @@ async def test_a_whole_life_is_told_and_counted_once(
 
 
 def submitting(job: str, *ends: Exception) -> Callable[[Connection], Awaitable[None]]:
-    """Work that moves a job; each try ends with the next error, those after the last with none."""
+    """Work that moves a job; each try raises the next error, and later ones succeed."""
     left = list(ends)
 
     async def work(connection: Connection) -> None:

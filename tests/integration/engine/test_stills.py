@@ -1,4 +1,4 @@
-"""Stills lie beside their video and go with it, whoever dies on the way; doctor finds nothing."""
+"""Stills are stored and deleted with their video, even if processes die; doctor finds no errors."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Looking(Inspectors):
-    """Inspectors that count their looks; `trouble` is raised instead of one, after `before`."""
+    """Inspectors that count their calls; each runs `before` and then raises `trouble`, if set."""
 
     trouble: Exception | None = None
     before: Callable[[], Awaitable[object]] | None = None
@@ -51,9 +51,9 @@ class Looking(Inspectors):
 
 @dataclass(slots=True)
 class Putting:
-    """The engine's storage; `before` is done before the put of a still that it names.
+    """The engine's storage; `before[ending]` runs before a still with that ending is put.
 
-    So is `before_removal` before a removal. `reads` is how much of an object can be read.
+    `before_removal` does so before a removal. `reads` limits how much of an object can be read.
     """
 
     real: Any
@@ -95,7 +95,7 @@ async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
     assert await made.database.run(violations) == []
     await made.close()
     await watcher.close()
-    # Retention passes over outputs that somebody holds, and so needs not their jobs.
+    # Retention skips locked outputs, so it does not need the locks of their jobs.
     assert [each for each in order.faults if "ORDER BY stored_at" not in each] == []
     assert order.watched
 
@@ -122,7 +122,18 @@ def pictures(engine: Engine) -> list[Path]:
     return [path for path in engine.settings.data_dir.rglob("*.jpg") if path.is_file()]
 
 
-async def test_both_are_made_once_however_many_ask_and_kept(engine: Engine) -> None:
+async def die_before_the_sheet(engine: Engine, job: str) -> None:
+    """Die while putting the sheet: the poster is stored, but nothing is committed."""
+
+    async def die() -> None:
+        raise asyncio.CancelledError
+
+    putting(engine).before["sheet.jpg"] = die
+    with pytest.raises(asyncio.CancelledError):
+        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+
+
+async def test_stills_are_made_once_for_many_requests_and_kept(engine: Engine) -> None:
     job = await ended(engine)
     video, maker = await video_of(engine, job), StillsMaker(engine)
     assert video.stills_bytes is None
@@ -157,7 +168,7 @@ async def test_a_video_that_breaks_the_decoder_has_none_and_is_not_tried_again(
     assert (await video_of(engine, job)).stills_bytes == 0
 
 
-async def test_what_fails_through_us_is_tried_again(engine: Engine) -> None:
+async def test_an_error_of_our_own_is_tried_again(engine: Engine) -> None:
     job = await ended(engine)
     looking(engine).trouble = Unavailable("the process was killed")
     with pytest.raises(Unavailable):
@@ -181,7 +192,7 @@ async def test_videos_and_stills_that_are_too_large_are_left_out(
     assert pictures(engine) == []
 
 
-async def test_they_go_when_retention_deletes_their_video(engine: Engine) -> None:
+async def test_stills_are_deleted_when_retention_deletes_their_video(engine: Engine) -> None:
     job = await ended(engine)
     await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
     without = await ended(engine)
@@ -195,7 +206,7 @@ async def test_they_go_when_retention_deletes_their_video(engine: Engine) -> Non
     assert await rows(engine, "SELECT id FROM output WHERE stills_bytes IS NOT NULL") == []
 
 
-async def test_they_go_with_an_old_job(engine: Engine, make_engine: MakeEngine) -> None:
+async def test_stills_are_deleted_with_an_old_job(engine: Engine, make_engine: MakeEngine) -> None:
     job = await ended(engine)
     await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
     await age(engine, job, days=61)
@@ -207,7 +218,7 @@ async def test_they_go_with_an_old_job(engine: Engine, make_engine: MakeEngine) 
     assert await rows(engine, "SELECT key FROM removal") == []
 
 
-async def test_they_are_erased_with_a_deleted_job(engine: Engine) -> None:
+async def test_stills_are_erased_with_a_deleted_job(engine: Engine) -> None:
     job = await ended(engine)
     await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
     assert len(pictures(engine)) == 2
@@ -220,7 +231,7 @@ async def test_they_are_erased_with_a_deleted_job(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("ending", ["poster.jpg", "sheet.jpg"])
-async def test_nothing_is_left_of_a_video_that_is_deleted_while_they_are_put(
+async def test_no_stills_remain_of_a_video_that_is_deleted_while_they_are_put(
     engine: Engine, ending: str
 ) -> None:
     job = await ended(engine)
@@ -238,15 +249,9 @@ async def test_nothing_is_left_of_a_video_that_is_deleted_while_they_are_put(
     assert row["stills_bytes"] is None
 
 
-async def test_what_a_process_left_that_died_before_its_commit_is_removed(engine: Engine) -> None:
+async def test_stills_of_a_process_that_died_before_its_commit_are_removed(engine: Engine) -> None:
     job = await ended(engine)
-
-    async def die() -> None:
-        raise asyncio.CancelledError
-
-    putting(engine).before["sheet.jpg"] = die
-    with pytest.raises(asyncio.CancelledError):
-        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+    await die_before_the_sheet(engine, job)
     assert len(pictures(engine)) == 1
     await engine.database.fetch("UPDATE removal SET at = now()")
 
@@ -256,7 +261,7 @@ async def test_what_a_process_left_that_died_before_its_commit_is_removed(engine
     assert await engine.storage.head((await video_of(engine, job)).key)
 
 
-async def test_two_processes_that_make_the_same_leave_them_there(engine: Engine) -> None:
+async def test_stills_that_two_processes_make_are_kept(engine: Engine) -> None:
     job = await ended(engine)
     video = await video_of(engine, job)
 
@@ -273,7 +278,7 @@ async def test_two_processes_that_make_the_same_leave_them_there(engine: Engine)
     assert (await video_of(engine, job)).stills_bytes
 
 
-async def test_the_copy_of_a_process_that_was_killed_is_deleted_by_the_next_look(
+async def test_the_copy_of_a_killed_process_is_deleted_by_the_next_request(
     engine: Engine,
 ) -> None:
     job = await ended(engine)
@@ -287,7 +292,7 @@ async def test_the_copy_of_a_process_that_was_killed_is_deleted_by_the_next_look
     assert not left.exists()
 
 
-async def test_who_asks_waits_no_longer_than_for_another_answer(
+async def test_a_request_waits_for_stills_for_a_limited_time(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video, maker = await video_of(engine, await ended(engine)), StillsMaker(engine)
@@ -304,7 +309,7 @@ async def test_who_asks_waits_no_longer_than_for_another_answer(
     assert looking(engine).looks == 1
 
 
-async def test_a_copy_that_is_cut_off_says_nothing_of_the_video(engine: Engine) -> None:
+async def test_a_truncated_copy_proves_nothing_about_the_video(engine: Engine) -> None:
     job = await ended(engine)
     putting(engine).reads = 100
     with pytest.raises(Unavailable):
@@ -314,7 +319,7 @@ async def test_a_copy_that_is_cut_off_says_nothing_of_the_video(engine: Engine) 
     assert await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
 
 
-async def test_a_process_that_finds_none_takes_nothing_from_the_one_that_made_them(
+async def test_a_process_that_fails_keeps_the_stills_of_another(
     engine: Engine,
 ) -> None:
     job = await ended(engine)
@@ -331,15 +336,9 @@ async def test_a_process_that_finds_none_takes_nothing_from_the_one_that_made_th
     other.inspectors.close()
 
 
-async def test_what_was_put_before_none_could_be_made_is_removed(engine: Engine) -> None:
+async def test_a_still_that_was_put_before_a_failed_try_is_removed(engine: Engine) -> None:
     job = await ended(engine)
-
-    async def die() -> None:
-        raise asyncio.CancelledError
-
-    putting(engine).before["sheet.jpg"] = die
-    with pytest.raises(asyncio.CancelledError):
-        await StillsMaker(engine).key_of(await video_of(engine, job), "poster")
+    await die_before_the_sheet(engine, job)
     looking(engine).trouble = Unreadable("it takes too much CPU time")
     with pytest.raises(RequestRefused, match="no stills"):
         await StillsMaker(engine).key_of(await video_of(engine, job), "poster")

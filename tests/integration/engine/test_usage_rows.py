@@ -1,4 +1,4 @@
-"""What ended jobs were and cost: entered with their end, and counted when they are long gone."""
+"""Usage rows: inserted when a job ends, and still counted after it is deleted."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -14,16 +14,14 @@ from tasks.deletion import delete
 from tasks.engine import Engine
 from tasks.intake import accept
 from tasks.outcomes.finish import finish
-from tasks.pump.pump import Pump
-from tasks.pump.running import verb_for
 from tasks.repeats import Caller
 from tasks.upkeep.retention import prune_once
 from tasks.usage import GROUPS, Usage, usage
 from tests.integration.conftest import MakeEngine
 from tests.integration.engine.far_side import FarSide, Script, facing
+from tests.integration.engine.house import LIFE, run
 
 pytestmark = pytest.mark.anyio
-LIFE = (What.SUBMIT, What.POLL, What.STORE)
 
 
 @pytest.fixture
@@ -45,13 +43,6 @@ async def ask(engine: Engine, *, app: str | None = "shop", **fields: Any) -> str
     return (await accept(engine, request, tenant="default", caller=caller)).job_id
 
 
-async def run(engine: Engine, *kinds: What) -> None:
-    for what in kinds:
-        sql = "UPDATE due SET at = now() - interval '1 s' WHERE what = %s"
-        await engine.database.fetch(sql, (what,))
-        await Pump(verb_for(what, engine), engine.database, None, seconds=0.05).run()
-
-
 async def rows(engine: Engine) -> dict[str, dict[str, Any]]:
     return {
         row["job"]: row for row in await engine.database.fetch("SELECT * FROM job_usage ORDER BY 1")
@@ -59,7 +50,7 @@ async def rows(engine: Engine) -> dict[str, dict[str, Any]]:
 
 
 async def told(engine: Engine, **selected: Any) -> dict[str, list[Usage]]:
-    """The answers for every kind of group."""
+    """The usage for every kind of group."""
     return {
         group_by: await usage(engine, tenant="default", group_by=group_by, **selected)
         for group_by in GROUPS
@@ -78,14 +69,14 @@ async def test_a_job_is_entered_by_the_transaction_that_ends_it(
     cancelled = await ask(engine)
     assert set(await rows(engine)) == {complete, failed}
 
-    # When a transaction that ends a third one is rolled back
+    # When a transaction that ends a third job is rolled back
     async with engine.database.transaction() as connection:
         await finish(engine, connection, JobState.CANCELLED, [cancelled])
         cursor = await connection.execute("SELECT state FROM job_usage WHERE job = %s", [cancelled])
         assert [row["state"] for row in await cursor.fetchall()] == ["cancelled"]
         await connection.execute("ROLLBACK AND CHAIN")
 
-    # Then it is not entered, and the others are as they ended
+    # Then it has no row, and those of the others are unchanged
     found = await rows(engine)
     assert set(found) == {complete, failed}
     jobs = {row["id"]: row for row in await engine.database.fetch("SELECT * FROM job")}
@@ -125,7 +116,7 @@ async def test_usage_survives_retention_and_deletion(engine: Engine) -> None:
     before = await told(engine)
     assert [each.jobs for each in before["tenant"]] == [3]
 
-    # When one goes with retention, and another is deleted by its owner
+    # When retention deletes one, and the owner another
     await engine.database.fetch(
         "UPDATE job SET finished_at = finished_at - interval '61 days' WHERE id = %s", (old,)
     )
@@ -133,7 +124,7 @@ async def test_usage_survives_retention_and_deletion(engine: Engine) -> None:
     await delete(engine, erased, tenant="default")
     await run(engine, What.ERASE)
 
-    # Then usage is the same, but for what selects by their requests
+    # Then usage is the same, except for filters on their requests
     left = await engine.database.fetch("SELECT id, prompt FROM job ORDER BY id")
     assert {row["id"]: row["prompt"] for row in left} == {erased: "", kept: "a quiet sea"}
     assert await told(engine) == before
@@ -160,7 +151,7 @@ async def test_a_time_selects_ended_and_unfinished_jobs_alike(engine: Engine) ->
     assert sum(each.jobs for each in await usage(engine, tenant=None, group_by="key")) == 2
 
 
-async def test_a_tenant_that_is_nobody_is_not_everybody(engine: Engine) -> None:
+async def test_an_empty_tenant_does_not_select_all_tenants(engine: Engine) -> None:
     await ask(engine)
     await run(engine, *LIFE)
     await ask(engine)

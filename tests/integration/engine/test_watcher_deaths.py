@@ -21,7 +21,8 @@ from tasks.watch import here
 from tasks.watch.dead import free_the_dead
 from tasks.watch.watcher import Watcher
 from tests.integration.conftest import MakeEngine
-from tests.integration.engine.test_watching import (
+from tests.integration.engine.waiting import until
+from tests.integration.engine.watched_house import (
     LANE,
     accepted,
     engine,
@@ -29,7 +30,6 @@ from tests.integration.engine.test_watching import (
     house,
     watching,
 )
-from tests.integration.engine.waiting import until
 
 __all__ = ["engine", "far", "house"]  # fixtures
 

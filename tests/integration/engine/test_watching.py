@@ -1,143 +1,43 @@
 """A process watches operations: it writes news alone, and what it lets go is another's."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 
 from models.database import DatabaseAway
-from models.state import JobState
 from models.verbs import What
 from providers.base import Video
 from tasks.callbacks import hear
 from tasks.engine import Engine
-from tasks.outcomes.finish import finish
 from tasks.outcomes.polled import PollItem, Seen
 from tasks.verbs.poll import Poll
 from tasks.verbs.verb import Hold
 from tasks.view import progress_percent, read_jobs
 from tasks.watch.resident import NO_SLOT
-from tasks.watch.watcher import Watcher
-from tests.integration.conftest import MakeEngine
-from tests.integration.engine.far_side import FarSide, answers_to, facing, kind_of, said
-from tests.integration.engine.house import House, ask, housed, run
+from tests.integration.engine.house import run
 from tests.integration.engine.waiting import until
-from transport.base import Request, Response
+from tests.integration.engine.watched_house import (
+    Far,
+    accepted,
+    attempts_are,
+    cancel,
+    engine,
+    far,
+    has_fault,
+    has_progress,
+    house,
+    leases,
+    no_cancel,
+    usually_take,
+    versions,
+    watching,
+)
+
+__all__ = ["engine", "far", "house", "no_cancel"]  # fixtures
 
 pytestmark = pytest.mark.anyio
-
-LANE = "runway"
-
-
-@dataclass(slots=True)
-class Far:
-    """Answers polls with a word, and remembers which operations were looked at."""
-
-    word: str = "RUNNING"
-    progress: float = 0.0
-    looked: list[str] = field(default_factory=list)
-    others: int = 0
-
-    async def reply(self, request: Request) -> Response:
-        if kind_of(request) != "poll":
-            self.others += 1
-            answer = next(iter(answers_to(request, self.others).values()))
-            assert isinstance(answer, Response)
-            return answer
-        id_ = request.url.rpartition("/")[2]
-        self.looked.append(id_)
-        return self.says(id_)
-
-    def says(self, id_: str) -> Response:
-        if self.word == "gone":
-            return said(404, {"error": "no such thing"})
-        task = {"id": id_, "status": self.word, "createdAt": "2026-01-01T00:00:00Z"}
-        if self.word == "RUNNING":
-            return said(200, task | {"progress": self.progress})
-        return said(200, task | {"output": ["https://links.test/film.mp4"]})
-
-    async def looks(self, more: int = 2) -> None:
-        """Wait for so many looks from now on."""
-        seen = len(self.looked)
-        await until(lambda: len(self.looked) >= seen + more)
-
-
-@pytest.fixture
-def far() -> Far:
-    return Far()
-
-
-@pytest.fixture
-async def house(make_engine: MakeEngine) -> AsyncIterator[House]:
-    async with housed(make_engine) as house:
-        yield house
-
-
-@pytest.fixture
-def engine(house: House, far: Far) -> Engine:
-    return started(house, far)
-
-
-def started(house: House, far: Far, **environment: object) -> Engine:
-    return facing(house.start(**environment), FarSide(far.reply))
-
-
-@asynccontextmanager
-async def watching(engine: Engine, *, lane: str = LANE) -> AsyncIterator[Watcher]:
-    """A watcher that has taken what is due."""
-    watcher = Watcher(engine=engine)
-    await watcher.begin()
-    try:
-        await watcher.taking.take(lane)
-        yield watcher
-    finally:
-        await watcher.leave()
-
-
-async def accepted(engine: Engine, count: int = 1) -> list[str]:
-    """Attempts whose polls are due."""
-    for _ in range(count):
-        await ask(engine, model="gen4.5")
-    while await engine.database.fetch("SELECT id FROM due WHERE what = 'submit'"):
-        await run(engine, What.SUBMIT)
-    await engine.database.fetch("UPDATE due SET at = now() WHERE what = 'poll'")
-    await usually_take(engine, 0.1)  # looks follow each other
-    rows = await engine.database.fetch("SELECT id FROM attempt ORDER BY id")
-    assert len(rows) == count
-    return [row["id"] for row in rows]
-
-
-async def usually_take(engine: Engine, seconds: float, *, factor: float = 20.0) -> None:
-    """Most operations take so many seconds within a factor; said before anybody looks at them."""
-    await engine.database.fetch("UPDATE job SET typical_seconds = %s", (seconds,))
-    await engine.database.fetch(
-        """
-        INSERT INTO duration (route, p10, p50, p90, samples)
-        SELECT DISTINCT route, %(p50)s / %(factor)s, %(p50)s, %(p50)s * %(factor)s, 9
-        FROM attempt
-        ON CONFLICT (route) DO UPDATE SET p10 = excluded.p10, p50 = excluded.p50, p90 = excluded.p90
-        """,
-        {"p50": seconds, "factor": factor},
-    )
-
-
-async def versions(engine: Engine) -> list[tuple[str, str]]:
-    """The row versions of what a poll could write."""
-    return [
-        (str(row["id"]), str(row["xmin"]))
-        for table in ("job", "attempt", "due", "output")
-        for row in await engine.database.fetch(f"SELECT id, xmin FROM {table} ORDER BY id")  # noqa: S608 - constants
-    ]
-
-
-async def leases(engine: Engine) -> list[str | None]:
-    rows = await engine.database.fetch(
-        "SELECT lease::text FROM due WHERE what = 'poll' ORDER BY id"
-    )
-    return [row["lease"] for row in rows]
 
 
 async def test_a_silent_operation_writes_nothing_until_it_ends(engine: Engine, far: Far) -> None:
@@ -148,18 +48,13 @@ async def test_a_silent_operation_writes_nothing_until_it_ends(engine: Engine, f
         assert await versions(engine) == before
 
         far.word = "SUCCEEDED"
-        await until(lambda: _is(engine, "succeeded"))
+        await until(lambda: attempts_are(engine, "succeeded"))
     (row,) = await engine.database.fetch("SELECT * FROM attempt")
     # Its polls are counted with its end, which tells when it was last seen to run.
     assert row["polls"] == len(far.looked) >= 6
     assert abs(row["running_at"] - row["accepted_at"]) < (row["seen_at"] - row["accepted_at"]) / 2
     assert row["seen_at"] < row["finished_at"]
     await run(engine, What.STORE)
-
-
-async def _is(engine: Engine, state: str) -> bool:
-    rows = await engine.database.fetch("SELECT state FROM attempt")
-    return {row["state"] for row in rows} == {state}
 
 
 # -- news ---------------------------------------------------------------------------------------
@@ -192,7 +87,7 @@ async def test_news_is_coalesced(engine: Engine, far: Far, monkeypatch: pytest.M
     monkeypatch.setattr("tasks.watch.news.LEAST", 3600.0)
     async with watching(engine) as watcher:
         far.progress = 0.2
-        await until(lambda: _progress(engine, 0.2))
+        await until(lambda: has_progress(engine, 0.2))
         before = await versions(engine)
         for percent in (30, 40, 50):
             far.progress = percent / 100
@@ -201,14 +96,9 @@ async def test_news_is_coalesced(engine: Engine, far: Far, monkeypatch: pytest.M
         # What waits is written when the operation is let go, and the polls with it.
         (resident,) = watcher.residents.values()
         assert resident.item.polls > 1
-    assert await _progress(engine, 0.5)
+    assert await has_progress(engine, 0.5)
     (row,) = await engine.database.fetch("SELECT polls FROM attempt")
     assert row["polls"] == len(far.looked)
-
-
-async def _progress(engine: Engine, progress: float) -> bool:
-    rows = await engine.database.fetch("SELECT progress FROM attempt")
-    return [row["progress"] for row in rows] == [progress]
 
 
 @dataclass(slots=True)
@@ -245,7 +135,7 @@ async def test_looks_during_a_write_are_no_news_that_is_written_again(
         (resident,) = watcher.residents.values()
         assert resident.marked == NO_SLOT
         held.gate.set()
-        await until(lambda: _progress(engine, 0.2))
+        await until(lambda: has_progress(engine, 0.2))
         await far.looks(2)
         assert resident.marked == NO_SLOT
     assert held.count == 1
@@ -267,7 +157,7 @@ async def test_a_watcher_that_lets_go_while_it_writes_news_counts_each_poll_once
         assert resident.id in watcher.residents  # its news is on the way
         held.gate.set()
         await letting_go
-    assert await _progress(engine, 0.4)
+    assert await has_progress(engine, 0.4)
     (row,) = await engine.database.fetch("SELECT polls FROM attempt")
     assert row["polls"] == len(far.looked)
 
@@ -276,19 +166,14 @@ async def test_a_fault_is_written_once_and_its_end_once(engine: Engine, far: Far
     await accepted(engine)
     async with watching(engine):
         far.word = "REHEARSING"
-        await until(lambda: _faulty(engine, "status.undocumented"))
+        await until(lambda: has_fault(engine, "status.undocumented"))
         before = await versions(engine)
         await far.looks(1)
         assert await versions(engine) == before
         far.word = "RUNNING"
-        await until(lambda: _faulty(engine, None))
+        await until(lambda: has_fault(engine, None))
     events = await engine.database.fetch("SELECT id FROM event WHERE kind = 'status.undocumented'")
     assert len(events) == 1
-
-
-async def _faulty(engine: Engine, code: str | None) -> bool:
-    rows = await engine.database.fetch("SELECT error ->> 'code' AS code FROM attempt")
-    return [row["code"] for row in rows] == [code]
 
 
 async def test_a_denial_begins_once_and_ends_with_an_update(engine: Engine, far: Far) -> None:
@@ -326,7 +211,7 @@ async def test_an_end_survives_a_database_that_refuses_it(
         await until(lambda: len(refused) == 2)
         assert len(watcher.residents) == 3
         await until(lambda: not watcher.residents)
-    assert await _is(engine, "succeeded")
+    assert await attempts_are(engine, "succeeded")
     await run(engine, What.STORE)
 
 
@@ -353,18 +238,18 @@ async def test_videos_that_come_once_hold_looks_up_only_until_they_are_written(
         assert not watcher._held  # noqa: SLF001 - else it grows for as long as the process lives
 
 
-async def test_what_was_held_is_let_go_when_the_operation_was_taken_anew(
+async def test_held_videos_are_dropped_when_their_operation_is_claimed_again(
     engine: Engine, far: Far
 ) -> None:
     await accepted(engine)
     async with watching(engine) as watcher:
-        # Given an end that was not written, since others had its row; they gave it back since
+        # Given an end that was not written because others had its row, which they have given back
         (resident,) = watcher.residents.values()
         assert not resident.is_ending
         watcher._held[resident.id] = 4  # noqa: SLF001 - as `_learn` notes it
-        # When the writer is through with it
+        # When the writer has finished with it
         watcher._settled([resident.id])  # noqa: SLF001 - as the writer says
-        # Then nothing is held, and the operation is watched on
+        # Then nothing is held, and the operation is still watched
         assert not watcher._held  # noqa: SLF001
         assert resident.id in watcher.residents
 
@@ -401,35 +286,28 @@ async def test_a_result_that_breaks_us_is_postponed_and_not_forgotten(
 
 async def test_a_cancel_of_a_silent_operation_reaches_its_watcher(engine: Engine, far: Far) -> None:
     await accepted(engine)
-    (job,) = await engine.database.fetch("SELECT id FROM job")
     async with watching(engine) as watcher:
         await far.looks(1)
-        ids = [job["id"]]
-        await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, ids))
+        await cancel(engine)
         await watcher.heart.beat()
         assert not watcher.residents
     assert await engine.database.fetch("SELECT what FROM due WHERE what = 'cancel'")
     await run(engine, What.CANCEL)
 
 
-async def test_a_cancel_that_the_vendor_has_not_keeps_one_watcher(
-    engine: Engine, far: Far, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_cancel")
+async def test_an_operation_that_cannot_be_cancelled_keeps_its_watcher(
+    engine: Engine, far: Far
 ) -> None:
-    monkeypatch.setattr("tasks.outcomes.finish.capabilities_of", lambda _: _NoCancel())
     await accepted(engine)
-    (job,) = await engine.database.fetch("SELECT id FROM job")
     async with watching(engine) as watcher:
-        await engine.database.run(lambda c: finish(engine, c, JobState.CANCELLED, [job["id"]]))
+        await cancel(engine)
         assert await leases(engine) == [watcher.id]
         await watcher.heart.beat()
         (resident,) = watcher.residents.values()
         assert not resident.item.is_wanted
         far.word = "SUCCEEDED"
-        await until(lambda: _is(engine, "succeeded"))
-
-
-class _NoCancel:
-    cancel = False
+        await until(lambda: attempts_are(engine, "succeeded"))
 
 
 async def test_a_callback_makes_a_silent_operation_be_looked_at(engine: Engine, far: Far) -> None:
@@ -444,6 +322,6 @@ async def test_a_callback_makes_a_silent_operation_be_looked_at(engine: Engine, 
         far.word = "SUCCEEDED"
         await hear(engine, attempt["provider"], attempt["marker"], headers={}, body=b"{}")
         await watcher.heart.listen()
-        await until(lambda: _is(engine, "succeeded"))
+        await until(lambda: attempts_are(engine, "succeeded"))
     assert len(far.looked) == 2
     await run(engine, What.STORE)

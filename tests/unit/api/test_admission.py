@@ -1,4 +1,4 @@
-"""Budgets before a key is known: invalid keys of an address, and its requests in progress."""
+"""Budgets before authentication: invalid keys by address, and requests in progress."""
 
 import asyncio
 from types import SimpleNamespace

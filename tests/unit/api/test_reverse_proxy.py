@@ -1,4 +1,4 @@
-"""The nginx of docs/reverse-proxy.md lets through what the API takes, and waits long enough."""
+"""The nginx configuration of docs/reverse-proxy.md matches the API's sizes and timeouts."""
 
 import re
 from pathlib import Path

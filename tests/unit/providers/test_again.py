@@ -1,4 +1,4 @@
-"""Looks at one operation: what is the same is made and read once, and nothing else is."""
+"""Repeated looks at one operation: only what stays the same is built and parsed once."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ RUNNING: Mapping[str, object] = {"id": "1", "status": "RUNNING", "progress": 0.5
 
 @dataclass
 class Vendor:
-    """A client that gives the answers in turn, the last one for ever."""
+    """A client that returns the answers in turn, and then the last one forever."""
 
     answers: list[tuple[int, Mapping[str, object]]]
     headers: dict[str, str] = field(default_factory=dict)
@@ -35,11 +35,11 @@ class Vendor:
         return Response(status=status, headers=headers, content=json.dumps(body).encode())
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing."""
 
 
 class Counted(Runway):
-    """Runway, whose key changes when it is told to; counts the polls that its verb reads."""
+    """Runway with a key that can change; counts the polls that its verb parses."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -82,7 +82,7 @@ def test_an_answer_with_the_same_bytes_is_read_once() -> None:
     assert provider.read == 1
 
 
-def test_whatever_is_new_is_read() -> None:
+def test_a_new_answer_is_read() -> None:
     further, ended = {**RUNNING, "progress": 0.6}, {"id": "1", "status": "CANCELLED"}
     vendor = Vendor([(200, RUNNING), (200, further), (200, further), (200, RUNNING), (200, ended)])
 
@@ -178,7 +178,7 @@ def test_what_is_kept_of_an_operation_does_not_grow_with_its_answer() -> None:
 def test_a_verb_asks_the_same_of_the_same_operation(name: str) -> None:
     provider = PROVIDERS[name]
 
-    # Of a synchronous provider there is nothing to ask
+    # A synchronous provider has no polls
     assert next(provider.poll(["1"]), None) == next(provider.poll(["1"]), None)
 
 

@@ -1,4 +1,4 @@
-"""A poster and a sheet of frames, from films that are long, short, upright or none."""
+"""Posters and sheets of frames from long, short, upright and invalid videos."""
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -24,7 +24,7 @@ def _grey(size: tuple[int, int], level: int) -> av.VideoFrame:
 
 
 def film(path: Path, levels: Sequence[int], *, size: tuple[int, int], rate: int = 24) -> Path:
-    """A film with one key frame, each of whose frames has one brightness."""
+    """A video with one key frame, in which each frame has a uniform brightness."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"g": "1000", "crf": "1"})
         stream.width, stream.height = size
@@ -129,7 +129,7 @@ def test_webm_has_stills_too(make_video: MakeVideo) -> None:
     assert drawn(made.sheet)[:2] == (4 * 128 + 3 * GAP, 2 * 72 + GAP)
 
 
-def test_what_is_no_video_has_none(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_has_no_stills(tmp_path: Path) -> None:
     page = tmp_path / "page.mp4"
     page.write_text("<html>gone</html>")
 

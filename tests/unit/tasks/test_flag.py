@@ -1,4 +1,4 @@
-"""The flag of a worker's processes: all see it, and none that dies holds it."""
+"""The flag of a worker's processes: all see it, and a dead one does not block it."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import threading
 
 from tasks.pump.flag import Flag
 
-# Children look without a pause, so nearly all of them are killed while they look.
+# Children read without a pause, so nearly all of them are killed while reading.
 _KILLED = """
 import os, signal
 from tasks.pump.running import stopping
@@ -30,7 +30,7 @@ print(os.wait()[1])
 """
 
 
-def test_children_that_are_killed_as_they_look_hold_nobody_up() -> None:
+def test_children_that_are_killed_while_reading_block_nobody() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _KILLED],
         capture_output=True,
@@ -42,7 +42,7 @@ def test_children_that_are_killed_as_they_look_hold_nobody_up() -> None:
     assert done.stdout.split() == ["False"] * 10 + ["0"]
 
 
-def test_who_waits_for_it_goes_on_when_it_is_set() -> None:
+def test_waiting_ends_when_the_flag_is_set() -> None:
     flag, seen = Flag(), list[bool]()
     waiting = threading.Thread(target=lambda: seen.append(flag.wait(60)))
     waiting.start()

@@ -1,4 +1,4 @@
-"""Videos are looked into in turns of their tenants, and no more of them wait than are bounded."""
+"""Videos are inspected in turns of their tenants, and the number of waiting videos is bounded."""
 
 import asyncio
 from typing import Any, cast
@@ -29,7 +29,7 @@ def video(tenant: str, number: int) -> StoredVideo:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tenants whose videos were looked into, in order."""
+    """The tenants whose videos were inspected, in order."""
     made = list[str]()
 
     async def decoded(_: Engine, of: StoredVideo) -> None:

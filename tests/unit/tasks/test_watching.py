@@ -57,10 +57,10 @@ def test_rows_of_the_dead_are_free_within_the_default_lease() -> None:
 
 
 async def _no_look(lane: Lane, resident: "Resident") -> None:
-    """Of a lane at which nothing is looked."""
+    """A lane without operations."""
 
 
-def test_looks_behind_those_that_were_held_up_are_late_for_as_long_only() -> None:
+def test_looks_behind_delayed_ones_are_excused_for_as_long() -> None:
     pace = Pace(8)
     lane = Lane(pace=pace, hold=Hold("nobody", pace), look=_no_look)
     letting_go = LettingGo(cast("Watcher", None))
@@ -68,17 +68,17 @@ def test_looks_behind_those_that_were_held_up_are_late_for_as_long_only() -> Non
         letting_go.was_held(now)
     letting_go.goes_on()
 
-    # For another 60 seconds they may wait for those whose time came before
+    # For another 60 seconds they may wait behind those that were due before
     for _ in range(100):
         letting_go.was_late(lane, 100, 170)
         letting_go.was_late(lane, 219, 230)
     assert letting_go.late == 0
-    # and those after that are late because there are too many
+    # and later ones are late because there are too many
     for _ in range(100):
         letting_go.was_late(lane, 221, 230)
     assert letting_go.late > LATE
 
-    # A moment excuses a moment
+    # A short delay excuses only a short time
     letting_go.was_held(300)
     letting_go.was_held(300.1)
     letting_go.goes_on()
