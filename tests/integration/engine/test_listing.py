@@ -1,5 +1,6 @@
 """Lists of jobs read a bounded number of rows, and together their pages show all that match."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -154,7 +155,9 @@ async def test_jobs_are_found_by_the_words_of_their_prompts(make_engine: MakeEng
     assert await found_by(engine, "  snow   fOx ") == [fox]
     assert await found_by(engine, "\u00e4hnliches \u043b\u0438\u0441\u0430") == [lynx]
     assert await found_by(engine, "snow hare") == []
-    # What LIKE takes for more than itself is itself.
+    # What patterns take for more than itself is itself.
+    assert await found_by(engine, "f.x") == []
+    assert await found_by(engine, "(?i)") == []
     assert await found_by(engine, "100%") == [fox]
     assert await found_by(engine, "d_l") == [fox]
     assert await found_by(engine, "\\o/") == [lynx]
@@ -171,6 +174,44 @@ async def test_a_rare_text_reads_a_bounded_number_of_jobs(make_engine: MakeEngin
 
     assert (page.jobs, page.walked_to) == ([], ids[2])
     assert await found_by(engine, "bird") == [rare]
+
+
+async def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "WALK", 100)
+    monkeypatch.setattr(listing, "MOST_BYTES", 3 * len("a long way"))
+    engine = make_engine()
+    (rare,) = await made(engine, 1, prompt="a rare bird")
+    ids = await made(engine, 5, prompt="a long way")
+
+    for oldest_first, expected in ((False, ids[2]), (True, ids[-2])):
+        wanted = Filter(tenant="default", text="hare", oldest_first=oldest_first)
+        page = await list_own(engine, wanted, limit=2, after=None)
+        assert (page.jobs, page.walked_to) == ([], expected)
+    assert await found_by(engine, "bird") == [rare]
+    assert await found_by(engine, "hare") == []
+
+
+async def test_no_text_takes_much_longer_to_be_looked_for_than_others(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "WALK", 100)
+    engine = make_engine()
+    await made(engine, 20)
+    await engine.database.fetch("UPDATE job SET prompt = repeat('a', 20000)")
+
+    async def seconds(text: str) -> float:
+        """The fastest of three."""
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert await found_by(engine, text) == []
+            took.append(time.monotonic() - began)
+        return min(took)
+
+    # Both read each prompt; the ratio is about 3, and 80 if each character is a new beginning.
+    assert await seconds("a" * 254 + "b") < 25 * await seconds("fox")
 
 
 async def test_an_id_or_an_idempotency_key_finds_its_job_however_old(
