@@ -1,0 +1,48 @@
+"""Migrations run beside workers of the version before: none holds on to what another has locked."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from stack.servers.postgres import EmbeddedPostgres
+from tests.integration.test_migrating_attempts import migrate
+
+#: Whether anybody waits for a lock.
+WAITS = """
+SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+               WHERE datname = current_database() AND NOT granted)
+"""
+
+
+@pytest.fixture
+def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database before the columns of `attempt` that 0027 adds."""
+    name = f"old_{uuid4().hex[:12]}"
+    url = postgres_server.url(name)
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        migrate(url, "0026")
+        yield url
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_migration_that_takes_long_holds_up_nobody(old_database: str) -> None:
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as blocker,
+        psycopg.connect(old_database, autocommit=True) as worker,
+    ):
+        # Given 0029, which enters all jobs that have ended, and is not through yet
+        blocker.execute("LOCK TABLE upkeep IN SHARE MODE")
+        ends = migrating.submit(migrate, old_database, "head")
+        while worker.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # When a worker writes an attempt
+        worker.execute("SET lock_timeout = '1s'")
+        worker.execute("UPDATE attempt SET polls = polls + 1")
+        # Then it waits for no migration before this one
+        blocker.rollback()
+        ends.result()
