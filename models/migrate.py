@@ -1,16 +1,24 @@
 """Schema migrations: upgrading a database."""
 
+import time
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from models.revision import require_known
 
 #: Advisory lock held while migrating, so that concurrent starts migrate one at a time.
 _LOCK = 0x10167A4E
+#: Seconds that a migration waits for a table that others read, as a dump does: whoever comes later
+#: waits behind it, so it then leaves them alone for as long; and the tries, of about an hour.
+_WAITS: Final = 2
+_TRIES: Final = 900
 
 
 def upgrade(url: str) -> None:
@@ -26,9 +34,25 @@ def upgrade(url: str) -> None:
         require_known(url)
         configuration = _configuration()
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
+        _to_the_newest(connection, configuration)
         connection.commit()
     engine.dispose()
+
+
+def _to_the_newest(connection: Connection, configuration: Config) -> None:
+    """Each migration is committed alone, so a further try goes on with the one that waited."""
+    connection.execute(text(f"SET lock_timeout = '{_WAITS}s'"))
+    connection.commit()
+    for number in range(1, _TRIES + 1):
+        try:
+            command.upgrade(configuration, "head")
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable) or number == _TRIES:
+                raise
+            connection.rollback()
+            time.sleep(_WAITS)
+        else:
+            return
 
 
 def driver_url(url: str) -> str:

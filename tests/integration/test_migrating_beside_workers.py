@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from models.migrate import upgrade
 from stack.servers.postgres import EmbeddedPostgres
 from tests.integration.test_migrating_attempts import migrate
 
@@ -46,3 +47,25 @@ def test_a_migration_that_takes_long_holds_up_nobody(old_database: str) -> None:
         # Then it waits for no migration before this one
         blocker.rollback()
         ends.result()
+
+
+def test_a_migration_that_waits_for_a_dump_lets_workers_by(old_database: str) -> None:
+    migrate(old_database, "0029")
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as dump,
+        psycopg.connect(old_database, autocommit=True) as worker,
+    ):
+        # Given 0030, which waits for a table that a dump reads
+        dump.execute("SELECT FROM output")
+        ends = migrating.submit(upgrade, old_database)
+        while worker.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # When a worker waits behind it for as long as workers do
+        worker.execute("SET lock_timeout = '10s'")
+        worker.execute("UPDATE output SET faults = faults")
+        # Then it is let by, and the migration ends after the dump
+        assert not ends.done()
+        dump.rollback()
+        ends.result()
+        assert worker.execute("SELECT count(stills_bytes) FROM output").fetchone() == (0,)
