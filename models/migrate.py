@@ -1,16 +1,27 @@
 """Schema migrations: upgrading a database."""
 
+import time
 from pathlib import Path
+from typing import Final
 
+import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from models.revision import require_known
 
+log = structlog.get_logger()
+
 #: Advisory lock held while migrating, so that concurrent starts migrate one at a time.
 _LOCK = 0x10167A4E
+#: Seconds that a migration waits for a table that others use, such as a dump, and then pauses:
+#: later statements on the table wait behind it meanwhile. The tries take about an hour.
+_WAITS: Final = 2
+_TRIES: Final = 900
 
 
 def upgrade(url: str) -> None:
@@ -26,9 +37,27 @@ def upgrade(url: str) -> None:
         require_known(url)
         configuration = _configuration()
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
+        _upgrade(connection, configuration)
         connection.commit()
     engine.dispose()
+
+
+def _upgrade(connection: Connection, configuration: Config) -> None:
+    """Upgrade in tries; each migration is committed alone, so a try resumes with the next one."""
+    connection.execute(text(f"SET lock_timeout = '{_WAITS}s'"))
+    connection.commit()
+    for number in range(1, _TRIES + 1):
+        try:
+            command.upgrade(configuration, "head")
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable) or number == _TRIES:
+                raise
+            if number == 1:
+                log.warning("migration.waits", error=str(error.orig).strip())
+            connection.rollback()
+            time.sleep(_WAITS)
+        else:
+            return
 
 
 def driver_url(url: str) -> str:

@@ -126,7 +126,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    shown = (words.clean, words.day_time, words.dollars, words.read_time, words.seconds)
+    shown = (
+        *(words.clean, words.day_time, words.dollars, words.exact, words.read_time),
+        words.seconds,
+    )
     filters: dict[str, Callable[..., str | datetime | None]] = {
         each.__name__: each for each in shown
     }

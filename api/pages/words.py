@@ -68,6 +68,15 @@ def dollars(micros: int | None) -> str:
     return f"{sign}${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
+def exact(micros: int | None) -> str:
+    """Money that somebody has set, as a price or a cap: cents, and as many digits as it has."""
+    if micros is None:
+        return _NONE
+    sign = _MINUS if micros < 0 else ""
+    whole, rest = divmod(abs(micros), 1_000_000)
+    return f"{sign}${whole:,}.{f'{rest:06d}'.rstrip('0').ljust(2, '0')}"
+
+
 def bytes_(count: int | None) -> str:
     """A size: `812 B`, `4.2 MB`."""
     if count is None:

@@ -48,6 +48,18 @@ async def test_a_models_page_has_its_limits_prices_and_providers(api: Api) -> No
     assert (await browser.get("/ui/models?status=x")).status_code == 400
 
 
+async def test_prices_are_those_of_the_api_to_the_last_digit(api: Api) -> None:
+    models = (await api.http.get("/v1/models")).json()["data"]
+    browser = await signed_in(api)
+
+    for model in models:
+        prices = model["price"]["per_second"] | (model["price"]["per_second_with_audio"] or {})
+        finer = [price for price in prices.values() if round(price, 2) != price]
+        if finer and "/" not in model["id"]:
+            text = told((await browser.open(f"/ui/models/{model['id']}")).text)
+            assert all(f"${price} " in text for price in finer), (model["id"], finer)
+
+
 async def test_accounts_and_learned_durations_are_for_operators(api: Api) -> None:
     await api.fetch(
         "INSERT INTO duration (route, p10, p50, p90, samples) VALUES "

@@ -154,7 +154,9 @@ async def test_jobs_are_found_by_the_words_of_their_prompts(make_engine: MakeEng
     assert await found_by(engine, "  snow   fOx ") == [fox]
     assert await found_by(engine, "\u00e4hnliches \u043b\u0438\u0441\u0430") == [lynx]
     assert await found_by(engine, "snow hare") == []
-    # LIKE's special characters match only themselves.
+    # The special characters of patterns match only themselves.
+    assert await found_by(engine, "f.x") == []
+    assert await found_by(engine, "(?i)") == []
     assert await found_by(engine, "100%") == [fox]
     assert await found_by(engine, "d_l") == [fox]
     assert await found_by(engine, "\\o/") == [lynx]
@@ -171,6 +173,23 @@ async def test_a_rare_text_reads_a_bounded_number_of_jobs(make_engine: MakeEngin
 
     assert (page.jobs, page.walked_to) == ([], ids[2])
     assert await found_by(engine, "bird") == [rare]
+
+
+async def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "WALK", 100)
+    monkeypatch.setattr(listing, "MOST_BYTES", 3 * len("a long way"))
+    engine = make_engine()
+    (rare,) = await made(engine, 1, prompt="a rare bird")
+    ids = await made(engine, 5, prompt="a long way")
+
+    for oldest_first, expected in ((False, ids[2]), (True, ids[-2])):
+        wanted = Filter(tenant="default", text="hare", oldest_first=oldest_first)
+        page = await list_own(engine, wanted, limit=2, after=None)
+        assert (page.jobs, page.walked_to) == ([], expected)
+    assert await found_by(engine, "bird") == [rare]
+    assert await found_by(engine, "hare") == []
 
 
 async def test_an_id_or_an_idempotency_key_finds_its_job_however_old(

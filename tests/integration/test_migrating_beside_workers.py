@@ -1,0 +1,65 @@
+"""Migrations run beside workers of the version before: none holds on to what another has locked."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from models.migrate import upgrade
+from stack.servers.postgres import EmbeddedPostgres
+from tests.integration.old_revisions import database_at, migrate
+
+#: Whether anybody waits for a lock.
+WAITS = """
+SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+               WHERE datname = current_database() AND NOT granted)
+"""
+
+
+@pytest.fixture
+def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database before the columns of `attempt` that 0027 adds."""
+    with database_at(postgres_server, "0026") as url:
+        yield url
+
+
+def test_a_migration_that_takes_long_holds_up_nobody(old_database: str) -> None:
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as blocker,
+        psycopg.connect(old_database, autocommit=True) as worker,
+    ):
+        # Given 0029, which enters all jobs that have ended, and is not through yet
+        blocker.execute("LOCK TABLE upkeep IN SHARE MODE")
+        ends = migrating.submit(migrate, old_database, "head")
+        while worker.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # When a worker writes an attempt
+        worker.execute("SET lock_timeout = '1s'")
+        worker.execute("UPDATE attempt SET polls = polls + 1")
+        # Then it waits for no migration before this one
+        blocker.rollback()
+        ends.result()
+
+
+def test_a_migration_that_waits_for_a_dump_lets_workers_by(old_database: str) -> None:
+    migrate(old_database, "0029")
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as dump,
+        psycopg.connect(old_database, autocommit=True) as worker,
+    ):
+        # Given 0030, which waits for a table that a dump reads
+        dump.execute("SELECT FROM output")
+        ends = migrating.submit(upgrade, old_database)
+        while worker.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # When a worker waits behind it for as long as workers do
+        worker.execute("SET lock_timeout = '10s'")
+        worker.execute("UPDATE output SET faults = faults")
+        # Then it is let by, and the migration ends after the dump
+        assert not ends.done()
+        dump.rollback()
+        ends.result()
+        assert worker.execute("SELECT count(stills_bytes) FROM output").fetchone() == (0,)
