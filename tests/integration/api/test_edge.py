@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import structlog
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
@@ -21,7 +20,6 @@ PATH = "/v1/video/generations"
 
 @pytest.fixture
 def logs() -> Iterator[list[Any]]:
-    structlog.reset_defaults()
     with capture_logs() as lines:
         yield lines
 

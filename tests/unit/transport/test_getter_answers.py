@@ -153,7 +153,7 @@ def drips(server: RawServer, piece: bytes) -> Behaviour:
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
-        while not server._closing.is_set():  # noqa: SLF001
+        while not (server._closing.is_set() or writer.is_closing()):  # noqa: SLF001
             writer.write(piece)
             await writer.drain()
             await server._pause(0.02)  # noqa: SLF001
