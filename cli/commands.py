@@ -104,6 +104,7 @@ COMMANDS = {
     "gates": Listed(
         "cli.gates", "Jobs", "Create, list and delete gates, which choose among models."
     ),
+    "webhooks": Listed("cli.webhooks", "Jobs", "Webhooks: list deliveries, and replay one."),
     "keys": Listed("cli.keys", "Operation", "Create, list and revoke API keys."),
     "ui-link": Listed(
         "cli.pages",
