@@ -250,6 +250,21 @@ def test_a_file_that_can_no_longer_be_written_is_an_error_and_no_traceback(
     assert f"error: --out: cannot write {film}: Is a directory" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        (("list", "--limit", "0"), "'0'"),
+        (("submit", "A fox", "--duration", "five"), "'five'"),
+        (("gates", "create", "shop", "-m", "luma", "--spending-limit", "[b]"), "'[b]'"),
+    ],
+)
+def test_a_wrong_number_is_shown(run: Run, arguments: tuple[str, ...], typed: str) -> None:
+    ended = run(*arguments)
+
+    assert ended.code == 2
+    assert f"(it is {typed})" in " ".join(ended.err.replace("│", " ").split())
+
+
 def test_a_refusal_is_the_apis_own_sentence(run: Run, api: FakeApi) -> None:
     api.refuse(400, "duration_seconds exceeds maximum of 10 for [m] model")
 

@@ -32,7 +32,12 @@ def test_webhooks_are_listed_with_the_last_answer_and_the_next_try(run: Run, api
         "next_try_at": None,
         "tries": [TRY | {"status": 204, "error": None}],
     }
-    new = {"job_id": None, "batch_id": "batch_1", "type": "batch.completed", "tries": []}
+    new: dict[str, Any] = {
+        "job_id": None,
+        "batch_id": "batch_1",
+        "type": "batch.completed",
+        "tries": [],
+    }
     api.answers = [
         page(
             DELIVERY | {"tries": [TRY, last]},
