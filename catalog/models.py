@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from catalog.alike import Names
 from catalog.routes import Route, Table
 from models.failure import RequestRefused
 from providers.registry import LONGEST_NAME, NAME, PROVIDERS, account_named
@@ -130,6 +131,8 @@ class Catalog:
         if model is None or not routes:
             known = ", ".join(self.by_name)
             msg = f"model must be one of {known} (it is {name[:64]!r})"
+            if alike := self._all_names.like(name[:64]):
+                msg += f"; did you mean {' or '.join(alike)}?"
             raise RequestRefused(msg, param="model")
         return model.model_copy(update={"routes": routes})
 
@@ -160,6 +163,15 @@ class Catalog:
     def _by_any_name(self) -> Mapping[str, Model]:
         aliases = {alias: model for model in self.models() for alias in model.aliases}
         return aliases | dict(self.by_name)
+
+    @cached_property
+    def _all_names(self) -> Names:
+        chosen = {
+            f"{route.provider}/{model.name}"
+            for model in self.models()
+            for route in model.routes.values()
+        }
+        return Names([*self._by_any_name, *chosen])
 
 
 def _choose(model: Model, provider: str | None) -> dict[str, Route]:

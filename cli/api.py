@@ -25,6 +25,7 @@ HOW_TO_AUTHENTICATE = " (--api-key, or LONGTAKE_API_KEY; `longtake keys create` 
 
 GENERATIONS = "/v1/video/generations"
 GATES = "/v1/gates"
+DELIVERIES = "/v1/webhooks/deliveries"
 
 
 class Api:
@@ -83,6 +84,14 @@ class Api:
 
     def delete_gate(self, name: str) -> Json:
         return self._ask("DELETE", f"{GATES}/{quote(name, safe='')}")
+
+    def deliveries(self, **filters: str | int | None) -> Json:
+        """One page of the webhooks, with `data`, `has_more` and `next`."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        return self._ask("GET", DELIVERIES, params=given)
+
+    def replay(self, delivery: str) -> Json:
+        return self._ask("POST", f"{DELIVERIES}/{quote(delivery, safe='')}/replay")
 
     def models(self) -> list[Json]:
         models: list[Json] = self._ask("GET", "/v1/models")["data"]

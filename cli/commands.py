@@ -104,6 +104,7 @@ COMMANDS = {
     "gates": Listed(
         "cli.gates", "Jobs", "Create, list and delete gates, which choose among models."
     ),
+    "webhooks": Listed("cli.webhooks", "Jobs", "Webhooks: list deliveries, and replay one."),
     "keys": Listed("cli.keys", "Operation", "Create, list and revoke API keys."),
     "ui-link": Listed(
         "cli.pages",
@@ -155,3 +156,18 @@ class OnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         return name, loaded(name) if name in COMMANDS else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message += _typed(error)
+            raise
+
+
+def _typed(error: typer.BadParameter) -> str:
+    """What was typed for a number that is none, or out of range: Typer names the option alone."""
+    invalid = error.__cause__
+    if not isinstance(invalid, ValueError) or not hasattr(invalid, "errors"):
+        return ""
+    return f" (it is {str(invalid.errors()[0]['input'])[:64]!r})"

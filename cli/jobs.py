@@ -1,6 +1,7 @@
 """The job commands but submit: get, wait, list, cancel, retry, delete."""
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -52,6 +53,7 @@ def wait(
     """Wait until jobs have ended; exits 1 if any ended without a video."""
     if out and len(job_ids) > 1:
         raise Refused("--out takes one job")
+    check_out(out)
     with connect(api_url, api_key) as api:
         wait_and_show(api, job_ids, out=out, as_json=as_json)
 
@@ -135,11 +137,30 @@ def _show(found: Json, *, as_json: bool) -> None:
         show.job(found)
 
 
+def check_out(out: Path | None) -> None:
+    """Refuse a file that can't be written, before a video for it is paid for or waited for."""
+    if out is None:
+        return
+    if out.is_dir():
+        raise Refused(f"--out must be a file: {out} is a folder")
+    try:
+        TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise _not_written(out, error) from error
+
+
+def _not_written(out: Path, error: OSError) -> Refused:
+    return Refused(f"--out: cannot write {out}: {error.strerror}")
+
+
 def wait_and_show(api: Api, job_ids: list[str], *, out: Path | None, as_json: bool) -> None:
     """Wait, save and print; raises JobFailed if a job ended without a video."""
     ended = wait_for(api, job_ids)
     if out and ended[0]["status"] == "complete":
-        size = api.download(ended[0]["video_url"], out)
+        try:
+            size = api.download(ended[0]["video_url"], out)
+        except OSError as error:
+            raise _not_written(out, error) from error
         show.say(f"{out} ({size:,} bytes)")
     if as_json:
         show.as_json(ended[0] if len(ended) == 1 else ended)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import show
-from cli.jobs import PANEL, Out, wait_and_show
+from cli.jobs import PANEL, Out, check_out, wait_and_show
 from cli.options import ApiKey, ApiUrl, AsJson, connect
 from cli.parameters import body_of, with_parameters
 
@@ -38,6 +38,7 @@ def submit(
 
     or: [cyan]longtake submit "A paper boat" -m veo-3 -d 4 --out boat.mp4[/]
     """
+    check_out(out)
     body = {"prompt": _typed(prompt), **body_of(given)}
     with connect(api_url, api_key) as api:
         job = api.submit(body, app_id=app_id, idempotency_key=idempotency_key)

@@ -68,9 +68,10 @@ def _greet(stack: Stack) -> None:
     err.print(f"  {'API key':<11}[green]{stack.api_key}[/]  (tenant default)")
     say(f"  {'Logs':<11}{stack.logs}")
     err.print("\n  Try: [cyan]longtake submit 'A lighthouse in a storm' --wait[/]")
+    err.print("       [cyan]longtake ui-link --tenant default[/] signs a browser in at the pages")
     err.print("  Ctrl-C stops everything.\n")
 
 
 def _addresses(stack: Stack) -> list[tuple[str, str]]:
-    found = [("API", stack.api_url), ("Flower", stack.flower_url)]
+    found = [("API", stack.api_url), ("Pages", f"{stack.api_url}/ui"), ("Flower", stack.flower_url)]
     return [*found, ("Simulator", stack.simulator_url)] if stack.simulator_url else found

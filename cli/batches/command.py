@@ -1,5 +1,6 @@
 """The commands of `longtake batch`."""
 
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -151,7 +152,7 @@ def list_(
         table.add_row(
             *(batch.id, batch.status, str(counts.total), str(counts.complete), str(counts.failed)),
             show.money(batch.cost_usd or 0),
-            f"{created:%Y-%m-%d %H:%M}" if created else "",
+            _minute(created) or "",
             Text(show.short(batch.name or "")),
         )
     show.out.print(table)
@@ -312,11 +313,16 @@ def _facts(batch: Batch) -> list[tuple[str, Any]]:
         ("status", batch.status),
         ("lines", counts),
         ("cost", f"{show.money(batch.cost_usd or 0)} (estimate {_usd(batch.estimated_cost_usd)})"),
-        ("created", batch.created_at),
-        ("finished", batch.finished_at),
+        ("created", _minute(batch.created_at)),
+        ("finished", _minute(batch.finished_at)),
         ("retry of", batch.retry_of),
     ]
     return [(name, Text(str(value))) for name, value in facts if value is not None]
+
+
+def _minute(at: datetime | None) -> str | None:
+    """A time as the other commands show it, in UTC."""
+    return f"{at:%Y-%m-%d %H:%M}" if at else None
 
 
 def _usd(usd: float | None) -> str:

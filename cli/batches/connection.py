@@ -1,6 +1,6 @@
 """The client of the API for batches, whose errors become CommandErrors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -72,10 +72,34 @@ def show_errors(errors: tuple[LineError, ...], *, count: int) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("line", "custom_id", "field", "message"):
         table.add_column(name, no_wrap=name in {"line", "field"}, overflow="fold")
-    for one in errors[:SHOWN]:
-        message = (one.message or "").removeprefix(f"line {one.line}: ")
-        cells = (one.custom_id or "", one.param or "", message)
-        table.add_row(str(one.line), *(Text(cell) for cell in cells))
+    shown = 0
+    for equal in _runs(errors)[:SHOWN]:
+        first, last = equal[0], equal[-1]
+        lines = str(first.line) if first is last else f"{first.line} to {last.line}"
+        custom_id = (first.custom_id or "") if first is last else ""
+        table.add_row(lines, *(Text(cell) for cell in (custom_id, *_said(first))))
+        shown += len(equal)
     err.print(table)
-    if count > SHOWN:
-        say(f"and {count - SHOWN} more")
+    if count > shown:
+        say(f"and {count - shown} more")
+
+
+def _runs(errors: Iterable[LineError]) -> list[list[LineError]]:
+    """Lines that follow each other and say the same, as after a wrong default: told once."""
+    runs: list[list[LineError]] = []
+    for error in errors:
+        before = runs[-1][-1] if runs else None
+        if before is not None and _said(before) == _said(error) and _follows(before, error):
+            runs[-1].append(error)
+        else:
+            runs.append([error])
+    return runs
+
+
+def _follows(before: LineError, error: LineError) -> bool:
+    return before.line is not None and error.line == before.line + 1
+
+
+def _said(error: LineError) -> tuple[str, str]:
+    """Field and message."""
+    return error.param or "", (error.message or "").removeprefix(f"line {error.line}: ")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from longtake.errors import DownloadCorrupt
 from longtake.results import Output
@@ -16,6 +17,15 @@ def is_there(target: Path, output: Output) -> bool:
         return False
     with target.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+
+
+def check_target(target: Path) -> None:
+    """Raise OSError if no download can be written to this file or folder; leave nothing there."""
+    folder = target if target.is_dir() else target.parent
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:  # it names a file that nobody asked for
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 class Part:

@@ -54,6 +54,23 @@ def test_a_delivery_is_replayed_from_the_list(
     expect(page.locator("tbody .s-complete")).to_be_visible()
 
 
+def test_a_replay_is_within_reach_on_a_phone(
+    stack: Stack, visit: Visit, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    job = stack.submit("a mole at noon", webhook_url=receiver.url)
+    stack.ended(job)
+    page = visit()
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    page.goto(f"/ui/webhooks?job_id={job}")
+
+    expect(page.locator(".tries").first).to_be_visible()
+    box = page.get_by_role("button", name="Replay").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 390
+
+
 def test_a_gate_is_made_and_deleted(stack: Stack, visit: Visit) -> None:
     page = visit()
     page.goto("/ui/gates/new")

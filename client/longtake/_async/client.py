@@ -18,6 +18,7 @@ from longtake._async.wire import AsyncWire
 from longtake.bodies import encoded
 from longtake.calls import Call, creating
 from longtake.errors import JobCancelled, JobFailed, NoVideo, submitted
+from longtake.partial import check_target
 from longtake.results import Deleted, Job, Model, Output, ServerEvent, Usage
 from longtake.seam import AsyncStream, async_blocking
 from longtake.streams import answered
@@ -145,7 +146,10 @@ class AsyncClient:
             JobFailed: it ended without a video.
             JobCancelled: somebody cancelled it.
             WaitTimeout: it is not final in `timeout` seconds, and goes on.
+            OSError: nothing can be written to `path`; nothing was submitted.
         """
+        if path is not None:
+            await async_blocking(check_target, Path(path))
         job = await self.submit(prompt, **fields)
         with submitted(job):
             job = await self.wait(job.id, timeout=timeout, on_progress=on_progress)

@@ -19,6 +19,7 @@ from longtake._sync.wire import Wire
 from longtake.bodies import encoded
 from longtake.calls import Call, creating
 from longtake.errors import JobCancelled, JobFailed, NoVideo, submitted
+from longtake.partial import check_target
 from longtake.results import Deleted, Job, Model, Output, ServerEvent, Usage
 from longtake.seam import Stream, blocking
 from longtake.streams import answered
@@ -146,7 +147,10 @@ class Client:
             JobFailed: it ended without a video.
             JobCancelled: somebody cancelled it.
             WaitTimeout: it is not final in `timeout` seconds, and goes on.
+            OSError: nothing can be written to `path`; nothing was submitted.
         """
+        if path is not None:
+            blocking(check_target, Path(path))
         job = self.submit(prompt, **fields)
         with submitted(job):
             job = self.wait(job.id, timeout=timeout, on_progress=on_progress)

@@ -71,8 +71,27 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
         SHIPPED.find("sora-1")
     assert (caught.value.type, caught.value.param) == ("invalid_request", "model")
     assert caught.value.message == (
-        f"model must be one of {', '.join(SHIPPED.by_name)} (it is 'sora-1')"
+        f"model must be one of {', '.join(SHIPPED.by_name)} (it is 'sora-1'); "
+        "did you mean sora-2 or sora-2-pro or sora-2-2025-10-06?"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("runway-gen9", "runway-gen3 or runway-gen4.5 or runway-gen4-turbo"),
+        ("VEO-3", "veo-3 or veo-3.1 or veo-3-fast"),
+        ("perf/kling", "perf/ray-2 or perf/gen4.5 or perf/veo3.1"),
+        ("zzz", None),
+        ("so", None),
+    ],
+)
+def test_a_refusal_names_what_begins_like_an_unknown_name(typed: str, meant: str | None) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        SHIPPED.find(typed)
+
+    _, _, guess = caught.value.message.partition("did you mean ")
+    assert guess == (f"{meant}?" if meant else "")
 
 
 def test_an_overlay_changes_only_what_it_says(tmp_path: Path) -> None:

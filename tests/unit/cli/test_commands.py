@@ -223,6 +223,48 @@ def test_a_video_is_saved_whole_or_not_at_all(run: Run, api: FakeApi, tmp_path: 
     assert film.read_bytes() == b"mp4"
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_paid_for(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    film = tmp_path / "no such folder" / "film.mp4"
+
+    missing = run("submit", "A fox", "--out", str(film), "--api-url", api.url)
+    folder = run("submit", "A fox", "--out", str(tmp_path), "--api-url", api.url)
+
+    assert (missing.code, folder.code) == (2, 2)
+    assert missing.err == f"error: --out: cannot write {film}: No such file or directory\n"
+    assert folder.err == f"error: --out must be a file: {tmp_path} is a folder\n"
+    assert not api.asked
+
+
+def test_a_file_that_can_no_longer_be_written_is_an_error_and_no_traceback(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    (tmp_path / "film.mp4.part").mkdir()
+    api.answers = [(200, api.answers[0][1] | {"video_url": f"{api.url}/film"}), (200, b"mp4")]
+
+    ended = run("wait", "job_vid_1", "--out", str(film), "--api-url", api.url)
+
+    assert ended.code == 2
+    assert f"error: --out: cannot write {film}: Is a directory" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        (("list", "--limit", "0"), "'0'"),
+        (("submit", "A fox", "--duration", "five"), "'five'"),
+        (("gates", "create", "shop", "-m", "luma", "--spending-limit", "[b]"), "'[b]'"),
+    ],
+)
+def test_a_wrong_number_is_shown(run: Run, arguments: tuple[str, ...], typed: str) -> None:
+    ended = run(*arguments)
+
+    assert ended.code == 2
+    assert f"(it is {typed})" in " ".join(ended.err.replace("│", " ").split())
+
+
 def test_a_refusal_is_the_apis_own_sentence(run: Run, api: FakeApi) -> None:
     api.refuse(400, "duration_seconds exceeds maximum of 10 for [m] model")
 

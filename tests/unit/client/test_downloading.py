@@ -1,5 +1,6 @@
 """Downloads: checked, resumed, and never a wrong file under the right name."""
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -160,3 +161,16 @@ def test_generate_downloads_what_it_made(api: Api, tmp_path: Path) -> None:
     api.client().generate("a fox", tmp_path / "fox.mp4")
 
     assert (tmp_path / "fox.mp4").read_bytes() == VIDEO
+
+
+def test_generate_pays_for_nothing_that_it_could_not_write(api: Api, tmp_path: Path) -> None:
+    folder = tmp_path / "no such folder"
+    api.answers = [told(job(), 202), told(made().raw), whole(VIDEO)]
+
+    with pytest.raises(FileNotFoundError, match=re.escape(f"'{folder}'")):
+        api.client().generate("a fox", folder / "fox.mp4")
+
+    assert not api.asked
+    # And looking leaves nothing behind, in the folder where a video could be written
+    api.client().generate("a fox", tmp_path / "fox.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["fox.mp4"]
