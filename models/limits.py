@@ -47,8 +47,8 @@ class Bound:
         batch = f" (this batch has {jobs} lines)" if jobs > 1 else ""
         until = f"{self.resets_at:%Y-%m-%d %H:%M:%S} UTC"
         reason = {
-            "concurrent": f"{self.used} unfinished jobs, of {self.limit} allowed at a time: submit "
-            "again when one has ended",
+            "concurrent": f"{self.used} unfinished of {self.limit} jobs allowed at a time: "
+            "submit again when one has ended",
             "per_minute": f"submitted {self.used} jobs in this minute, of {self.limit} allowed: "
             f"the next minute begins at {until}",
             "per_day": f"submitted {self.used} jobs today, of {self.limit} allowed a day: the next "

@@ -231,12 +231,14 @@ def retry(
 
 def _defaults(given: list[str]) -> Json:
     """The fields of FIELD=VALUE; raises Refused for another form or an unknown field."""
-    pairs = []
+    pairs, fields = [], known_columns() - {"custom_id"}
     for each in given:
         name, sign, value = each.partition("=")
-        if not sign or name.partition(".")[0] not in known_columns() - {"custom_id"}:
-            fields = ", ".join(sorted(known_columns() - {"custom_id"}))
-            raise Refused(f"--defaults {each!r}: FIELD=VALUE is expected; fields: {fields}")
+        if not sign:
+            raise Refused(f"--defaults {each!r}: FIELD=VALUE is expected")
+        if name.partition(".")[0] not in fields:
+            known = ", ".join(sorted(fields))
+            raise Refused(f"--defaults {each!r}: {name!r} is no field; fields: {known}")
         pairs.append((name, value))
     return nested(pairs)
 

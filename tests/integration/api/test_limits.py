@@ -88,7 +88,7 @@ async def test_a_refusal_says_which_limit_and_when_to_come_again(api: Api) -> No
     error = answer.json()["error"]
     assert answer.status_code == 429
     assert (error["type"], error["code"]) == ("rate_limited", "concurrent_limit")
-    assert "1 unfinished jobs, of 1 allowed at a time" in error["message"]
+    assert "has 1 unfinished of 1 jobs allowed at a time" in error["message"]
     assert int(answer.headers["Retry-After"]) == 5
     assert answer.headers["X-RateLimit-Limit"] == "1"
     assert answer.headers["X-RateLimit-Remaining"] == "0"

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.unit.cli.scripted import FakeApi, Run
 
 
@@ -54,3 +56,22 @@ def test_the_times_of_a_batch_are_minutes(run: Run, api: FakeApi) -> None:
     shown = [line.split() for line in ended.out.splitlines()]
     assert ["created", "2026-11-22", "17:09"] in shown
     assert "finished" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ("duration", "--defaults 'duration': FIELD=VALUE is expected"),
+        ("length=5", "--defaults 'length=5': 'length' is no field; fields: "),
+    ],
+)
+def test_a_wrong_default_is_refused_before_anything_is_sent(
+    run: Run, tmp_path: Path, given: str, refusal: str
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a fox\n")
+
+    ended = run("batch", "submit", str(prompts), "--defaults", given, "--api-key", "lt_key")
+
+    assert refusal in ended.err
+    assert ended.code == 2
