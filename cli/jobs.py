@@ -141,9 +141,11 @@ def check_out(out: Path | None) -> None:
     """Refuse a file that can't be written, before a video for it is paid for or waited for."""
     if out is None:
         return
-    if out.is_dir():
-        raise Refused(f"--out must be a file: {out} is a folder")
     try:
+        if out.is_dir():
+            raise Refused(f"--out must be a file: {out} is a folder")
+        if out.exists() and not out.is_file():  # the download would take its name
+            raise Refused(f"--out must be a file: {out} is a device or a pipe")
         TemporaryFile(dir=out.parent).close()
     except OSError as error:
         raise _not_written(out, error) from error

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from alembic import command
 from alembic.config import Config
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -22,6 +22,8 @@ _LOCK = 0x10167A4E
 #: later statements on the table wait behind it meanwhile. The tries take about an hour.
 _WAITS: Final = 2
 _TRIES: Final = 900
+#: Errors after which it is tried again: a worker may wait for one table and have another.
+_OTHERS_USE_IT: Final = (LockNotAvailable, DeadlockDetected)
 
 
 def upgrade(url: str) -> None:
@@ -50,7 +52,7 @@ def _upgrade(connection: Connection, configuration: Config) -> None:
         try:
             command.upgrade(configuration, "head")
         except OperationalError as error:
-            if not isinstance(error.orig, LockNotAvailable) or number == _TRIES:
+            if not isinstance(error.orig, _OTHERS_USE_IT) or number == _TRIES:
                 raise
             if number == 1:
                 log.warning("migration.waits", error=str(error.orig).strip())

@@ -19,6 +19,8 @@ _FILLED = {"output": (100, 40), "attempt": (80, 50)}
 
 
 def upgrade() -> None:
+    # First, since it may wait for a VACUUM of attempts: outputs are not locked meanwhile.
+    _fill("attempt", 1)
     op.drop_index("output_with_kept_link", table_name="output")
     kept = sa.Column("link_kept_at", sa.DateTime(timezone=True), sa.Computed(_KEPT, persisted=True))
     op.add_column("output", kept)
@@ -29,11 +31,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("link_kept_at IS NOT NULL"),
     )
     # After the rewriting: rows that are there need no room.
-    for table, (_, percent) in _FILLED.items():
-        op.execute(f"ALTER TABLE {table} SET (fillfactor = {percent})")
+    _fill("output", 1)
 
 
 def downgrade() -> None:
+    _fill("attempt", 0)
     op.drop_index("output_with_kept_link", table_name="output")
     op.drop_column("output", "link_kept_at")
     op.create_index(
@@ -42,5 +44,8 @@ def downgrade() -> None:
         ["source_at"],
         postgresql_where=sa.text("state = 'failed' AND source IS NOT NULL"),
     )
-    for table, (percent, _) in _FILLED.items():
-        op.execute(f"ALTER TABLE {table} SET (fillfactor = {percent})")
+    _fill("output", 0)
+
+
+def _fill(table: str, when: int) -> None:
+    op.execute(f"ALTER TABLE {table} SET (fillfactor = {_FILLED[table][when]})")

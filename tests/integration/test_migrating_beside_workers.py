@@ -63,3 +63,44 @@ def test_a_migration_that_waits_for_a_dump_lets_workers_by(old_database: str) ->
         dump.rollback()
         ends.result()
         assert worker.execute("SELECT count(stills_bytes) FROM output").fetchone() == (0,)
+
+
+def test_a_migration_that_waits_for_a_vacuum_of_attempts_locks_no_outputs(
+    old_database: str,
+) -> None:
+    migrate(old_database, "0030")
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as vacuum,
+        psycopg.connect(old_database, autocommit=True) as worker,
+    ):
+        # Given 0031, which waits for a table that VACUUM or ANALYZE holds
+        vacuum.execute("LOCK TABLE attempt IN SHARE UPDATE EXCLUSIVE MODE")
+        ends = migrating.submit(upgrade, old_database)
+        while worker.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # Then a worker writes an output at once
+        worker.execute("SET lock_timeout = '100ms'")
+        worker.execute("UPDATE output SET faults = faults")
+        vacuum.rollback()
+        ends.result()
+
+
+def test_a_migration_that_meets_a_worker_in_a_deadlock_is_tried_again(old_database: str) -> None:
+    with (
+        ThreadPoolExecutor(1) as migrating,
+        psycopg.connect(old_database) as worker,
+        psycopg.connect(old_database, autocommit=True) as watch,
+    ):
+        # Given 0027, which has changed `duration` and waits for attempts, of which a worker writes
+        worker.execute("SET deadlock_timeout = '1min'")  # the migration notices it
+        worker.execute("UPDATE attempt SET polls = polls")
+        ends = migrating.submit(upgrade, old_database)
+        while watch.execute(WAITS).fetchone() != (True,):
+            assert not ends.done()
+        # When the worker reads what it has changed
+        worker.execute("SELECT FROM duration")
+        worker.rollback()
+        # Then the migration is tried again
+        ends.result()
+        assert watch.execute("SELECT count(knots) FROM duration").fetchone() == (0,)

@@ -1,6 +1,7 @@
 """What the commands ask, print and exit with."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,20 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_paid_for(
     assert (missing.code, folder.code) == (2, 2)
     assert missing.err == f"error: --out: cannot write {film}: No such file or directory\n"
     assert folder.err == f"error: --out must be a file: {tmp_path} is a folder\n"
+    assert not api.asked
+
+
+def test_a_pipe_or_a_name_that_no_file_can_have_is_refused(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    pipe, long = tmp_path / "pipe", tmp_path / ("long" * 100)
+    os.mkfifo(pipe)
+
+    piped = run("submit", "A fox", "--out", str(pipe), "--api-url", api.url)
+    named = run("submit", "A fox", "--out", str(long), "--api-url", api.url)
+
+    assert piped.err == f"error: --out must be a file: {pipe} is a device or a pipe\n"
+    assert named.err == f"error: --out: cannot write {long}: File name too long\n"
     assert not api.asked
 
 
