@@ -40,7 +40,8 @@ def list_(
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("id", "status", "event", "of", "tries", "last answer", "next try"):
-        table.add_column(name, overflow="fold", no_wrap=name != "last answer")
+        # Narrow terminals fold the rest: an id that is cut off can't be replayed.
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for each in page["data"]:
         of = each["job_id"] or each["batch_id"] or ""
         next_try = (each["next_try_at"] or "")[:19].replace("T", " ")

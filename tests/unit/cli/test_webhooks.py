@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cli import show
 from tests.unit.cli.scripted import FakeApi, Run
 
 TRY: dict[str, Any] = {"number": 1, "status": 500, "error": "HTTP 500", "milliseconds": 9}
@@ -60,6 +61,20 @@ def test_webhooks_are_listed_with_the_last_answer_and_the_next_try(run: Run, api
     ]
     assert ended.err == "More: --after evt_3\n"
     assert api.asked[0].path == "/v1/webhooks/deliveries?job_id=job_vid_1&status=pending&limit=20"
+
+
+def test_a_narrow_terminal_shows_whole_ids_and_the_last_answer(
+    run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = f"evt_{26 * '0'}"
+    long = {"id": webhook, "job_id": f"job_vid_{26 * '1'}", "status": "exhausted"}
+    api.answers = [page(DELIVERY | long)]
+    monkeypatch.setattr(show.out, "width", 80)
+
+    ended = run("webhooks", "list", "--api-url", api.url)
+
+    assert webhook in ended.out
+    assert "500" in ended.out
 
 
 @pytest.mark.parametrize(
