@@ -129,7 +129,10 @@ async def list_own(engine: Engine, wanted: Filter, *, limit: int, after: str | N
 async def list_jobs(
     connection: Connection, wanted: Filter, *, limit: int, after: str | None
 ) -> Listed:
-    """As `list_own`, in a transaction, with a status that is known."""
+    """As `list_own`, in a transaction of its own, with a status that is known."""
+    # The page and where its reading ended are of one moment: of two, jobs that are new or have
+    # ended between would make the next page skip a job or show it again.
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     named = await _named(connection, wanted)
     given: dict[str, object] = {
         "tenant": wanted.tenant,

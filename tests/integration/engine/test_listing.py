@@ -1,9 +1,11 @@
 """Lists of jobs read a bounded number of rows, and together their pages show all that match."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from models.database import fetch_rows
 from models.failure import RequestRefused
 from models.request import VideoRequest
 from tasks import listing
@@ -190,6 +192,35 @@ async def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
         assert (page.jobs, page.walked_to) == ([], expected)
     assert await found_by(engine, "bird") == [rare]
     assert await found_by(engine, "hare") == []
+
+
+@pytest.mark.parametrize("status", [None, "pending"])
+async def test_what_happens_while_a_page_is_read_moves_none_of_its_jobs(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, *, status: str | None
+) -> None:
+    # Given a job that is the last of a page that is read, or the one behind it
+    engine = make_engine()
+    await made(engine, 2)
+    rare = await made(engine, 1, prompt="a rare bird")
+    newest = await made(engine, 2 if status is None else 3)
+    pages = 0
+
+    async def read_meanwhile(*given: Any) -> list[Any]:
+        nonlocal pages
+        rows, pages = await fetch_rows(*given), pages + 1
+        if pages == 1 and status is None:
+            await made(engine, 1)
+        elif pages == 1:
+            for job in newest[:2]:
+                await cancel(engine, job, tenant="default")
+        return rows
+
+    # When a job is new, or two are not pending any more, before the page is known to end there
+    monkeypatch.setattr(listing, "fetch_rows", read_meanwhile)
+    found, _ = await followed(engine, Filter(tenant="default", text="bird", status=status))
+
+    # Then the pages show it once
+    assert found == rare
 
 
 async def test_an_id_or_an_idempotency_key_finds_its_job_however_old(
