@@ -1,10 +1,10 @@
-"""Names that begin like one that is not known, for a refusal that says what may have been meant."""
+"""Known names that begin like an unknown one, for the suggestions of a refusal."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import takewhile
 
-#: Letters that must agree, and names that are told.
+#: First letters that must agree, and the most names that are suggested.
 _LEAST, _MOST = 3, 3
 
 

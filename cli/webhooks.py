@@ -1,4 +1,4 @@
-"""`longtake webhooks`: what became of a tenant's webhooks, and sending one again."""
+"""`longtake webhooks`: a tenant's webhooks with their tries, and sending one again."""
 
 from typing import Annotated
 
@@ -60,7 +60,7 @@ def replay(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a webhook again, whatever came of it: the same id and body, freshly signed."""
+    """Send a webhook again, whatever its status: the same id and body, freshly signed."""
     with connect(api_url, api_key) as api:
         due = api.replay(webhook)
     if as_json:

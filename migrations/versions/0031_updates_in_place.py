@@ -1,4 +1,4 @@
-"""What comes of operations updates rows in place, without new entries in their indexes.
+"""Ends and progress of operations update rows in place, without new entries in indexes.
 
 Adding the column rewrites the table of outputs, which is locked meanwhile: 12 s for 1,000,000 rows
 on two cores.

@@ -1,7 +1,7 @@
 """Migrations run beside workers of the version before: none holds on to what another has locked."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -24,6 +24,12 @@ def old_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         yield url
 
 
+def until_it_waits(ends: Future[None], connection: psycopg.Connection) -> None:
+    """Return once the migration waits for a lock; fail if it ends without."""
+    while connection.execute(WAITS).fetchone() != (True,):
+        assert not ends.done()
+
+
 def test_a_migration_that_takes_long_holds_up_nobody(old_database: str) -> None:
     with (
         ThreadPoolExecutor(1) as migrating,
@@ -33,8 +39,7 @@ def test_a_migration_that_takes_long_holds_up_nobody(old_database: str) -> None:
         # Given 0029, which enters all jobs that have ended, and is not through yet
         blocker.execute("LOCK TABLE upkeep IN SHARE MODE")
         ends = migrating.submit(migrate, old_database, "head")
-        while worker.execute(WAITS).fetchone() != (True,):
-            assert not ends.done()
+        until_it_waits(ends, worker)
         # When a worker writes an attempt
         worker.execute("SET lock_timeout = '1s'")
         worker.execute("UPDATE attempt SET polls = polls + 1")
@@ -53,8 +58,7 @@ def test_a_migration_that_waits_for_a_dump_lets_workers_by(old_database: str) ->
         # Given 0030, which waits for a table that a dump reads
         dump.execute("SELECT FROM output")
         ends = migrating.submit(upgrade, old_database)
-        while worker.execute(WAITS).fetchone() != (True,):
-            assert not ends.done()
+        until_it_waits(ends, worker)
         # When a worker waits behind it for as long as workers do
         worker.execute("SET lock_timeout = '10s'")
         worker.execute("UPDATE output SET faults = faults")
@@ -77,8 +81,7 @@ def test_a_migration_that_waits_for_a_vacuum_of_attempts_locks_no_outputs(
         # Given 0031, which waits for a table that VACUUM or ANALYZE holds
         vacuum.execute("LOCK TABLE attempt IN SHARE UPDATE EXCLUSIVE MODE")
         ends = migrating.submit(upgrade, old_database)
-        while worker.execute(WAITS).fetchone() != (True,):
-            assert not ends.done()
+        until_it_waits(ends, worker)
         # Then a worker writes an output at once
         worker.execute("SET lock_timeout = '100ms'")
         worker.execute("UPDATE output SET faults = faults")
@@ -96,8 +99,7 @@ def test_a_migration_that_meets_a_worker_in_a_deadlock_is_tried_again(old_databa
         worker.execute("SET deadlock_timeout = '1min'")  # the migration notices it
         worker.execute("UPDATE attempt SET polls = polls")
         ends = migrating.submit(upgrade, old_database)
-        while watch.execute(WAITS).fetchone() != (True,):
-            assert not ends.done()
+        until_it_waits(ends, watch)
         # When the worker reads what it has changed
         worker.execute("SELECT FROM duration")
         worker.rollback()
